@@ -1,0 +1,137 @@
+"""Reads the settings that an operator gives through environment variables, typed and checked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+DEMO_ENVIRONMENT_FILE = "demo.env"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What the environment says; `None` where a service of its own was not named."""
+
+    data_dir: Path
+    secret_key: str
+    debug: bool
+    https: bool
+    allowed_hosts: list[str]
+    trusted_origins: list[str]
+    event_store_uri: str
+    database: dict[str, Any]
+    readmodels_database: dict[str, Any] | None
+    redis_url: str
+    credit_bureau_url: str | None
+    credit_bureau_latency_seconds: float
+
+    @classmethod
+    def read(cls, base_dir: Path) -> Environment:
+        """Read `os.environ`, and for what it lacks the file that a running demo leaves.
+
+        The demo writes the addresses of what it started into its data directory, so that
+        `manage.py project --rebuild` in a second terminal finds the same services.
+
+        Raises:
+            ImproperlyConfigured: a variable has a value that cannot be used; names it.
+        """
+        env = _env_of_its_own()
+        data_dir = Path(env.str("LEPRET_DATA_DIR", default=str(base_dir / ".lepret")))
+        demo_environment = data_dir / DEMO_ENVIRONMENT_FILE
+        if demo_environment.is_file():
+            env.read_env(demo_environment)
+        debug = env.bool("DJANGO_DEBUG", default=False)
+        return cls(
+            data_dir=data_dir,
+            secret_key=env.str("DJANGO_SECRET_KEY", default=""),
+            debug=debug,
+            https=env.bool("DJANGO_HTTPS", default=not debug),
+            allowed_hosts=env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"]),
+            trusted_origins=env.list("DJANGO_CSRF_TRUSTED_ORIGINS", default=[]),
+            event_store_uri=_url(
+                env,
+                "EVENTSTORE_URI",
+                schemes=("esdb", "esdb+discover"),
+                default="esdb://127.0.0.1:2113?tls=false",
+            ),
+            database=_database(env, "DATABASE_URL", default=_sqlite_in(data_dir)),
+            readmodels_database=(
+                _database(env, "READMODELS_DATABASE_URL")
+                if env.str("READMODELS_DATABASE_URL", default="")
+                else None
+            ),
+            redis_url=_url(
+                env,
+                "REDIS_URL",
+                schemes=("redis", "rediss", "unix"),
+                default="redis://127.0.0.1:6379/0",
+            ),
+            credit_bureau_url=(
+                _url(env, "CREDIT_BUREAU_URL", schemes=("http", "https"))
+                if env.str("CREDIT_BUREAU_URL", default="")
+                else None
+            ),
+            credit_bureau_latency_seconds=env.float("CREDIT_BUREAU_LATENCY_SECONDS", default=0.1),
+        )
+
+
+def _env_of_its_own() -> environ.Env:
+    """An `Env` over a copy, since `read_env` writes what it reads into the mapping it reads from.
+
+    The demo, for one, must go on seeing what was really given to it.
+    """
+
+    class Env(environ.Env):
+        ENVIRON: ClassVar[dict[str, str]] = dict(os.environ)
+
+    return Env()
+
+
+def _url(env: environ.Env, name: str, *, schemes: tuple[str, ...], default: str = "") -> str:
+    value: str = env.str(name, default=default) or default
+    if urlsplit(value).scheme not in schemes:
+        wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ImproperlyConfigured(f"{name} must begin with {wanted}")
+    return value
+
+
+def _sqlite_in(data_dir: Path) -> str:
+    return f"sqlite:///{data_dir.absolute()}/lepret.sqlite3"
+
+
+_DATABASE_ENGINES = {
+    "sqlite": "django.db.backends.sqlite3",
+    "postgres": "django.db.backends.postgresql",
+    "postgresql": "django.db.backends.postgresql",
+}
+
+
+def _database(env: environ.Env, name: str, *, default: str = "") -> dict[str, Any]:
+    url = env.str(name, default=default) or default
+    engine = _DATABASE_ENGINES.get(urlsplit(url).scheme)
+    if engine is None:
+        raise ImproperlyConfigured(f"{name} must begin with sqlite:/// or postgresql://")
+    database: dict[str, Any] = environ.Env.db_url_config(url)
+    if engine.endswith("sqlite3"):
+        # SQLite makes the file, but not the directory that it is in.
+        Path(database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        return database | {"OPTIONS": _SQLITE_OPTIONS}
+    # A thread per request under ASGI means that a connection per thread would pile up: the pool
+    # bounds them, and hands each back at the end of its request.
+    pooled = {"pool": {"min_size": 0, "max_size": 20, "timeout": 10}, "connect_timeout": 5}
+    return database | {"OPTIONS": database.get("OPTIONS", {}) | pooled, "CONN_MAX_AGE": 0}
+
+
+# Several processes share the file. WAL lets readers go on beside the one writer; IMMEDIATE takes
+# the write lock at the start of a transaction, so that the busy time-out (20 s) applies to it.
+_SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+}

@@ -1,0 +1,153 @@
+"""Django's settings. What differs between machines comes from the environment: see the README."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lepret.environment import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ENVIRONMENT = Environment.read(BASE_DIR)
+
+# Django itself refuses to use an empty key, at the moment something needs one: commands that sign
+# nothing run without it.
+SECRET_KEY = ENVIRONMENT.secret_key
+DEBUG = ENVIRONMENT.debug
+ALLOWED_HOSTS = ENVIRONMENT.allowed_hosts
+CSRF_TRUSTED_ORIGINS = ENVIRONMENT.trusted_origins
+
+INSTALLED_APPS = [
+    # daphne comes first: it replaces runserver with one that serves websockets.
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+    "django_htmx",
+    "ninja",
+    "lepret",
+    "loans",
+    "readmodels",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "lepret.urls"
+ASGI_APPLICATION = "lepret.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "lepret.roles.roles",
+            ],
+        },
+    },
+]
+
+DATABASES: dict[str, dict[str, Any]] = {"default": ENVIRONMENT.database}
+READMODELS_DATABASE = "default"
+if ENVIRONMENT.readmodels_database is not None:
+    DATABASES["readmodels"] = ENVIRONMENT.readmodels_database
+    READMODELS_DATABASE = "readmodels"
+DATABASE_ROUTERS = ["readmodels.routing.ReadModelsRouter"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {
+            "hosts": [
+                {
+                    "address": ENVIRONMENT.redis_url,
+                    "socket_connect_timeout": 2,
+                    "health_check_interval": 10,
+                }
+            ]
+        },
+    }
+}
+
+# The event store. Seconds; every call has this bound, and a command that met a stale revision is
+# decided again at most this many times.
+EVENTSTORE_URI = ENVIRONMENT.event_store_uri
+EVENTSTORE_TIMEOUT_SECONDS = 5.0
+STALE_REVISION_ATTEMPTS = 5
+
+# The clearing house: a URL, or `None` for the simulator with this latency in seconds.
+CREDIT_BUREAU_URL = ENVIRONMENT.credit_bureau_url
+CREDIT_BUREAU_LATENCY_SECONDS = ENVIRONMENT.credit_bureau_latency_seconds
+CREDIT_BUREAU_CONNECT_TIMEOUT_SECONDS = 1.0
+CREDIT_BUREAU_READ_TIMEOUT_SECONDS = 3.0
+CREDIT_BUREAU_ATTEMPTS = 3
+
+# How long, in seconds, a page or an API call waits for a read model that is a moment behind.
+READ_MODEL_WAIT_SECONDS = 2.0
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home-of-role"
+LOGOUT_REDIRECT_URL = "login"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Served from where they lie, in development and at scale alike: a fresh clone needs no build step.
+WHITENOISE_USE_FINDERS = True
+
+# Cookies and redirects for HTTPS everywhere but in debug mode, or where DJANGO_HTTPS=false says
+# that the site is served in the clear, as the demo is on the local machine.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENVIRONMENT.https
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_HSTS_SECONDS = 31_536_000 if ENVIRONMENT.https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENVIRONMENT.https
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENVIRONMENT.https else None
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        # These two speak once per request, at INFO.
+        "httpx2": {"level": "WARNING"},
+        "httpcore2": {"level": "WARNING"},
+    },
+}
