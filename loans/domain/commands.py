@@ -1,0 +1,180 @@
+"""What people ask of the loan desk, in the present tense, and the one place that validates input.
+
+The form, the validate-as-you-type endpoint and the JSON API build these same models and show their
+errors, each in its own way.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Annotated, Final
+from uuid import UUID, uuid5
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from loans.domain.credit_score import CreditScore
+from loans.domain.events import DenialReason
+
+SHORTEST_NAME: Final = 2
+LONGEST_NAME: Final = 200
+HIGHEST_AMOUNT: Final = 9_999_999_999
+LONGEST_TEXT: Final = 500
+LONGEST_USERNAME: Final = 150
+NATIONAL_ID_PATTERN: Final = "[0-9]{6}[A-Za-z]{2}"
+
+# Control characters, and those that reorder or break the lines of the text around them: a name
+# must not be able to change how an underwriter's table reads.
+_UNPRINTABLE_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_BIDI_OVERRIDES: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _is_unprintable(character: str) -> bool:
+    return (
+        unicodedata.category(character) in _UNPRINTABLE_CATEGORIES or character in _BIDI_OVERRIDES
+    )
+
+
+def _valid_name(value: str) -> str:
+    name = value.strip()
+    if not name:
+        raise PydanticCustomError("name_missing", "Enter a name.")
+    if any(map(_is_unprintable, name)):
+        raise PydanticCustomError("name_characters", "A name has no control characters.")
+    if len(name) < SHORTEST_NAME:
+        raise PydanticCustomError("name_too_short", "A name has at least two characters.")
+    if len(name) > LONGEST_NAME:
+        raise PydanticCustomError("name_too_long", "A name has at most 200 characters.")
+    return name
+
+
+def _valid_national_id(value: str) -> str:
+    if not value:
+        raise PydanticCustomError("national_id_missing", "Enter a national ID.")
+    if not re.fullmatch(NATIONAL_ID_PATTERN, value):
+        raise PydanticCustomError(
+            "national_id_format", "A national ID is six digits and two letters, such as 123456aa."
+        )
+    return value.lower()
+
+
+def _valid_amount(value: object) -> object:
+    # bool is a subclass of int, so `isinstance` would let True pass as 1.
+    if value == "" and isinstance(value, str):
+        raise PydanticCustomError("amount_missing", "Enter an amount.")
+    if type(value) is not int:
+        raise PydanticCustomError("amount_format", "An amount is a whole number, digits only.")
+    if value < 1:
+        raise PydanticCustomError("amount_too_low", "An amount is at least 1.")
+    if value > HIGHEST_AMOUNT:
+        raise PydanticCustomError("amount_too_high", "An amount is at most 9,999,999,999.")
+    return value
+
+
+def _valid_text(value: str) -> str:
+    text = value.replace("\r\n", "\n").strip()
+    if len(text) > LONGEST_TEXT:
+        raise PydanticCustomError("text_too_long", "At most 500 characters.")
+    if any(_is_unprintable(character) for character in text if character != "\n"):
+        raise PydanticCustomError("text_characters", "No control characters but line breaks.")
+    return text
+
+
+Name = Annotated[
+    str,
+    AfterValidator(_valid_name),
+    WithJsonSchema({"type": "string", "minLength": SHORTEST_NAME, "maxLength": LONGEST_NAME}),
+]
+NationalId = Annotated[
+    str,
+    AfterValidator(_valid_national_id),
+    WithJsonSchema({"type": "string", "pattern": f"^{NATIONAL_ID_PATTERN}$"}),
+]
+Amount = Annotated[
+    int,
+    BeforeValidator(_valid_amount),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": HIGHEST_AMOUNT}),
+]
+Text = Annotated[
+    str,
+    AfterValidator(_valid_text),
+    WithJsonSchema({"type": "string", "maxLength": LONGEST_TEXT}),
+]
+Username = Annotated[str, Field(min_length=1, max_length=LONGEST_USERNAME)]
+
+
+class Command(BaseModel):
+    """An intent, which `decide` accepts or rejects.
+
+    `id` is the loan request's; `issued_at` is when the command was given: the domain has no clock
+    of its own.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+    id: Annotated[UUID, Field(strict=False)]
+    issued_at: AwareDatetime
+
+    @property
+    def command_id(self) -> UUID:
+        """The same for a command that is sent twice. Event ids are derived from it."""
+        raise NotImplementedError
+
+
+class RequestLoan(Command):
+    """Apply for a loan of `amount` whole units.
+
+    `credit_score` is filled in by the use case, never by the applicant; `None` means that the
+    clearing house has not answered yet.
+    """
+
+    name: Name = Field(repr=False)
+    national_id: NationalId = Field(repr=False)
+    amount: Amount
+    address: Text = Field(default="", repr=False)
+    credit_score: CreditScore | None = None
+
+    @property
+    def command_id(self) -> UUID:
+        return self.id
+
+
+class ApproveLoan(Command):
+    """Approve a request that is under review. `decided_by` is the underwriter's username."""
+
+    decided_by: Username
+    note: Text = Field(default="", repr=False)
+
+    @property
+    def command_id(self) -> UUID:
+        return _decision_id(self, self.decided_by, self.note)
+
+
+class DenyLoan(Command):
+    """Deny a request that is under review, for a reason."""
+
+    decided_by: Username
+    reason: Annotated[DenialReason, Field(strict=False)]
+    note: Text = Field(default="", repr=False)
+
+    @property
+    def command_id(self) -> UUID:
+        return _decision_id(self, self.decided_by, self.reason, self.note)
+
+
+LoanCommand = RequestLoan | ApproveLoan | DenyLoan
+
+
+def _decision_id(command: Command, *parts: str) -> UUID:
+    # A request is decided once in its life, so who decides what identifies the decision: pressing
+    # the same button again is the same command.
+    return uuid5(command.id, "\n".join((type(command).__name__, *parts)))
