@@ -1,0 +1,58 @@
+"""The groups that staff belong to, and who may do what because of them.
+
+The groups are made by `lepret/migrations/0001_groups.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.functional import SimpleLazyObject
+
+UNDERWRITERS = "Underwriters"
+BACK_OFFICE = "Back office"
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
+
+
+def is_underwriter(user: User | AnonymousUser) -> bool:
+    """Whether `user` decides on loan requests: an active member of the group, or a superuser."""
+    return _has_role(user, UNDERWRITERS)
+
+
+def is_back_office(user: User | AnonymousUser) -> bool:
+    """Whether `user` may look at everything in admin: active staff in the group, or a superuser."""
+    return user.is_staff and _has_role(user, BACK_OFFICE)
+
+
+def _has_role(user: User | AnonymousUser, group: str) -> bool:
+    if not user.is_active:
+        return False
+    return user.is_superuser or user.groups.filter(name=group).exists()
+
+
+def underwriter_required(view: View) -> View:
+    """Let underwriters in, send who is not logged in to the login page, answer 403 to others."""
+
+    @login_required
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not is_underwriter(request.user):
+            raise PermissionDenied("Only underwriters may see this page.")
+        return view(request, *args, **kwargs)
+
+    return cast(View, guarded)
+
+
+def roles(request: HttpRequest) -> dict[str, Any]:
+    """For templates: which links to draw. Lazy, so that a page that draws none asks nothing."""
+    return {
+        "is_underwriter": SimpleLazyObject(lambda: is_underwriter(request.user)),
+        "is_back_office": SimpleLazyObject(lambda: is_back_office(request.user)),
+    }
