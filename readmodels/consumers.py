@@ -1,0 +1,139 @@
+"""Pages that update themselves: a websocket each, on which fragments of HTML are sent.
+
+A broadcast only says that something may have changed. The consumer then reads the read model and
+sends what the page must change to show the same. It looks by itself, too, every few seconds, so
+that a lost broadcast is a late update and never a wrong page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+from uuid import UUID
+
+from channels.auth import UserLazyObject
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth.models import User
+from django.template.loader import render_to_string
+
+from lepret.roles import is_underwriter
+from readmodels import broadcasts
+from readmodels.models import LoanStatus
+from readmodels.queue_page import QueuePage
+
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS: Final = 10.0
+FORBIDDEN: Final = 4403
+TRY_AGAIN: Final = 1013
+
+
+class LivePage(AsyncWebsocketConsumer):
+    """Keeps one open page level with its read model."""
+
+    async def connect(self) -> None:
+        if not await self.is_allowed():
+            await self.close(code=FORBIDDEN)
+            return
+        # Subscribe first, then list: what happens in between is at worst listed twice.
+        await self.channel_layer.group_add(self.group(), self.channel_name)
+        await self.accept()
+        self._changed = asyncio.Event()
+        self._changed.set()
+        self._updating = asyncio.create_task(self._keep_level())
+
+    async def disconnect(self, code: int) -> None:
+        updating: asyncio.Task[None] | None = getattr(self, "_updating", None)
+        if updating is None:
+            return
+        updating.cancel()
+        await asyncio.wait([updating])
+        await self.channel_layer.group_discard(self.group(), self.channel_name)
+
+    async def changed(self, message: dict[str, Any]) -> None:
+        """A broadcast has arrived. Several that arrive during one update make one more."""
+        self._changed.set()
+
+    async def is_allowed(self) -> bool:
+        """Whether whoever opened the page may see it, now."""
+        return True
+
+    def group(self) -> str:
+        """The channel-layer group in which changes to this page are announced."""
+        raise NotImplementedError
+
+    def fragments(self) -> str:
+        """What makes the page level with its read model; empty where it is. Runs in a thread."""
+        raise NotImplementedError
+
+    async def _keep_level(self) -> None:
+        try:
+            while True:
+                heard = await self._hear()
+                # On hearing nothing there is time to ask whether the right to see it still stands.
+                if not heard and not await self.is_allowed():
+                    return await self.close(code=FORBIDDEN)
+                fragments = await database_sync_to_async(self.fragments)()
+                if fragments:
+                    await self.send(fragments)
+        except Exception as error:  # noqa: BLE001 (the browser connects again, and lists anew)
+            logger.warning("A live page could not be updated: %s", type(error).__qualname__)
+            await self.close(code=TRY_AGAIN)
+
+    async def _hear(self) -> bool:
+        """Wait for a broadcast, and no longer than a few seconds; answers whether there was one."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), LOOK_AGAIN_SECONDS)
+        except TimeoutError:
+            return False
+        self._changed.clear()
+        return True
+
+
+class UnderwritingConsumer(LivePage):
+    """The underwriters' queue."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shown: QueuePage | None = None
+
+    async def is_allowed(self) -> bool:
+        return await database_sync_to_async(_is_still_underwriter)(self.scope["user"])
+
+    def group(self) -> str:
+        return broadcasts.UNDERWRITING
+
+    def fragments(self) -> str:
+        before, self._shown = self._shown, QueuePage.read()
+        return self._shown.changes_since(before)
+
+
+class LoanStatusConsumer(LivePage):
+    """An applicant's status page."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shown = ""
+
+    def group(self) -> str:
+        return broadcasts.loan_request_group(self._loan_request_id)
+
+    def fragments(self) -> str:
+        before = self._shown
+        loan = LoanStatus.objects.of(self._loan_request_id)
+        self._shown = render_to_string("readmodels/_loan_status.html", {"loan": loan})
+        return self._shown if self._shown != before else ""
+
+    @property
+    def _loan_request_id(self) -> UUID:
+        loan_request_id: UUID = self.scope["url_route"]["kwargs"]["loan_request_id"]
+        return loan_request_id
+
+
+def _is_still_underwriter(user: UserLazyObject | None) -> bool:
+    # Read anew: the page may have been open for hours.
+    user_id = user.pk if user else None
+    current = User.objects.filter(pk=user_id).first() if user_id else None
+    return current is not None and is_underwriter(current)

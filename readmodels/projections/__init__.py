@@ -1,0 +1,13 @@
+"""The projections, one module per read model. A new one is a module, and a line here."""
+
+from __future__ import annotations
+
+from readmodels.projections import loan_requests, loan_status, underwriters_queue
+from readmodels.projections.base import Projection
+
+PROJECTIONS: dict[str, Projection] = {
+    module.PROJECTION.name: module.PROJECTION
+    for module in (underwriters_queue, loan_status, loan_requests)
+}
+
+__all__ = ["PROJECTIONS", "Projection"]
