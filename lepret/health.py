@@ -1,0 +1,78 @@
+"""Whether this process lives, and whether it reaches what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from asgiref.sync import sync_to_async
+from channels import DEFAULT_CHANNEL_LAYER
+from channels.db import database_sync_to_async
+from channels.layers import channel_layers
+from django.db import connections
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from lepret.event_store_client import event_store_client
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS: Final = 3.0
+
+Check = Callable[[], Awaitable[None]]
+
+
+async def alive(request: HttpRequest) -> HttpResponse:
+    """`/healthz`: 200 as long as the process answers."""
+    return JsonResponse({"status": "ok"})
+
+
+async def ready(request: HttpRequest) -> HttpResponse:
+    """`/readyz`: 200 where all that is needed is reached, else 503; says which is not."""
+    names = list(_CHECKS)
+    outcomes = await asyncio.gather(*(_outcome(name, _CHECKS[name]) for name in names))
+    is_ready = all(outcome == "ok" for outcome in outcomes)
+    document = {
+        "status": "ok" if is_ready else "unavailable",
+        "checks": dict(zip(names, outcomes, strict=True)),
+    }
+    return JsonResponse(document, status=200 if is_ready else 503)
+
+
+async def _outcome(name: str, check: Check) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except Exception as error:  # noqa: BLE001 (whatever it is, this part is not ready)
+        logger.warning("Not ready: %s (%s)", name, type(error).__qualname__)
+        return "unavailable"
+    return "ok"
+
+
+async def _check_databases() -> None:
+    await database_sync_to_async(_query_each_database)()
+
+
+def _query_each_database() -> None:
+    for connection in connections.all():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+
+async def _check_event_store() -> None:
+    def read() -> None:
+        event_store_client().get_commit_position(timeout=CHECK_SECONDS)
+
+    await sync_to_async(read, thread_sensitive=False)()
+
+
+async def _check_channel_layer() -> None:
+    await channel_layers[DEFAULT_CHANNEL_LAYER].group_send("readyz", {"type": "ready"})
+
+
+_CHECKS: Mapping[str, Check] = {
+    "database": _check_databases,
+    "event_store": _check_event_store,
+    "channel_layer": _check_channel_layer,
+}

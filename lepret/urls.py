@@ -1,0 +1,37 @@
+"""All addresses: the only place, with `asgi.py` and `demo.py`, that sees both sides."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth import views as auth_views
+from django.urls import include, path
+from ninja import NinjaAPI
+
+from lepret import health, pages
+from lepret.problems import answer_with_problems
+from loans.api import router as commands
+from readmodels.api import router as queries
+
+api = NinjaAPI(
+    title="lepret",
+    version="1",
+    description="Apply for a loan, and see how the request stands.",
+    urls_namespace="api",
+)
+api.add_router("", commands)
+api.add_router("", queries)
+answer_with_problems(api)
+
+urlpatterns = [
+    path("", include("loans.urls")),
+    path("", include("readmodels.urls")),
+    path("api/", api.urls),
+    path("admin/", admin.site.urls),
+    path("accounts/login/", auth_views.LoginView.as_view(), name="login"),
+    path("accounts/logout/", auth_views.LogoutView.as_view(), name="logout"),
+    path("accounts/home/", pages.home_of_role, name="home-of-role"),
+    path("healthz", health.alive, name="healthz"),
+    path("readyz", health.ready, name="readyz"),
+]
+
+handler404 = pages.not_found
