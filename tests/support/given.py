@@ -1,0 +1,49 @@
+"""Given / when / then for the decider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from loans.domain.commands import LoanCommand
+from loans.domain.events import LoanEvent
+from loans.domain.loan_request import Rejection, decide, fold
+
+
+@dataclass(frozen=True)
+class Given:
+    """The events that have happened so far."""
+
+    events: Sequence[LoanEvent]
+
+    def when(self, command: LoanCommand) -> When:
+        return When(self.events, command)
+
+
+@dataclass(frozen=True)
+class When:
+    """The command that is given now."""
+
+    events: Sequence[LoanEvent]
+    command: LoanCommand
+
+    def then(self, *expected: LoanEvent) -> None:
+        """It causes exactly these events, in this order."""
+        assert decide(self.command, fold(self.events)) == list(expected)
+
+    def then_nothing(self) -> None:
+        """It was carried out before: no events, and no complaint."""
+        self.then()
+
+    def then_rejected(self, rejection: type[Rejection], message: str = "") -> None:
+        """It is refused, with a message that contains `message`."""
+        with pytest.raises(rejection) as refused:
+            decide(self.command, fold(self.events))
+        assert message in str(refused.value)
+
+
+def given(*events: LoanEvent) -> Given:
+    """Begin a test; with no events for a request that is not there yet."""
+    return Given(events)

@@ -1,0 +1,138 @@
+"""Commands validate: the one place that does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from loans.domain.commands import ApproveLoan, DenyLoan, RequestLoan
+from tests.support.bad_input import BAD_AMOUNTS_IN_JSON, BAD_TEXT, GOOD
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def request_loan(**changes: Any) -> RequestLoan:
+    return RequestLoan.model_validate({"id": uuid4(), "issued_at": NOW, **GOOD, **changes})
+
+
+def fields_refused(invalid: pytest.ExceptionInfo[ValidationError]) -> list[Any]:
+    return [error["loc"][0] for error in invalid.value.errors()]
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_TEXT.values(), ids=BAD_TEXT.keys())
+def test_bad_text_is_refused_by_field(field: str, value: str) -> None:
+    with pytest.raises(ValidationError) as invalid:
+        request_loan(**{field: value})
+    assert fields_refused(invalid) == [field]
+
+
+@pytest.mark.parametrize("amount", BAD_AMOUNTS_IN_JSON.values(), ids=BAD_AMOUNTS_IN_JSON.keys())
+def test_bad_amounts_are_refused(amount: object) -> None:
+    with pytest.raises(ValidationError) as invalid:
+        request_loan(amount=amount)
+    assert fields_refused(invalid) == ["amount"]
+
+
+@pytest.mark.parametrize("field", ["name", "national_id", "amount", "id", "issued_at"])
+def test_every_field_but_the_address_is_required(field: str) -> None:
+    fields = {"id": uuid4(), "issued_at": NOW, **GOOD}
+    del fields[field]
+    with pytest.raises(ValidationError) as invalid:
+        RequestLoan.model_validate(fields)
+    assert fields_refused(invalid) == [field]
+
+
+def test_unknown_fields_are_refused() -> None:
+    with pytest.raises(ValidationError) as invalid:
+        request_loan(status="approved")
+    assert fields_refused(invalid) == ["status"]
+
+
+@pytest.mark.parametrize("score", [0, 11, 5.0, True, "5"])
+def test_a_score_is_a_whole_number_from_1_to_10(score: object) -> None:
+    with pytest.raises(ValidationError):
+        request_loan(credit_score=score)
+
+
+def test_errors_quote_nothing_of_what_was_sent() -> None:
+    with pytest.raises(ValidationError) as invalid:
+        request_loan(national_id="999999zzz")
+    assert "999999zzz" not in str(invalid.value)
+
+
+def test_a_command_shows_no_personal_data_in_a_log() -> None:
+    shown = repr(request_loan(name="Ann Example", national_id="123456aa", address="High Street"))
+    assert not any(personal in shown for personal in ("Ann", "123456aa", "High Street"))
+
+
+def test_names_are_trimmed_and_national_ids_are_in_lower_case() -> None:
+    command = request_loan(name="  Zoë O’Neil-李  ", national_id="123456AB")
+    assert (command.name, command.national_id) == ("Zoë O’Neil-李", "123456ab")
+
+
+def test_an_address_may_have_several_lines_and_may_be_left_empty() -> None:
+    assert request_loan(address="1 High Street\r\nTown").address == "1 High Street\nTown"
+    assert request_loan(address="").address == ""
+
+
+@given(st.integers(1, 9_999_999_999))
+def test_every_amount_in_range_is_accepted(amount: int) -> None:
+    assert request_loan(amount=amount).amount == amount
+
+
+@given(st.from_regex(r"\A[0-9]{6}[A-Za-z]{2}\Z"))
+def test_every_well_formed_national_id_is_accepted(national_id: str) -> None:
+    assert request_loan(national_id=national_id).national_id == national_id.lower()
+
+
+@given(st.text())
+def test_a_name_is_either_accepted_trimmed_or_refused_by_field(name: str) -> None:
+    try:
+        accepted = request_loan(name=name).name
+    except ValidationError as invalid:
+        assert [error["loc"][0] for error in invalid.errors()] == ["name"]
+    else:
+        assert accepted == name.strip()
+        assert 2 <= len(accepted) <= 200
+
+
+def test_commands_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        request_loan().amount = 1
+
+
+class TestDecisions:
+    ID = UUID("00000000-0000-4000-8000-000000000001")
+
+    def deny(self, **changes: Any) -> DenyLoan:
+        fields = {"id": self.ID, "issued_at": NOW, "decided_by": "uma", "reason": "other"}
+        return DenyLoan.model_validate({**fields, **changes})
+
+    @pytest.mark.parametrize("reason", ["", "no_such_reason", None, 1])
+    def test_an_unknown_reason_is_refused(self, reason: object) -> None:
+        with pytest.raises(ValidationError):
+            self.deny(reason=reason)
+
+    def test_the_id_must_be_a_uuid(self) -> None:
+        with pytest.raises(ValidationError):
+            self.deny(id="not-a-uuid")
+
+    def test_the_same_decision_has_the_same_command_id_and_others_have_others(self) -> None:
+        later = datetime(2026, 11, 24, tzinfo=UTC)
+        approval = ApproveLoan(id=self.ID, issued_at=NOW, decided_by="uma")
+        assert self.deny().command_id == self.deny(issued_at=later).command_id
+        different = {
+            self.deny().command_id,
+            self.deny(decided_by="vic").command_id,
+            self.deny(reason="too_much_debt").command_id,
+            self.deny(note="x").command_id,
+            self.deny(id=uuid4()).command_id,
+            approval.command_id,
+        }
+        assert len(different) == 6
