@@ -1,0 +1,108 @@
+"""`EventStoreDB` over esdbclient against a real server."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from esdbclient import EventStoreDBClient, NewEvent, StreamState
+
+from lepret.event_store_client import event_store_client
+from loans.domain.events import AutoApproved, AutoDenied, CreditChecked, LoanEvent
+from loans.event_store import EventStoreDB, EventStoreUnavailable, StaleRevision, Stream
+from tests.support.processes import free_port
+
+pytestmark = pytest.mark.usefixtures("streams")
+
+AT = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+@pytest.fixture
+def store() -> EventStoreDB:
+    return EventStoreDB(event_store_client, timeout=5)
+
+
+def checked(loan_request_id: UUID, score: int = 5) -> CreditChecked:
+    return CreditChecked(id=loan_request_id, occurred_at=AT, credit_score=score)
+
+
+def append(store: EventStoreDB, *events: LoanEvent, revision: int | None, command: UUID) -> int:
+    return store.append(
+        events[0].id, events, revision=revision, command_id=command, user="applicant"
+    )
+
+
+def test_a_stream_that_is_not_there_is_empty(store: EventStoreDB) -> None:
+    assert store.load(uuid4()) == Stream()
+
+
+def test_what_was_appended_is_loaded_with_its_revision_and_position(store: EventStoreDB) -> None:
+    request, command = uuid4(), uuid4()
+    events = (checked(request), AutoApproved(id=request, occurred_at=AT))
+
+    position = append(store, *events, revision=None, command=command)
+
+    assert store.load(request) == Stream(events, revision=1, position=position)
+
+
+def test_metadata_names_correlation_cause_user_and_version(store: EventStoreDB) -> None:
+    request, command = uuid4(), uuid4()
+    append(store, checked(request), revision=None, command=command)
+
+    recorded = event_store_client().get_stream(f"LoanRequest:{request}")[0]
+
+    assert json.loads(recorded.metadata) == {
+        "$correlationId": str(request),
+        "$causationId": str(command),
+        "user": "applicant",
+        "schemaVersion": 1,
+    }
+
+
+def test_the_same_command_again_is_recorded_once_and_answered_the_same(
+    store: EventStoreDB,
+) -> None:
+    request, command = uuid4(), uuid4()
+    first = append(store, checked(request), revision=None, command=command)
+    again = append(store, checked(request), revision=None, command=command)
+    assert again == first
+    assert len(store.load(request).events) == 1
+
+
+@pytest.mark.parametrize("revision", [None, 0, 7])
+def test_a_revision_that_is_not_the_last_is_stale(
+    store: EventStoreDB, revision: int | None
+) -> None:
+    request = uuid4()
+    append(store, checked(request), revision=None, command=uuid4())
+    append(store, AutoDenied(id=request, occurred_at=AT), revision=0, command=uuid4())
+    with pytest.raises(StaleRevision):
+        append(store, checked(request, 6), revision=revision, command=uuid4())
+    assert len(store.load(request).events) == 2
+
+
+def test_event_types_of_a_newer_version_count_but_are_not_shown(store: EventStoreDB) -> None:
+    request = uuid4()
+    append(store, checked(request), revision=None, command=uuid4())
+    event_store_client().append_to_stream(
+        f"LoanRequest:{request}",
+        current_version=StreamState.ANY,
+        events=[NewEvent(type="LoanPaidBack", data=b"{}")],
+    )
+    stream = store.load(request)
+    assert stream.events == (checked(request),)
+    assert stream.revision == 1
+
+
+def test_a_server_that_is_away_is_said_to_be_within_the_time_out() -> None:
+    client = EventStoreDBClient(f"esdb://127.0.0.1:{free_port()}?tls=false")
+    store, began = EventStoreDB(lambda: client, timeout=2), time.monotonic()
+    with pytest.raises(EventStoreUnavailable):
+        store.load(uuid4())
+    with pytest.raises(EventStoreUnavailable):
+        append(store, checked(uuid4()), revision=None, command=uuid4())
+    assert time.monotonic() - began < 30
+    client.close()
