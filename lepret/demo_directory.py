@@ -1,0 +1,143 @@
+"""The demo's data directory: whose it is, what lies in it, and how it is begun anew."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lepret.environment import DEMO_ENVIRONMENT_FILE
+
+_LOCK = "demo.lock"
+_EVENTS = "events.sqlite3"
+_DATABASE = "lepret.sqlite3"
+_KEY = "secret.key"
+_VALKEY = "valkey"
+# By their whole names: somebody's `lepret.sqlite3.backup` is not the demo's to delete. SQLite
+# keeps files of its own beside a database, and the event store one that locks it.
+_BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal", ".lock")
+_MADE_BY_THE_DEMO = frozenset(
+    [_LOCK, _KEY, f"{_KEY}.new", _VALKEY, DEMO_ENVIRONMENT_FILE, f"{DEMO_ENVIRONMENT_FILE}.new"]
+    + [f"{name}{ending}" for name in (_EVENTS, _DATABASE) for ending in _BESIDE_A_DATABASE]
+)
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+class DirectoryRefused(Exception):
+    """The directory cannot be used: it is another demo's, a stranger's, or out of reach."""
+
+
+@dataclass(frozen=True)
+class DemoDirectory:
+    """A data directory that this process, and no other demo, may use."""
+
+    path: Path
+
+    @property
+    def events(self) -> Path:
+        """The embedded event store's file."""
+        return self.path / _EVENTS
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file with everything that Django stores."""
+        return self.path / _DATABASE
+
+    @property
+    def valkey(self) -> Path:
+        """Valkey's working directory, which is made if need be."""
+        directory = self.path / _VALKEY
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def secret_key(self) -> str:
+        """The key that Django signs with. Made once, so that sessions outlive a restart."""
+        file = self.path / _KEY
+        if not file.is_file():
+            _write_private(file, secrets.token_urlsafe(50))
+        return file.read_text().strip()
+
+    def begin_anew(self) -> None:
+        """Delete what earlier demos left here, and nothing else. The lock stays, and stays held."""
+        for entry in self.path.iterdir():
+            if entry.name not in _MADE_BY_THE_DEMO - {_LOCK}:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def publish(self, environment: Mapping[str, str]) -> None:
+        """Leave these variables for commands in other terminals: see `lepret.environment`."""
+        lines = [f"{name}={value}\n" for name, value in environment.items()]
+        _write_private(self.path / DEMO_ENVIRONMENT_FILE, "".join(lines))
+
+    def withdraw(self) -> None:
+        """Take back what `publish` left, if it left anything."""
+        (self.path / DEMO_ENVIRONMENT_FILE).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[DemoDirectory]:
+    """The directory, made if need be, and locked against other demos for as long as this lasts.
+
+    The lock is the operating system's: it ends with the process, however that ends.
+
+    Raises:
+        DirectoryRefused: says why, in one line.
+    """
+    path = path.absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _take_over(path)
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DirectoryRefused(f"{path} cannot hold the data: {error.strerror}") from error
+    try:
+        _take(lock, path)
+        yield DemoDirectory(path)
+    finally:
+        os.close(lock)
+
+
+def _take_over(path: Path) -> None:
+    """Let pass what a demo has used, or could have made; the rest might be somebody's files."""
+    names = sorted(entry.name for entry in path.iterdir())
+    if _LOCK in names:
+        return
+    if not names:
+        path.chmod(0o700)  # personal data comes in here; whatever made it may have been generous
+    for name in names:
+        if name not in _MADE_BY_THE_DEMO:
+            raise DirectoryRefused(
+                f"{path} holds files that are not a demo's ({name}, for one); "
+                "choose another directory with --data-dir"
+            )
+
+
+def _take(lock: int, path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 20).decode(errors="replace").strip()
+        raise DirectoryRefused(
+            f"Another demo (process {holder or 'unknown'}) is using {path}; "
+            "stop it, or choose another directory with --data-dir"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner can read, so that it is there either whole or not at all."""
+    unfinished = file.with_name(f"{file.name}.new")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, _NEW_FILE, 0o600), "w") as stream:
+        stream.write(text)
+    unfinished.replace(file)

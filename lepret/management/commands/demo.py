@@ -1,0 +1,58 @@
+"""`manage.py demo`: the whole system on this machine."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from lepret import demo
+
+HIGHEST_PORT = 65_535
+
+
+class Command(BaseCommand):
+    help = (
+        "Run the whole system on this machine: the web server, the projector, and in place of "
+        "what the environment does not name (EVENTSTORE_URI, DATABASE_URL, REDIS_URL), embedded "
+        "servers that need no installation. Ctrl-C stops it; the data stays."
+    )
+    # What the children use is decided here, and only they check it.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--host", default="127.0.0.1", help="address of the web server (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--port", type=_port, default=8000, help="its port (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--data-dir",
+            type=Path,
+            default=settings.ENVIRONMENT.data_dir,
+            help="where everything is kept (default: LEPRET_DATA_DIR, or %(default)s)",
+        )
+        parser.add_argument(
+            "--fresh", action="store_true", help="delete what an earlier demo kept, then start"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            demo.run(
+                host=options["host"],
+                port=options["port"],
+                data_dir=options["data_dir"],
+                fresh=options["fresh"],
+            )
+        except demo.DemoFailed as problem:
+            raise CommandError(str(problem)) from problem
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= HIGHEST_PORT:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is not a port; those are numbers from 1 to {HIGHEST_PORT}")

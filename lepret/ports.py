@@ -1,0 +1,46 @@
+"""TCP ports: whether one is free, and one that is."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+
+# Below the range from which the systems take the ports of outgoing connections. A server that is
+# started again on one of those may find that a client, trying to reach it meanwhile, was given it.
+_SERVER_PORTS = range(20_000, 32_000)
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on this port now.
+
+    Raises:
+        OSError: not because the port is taken, but for another reason: no such address here, or
+            no right to use the port.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.socket(family, kind, protocol) as probe:
+        # As servers do; without it, connections of one that just ended would count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+    return True
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that is free at this moment, at random, so that two who ask seldom get the same.
+
+    Raises:
+        OSError: no free one was found.
+    """
+    for port in random.SystemRandom().sample(_SERVER_PORTS, 100):
+        if is_free(port, host):
+            return port
+    raise OSError(errno.EADDRINUSE, f"no free port on {host}")

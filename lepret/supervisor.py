@@ -1,0 +1,323 @@
+"""Keeps child processes running: starts them, shows what they say, starts again those that end.
+
+It knows nothing of what its children do. Each child gets a session of its own, so that a Ctrl-C in
+the terminal reaches only the parent, which then decides; and on Linux the kernel ends the children
+when the parent is killed, however that happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
+from typing import cast
+
+LONGEST_LINE_BYTES = 8 * 1024
+SECONDS_BETWEEN_READY_CHECKS = 0.1
+GOOD_ENDING = "ended with exit status 0"
+
+
+class ChildFailed(Exception):
+    """A child could not be started, ended before it was ready, or was not ready in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """A process to run.
+
+    It counts as ready when a line that it prints holds `ready_words`, or when `ready_check` says
+    so, whichever of the two is given; with neither, as soon as it runs.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: Path | None = None
+    ready_words: str | None = None
+    ready_check: Callable[[], Awaitable[bool]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """Seconds to wait before a child is started again: more each time that it ends soon."""
+
+    first: float = 0.2
+    factor: float = 2.0
+    longest: float = 10.0
+    forgotten_after: float = 10.0
+
+    def next(self, previous: float | None, ran_for: float) -> float:
+        """The delay for a child that ran `ran_for` seconds, and was started `previous` late."""
+        if previous is None or ran_for >= self.forgotten_after:
+            return self.first
+        return min(previous * self.factor, self.longest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How many seconds a stop gives the children.
+
+    A child has `between` until the next is asked to end too (less, if it ends sooner), and `in_all`
+    is what all have together before they are killed.
+    """
+
+    between: float = 0.5
+    in_all: float = 3.0
+    after_kill: float = 1.0
+
+
+@dataclass(eq=False)
+class _Kept:
+    """A child with what becomes of it."""
+
+    child: Child
+    ready: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    pid: int | None = None
+    ending: str | None = None
+    task: asyncio.Task[None] | None = None
+
+    def is_ready(self) -> None:
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child and whatever it started; nothing if it is gone."""
+        if self.pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+
+class Supervisor:
+    """Runs children, in the order in which they are given, and stops them in reverse.
+
+    Args:
+        show: gets each line that a child prints, after the child's name.
+        announce: gets a line for each child that ended and will be started again.
+    """
+
+    def __init__(
+        self,
+        *,
+        show: Callable[[str, str], None],
+        announce: Callable[[str], None],
+        backoff: Backoff = Backoff(),
+        patience: Patience = Patience(),
+    ) -> None:
+        self._show = show
+        self._announce = announce
+        self._backoff = backoff
+        self._patience = patience
+        self._all_kept: list[_Kept] = []
+        self._stopping = asyncio.Event()
+
+    async def run(self, child: Child, *, within: float) -> None:
+        """Run `child` once to its end, which must be good and come `within` seconds.
+
+        Raises:
+            ChildFailed: it could not be started, ended badly, or took longer.
+        """
+        kept = self._keep(child)
+        kept.task = asyncio.create_task(self._live_once(kept))
+        done, _ = await asyncio.wait([kept.task], timeout=within)
+        if not done:
+            raise ChildFailed(f"{child.name} did not finish within {within:g} seconds")
+        if kept.ending != GOOD_ENDING:
+            raise ChildFailed(f"{child.name} {kept.ending}")
+
+    async def start(self, child: Child, *, within: float) -> None:
+        """Start `child`, return when it is ready, and from then on start it again when it ends.
+
+        Raises:
+            ChildFailed: it ended before it was ready, or was not ready `within` seconds.
+        """
+        kept = self._keep(child)
+        kept.task = asyncio.create_task(self._live_again_and_again(kept))
+        polling = asyncio.create_task(_poll(kept))
+        try:
+            async with asyncio.timeout(within):
+                await kept.ready
+        except TimeoutError:
+            problem = f"{child.name} was not ready within {within:g} seconds"
+            raise ChildFailed(problem) from None
+        finally:
+            polling.cancel()
+
+    async def stop(self) -> None:
+        """Ask every child to end, the last started first; kill those that do not in time."""
+        self._stopping.set()
+        deadline = asyncio.get_running_loop().time() + self._patience.in_all
+        for kept in reversed(self._all_kept):
+            kept.signal(signal.SIGTERM)
+            await self._ended(kept, within=self._patience.between)
+        for kept in self._all_kept:
+            await self._ended(kept, within=deadline - asyncio.get_running_loop().time())
+        self.kill()
+        for kept in self._all_kept:
+            await self._ended(kept, within=self._patience.after_kill)
+
+    def kill(self) -> None:
+        """End every child at once. A `stop` that is under way finishes as soon as they are gone."""
+        self._stopping.set()
+        for kept in self._all_kept:
+            kept.signal(signal.SIGKILL)
+
+    def _keep(self, child: Child) -> _Kept:
+        kept = _Kept(child)
+        self._all_kept.append(kept)
+        return kept
+
+    async def _ended(self, kept: _Kept, *, within: float) -> None:
+        if kept.task is not None:
+            await asyncio.wait([kept.task], timeout=max(within, 0))
+
+    async def _live_once(self, kept: _Kept) -> None:
+        kept.ending = await self._live(kept)
+
+    async def _live_again_and_again(self, kept: _Kept) -> None:
+        delay = None
+        clock = asyncio.get_running_loop().time
+        while not self._stopping.is_set():
+            began = clock()
+            ending = await self._live(kept)
+            if self._stopping.is_set():
+                return
+            if not kept.ready.done():
+                kept.ready.set_exception(
+                    ChildFailed(f"{kept.child.name} {ending} before it was ready")
+                )
+                return
+            delay = self._backoff.next(delay, clock() - began)
+            self._announce(f"{kept.child.name} {ending}; starting it again in {delay:g} s")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay)
+
+    async def _live(self, kept: _Kept) -> str:
+        """One life of a child, from its start to its end. Returns how it ended, in words."""
+        try:
+            pid, life = await _spawn(kept.child, lambda line: self._show_line(kept, line))
+        except OSError as error:
+            return f"could not be started ({error.strerror})"
+        kept.pid = pid
+        if self._stopping.is_set():
+            kept.signal(signal.SIGKILL)
+        if kept.child.ready_words is None and kept.child.ready_check is None:
+            kept.is_ready()
+        status = await life.exited
+        # Nothing that it started may outlive it, or hold on to a port that its successor needs.
+        kept.signal(signal.SIGKILL)
+        kept.pid = None
+        await asyncio.wait([life.silent], timeout=self._patience.after_kill)
+        life.close()
+        return _ending(status)
+
+    def _show_line(self, kept: _Kept, line: str) -> None:
+        self._show(kept.child.name, line)
+        words = kept.child.ready_words
+        if words is not None and words in line:
+            kept.is_ready()
+
+
+class _Life(asyncio.SubprocessProtocol):
+    """One process, from its start to its end. Hands over its output line by line, as text.
+
+    asyncio's own `Process.wait` would not do: it returns only when the output has ended too, which
+    a process that the child left behind can put off for ever.
+    """
+
+    exited: asyncio.Future[int]
+    silent: asyncio.Future[None]
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._rest = b""
+        loop = asyncio.get_running_loop()
+        self.exited, self.silent = loop.create_future(), loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) >= LONGEST_LINE_BYTES:  # it has no end in sight
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self._hand_over(line)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if self._rest:
+            self._hand_over(self._rest)
+        self.silent.set_result(None)
+
+    def process_exited(self) -> None:
+        status = self._transport.get_returncode()
+        assert status is not None
+        self.exited.set_result(status)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _hand_over(self, line: bytes) -> None:
+        self._on_line(line.decode(errors="replace").rstrip("\r"))
+
+
+async def _poll(kept: _Kept) -> None:
+    check = kept.child.ready_check
+    if check is None:
+        return
+    while not await check():  # noqa: ASYNC110 - what it asks lies outside of this process
+        await asyncio.sleep(SECONDS_BETWEEN_READY_CHECKS)
+    kept.is_ready()
+
+
+async def _spawn(child: Child, on_line: Callable[[str], None]) -> tuple[int, _Life]:
+    transport, life = await asyncio.get_running_loop().subprocess_exec(
+        lambda: _Life(on_line),
+        *child.command,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=STDOUT,
+        env=dict(child.environment),
+        cwd=child.directory,
+        start_new_session=True,
+        preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+    )
+    return transport.get_pid(), life
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """What a new process does, before it becomes the child's program, so as to end with `parent`.
+
+    Everything that it needs is looked up here, before the fork.
+    """
+    prctl = ctypes.CDLL(None).prctl
+    number = int(signal.SIGKILL)
+
+    def die_with_parent() -> None:
+        prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it was gone already, so no signal will come
+            os._exit(1)
+
+    return die_with_parent
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"ended with exit status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"

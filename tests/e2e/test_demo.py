@@ -1,0 +1,233 @@
+"""`manage.py demo`, as a user runs it: real processes, killed, stopped and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+
+from tests.support.demo import COMMANDS, SECONDS_TO_STOP, Demo, running_demo, started_demo
+from tests.support.processes import is_alive, is_free, wait_until
+
+SECONDS_TO_COME_BACK = 20.0
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """One demo for all tests that leave it as they found it: running."""
+    with running_demo(tmp_path_factory.mktemp("demo") / "data") as demo:
+        yield demo
+
+
+def apply(demo: Demo) -> UUID:
+    """Apply for a loan that is approved at once, and wait until the read model shows it."""
+    body = {"id": str(uuid4()), "name": "Ada Example", "national_id": "999999aa", "amount": 1000}
+    answer = httpx2.post(
+        f"{demo.base_url}/api/loan-requests", json=body, timeout=10, trust_env=False
+    )
+    assert answer.status_code == httpx2.codes.CREATED, answer.text
+    loan = UUID(answer.json()["id"])
+    wait_until(lambda: status_of(demo, loan) == "approved", SECONDS_TO_COME_BACK)
+    return loan
+
+
+def status_of(demo: Demo, loan: UUID) -> str | None:
+    answer = demo.get(f"/api/loan-requests/{loan}")
+    if answer.status_code != httpx2.codes.OK:
+        return None
+    return str(answer.json()["status"])
+
+
+def log_in(client: httpx2.Client, name: str) -> None:
+    """Log in with a demo account, as a browser would."""
+    client.get("/accounts/login/")
+    answer = client.post(
+        "/accounts/login/",
+        data={
+            "username": name,
+            "password": name,
+            "csrfmiddlewaretoken": client.cookies["csrftoken"],
+        },
+    )
+    assert answer.status_code == httpx2.codes.FOUND, answer.text
+
+
+class TestARunningDemo:
+    @pytest.mark.parametrize("path", ["/", "/api/docs", "/healthz", "/readyz"])
+    def test_shows_its_pages_to_everyone(self, demo: Demo, path: str) -> None:
+        assert demo.get(path).status_code == httpx2.codes.OK
+
+    @pytest.mark.parametrize(
+        ("name", "path"),
+        [("underwriter", "/underwriting/"), ("clerk", "/admin/"), ("admin", "/admin/")],
+    )
+    def test_has_accounts_whose_passwords_are_their_names(
+        self, demo: Demo, name: str, path: str
+    ) -> None:
+        with httpx2.Client(base_url=demo.base_url, timeout=10, trust_env=False) as browser:
+            log_in(browser, name)
+            assert browser.get(path).status_code == httpx2.codes.OK
+
+    def test_says_where_everything_is(self, demo: Demo) -> None:
+        uri = demo.published["EVENTSTORE_URI"]
+        for address in ("/", "/underwriting/", "/admin/", "/api/docs"):
+            assert f"{demo.base_url}{address} " in demo.output
+        assert uri in demo.output
+        for name in ("underwriter", "clerk", "admin"):
+            assert f"(password: {name})" in demo.output
+
+    def test_keeps_its_secrets_to_itself(self, demo: Demo) -> None:
+        secret = demo.published["DJANGO_SECRET_KEY"]
+        assert len(secret) >= 50
+        assert secret not in demo.output
+        for name in ("secret.key", "demo.env"):
+            assert (demo.data_dir / name).stat().st_mode & 0o777 == 0o600
+
+    def test_prints_no_personal_data(self, demo: Demo) -> None:
+        apply(demo)
+        for personal in ("Ada Example", "999999aa"):
+            assert personal not in demo.output
+
+    def test_is_found_by_commands_in_another_terminal(self, demo: Demo) -> None:
+        loan = apply(demo)
+        code = "from django.conf import settings; print(settings.EVENTSTORE_URI)"
+        assert (
+            demo.manage("shell", "-v0", "-c", code).stdout.strip()
+            == (demo.published["EVENTSTORE_URI"])
+        )
+        rebuilding = demo.manage("project", "--rebuild", "--once")
+        assert rebuilding.returncode == 0, rebuilding.stderr
+        wait_until(lambda: status_of(demo, loan) == "approved", SECONDS_TO_COME_BACK)
+
+    def test_takes_applications_from_manage_py_apply(self, demo: Demo) -> None:
+        applying = demo.manage("apply", "--url", demo.base_url, "--count", "20", "--seed", "1")
+        assert applying.returncode == 0, applying.stdout + applying.stderr
+        assert "20 applications in" in applying.stdout
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_starts_a_killed_child_again(self, demo: Demo, name: str) -> None:
+        loan = apply(demo)
+        killed = demo.pid_of(name)
+        assert killed is not None
+        announced = demo.output.count(f"{name} was ended by SIGKILL; starting it again in")
+
+        os.kill(killed, signal.SIGKILL)
+
+        back = wait_until(
+            lambda: (pid := demo.pid_of(name)) != killed and pid, SECONDS_TO_COME_BACK
+        )
+        assert back
+        wait_until(demo.is_ready, SECONDS_TO_COME_BACK)
+        assert demo.output.count(f"{name} was ended by SIGKILL; starting it again in") == (
+            announced + 1
+        )
+        assert status_of(demo, loan) == "approved"
+        apply(demo)
+
+
+class TestADemoThatCannotStart:
+    def test_because_its_port_is_taken_says_so_and_starts_nothing(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with started_demo(tmp_path / "data", port=port) as demo:
+                assert demo.wait(20) == 1
+                [line] = demo.output.splitlines()
+        assert line == (
+            f"CommandError: Port {port} is taken on 127.0.0.1; choose another with --port"
+        )
+        assert not (tmp_path / "data" / "events.sqlite3").exists()
+
+    def test_because_another_uses_its_data_directory_says_so(self, demo: Demo) -> None:
+        with started_demo(demo.data_dir, "--fresh") as second:
+            assert second.wait(20) == 1
+            [line] = second.output.splitlines()
+        assert line.startswith(f"CommandError: Another demo (process {demo.process.pid}) is using")
+        assert demo.is_ready()
+
+    def test_because_the_directory_is_a_strangers_leaves_it_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").write_text("mine")
+        (tmp_path / "lepret.sqlite3").write_text("mine too")
+        with started_demo(tmp_path, "--fresh") as demo:
+            assert demo.wait(20) == 1
+            [line] = demo.output.splitlines()
+        assert "holds files that are not a demo's (notes.txt" in line
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["lepret.sqlite3", "notes.txt"]
+
+    def test_because_a_migration_fails_says_so_and_leaves_nothing_running(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "broken.sqlite3").write_text("this is no database" * 100)
+        broken = {"DATABASE_URL": f"sqlite:///{tmp_path}/broken.sqlite3"}
+        with started_demo(tmp_path / "data", environment=broken) as demo:
+            children: set[int] = set()
+
+            def has_ended() -> bool:
+                children.update(child.pid for child in demo.children())
+                return demo.process.poll() is not None
+
+            wait_until(has_ended, 40)
+            assert demo.process.returncode == 1
+            last_line = demo.output.splitlines()[-1]
+        assert last_line == (
+            "CommandError: The database could not be prepared: setup ended with exit status 1"
+        )
+        assert children
+        assert not any(map(is_alive, children))
+
+
+def test_what_the_environment_names_is_used_and_nothing_started_in_its_place(
+    demo: Demo, tmp_path: Path
+) -> None:
+    named = {name: demo.published[name] for name in ("EVENTSTORE_URI", "REDIS_URL")}
+    with running_demo(tmp_path / "data", environment=named) as second:
+        assert [second.pid_of(name) for name in ("store", "valkey")] == [None, None]
+        loan = apply(second)
+        # They share the event store, so the other one's projector sees the loan too.
+        wait_until(lambda: status_of(demo, loan) == "approved", SECONDS_TO_COME_BACK)
+
+
+def test_sigterm_stops_it_within_five_seconds_and_leaves_nothing(tmp_path: Path) -> None:
+    with running_demo(tmp_path / "data") as demo:
+        children = [child.pid for child in demo.children()]
+        ports = demo.ports
+        assert len(children) == len(COMMANDS)
+        began = time.monotonic()
+
+        assert demo.stop(signal.SIGTERM) == 0
+
+        assert time.monotonic() - began < SECONDS_TO_STOP
+        assert not any(map(is_alive, children))
+        assert all(map(is_free, ports))
+        assert not (demo.data_dir / "demo.env").exists()
+
+
+def test_data_survives_a_restart(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with running_demo(data_dir) as demo:
+        loan = apply(demo)
+        key = demo.published["DJANGO_SECRET_KEY"]
+        assert demo.stop(signal.SIGINT) == 0
+    with running_demo(data_dir) as demo:
+        assert status_of(demo, loan) == "approved"
+        assert demo.published["DJANGO_SECRET_KEY"] == key
+
+
+def test_after_kill_its_children_are_gone_and_a_fresh_one_begins_anew(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with running_demo(data_dir) as demo:
+        loan = apply(demo)
+        (data_dir / "notes.txt").write_text("not the demo's")
+        children = [child.pid for child in demo.children()]
+        demo.process.kill()
+        wait_until(lambda: not any(map(is_alive, children)), SECONDS_TO_STOP)
+    with running_demo(data_dir, "--fresh", port=demo.port) as demo:
+        assert status_of(demo, loan) is None
+        assert (data_dir / "notes.txt").exists()
+        apply(demo)

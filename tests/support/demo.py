@@ -1,0 +1,193 @@
+"""A real `manage.py demo` for tests: started on a free port, with a data directory of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+
+from tests.support.processes import Process, descendants, free_port, is_free, wait_until
+
+PROJECT = Path(__file__).resolve().parents[2]
+SECONDS_TO_START = 60.0
+SECONDS_TO_STOP = 5.0
+
+# What tells the children apart, in their command lines.
+COMMANDS = {
+    "store": "lepret.eventstore",
+    "valkey": "valkey-server",
+    "project": "manage.py project",
+    "web": "daphne",
+}
+
+_NOT_PASSED_ON = ("DJANGO_", "LEPRET_", "EVENTSTORE_", "REDIS_", "CREDIT_BUREAU_")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that was started, and may have ended."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    data_dir: Path
+    output_file: Path
+    environment: Mapping[str, str] = field(repr=False)
+
+    @property
+    def base_url(self) -> str:
+        """The web server's address, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def output(self) -> str:
+        """What it printed so far."""
+        return self.output_file.read_text(errors="replace")
+
+    @property
+    def published(self) -> dict[str, str]:
+        """The variables that it leaves for commands in other terminals."""
+        lines = (self.data_dir / "demo.env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports that its processes listen on."""
+        published = self.published
+        uris = [published[name] for name in ("EVENTSTORE_URI", "REDIS_URL")]
+        return [self.port, *(port for uri in uris if (port := urlsplit(uri).port))]
+
+    def get(self, path: str) -> httpx2.Response:
+        """Ask the web server for a page."""
+        return httpx2.get(f"{self.base_url}{path}", timeout=10, trust_env=False)
+
+    def is_ready(self) -> bool:
+        """Whether `/readyz` is green."""
+        try:
+            return self.get("/readyz").status_code == httpx2.codes.OK
+        except httpx2.TransportError:
+            return False
+
+    def manage(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run another management command as a second terminal would: it finds this demo."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env={**self.environment, "LEPRET_DATA_DIR": str(self.data_dir)},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def children(self) -> list[Process]:
+        """The processes that it runs at this moment."""
+        return descendants(self.process.pid)
+
+    def pid_of(self, name: str) -> int | None:
+        """The process id of one of its children (`store`, `valkey`, `project` or `web`)."""
+        for child in self.children():
+            if COMMANDS[name] in child.command_line:
+                return child.pid
+        return None
+
+    def wait(self, timeout: float = SECONDS_TO_STOP) -> int:
+        """Wait until it ends. Returns its exit status; raises if that takes longer (seconds)."""
+        return self.process.wait(timeout)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal that ends it, and wait until it has. Returns its exit status."""
+        self.process.send_signal(number)
+        return self.wait()
+
+
+@contextlib.contextmanager
+def started_demo(
+    data_dir: Path,
+    *arguments: str,
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Demo]:
+    """A demo that was just started, and is ended when this is left, whatever became of it."""
+    port = port or free_port()
+    environment = {**_environment(), **(environment or {})}
+    command = [sys.executable, "manage.py", "demo", "--port", str(port)]
+    with tempfile.NamedTemporaryFile(prefix="demo-", suffix=".log") as output:
+        process = subprocess.Popen(
+            [*command, "--data-dir", str(data_dir), *arguments],
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield Demo(process, port, data_dir, Path(output.name), environment)
+        finally:
+            _end(process)
+
+
+@contextlib.contextmanager
+def running_demo(
+    data_dir: Path,
+    *arguments: str,
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Demo]:
+    """A demo that has said that it is ready.
+
+    Raises:
+        AssertionError: it did not within `SECONDS_TO_START`; with what it printed.
+    """
+    with started_demo(data_dir, *arguments, port=port, environment=environment) as demo:
+
+        def is_up() -> bool:
+            ended = demo.process.poll() is not None
+            assert not ended, f"the demo ended:\n{demo.output}"
+            return "lepret is ready" in demo.output
+
+        try:
+            wait_until(is_up, SECONDS_TO_START)
+        except AssertionError as error:
+            raise AssertionError(f"the demo is not ready:\n{demo.output}") from error
+        yield demo
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment without what the tests, or this machine, set for Django."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_NOT_PASSED_ON) and not name.endswith("DATABASE_URL")
+    }
+    # Many processes import the same modules. Where the environment keeps Python from storing them
+    # compiled, each would compile them all again.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    compiled = str(Path(tempfile.gettempdir()) / "lepret-tests-compiled")
+    return {
+        **kept,
+        "DJANGO_SETTINGS_MODULE": "lepret.settings",
+        "PYTHONPYCACHEPREFIX": compiled,
+    }
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(2 * SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()  # the kernel ends its children with it
+        process.wait()
+
+
+__all__ = ["COMMANDS", "SECONDS_TO_STOP", "Demo", "is_free", "running_demo", "started_demo"]
