@@ -1,0 +1,64 @@
+"""Loan applications of people who do not exist, for trying things out and for load."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import Any, Final
+from uuid import UUID
+
+_FIRST_NAMES: Final = (
+    *("Amélie", "Bruno", "Chiara", "Dmitri", "Elif", "Femke", "Goran", "Hanna", "Ines", "João"),
+    *("Katarzyna", "Lars", "Mireille", "Nils", "Oksana", "Pavel", "Quirin", "Rania", "Søren"),
+    *("Thandiwe", "Uwe", "Vera", "Wim", "Ximena", "Yusuf", "Zoë"),
+)
+_LAST_NAMES: Final = (
+    *("Almeida", "Berger", "Castro", "Dupont", "Eriksen", "Fournier", "García", "Horváth"),
+    *("Ionescu", "Jansen", "Kowalska", "Lindqvist", "Moreau", "Nowak", "O'Brien", "Papadakis"),
+    *("Quist", "Rossi", "Schäfer", "Tanaka", "Ünal", "Visser", "Weber", "Yavuz", "Zimmermann"),
+)
+_STREETS: Final = ("Church Lane", "Harbour Street", "Mill Road", "Orchard Way", "Station Square")
+_TOWNS: Final = ("Alderbrook", "Fenwick Bay", "Larkhill", "Northam", "Westerby")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """What one person sends to `POST /api/loan-requests`."""
+
+    id: UUID
+    name: str
+    national_id: str
+    amount: int
+    address: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of the request."""
+        return asdict(self) | {"id": str(self.id)}
+
+
+def applications(seed: int | None = None) -> Iterator[Application]:
+    """Applications without end: for a seed always the same, ids too; without one, always others."""
+    chance = random.Random(seed)  # noqa: S311
+    for _ in count():
+        yield Application(
+            id=UUID(int=chance.getrandbits(128), version=4),
+            name=f"{chance.choice(_FIRST_NAMES)} {chance.choice(_LAST_NAMES)}",
+            national_id=_national_id(chance),
+            amount=chance.randrange(5, 1000) * 100,
+            address=_address(chance),
+        )
+
+
+def _national_id(chance: random.Random) -> str:
+    letters = "".join(chance.choices(string.ascii_lowercase, k=2))
+    return f"{chance.randrange(1_000_000):06}{letters}"
+
+
+def _address(chance: random.Random) -> str:
+    """An address, or none: it may be left empty, and some do."""
+    if chance.random() < 1 / 3:
+        return ""
+    return f"{chance.randrange(1, 200)} {chance.choice(_STREETS)}, {chance.choice(_TOWNS)}"
