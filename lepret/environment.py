@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -46,12 +47,12 @@ class Environment:
         demo_environment = data_dir / DEMO_ENVIRONMENT_FILE
         if demo_environment.is_file():
             env.read_env(demo_environment)
-        debug = env.bool("DJANGO_DEBUG", default=False)
+        debug = _flag(env, "DJANGO_DEBUG", default=False)
         return cls(
             data_dir=data_dir,
             secret_key=env.str("DJANGO_SECRET_KEY", default=""),
             debug=debug,
-            https=env.bool("DJANGO_HTTPS", default=not debug),
+            https=_flag(env, "DJANGO_HTTPS", default=not debug),
             allowed_hosts=env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"]),
             trusted_origins=env.list("DJANGO_CSRF_TRUSTED_ORIGINS", default=[]),
             event_store_uri=_url(
@@ -60,7 +61,7 @@ class Environment:
                 schemes=("esdb", "esdb+discover"),
                 default="esdb://127.0.0.1:2113?tls=false",
             ),
-            database=_database(env, "DATABASE_URL", default=_sqlite_in(data_dir)),
+            database=_database(env, "DATABASE_URL", default=lambda: _sqlite_in(data_dir)),
             readmodels_database=(
                 _database(env, "READMODELS_DATABASE_URL")
                 if env.str("READMODELS_DATABASE_URL", default="")
@@ -93,6 +94,13 @@ def _env_of_its_own() -> environ.Env:
     return Env()
 
 
+def _flag(env: environ.Env, name: str, *, default: bool) -> bool:
+    value: str = env.str(name, default=str(default)).lower()
+    if value not in ("true", "false", "1", "0"):
+        raise ImproperlyConfigured(f"{name} must be true or false")
+    return value in ("true", "1")
+
+
 def _url(env: environ.Env, name: str, *, schemes: tuple[str, ...], default: str = "") -> str:
     value: str = env.str(name, default=default) or default
     if urlsplit(value).scheme not in schemes:
@@ -102,7 +110,9 @@ def _url(env: environ.Env, name: str, *, schemes: tuple[str, ...], default: str 
 
 
 def _sqlite_in(data_dir: Path) -> str:
-    return f"sqlite:///{data_dir.absolute()}/lepret.sqlite3"
+    # SQLite makes the file, but not the directory that it is in.
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{quote(str(data_dir.absolute()))}/lepret.sqlite3"
 
 
 _DATABASE_ENGINES = {
@@ -112,15 +122,18 @@ _DATABASE_ENGINES = {
 }
 
 
-def _database(env: environ.Env, name: str, *, default: str = "") -> dict[str, Any]:
-    url = env.str(name, default=default) or default
-    engine = _DATABASE_ENGINES.get(urlsplit(url).scheme)
-    if engine is None:
+def _database(env: environ.Env, name: str, *, default: Callable[[], str] = str) -> dict[str, Any]:
+    url = env.str(name, default="") or default()
+    if urlsplit(url).scheme not in _DATABASE_ENGINES:
         raise ImproperlyConfigured(f"{name} must begin with sqlite:/// or postgresql://")
+    return database_settings(url)
+
+
+def database_settings(url: str) -> dict[str, Any]:
+    """What Django wants to know of the database at `url`, SQLite's or PostgreSQL's."""
+    engine = _DATABASE_ENGINES[urlsplit(url).scheme]
     database: dict[str, Any] = environ.Env.db_url_config(url)
     if engine.endswith("sqlite3"):
-        # SQLite makes the file, but not the directory that it is in.
-        Path(database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
         return database | {"OPTIONS": _SQLITE_OPTIONS}
     # A thread per request under ASGI means that a connection per thread would pile up: the pool
     # bounds them, and hands each back at the end of its request.

@@ -125,8 +125,7 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
-# Served from where they lie, in development and at scale alike: a fresh clone needs no build step.
+# Served from where they lie, in development and at scale alike: there is nothing to collect.
 WHITENOISE_USE_FINDERS = True
 
 # Cookies and redirects for HTTPS everywhere but in debug mode, or where DJANGO_HTTPS=false says
