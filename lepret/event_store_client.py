@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 
 from django.conf import settings
@@ -31,3 +32,7 @@ def close_event_store_client() -> None:
     with _lock:
         while _clients:
             _clients.popitem()[1].close()
+
+
+# gRPC complains of clients that are left to the garbage collector of an ending interpreter.
+atexit.register(close_event_store_client)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
@@ -71,7 +72,7 @@ class Problem(Exception):
 
 def answer_with_problems(api: NinjaAPI) -> None:
     """Make `api` answer every error, its own and the framework's, with a problem document."""
-    for kind in (Problem, ValidationError, HttpError, Http404, Exception):
+    for kind in (Problem, ValidationError, HttpError, Http404, RequestDataTooBig, Exception):
         api.add_exception_handler(kind, _answer)
 
 
@@ -90,6 +91,8 @@ def _answer(request: HttpRequest, error: Any) -> HttpResponse:
             return _http_error(error).response()
         case Http404():
             return not_found().response()
+        case RequestDataTooBig():
+            return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.").response()
         case _:
             return _unexpected(request, error)
 

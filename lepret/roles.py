@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
+from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
@@ -34,7 +35,11 @@ def is_back_office(user: User | AnonymousUser) -> bool:
 def _has_role(user: User | AnonymousUser, group: str) -> bool:
     if not user.is_active:
         return False
-    return user.is_superuser or user.groups.filter(name=group).exists()
+    if user.is_superuser:
+        return True
+    # Admin asks many times in a request: the first answer stays with the user object.
+    prefetch_related_objects([user], "groups")
+    return any(each.name == group for each in user.groups.all())
 
 
 def underwriter_required(view: View) -> View:

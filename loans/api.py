@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import resolve_url
 from django.utils import timezone
-from ninja import Header, Router
+from ninja import Header, Router, Status
 from pydantic import BaseModel, ConfigDict, Field
 
 from lepret.problems import FieldError, Problem, ProblemDocument
@@ -17,7 +17,8 @@ from loans import use_cases
 from loans.credit_bureau import CreditBureauUnavailable
 from loans.dependencies import credit_bureau, event_store
 from loans.domain.commands import Amount, Name, NationalId, RequestLoan, Text
-from loans.domain.loan_request import IdAlreadyUsed, Status
+from loans.domain.loan_request import IdAlreadyUsed
+from loans.domain.loan_request import Status as LoanStatus
 from loans.event_store import EventStoreUnavailable, StaleRevision
 
 router = Router(tags=["Loan requests"])
@@ -41,7 +42,7 @@ class LoanRequestAnswer(BaseModel):
     """How a loan request stands."""
 
     id: UUID
-    status: Status
+    status: LoanStatus
     link: str
 
 
@@ -49,7 +50,7 @@ class LoanRequestAnswer(BaseModel):
     "/loan-requests",
     response={
         201: LoanRequestAnswer,
-        frozenset({400, 409, 422, 503}): ProblemDocument,
+        frozenset({400, 409, 413, 422, 503}): ProblemDocument,
     },
 )
 def request_loan(
@@ -57,7 +58,7 @@ def request_loan(
     response: HttpResponse,
     application: LoanApplication,
     idempotency_key: Annotated[str | None, Header(alias="Idempotency-Key")] = None,
-) -> tuple[int, LoanRequestAnswer]:
+) -> Status[LoanRequestAnswer]:
     """Apply for a loan.
 
     With an `id`, in the body or as `Idempotency-Key`, the request can be sent again after a lost
@@ -71,9 +72,8 @@ def request_loan(
     answer = _carry_out(command)
     response["Location"] = resolve_url("api:loan-request", answer.loan_request_id)
     link = request.build_absolute_uri(resolve_url("readmodels:status", answer.loan_request_id))
-    return HTTPStatus.CREATED, LoanRequestAnswer(
-        id=answer.loan_request_id, status=answer.status, link=link
-    )
+    body = LoanRequestAnswer(id=answer.loan_request_id, status=answer.status, link=link)
+    return Status(HTTPStatus.CREATED, body)
 
 
 def _loan_request_id(application: LoanApplication, idempotency_key: str | None) -> UUID:

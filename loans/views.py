@@ -82,7 +82,7 @@ def approve(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
     if not form.is_valid():
         return _decision(request, "A note is plain text of at most 500 characters.", status=422)
     approve_loan = partial(use_cases.approve_loan, form.command, event_store=event_store())
-    return _carry_out(request, approve_loan, "Approved.")
+    return _carry_out(request, approve_loan)
 
 
 @never_cache
@@ -96,7 +96,7 @@ def deny(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
     if not form.is_valid():
         return _ask_reason(request, form, loan_request_id, status=422)
     deny_loan = partial(use_cases.deny_loan, form.command, event_store=event_store())
-    return _carry_out(request, deny_loan, "Denied.")
+    return _carry_out(request, deny_loan)
 
 
 def _form_again(
@@ -124,14 +124,15 @@ def _ask_reason(
     return render(request, template, context, status=status)
 
 
-def _carry_out(request: HtmxRequest, use_case: Callable[[], Answer], done: str) -> HttpResponse:
+def _carry_out(request: HtmxRequest, use_case: Callable[[], Answer]) -> HttpResponse:
     try:
-        use_case()
+        answer = use_case()
     except Rejection as rejection:
         return _decision(request, str(rejection), status=409)
     except _UNAVAILABLE:
         return _decision(request, _DECIDE_AGAIN, status=503)
-    return _decision(request, done)
+    assert answer.state.application is not None, "what is decided was requested"
+    return _decision(request, f"{answer.status.capitalize()}: {answer.state.application.name}.")
 
 
 def _decision(request: HtmxRequest, text: str, *, status: int = 200) -> HttpResponse:

@@ -15,6 +15,9 @@ from readmodels.event_history import HistoryUnavailable, history_of
 from readmodels.lag import LagUnknown, lag_seconds
 from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest
 
+admin.site.site_header = admin.site.site_title = "lepret back office"
+admin.site.index_title = "Loan requests and what is built from them"
+
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
 else:  # Django's own class takes no type parameter when it runs.

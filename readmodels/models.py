@@ -21,6 +21,16 @@ class Status(models.TextChoices):
     DENIED = "denied", "Denied"
 
 
+class DenialReason(models.TextChoices):
+    """An underwriter's reason, in words for the applicant. Other codes may come with time."""
+
+    INCOME_TOO_LOW = "income_too_low", "Your income is too low for this amount."
+    TOO_MUCH_DEBT = "too_much_debt", "You owe too much already."
+    UNVERIFIED_IDENTITY = "unverified_identity", "We could not make sure who you are."
+    INCOMPLETE_DETAILS = "incomplete_details", "Your details are not complete."
+    OTHER = "other", "Please contact us to hear why."
+
+
 class Checkpoint(models.Model):
     """How far a projection has come: the commit position of the last event it was given.
 
@@ -72,7 +82,7 @@ class LoanStatus(models.Model):
     id = models.UUIDField(primary_key=True)
     status = models.CharField(max_length=20, choices=Status)
     amount = models.BigIntegerField()
-    denial_reason = models.CharField(max_length=50, blank=True)
+    denial_reason = models.CharField(max_length=50, blank=True, choices=DenialReason)
     received_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True)
 
@@ -98,7 +108,7 @@ class LoanRequest(models.Model):
     requested_at = models.DateTimeField(db_index=True)
     decided_at = models.DateTimeField(null=True)
     decided_by = models.CharField(max_length=150, blank=True)
-    denial_reason = models.CharField(max_length=50, blank=True)
+    denial_reason = models.CharField(max_length=50, blank=True, choices=DenialReason)
     note = models.TextField(blank=True)
 
     def __str__(self) -> str:

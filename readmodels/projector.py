@@ -152,6 +152,7 @@ class Follower:
                 if batch.caught_up:
                     announcements.go_live()
                     self._note_caught_up(position)
+                    self._warn_if_ahead(position)
                 if batch.caught_up and once:
                     return
                 if batch.events or batch.caught_up:
@@ -192,6 +193,18 @@ class Follower:
         last = self._connect().get_commit_position(timeout=PROBE_TIMEOUT_SECONDS)
         if last > position:
             raise SubscriptionStalled
+
+    def _warn_if_ahead(self, position: int) -> None:
+        # Only where the store's events were replaced, as by restoring an older backup.
+        last = self._connect().get_commit_position(timeout=PROBE_TIMEOUT_SECONDS)
+        if position > last:
+            logger.warning(
+                "%s is at %d, ahead of the event store's last event at %d: is it another store? "
+                "Rebuild the read model.",
+                self._projection.name,
+                position,
+                last,
+            )
 
     def _lose(self, what: str, error: Exception) -> None:
         if not self._lost:

@@ -72,8 +72,8 @@ def test_a_command_shows_no_personal_data_in_a_log() -> None:
 
 
 def test_names_are_trimmed_and_national_ids_are_in_lower_case() -> None:
-    command = request_loan(name="  Zoë O’Neil-李  ", national_id="123456AB")
-    assert (command.name, command.national_id) == ("Zoë O’Neil-李", "123456ab")
+    command = request_loan(name="  Zoë O'Neil-李  ", national_id="123456AB")
+    assert (command.name, command.national_id) == ("Zoë O'Neil-李", "123456ab")
 
 
 def test_an_address_may_have_several_lines_and_may_be_left_empty() -> None:
@@ -93,18 +93,19 @@ def test_every_well_formed_national_id_is_accepted(national_id: str) -> None:
 
 @given(st.text())
 def test_a_name_is_either_accepted_trimmed_or_refused_by_field(name: str) -> None:
+    accepted, refused = None, []
     try:
         accepted = request_loan(name=name).name
     except ValidationError as invalid:
-        assert [error["loc"][0] for error in invalid.errors()] == ["name"]
-    else:
-        assert accepted == name.strip()
-        assert 2 <= len(accepted) <= 200
+        refused = [error["loc"][0] for error in invalid.errors()]
+    assert (accepted, refused) in ((name.strip(), []), (None, ["name"]))
+    assert accepted is None or 2 <= len(accepted) <= 200
 
 
 def test_commands_cannot_be_changed() -> None:
+    command = request_loan()
     with pytest.raises(ValidationError):
-        request_loan().amount = 1
+        setattr(command, "amount", 1)  # noqa: B010 (mypy refuses the plain assignment)
 
 
 class TestDecisions:

@@ -51,10 +51,17 @@ setInterval(updateWaitingTimes, 15000);
 const denyDialog = () => document.getElementById("deny-dialog");
 
 document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.detail.target.id === "deny-dialog-content" && !denyDialog().open) denyDialog().showModal();
+  if (event.detail.target.id === "deny-dialog-content") openDenyDialog(event.detail.requestConfig.elt);
   if (event.detail.target.id === "apply") focusFirstError(document.getElementById("apply"));
   if (event.detail.elt.classList.contains("field-error")) markValidity(event.detail.elt);
 });
+
+function openDenyDialog(button) {
+  if (denyDialog().open) return;
+  const name = button.closest("tr")?.querySelector("th")?.textContent;
+  if (name) document.getElementById("deny-title").textContent = `Deny the request of ${name}`;
+  denyDialog().showModal();
+}
 
 document.addEventListener("decision", () => denyDialog()?.close());
 

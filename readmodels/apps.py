@@ -1,0 +1,10 @@
+"""The read side, as Django knows it."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class ReadModelsConfig(AppConfig):
+    name = "readmodels"
+    verbose_name = "Read models"

