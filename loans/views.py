@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render, resolve_url
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
-from django_htmx.http import HttpResponseClientRedirect, retarget, trigger_client_event
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget, trigger_client_event
 from django_htmx.middleware import HtmxDetails
 
 from lepret.roles import underwriter_required
@@ -143,4 +143,6 @@ def _decision(request: HtmxRequest, text: str, *, status: int = 200) -> HttpResp
         return redirect("readmodels:underwriting")
     context = {"text": text, "is_error": is_error}
     notice = render(request, "loans/_notice.html", context, status=status)
-    return trigger_client_event(retarget(notice, "#notices"), "decision")
+    # Whatever the form's own answers replace, this one goes into the place for notices.
+    notice = reswap(retarget(notice, "#notices"), "innerHTML")
+    return trigger_client_event(notice, "decision")

@@ -99,6 +99,12 @@ class Demo:
                 return child.pid
         return None
 
+    def kill(self, name: str) -> int:
+        """End one of its children as a power cut would; answers which process that was."""
+        pid = wait_until(lambda: self.pid_of(name), SECONDS_TO_START)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
     def wait(self, timeout: float = SECONDS_TO_STOP) -> int:
         """Wait until it ends. Returns its exit status; raises if that takes longer (seconds)."""
         return self.process.wait(timeout)

@@ -51,9 +51,11 @@ setInterval(updateWaitingTimes, 15000);
 const denyDialog = () => document.getElementById("deny-dialog");
 
 document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.detail.target.id === "deny-dialog-content") openDenyDialog(event.detail.requestConfig.elt);
-  if (event.detail.target.id === "apply") focusFirstError(document.getElementById("apply"));
-  if (event.detail.elt.classList.contains("field-error")) markValidity(event.detail.elt);
+  const { target, requestConfig } = event.detail;
+  if (target.matches("#deny-dialog-content")) openDenyDialog(requestConfig.elt);
+  // Not `target.id`: the form's own field of that name would be found instead.
+  if (target.matches("#apply")) focusFirstError(document.getElementById("apply"));
+  if (target.matches(".field-error")) markValidity(event.target);
 });
 
 function openDenyDialog(button) {

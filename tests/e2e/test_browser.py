@@ -1,0 +1,271 @@
+"""The whole way as people go it: real processes, and a real browser with several people's pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+from tests.support.browser import PATIENCE_MS, new_page, running_browser
+from tests.support.demo import Demo, running_demo
+from tests.support.processes import wait_until
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def demo(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    # After the browser: without one there is nothing to start a demo for.
+    with running_demo(tmp_path_factory.mktemp("demo")) as demo:
+        yield demo
+
+
+@pytest.fixture
+def applicant(browser: Browser, demo: Demo) -> Iterator[Page]:
+    yield from page_of(browser, demo)
+
+
+@pytest.fixture
+def underwriter(browser: Browser, demo: Demo) -> Iterator[Page]:
+    for page in page_of(browser, demo):
+        open_queue(page)
+        yield page
+
+
+@pytest.fixture
+def colleague(browser: Browser, demo: Demo) -> Iterator[Page]:
+    for page in page_of(browser, demo):
+        open_queue(page)
+        yield page
+
+
+def page_of(browser: Browser, demo: Demo) -> Iterator[Page]:
+    page = new_page(browser, demo.base_url)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    page.context.close()
+    assert errors == []
+
+
+def log_in(page: Page, name: str) -> None:
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password").fill(name)
+    page.get_by_role("button", name="Log in", exact=True).click()
+
+
+def open_queue(page: Page, name: str = "underwriter") -> None:
+    page.goto("/underwriting/")
+    log_in(page, name)
+    expect_live(page)
+
+
+def expect_live(page: Page) -> None:
+    expect(page.locator("#connection")).to_have_text("Live")
+
+
+def someone() -> str:
+    """A name that no other test uses."""
+    return f"Ann {uuid4().hex[:8]}"
+
+
+def apply(page: Page, name: str, national_id: str = "555555aa", amount: str = "5000") -> None:
+    page.goto("/")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("National ID").fill(national_id)
+    page.get_by_label("Amount").fill(amount)
+    page.get_by_role("button", name="Request loan").click()
+
+
+def status(page: Page) -> Locator:
+    return page.locator("#loan-status h2")
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.get_by_role("row", name=re.compile(name))
+
+
+def deny(page: Page, name: str) -> None:
+    row(page, name).get_by_role("button", name="Deny", exact=True).click()
+    page.get_by_label("Reason").select_option(label="Too much debt")
+    page.get_by_role("button", name="Deny request").click()
+
+
+@pytest.mark.parametrize(
+    ("national_id", "outcome"),
+    [("999999aa", "Approved"), ("111111aa", "Denied"), ("555555aa", "Under review")],
+)
+def test_an_applicant_sees_the_outcome_without_a_reload(
+    applicant: Page, national_id: str, outcome: str
+) -> None:
+    apply(applicant, someone(), national_id)
+    expect(status(applicant)).to_have_text(outcome)
+    assert national_id not in applicant.content()
+
+
+def test_errors_appear_beside_the_field_while_typing_and_go_when_mended(applicant: Page) -> None:
+    applicant.goto("/")
+    national_id = applicant.get_by_label("National ID")
+
+    national_id.press_sequentially("12345")
+    expect(applicant.locator("#id_national_id_error")).to_contain_text("six digits")
+    expect(national_id).to_have_attribute("aria-invalid", "true")
+    expect(applicant.locator("#id_name_error")).to_be_empty()
+
+    national_id.press_sequentially("6aa")
+    expect(applicant.locator("#id_national_id_error")).to_be_empty()
+    expect(national_id).to_have_attribute("aria-invalid", "false")
+
+
+def test_the_button_says_that_it_works_and_cannot_be_pressed_twice(applicant: Page) -> None:
+    applicant.goto("/")
+    # The answer is held back for as long as the test looks at the button.
+    held: list[Route] = []
+    applicant.route("**/", lambda route: held.append(route))  # noqa: PLW0108 (not a built-in)
+    applicant.get_by_label("Name").fill(someone())
+    applicant.get_by_label("National ID").fill("999999aa")
+    applicant.get_by_label("Amount").fill("5")
+    applicant.get_by_role("button", name="Request loan").click()
+
+    button = applicant.get_by_role("button", name="Requesting…")
+    expect(button).to_be_visible()
+    expect(button).to_be_disabled()
+    held[0].abort()
+
+
+def test_a_form_with_errors_keeps_what_was_typed(applicant: Page) -> None:
+    apply(applicant, someone(), national_id="12", amount="1e3")
+    expect(applicant.locator("#id_amount_error")).to_contain_text("whole number")
+    expect(applicant.get_by_label("Amount")).to_have_value("1e3")
+    expect(applicant.get_by_label("National ID")).to_be_focused()
+
+
+def test_a_denial_reaches_both_underwriters_and_the_applicant(
+    applicant: Page, underwriter: Page, colleague: Page
+) -> None:
+    name = someone()
+    apply(applicant, name)
+    for page in (underwriter, colleague):
+        expect(row(page, name)).to_contain_text("5,000")
+
+    deny(underwriter, name)
+
+    for page in (underwriter, colleague):
+        expect(row(page, name)).to_have_count(0)
+    expect(status(applicant)).to_have_text("Denied")
+    expect(applicant.locator("#loan-status")).to_contain_text("You owe too much already.")
+    expect(underwriter.locator("#notices")).to_contain_text(f"Denied: {name}.")
+    expect(underwriter.get_by_role("dialog")).to_be_hidden()
+    for page in (underwriter, colleague):
+        page.reload()
+        expect_live(page)
+        expect(row(page, name)).to_have_count(0)
+
+
+def test_an_approval_reaches_the_applicant(applicant: Page, underwriter: Page) -> None:
+    name = someone()
+    apply(applicant, name)
+    row(underwriter, name).get_by_role("button", name="Approve", exact=True).click()
+    expect(status(applicant)).to_have_text("Approved")
+    expect(underwriter.locator("#notices")).to_contain_text(f"Approved: {name}.")
+
+
+def test_of_two_underwriters_at_the_same_moment_one_decides(
+    applicant: Page, underwriter: Page, browser: Browser, demo: Demo
+) -> None:
+    for colleague in page_of(browser, demo):
+        open_queue(colleague, "admin")
+        name = someone()
+        apply(applicant, name)
+        # Both have the dialog open, so that neither's row can be taken from under the hand.
+        for page in (underwriter, colleague):
+            row(page, name).get_by_role("button", name="Deny", exact=True).click()
+            page.get_by_label("Reason").select_option(label="Another reason")
+        underwriter.get_by_role("button", name="Deny request").click()
+        expect(status(applicant)).to_have_text("Denied")
+        colleague.get_by_role("button", name="Deny request").click()
+
+        expect(colleague.locator("#notices")).to_contain_text("Already denied by underwriter on")
+        expect(colleague.get_by_role("dialog")).to_be_hidden()
+
+
+def test_it_works_with_the_keyboard_alone(applicant: Page, underwriter: Page) -> None:
+    name = someone()
+    apply(applicant, name)
+    deny_button = row(underwriter, name).get_by_role("button", name="Deny", exact=True)
+    deny_button.focus()
+    underwriter.keyboard.press("Enter")
+    expect(underwriter.get_by_label("Reason")).to_be_focused()
+    underwriter.keyboard.press("Escape")
+    expect(underwriter.get_by_role("dialog")).to_be_hidden()
+    expect(row(underwriter, name)).to_have_count(1)
+
+
+def test_pages_say_that_the_connection_is_lost_and_miss_nothing_when_it_is_back(
+    demo: Demo, applicant: Page, underwriter: Page
+) -> None:
+    name, later = someone(), someone()
+    apply(applicant, name)
+    expect(row(underwriter, name)).to_have_count(1)
+    underwriter.evaluate(
+        "window.states = []; new MutationObserver(() => states.push(connection.dataset.state))"
+        ".observe(connection, {attributes: true})"
+    )
+    web = demo.kill("web")
+    wait_until(lambda: demo.pid_of("web") not in (None, web), PATIENCE_MS / 1000)
+    wait_until(demo.is_ready, PATIENCE_MS / 1000)
+    apply(applicant, later)
+
+    expect(row(underwriter, later)).to_have_count(1)
+    expect(row(underwriter, name)).to_have_count(1)
+    expect_live(underwriter)
+    assert underwriter.evaluate("states")[:1] == ["lost"]
+
+
+def test_a_request_made_while_the_projector_is_away_arrives_when_it_is_back(
+    demo: Demo, applicant: Page, underwriter: Page
+) -> None:
+    name = someone()
+    demo.kill("project")
+    apply(applicant, name)
+    expect(row(underwriter, name)).to_have_count(1)
+    expect(status(applicant)).to_have_text("Under review")
+
+
+def test_the_back_office_reads_a_loans_history(
+    browser: Browser, demo: Demo, applicant: Page
+) -> None:
+    name = someone()
+    apply(applicant, name)
+    expect(status(applicant)).to_have_text("Under review")
+    for clerk in page_of(browser, demo):
+        clerk.goto("/admin/readmodels/loanrequest/")
+        log_in(clerk, "clerk")
+        clerk.get_by_role("link", name=name).click()
+        for event in ("LoanRequested", "CreditChecked", "ManualReviewRequired"):
+            expect(clerk.get_by_role("cell", name=event, exact=True)).to_be_visible()
+
+
+def test_without_javascript_people_can_apply_and_decide(browser: Browser, demo: Demo) -> None:
+    name = someone()
+    context = browser.new_context(base_url=demo.base_url, java_script_enabled=False)
+    page = context.new_page()
+    apply(page, name)
+    expect(page).to_have_url(re.compile("/loans/"))
+    page.goto("/underwriting/")
+    log_in(page, "underwriter")
+    wait_until(lambda: bool(page.reload()) and row(page, name).count() == 1, PATIENCE_MS / 1000)
+    row(page, name).get_by_role("button", name="Deny", exact=True).click()
+    page.get_by_label("Reason").select_option(label="Too much debt")
+    page.get_by_role("button", name="Deny request").click()
+    expect(page.locator("#notices")).to_contain_text(f"Denied: {name}.")
+    context.close()
