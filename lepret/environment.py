@@ -137,7 +137,9 @@ def database_settings(url: str) -> dict[str, Any]:
         return database | {"OPTIONS": _SQLITE_OPTIONS}
     # A thread per request under ASGI means that a connection per thread would pile up: the pool
     # bounds them, and hands each back at the end of its request.
-    pooled = {"pool": {"min_size": 0, "max_size": 20, "timeout": 10}, "connect_timeout": 5}
+    # `reconnect_timeout` bounds how far apart the pool's own attempts to come back grow.
+    pool = {"min_size": 0, "max_size": 20, "timeout": 5, "reconnect_timeout": 3}
+    pooled = {"pool": pool, "connect_timeout": 3}
     return database | {"OPTIONS": database.get("OPTIONS", {}) | pooled, "CONN_MAX_AGE": 0}
 
 

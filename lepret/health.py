@@ -7,9 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from asgiref.sync import sync_to_async
 from channels import DEFAULT_CHANNEL_LAYER
-from channels.db import database_sync_to_async
 from channels.layers import channel_layers
 from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -51,20 +49,23 @@ async def _outcome(name: str, check: Check) -> str:
 
 
 async def _check_databases() -> None:
-    await database_sync_to_async(_query_each_database)()
+    # In a thread that is left to itself when time is up: asgiref's would be waited for.
+    await asyncio.to_thread(_query_each_database)
 
 
 def _query_each_database() -> None:
-    for connection in connections.all():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+    try:
+        for connection in connections.all():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+    finally:
+        connections.close_all()
 
 
 async def _check_event_store() -> None:
-    def read() -> None:
-        event_store_client().get_commit_position(timeout=CHECK_SECONDS)
-
-    await sync_to_async(read, thread_sensitive=False)()
+    await asyncio.to_thread(
+        lambda: event_store_client().get_commit_position(timeout=CHECK_SECONDS)
+    )
 
 
 async def _check_channel_layer() -> None:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
@@ -93,6 +94,8 @@ def _answer(request: HttpRequest, error: Any) -> HttpResponse:
             return not_found().response()
         case RequestDataTooBig():
             return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.").response()
+        case OperationalError() | InterfaceError():
+            return _database_away(error).response()
         case _:
             return _unexpected(request, error)
 
@@ -116,6 +119,12 @@ def _is_about_the_document(error: Mapping[str, Any]) -> bool:
 
 def _http_error(error: HttpError) -> Problem:
     return Problem(HTTPStatus(error.status_code), f"{error}.")
+
+
+def _database_away(error: Exception) -> Problem:
+    logger.warning("The database is away (%s)", type(error).__qualname__)
+    detail = "The database does not answer at the moment."
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
 
 
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:

@@ -8,7 +8,9 @@ that a lost broadcast is a late update and never a wrong page.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from typing import Any, Final
 from uuid import UUID
 
@@ -27,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS: Final = 10.0
 FORBIDDEN: Final = 4403
-TRY_AGAIN: Final = 1013
+# Of the codes that a server may send: the standard ones are for the protocol's own use.
+TRY_AGAIN: Final = 4013
 
 
 class LivePage(AsyncWebsocketConsumer):
@@ -69,12 +72,15 @@ class LivePage(AsyncWebsocketConsumer):
         raise NotImplementedError
 
     async def _keep_level(self) -> None:
+        asked_at = time.monotonic()
         try:
             while True:
-                heard = await self._hear()
-                # On hearing nothing there is time to ask whether the right to see it still stands.
-                if not heard and not await self.is_allowed():
-                    return await self.close(code=FORBIDDEN)
+                await self._hear()
+                # The right to see the page may end while it is open, however busy it is.
+                if time.monotonic() - asked_at >= LOOK_AGAIN_SECONDS:
+                    if not await self.is_allowed():
+                        return await self.close(code=FORBIDDEN)
+                    asked_at = time.monotonic()
                 fragments = await database_sync_to_async(self.fragments)()
                 if fragments:
                     await self.send(fragments)
@@ -82,14 +88,11 @@ class LivePage(AsyncWebsocketConsumer):
             logger.warning("A live page could not be updated: %s", type(error).__qualname__)
             await self.close(code=TRY_AGAIN)
 
-    async def _hear(self) -> bool:
-        """Wait for a broadcast, and no longer than a few seconds; answers whether there was one."""
-        try:
+    async def _hear(self) -> None:
+        """Wait for a broadcast, and no longer than a few seconds."""
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), LOOK_AGAIN_SECONDS)
-        except TimeoutError:
-            return False
         self._changed.clear()
-        return True
 
 
 class UnderwritingConsumer(LivePage):
