@@ -63,9 +63,7 @@ def _query_each_database() -> None:
 
 
 async def _check_event_store() -> None:
-    await asyncio.to_thread(
-        lambda: event_store_client().get_commit_position(timeout=CHECK_SECONDS)
-    )
+    await asyncio.to_thread(lambda: event_store_client().get_commit_position(timeout=CHECK_SECONDS))
 
 
 async def _check_channel_layer() -> None:

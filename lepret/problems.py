@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from pydantic import BaseModel, Field
 
+from lepret.error_places import type_and_place
 from lepret.input_errors import describe
 
 logger = logging.getLogger(__name__)
@@ -71,33 +73,9 @@ class Problem(Exception):
         )
 
 
-def answer_with_problems(api: NinjaAPI) -> None:
-    """Make `api` answer every error, its own and the framework's, with a problem document."""
-    for kind in (Problem, ValidationError, HttpError, Http404, RequestDataTooBig, Exception):
-        api.add_exception_handler(kind, _answer)
-
-
 def not_found() -> Problem:
     """The problem for an address or an id that there is not."""
     return Problem(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
-
-
-def _answer(request: HttpRequest, error: Any) -> HttpResponse:
-    match error:
-        case Problem():
-            return error.response()
-        case ValidationError():
-            return _invalid(error).response()
-        case HttpError():
-            return _http_error(error).response()
-        case Http404():
-            return not_found().response()
-        case RequestDataTooBig():
-            return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.").response()
-        case OperationalError() | InterfaceError():
-            return _database_away(error).response()
-        case _:
-            return _unexpected(request, error)
 
 
 def _invalid(error: ValidationError) -> Problem:
@@ -122,12 +100,35 @@ def _http_error(error: HttpError) -> Problem:
 
 
 def _database_away(error: Exception) -> Problem:
-    logger.warning("The database is away (%s)", type(error).__qualname__)
+    logger.warning("The database is away (%s)", type_and_place(error))
     detail = "The database does not answer at the moment."
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
 
 
-def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
-    # Neither the message nor the stack's values: both may hold an applicant's data.
-    logger.error("%s %s failed: %s", request.method, request.path, type(error).__qualname__)
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here.").response()
+def _unexpected(error: Exception) -> Problem:
+    logger.error("The API failed: %s", type_and_place(error))
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here.")
+
+
+_PROBLEMS: Final[Mapping[type[Exception], Callable[[Any], Problem]]] = {
+    Problem: lambda problem: problem,
+    ValidationError: _invalid,
+    HttpError: _http_error,
+    Http404: lambda _: not_found(),
+    RequestDataTooBig: lambda _: Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large."
+    ),
+    OperationalError: _database_away,
+    InterfaceError: _database_away,
+    Exception: _unexpected,
+}
+
+
+def answer_with_problems(api: NinjaAPI) -> None:
+    """Make `api` answer every error, its own and the framework's, with a problem document."""
+    for kind, problem_of in _PROBLEMS.items():
+        api.add_exception_handler(kind, partial(_answer, problem_of))
+
+
+def _answer(problem_of: Callable[[Any], Problem], request: HttpRequest, error: Any) -> HttpResponse:
+    return problem_of(error).response()

@@ -11,6 +11,7 @@ from django.db import InterfaceError, OperationalError, router, transaction
 from django.utils import timezone
 from esdbclient import RecordedEvent
 
+from lepret.error_places import type_and_place
 from loans import codec
 from readmodels.models import Checkpoint
 from readmodels.projections import Projection
@@ -32,7 +33,7 @@ class EventNotHandled(Exception):
     def __init__(self, projection: Projection, event: RecordedEvent, error: Exception) -> None:
         super().__init__(
             f"{projection.name} cannot handle {event.type} {event.id} at {event.commit_position}: "
-            f"{type(error).__qualname__}"
+            f"{type_and_place(error)}"
         )
 
 

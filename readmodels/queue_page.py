@@ -11,8 +11,8 @@ from django.template.loader import render_to_string
 
 from readmodels.models import PendingRequest
 
-# More rows than anyone works through between two looks; the rest move up as these are decided.
-LONGEST_PAGE: Final = 200
+# More rows than anyone works through in a day; the rest move up as these are decided.
+LONGEST_PAGE: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class QueuePage:
 
     def context(self) -> dict[str, Any]:
         """For the templates."""
-        return {"rows": self.rows, "waiting": self.waiting}
+        return {"rows": self.rows, "waiting": self.waiting, "shown": len(self.rows)}
 
     def changes_since(self, before: QueuePage | None) -> str:
         """Fragments that turn `before` into this page: rows out, rows in, or the list anew."""
@@ -45,8 +45,8 @@ class QueuePage:
         if kept + [row.id for row in added] != [row.id for row in self.rows]:
             # A row belongs between others, as when clocks differ: rare enough to list anew.
             return render_to_string("readmodels/_queue.html", self.context())
-        changes = {"added": added, "removed": before.ids - self.ids, "waiting": self.waiting}
-        return render_to_string("readmodels/_queue_changes.html", changes)
+        changes = {"added": added, "removed": before.ids - self.ids}
+        return render_to_string("readmodels/_queue_changes.html", self.context() | changes)
 
     @property
     def ids(self) -> set[UUID]:

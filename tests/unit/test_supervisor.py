@@ -95,15 +95,25 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
+# What other tests keep running in this process: the servers that they share.
+others: set[int] = set()
+
+
 def children() -> dict[int, str]:
-    return {child.pid: child.command_line for child in descendants(os.getpid())}
+    """The processes that this test has started, and those that these have."""
+    return {
+        child.pid: child.command_line
+        for child in descendants(os.getpid())
+        if child.pid not in others
+    }
 
 
 @pytest.fixture(autouse=True)
 def _leaves_no_process_behind() -> Iterator[None]:
-    before = children()
+    others.clear()
+    others.update(children())
     yield
-    wait_until(lambda: children().keys() <= before.keys(), 5, what="no child is left")
+    wait_until(lambda: not children(), 5, what="no child is left")
 
 
 class TestReadiness:
