@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render, resolve_url
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
-from django_htmx.http import HttpResponseClientRedirect, reswap, retarget, trigger_client_event
+from django_htmx.http import HttpResponseClientRedirect, retarget, trigger_client_event
 from django_htmx.middleware import HtmxDetails
 
 from lepret.roles import underwriter_required
@@ -119,9 +119,12 @@ def _known(request: HtmxRequest, loan_request_id: UUID) -> dict[str, Any]:
 def _ask_reason(
     request: HtmxRequest, form: DenyLoanForm, loan_request_id: UUID, *, status: int = 200
 ) -> HttpResponse:
-    template = "loans/_deny_form.html" if request.htmx else "loans/deny.html"
     context = {"form": form, "loan_request_id": loan_request_id}
-    return render(request, template, context, status=status)
+    if not request.htmx:
+        return render(request, "loans/deny.html", context, status=status)
+    # A decision's answer goes to the notices; the form, asked for or with errors, to its dialog.
+    form_again = render(request, "loans/_deny_form.html", context, status=status)
+    return retarget(form_again, "#deny-dialog-content")
 
 
 def _carry_out(request: HtmxRequest, use_case: Callable[[], Answer]) -> HttpResponse:
@@ -143,6 +146,4 @@ def _decision(request: HtmxRequest, text: str, *, status: int = 200) -> HttpResp
         return redirect("readmodels:underwriting")
     context = {"text": text, "is_error": is_error}
     notice = render(request, "loans/_notice.html", context, status=status)
-    # Whatever the form's own answers replace, this one goes into the place for notices.
-    notice = reswap(retarget(notice, "#notices"), "innerHTML")
     return trigger_client_event(notice, "decision")
