@@ -258,9 +258,9 @@ def test_the_back_office_reads_a_loans_history(
 def test_without_javascript_people_can_apply_and_decide(browser: Browser, demo: Demo) -> None:
     name = someone()
     context = browser.new_context(base_url=demo.base_url, java_script_enabled=False)
-    page = context.new_page()
-    apply(page, name)
-    expect(page).to_have_url(re.compile("/loans/"))
+    applicant, page = context.new_page(), context.new_page()
+    apply(applicant, name)
+    expect(applicant).to_have_url(re.compile("/loans/"))
     page.goto("/underwriting/")
     log_in(page, "underwriter")
     wait_until(lambda: bool(page.reload()) and row(page, name).count() == 1, PATIENCE_MS / 1000)
@@ -268,4 +268,5 @@ def test_without_javascript_people_can_apply_and_decide(browser: Browser, demo: 
     page.get_by_label("Reason").select_option(label="Too much debt")
     page.get_by_role("button", name="Deny request").click()
     expect(page.locator("#notices")).to_contain_text(f"Denied: {name}.")
+    expect(status(applicant)).to_have_text("Denied")  # it looks again by itself
     context.close()
