@@ -1,0 +1,72 @@
+"""``python -m lepret.eventstore``: run the embedded event store until it is told to stop."""
+
+import argparse
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import sqlite3
+import sys
+from pathlib import Path
+
+from lepret.eventstore.datafile import DataFileError, lock_data_file, prepare_data_file
+from lepret.eventstore.listening import PortError, listen
+from lepret.eventstore.server import Server
+
+
+def main() -> int:
+    """Serve; the exit status is 1 when the file or the port cannot be had."""
+    arguments = _arguments()
+    logging.basicConfig(format="lepret.eventstore: %(levelname)s: %(message)s")
+    try:
+        _serve(arguments.data.resolve(), arguments.host, arguments.port)
+    except (DataFileError, PortError) as error:
+        sys.stderr.write(f"lepret.eventstore: {error}\n")
+        return 1
+    except sqlite3.Error as error:
+        sys.stderr.write(f"lepret.eventstore: {arguments.data} is corrupt: {error}\n")
+        return 1
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m lepret.eventstore",
+        description="An event store that speaks EventStoreDB's gRPC protocol, in one file.",
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="made if absent")
+    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    parser.add_argument("--port", type=_port, default=2113, help="0 takes a free one")
+    return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if port not in range(2**16):
+        raise ValueError(text)
+    return port
+
+
+def _serve(path: Path, host: str, port: int) -> None:
+    with lock_data_file(path), listen(host, port) as listener:
+        prepare_data_file(path)
+        asyncio.run(_run(path, host, listener))
+
+
+async def _run(path: Path, host: str, listener: socket.socket) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    server = Server(path, listener)
+    # What has been loaded by now stays; the collector need not look at it again.
+    gc.freeze()
+    port = listener.getsockname()[1]
+    sys.stdout.write(f"lepret.eventstore ready on {host}:{port} ({path})\n")
+    sys.stdout.flush()
+    await server.serve(until=stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

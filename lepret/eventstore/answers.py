@@ -1,0 +1,183 @@
+"""The answers to appends, with their errors packed as clients unpack them."""
+
+from esdbclient.protos.Grpc import code_pb2, shared_pb2, status_pb2, streams_pb2
+from google.protobuf.any_pb2 import Any
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+
+from lepret.eventstore.appends import (
+    MAX_APPEND_SIZE,
+    Appended,
+    DeadlinePassed,
+    Expectation,
+    Expected,
+    Outcome,
+    WrongExpectedVersion,
+)
+from lepret.eventstore.rpc import Refusal, Status
+
+_TOO_LARGE = f"Maximum Append Size of {MAX_APPEND_SIZE} Exceeded."
+_EMPTY = Empty()
+_OUR_EMPTY = shared_pb2.Empty()
+
+
+# Append ---------------------------------------------------------------------------------
+
+
+def to_append(outcome: Outcome, expected: Expected) -> bytes:
+    """The answer to Append. Raises Refusal (DEADLINE_EXCEEDED)."""
+    match outcome:
+        case Appended():
+            response = streams_pb2.AppendResp(success=_append_success(outcome))
+        case WrongExpectedVersion():
+            response = streams_pb2.AppendResp(
+                wrong_expected_version=_append_wrong_version(outcome, expected)
+            )
+        case DeadlinePassed():
+            raise Refusal(Status.DEADLINE_EXCEEDED, "The append came too late.")
+    return response.SerializeToString()
+
+
+def too_large_refusal() -> Refusal:
+    """What ends an Append whose events are too large together."""
+    return Refusal(
+        Status.INVALID_ARGUMENT,
+        _TOO_LARGE,
+        (
+            ("exception", "maximum-append-size-exceeded"),
+            ("maximum-append-size", str(MAX_APPEND_SIZE)),
+        ),
+    )
+
+
+def _append_success(outcome: Appended) -> streams_pb2.AppendResp.Success:
+    success = streams_pb2.AppendResp.Success()
+    if outcome.revision is None:
+        success.no_stream.CopyFrom(_OUR_EMPTY)
+    else:
+        success.current_revision = outcome.revision
+    if outcome.position is None:
+        success.no_position.CopyFrom(_OUR_EMPTY)
+    else:
+        success.position.commit_position = outcome.position
+        success.position.prepare_position = outcome.position
+    return success
+
+
+def _append_wrong_version(
+    outcome: WrongExpectedVersion, expected: Expected
+) -> streams_pb2.AppendResp.WrongExpectedVersion:
+    wrong = streams_pb2.AppendResp.WrongExpectedVersion()
+    if outcome.current is None:
+        wrong.current_no_stream.CopyFrom(_OUR_EMPTY)
+        wrong.no_stream_20_6_0.CopyFrom(_OUR_EMPTY)
+    else:
+        wrong.current_revision = outcome.current
+        wrong.current_revision_20_6_0 = outcome.current
+    match expected:
+        case Expectation.ANY:
+            wrong.expected_any.CopyFrom(_OUR_EMPTY)
+            wrong.any_20_6_0.CopyFrom(_OUR_EMPTY)
+        case Expectation.NO_STREAM:
+            wrong.expected_no_stream.CopyFrom(_OUR_EMPTY)
+        case Expectation.STREAM_EXISTS:
+            wrong.expected_stream_exists.CopyFrom(_OUR_EMPTY)
+            wrong.stream_exists_20_6_0.CopyFrom(_OUR_EMPTY)
+        case int(revision):
+            wrong.expected_revision = revision
+            wrong.expected_revision_20_6_0 = revision
+    return wrong
+
+
+# BatchAppend ----------------------------------------------------------------------------
+
+
+def to_batch(request: streams_pb2.BatchAppendReq, outcome: Outcome, expected: Expected) -> bytes:
+    """The answer to one append of a BatchAppend call."""
+    match outcome:
+        case Appended():
+            response = streams_pb2.BatchAppendResp(success=_batch_success(outcome))
+        case WrongExpectedVersion():
+            response = _error(
+                code_pb2.UNKNOWN, "WrongExpectedVersion", _batch_wrong_version(outcome, expected)
+            )
+        case DeadlinePassed():
+            response = _error(code_pb2.DEADLINE_EXCEEDED, "Timeout", shared_pb2.Timeout())
+    return _addressed(response, request)
+
+
+def too_large(request: streams_pb2.BatchAppendReq) -> bytes:
+    """The answer to an append whose events are too large together."""
+    details = shared_pb2.MaximumAppendSizeExceeded(maxAppendSize=MAX_APPEND_SIZE)
+    return _addressed(_error(code_pb2.INVALID_ARGUMENT, _TOO_LARGE, details), request)
+
+
+def refused(request: streams_pb2.BatchAppendReq, refusal: Refusal) -> bytes:
+    """The answer to an append that was malformed or could not be written."""
+    details: Message = shared_pb2.Unknown()
+    code = code_pb2.UNKNOWN
+    if refusal.status is Status.INVALID_ARGUMENT:
+        details = shared_pb2.BadRequest(message=refusal.details)
+        code = code_pb2.INVALID_ARGUMENT
+    return _addressed(_error(code, refusal.details, details), request)
+
+
+def _batch_success(outcome: Appended) -> streams_pb2.BatchAppendResp.Success:
+    success = streams_pb2.BatchAppendResp.Success()
+    if outcome.revision is None:
+        success.no_stream.CopyFrom(_EMPTY)
+    else:
+        success.current_revision = outcome.revision
+    if outcome.position is None:
+        success.no_position.CopyFrom(_EMPTY)
+    else:
+        success.position.commit_position = outcome.position
+        success.position.prepare_position = outcome.position
+    return success
+
+
+def _batch_wrong_version(
+    outcome: WrongExpectedVersion, expected: Expected
+) -> shared_pb2.WrongExpectedVersion:
+    wrong = shared_pb2.WrongExpectedVersion()
+    if outcome.current is None:
+        wrong.current_no_stream.CopyFrom(_EMPTY)
+    else:
+        wrong.current_stream_revision = outcome.current
+    match expected:
+        case Expectation.ANY:
+            wrong.expected_any.CopyFrom(_EMPTY)
+        case Expectation.NO_STREAM:
+            wrong.expected_no_stream.CopyFrom(_EMPTY)
+        case Expectation.STREAM_EXISTS:
+            wrong.expected_stream_exists.CopyFrom(_EMPTY)
+        case int(revision):
+            wrong.expected_stream_position = revision
+    return wrong
+
+
+def _error(
+    code: code_pb2.Code.ValueType, message: str, details: Message
+) -> streams_pb2.BatchAppendResp:
+    packed = Any()
+    packed.Pack(details)
+    return streams_pb2.BatchAppendResp(
+        error=status_pb2.Status(code=code, message=message, details=packed)
+    )
+
+
+def _addressed(response: streams_pb2.BatchAppendResp, request: streams_pb2.BatchAppendReq) -> bytes:
+    """Say which append is answered: its correlation id, stream and expectation."""
+    options = request.options
+    response.correlation_id.CopyFrom(request.correlation_id)
+    response.stream_identifier.CopyFrom(options.stream_identifier)
+    match options.WhichOneof("expected_stream_position"):
+        case "stream_position":
+            response.stream_position = options.stream_position
+        case "no_stream":
+            response.no_stream.CopyFrom(_EMPTY)
+        case "any":
+            response.any.CopyFrom(_EMPTY)
+        case "stream_exists":
+            response.stream_exists.CopyFrom(_EMPTY)
+    return response.SerializeToString()

@@ -1,0 +1,69 @@
+"""The listening socket: a port is ours alone, or it is refused."""
+
+import errno
+import socket
+import time
+from typing import Any
+
+BUSY_RETRIES_FOR = 5.0
+"""Seconds to wait for a port that is not free although nobody listens on it."""
+
+BACKLOG = 512
+"""Connections that may wait to be accepted."""
+
+
+class PortError(Exception):
+    """The address cannot be listened on; the message is one line for the operator."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises PortError.
+
+    SO_REUSEADDR lets a restart bind beside the remains of its own old connections; without
+    SO_REUSEPORT no two servers share a port. A client that knocks on a local port while
+    nobody listens may be given that very port for its own end, and so be connected to
+    itself: then the port is busy for a moment, and worth another try.
+    """
+    until = time.monotonic() + BUSY_RETRIES_FOR
+    while True:
+        try:
+            return _try(host, port)
+        except OSError as error:
+            busy = error.errno == errno.EADDRINUSE
+            if not busy:
+                raise PortError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            if time.monotonic() >= until or _answered(host, port):
+                raise PortError(f"port {port} on {host} is taken") from error
+        time.sleep(0.05)
+
+
+def _try(host: str, port: int) -> socket.socket:
+    family, address = _resolve(host, port)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _resolve(host: str, port: int) -> tuple[int, Any]:
+    """Address family and address."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return found[0], found[4]
+
+
+def _answered(host: str, port: int) -> bool:
+    """Whether somebody else listens there."""
+    family, address = _resolve(host, port)
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.5)
+        try:
+            probe.connect(address)
+            return bool(probe.getsockname() != probe.getpeername())
+        except OSError:
+            return False

@@ -1,0 +1,139 @@
+"""Protocol messages: the ones built often are built here, once, as bytes."""
+
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+from esdbclient.protos.Grpc import shared_pb2, streams_pb2
+from google.protobuf.message import DecodeError, Message
+
+from lepret.eventstore.appends import ProposedEvent
+from lepret.eventstore.rpc import bad_request
+
+M = TypeVar("M", bound=Message)
+
+_ReadEvent = streams_pb2.ReadResp.ReadEvent
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+
+
+def event_frame(
+    event: ProposedEvent, stream: str, revision: int, position: int, created: int
+) -> bytes:
+    """A stored event as the message that every later read of it sends.
+
+    ``created`` is in ticks of 100 ns since 1970, which is what clients expect.
+    """
+    recorded = _ReadEvent.RecordedEvent(
+        id=shared_pb2.UUID(string=str(event.id)),
+        stream_identifier=shared_pb2.StreamIdentifier(stream_name=stream.encode()),
+        stream_revision=revision,
+        prepare_position=position,
+        commit_position=position,
+        metadata={
+            "type": event.type,
+            "content-type": JSON if event.is_json else BINARY,
+            "created": str(created),
+        },
+        custom_metadata=event.metadata,
+        data=event.data,
+    )
+    read_event = _ReadEvent(event=recorded, commit_position=position)
+    return streams_pb2.ReadResp(event=read_event).SerializeToString()
+
+
+Encoding = Callable[[list[bytes]], list[bytes]]
+"""How stored messages become the ones that a client asked for."""
+
+
+def as_stored(frames: list[bytes]) -> list[bytes]:
+    """Ids as text, for all but a few clients."""
+    return frames
+
+
+def with_structured_ids(frames: list[bytes]) -> list[bytes]:
+    """Ids as two integers, for the clients that ask for them; the one that has to parse."""
+    return [_with_structured_id(frame) for frame in frames]
+
+
+def _with_structured_id(frame: bytes) -> bytes:
+    response = streams_pb2.ReadResp.FromString(frame)
+    if response.WhichOneof("content") != "event":
+        return frame
+    identifier = response.event.event.id
+    identifier.structured.CopyFrom(_structured(UUID(identifier.string)))
+    return response.SerializeToString()
+
+
+def confirmation(subscription_id: str) -> bytes:
+    """The first message of a subscription."""
+    return streams_pb2.ReadResp(
+        confirmation=streams_pb2.ReadResp.SubscriptionConfirmation(subscription_id=subscription_id)
+    ).SerializeToString()
+
+
+def checkpoint(position: int) -> bytes:
+    """Tells a filtered subscription how far the log was searched."""
+    return streams_pb2.ReadResp(
+        checkpoint=streams_pb2.ReadResp.Checkpoint(
+            commit_position=position, prepare_position=position
+        )
+    ).SerializeToString()
+
+
+CAUGHT_UP = streams_pb2.ReadResp(caught_up=streams_pb2.ReadResp.CaughtUp()).SerializeToString()
+FELL_BEHIND = streams_pb2.ReadResp(
+    fell_behind=streams_pb2.ReadResp.FellBehind()
+).SerializeToString()
+
+
+def stream_not_found(stream: str) -> bytes:
+    """The answer to a read of a stream that does not exist."""
+    return streams_pb2.ReadResp(
+        stream_not_found=streams_pb2.ReadResp.StreamNotFound(
+            stream_identifier=shared_pb2.StreamIdentifier(stream_name=stream.encode())
+        )
+    ).SerializeToString()
+
+
+def parse(message_class: type[M], serialised: bytes) -> M:
+    """A client's message. Raises Refusal (INVALID_ARGUMENT) for bytes that are none."""
+    try:
+        return message_class.FromString(serialised)
+    except DecodeError:
+        raise bad_request("The request is not a valid message.") from None
+
+
+def stream_name(identifier: shared_pb2.StreamIdentifier) -> str:
+    """The stream that a client names. Raises Refusal (INVALID_ARGUMENT)."""
+    try:
+        name = identifier.stream_name.decode()
+    except UnicodeDecodeError:
+        raise bad_request("The stream name is not UTF-8.") from None
+    if not name:
+        raise bad_request("The stream name is missing.")
+    return name
+
+
+def uuid(value: shared_pb2.UUID) -> UUID:
+    """An id in either of its two forms. Raises Refusal (INVALID_ARGUMENT)."""
+    if value.WhichOneof("value") == "structured":
+        high = value.structured.most_significant_bits & 0xFFFFFFFFFFFFFFFF
+        low = value.structured.least_significant_bits & 0xFFFFFFFFFFFFFFFF
+        return UUID(int=high << 64 | low)
+    try:
+        return UUID(value.string)
+    except ValueError:
+        raise bad_request("An id is not a UUID.") from None
+
+
+def _structured(identifier: UUID) -> shared_pb2.UUID.Structured:
+    return shared_pb2.UUID.Structured(
+        most_significant_bits=_signed(identifier.int >> 64),
+        least_significant_bits=_signed(identifier.int & 0xFFFFFFFFFFFFFFFF),
+    )
+
+
+def _signed(bits: int) -> int:
+    return bits - (1 << 64) if bits >> 63 else bits

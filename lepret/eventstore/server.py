@@ -1,0 +1,84 @@
+"""The server: the log, what serves it, and how both start and stop."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+from lepret.eventstore.append_calls import AppendCalls
+from lepret.eventstore.gossip_service import gossip_service
+from lepret.eventstore.group_commit import GroupCommit
+from lepret.eventstore.grpc_transport import GrpcServer
+from lepret.eventstore.history import History
+from lepret.eventstore.http2.connection import Connection
+from lepret.eventstore.listening import BACKLOG
+from lepret.eventstore.log import Log
+from lepret.eventstore.reads import Reads
+from lepret.eventstore.rpc import Refusal, Status
+from lepret.eventstore.streams_service import streams_service
+from lepret.eventstore.tail import Tail
+
+ANSWERS_WITHIN = 0.8
+"""Seconds that clients have to take the answers to their last appends."""
+
+GOODBYE_WITHIN = 0.4
+"""Seconds that clients have to take the end of their other calls."""
+
+
+class Server:
+    """Serves a prepared data file on a listening socket."""
+
+    def __init__(self, path: Path, listener: socket.socket) -> None:
+        """Start within a running event loop. Raises sqlite3.Error."""
+        self._log = Log(path)
+        self._tail = Tail(self._log.head)
+        self._history = History(self._log)
+        self._commit = GroupCommit(self._log, self._tail.publish)
+        self._appends = AppendCalls(self._commit)
+        host, port = listener.getsockname()[:2]
+        self._grpc = GrpcServer(
+            {
+                **streams_service(Reads(self._history, self._tail), self._appends),
+                **gossip_service(host, port),
+            }
+        )
+        self._connections: set[Connection] = set()
+        self._listener = listener
+
+    async def serve(self, until: asyncio.Event) -> None:
+        """Accept clients until told to stop, then end in order.
+
+        Running appends are written and answered, other calls end as UNAVAILABLE, and the
+        write-ahead log is moved into the file.
+        """
+        loop = asyncio.get_running_loop()
+        acceptor = await loop.create_server(self._connect, sock=self._listener, backlog=BACKLOG)
+        try:
+            await until.wait()
+        finally:
+            acceptor.close()
+            await self._end_calls()
+            await self._disconnect()
+            self._history.close()
+            self._log.checkpoint()
+            self._log.close()
+
+    def _connect(self) -> Connection:
+        return Connection(self._grpc.accept, self._connections)
+
+    async def _end_calls(self) -> None:
+        for connection in self._connections:
+            connection.go_away()
+        await self._commit.close()
+        await self._appends.answered(within=ANSWERS_WITHIN)
+        await self._grpc.end_calls(Refusal(Status.UNAVAILABLE, "The server is shutting down."))
+
+    async def _disconnect(self) -> None:
+        connections = list(self._connections)
+        for connection in connections:
+            connection.close()
+        closing = asyncio.gather(*(connection.closed.wait() for connection in connections))
+        try:
+            await asyncio.wait_for(closing, GOODBYE_WITHIN)
+        except TimeoutError:
+            for connection in connections:
+                connection.abort()

@@ -1,0 +1,16 @@
+"""The Streams service, method by method."""
+
+from lepret.eventstore.append_calls import AppendCalls
+from lepret.eventstore.reads import Reads
+from lepret.eventstore.rpc import Methods
+
+SERVICE = "/event_store.client.streams.Streams"
+
+
+def streams_service(reads: Reads, appends: AppendCalls) -> Methods:
+    """Reads and appends by their paths."""
+    return {
+        f"{SERVICE}/Read": reads.read,
+        f"{SERVICE}/Append": appends.append,
+        f"{SERVICE}/BatchAppend": appends.batch_append,
+    }

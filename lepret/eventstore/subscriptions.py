@@ -1,0 +1,92 @@
+"""Catch-up subscriptions: history first, then live, and back when a reader is slow.
+
+A subscription owns nothing but how far it has come. While the event after that is in the
+tail it is live; when it is not, it reads the log. So no queue grows, and no event falls
+between the two: both count in the same positions.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from lepret.eventstore import messages
+from lepret.eventstore.filters import Filter
+from lepret.eventstore.history import History
+from lepret.eventstore.log import PAGE_EVENTS, Record
+from lepret.eventstore.tail import Tail
+
+Messages = list[bytes]
+
+
+@dataclass(slots=True)
+class Search:
+    """A filter at work over `$all`, with a checkpoint after every window searched."""
+
+    keep: Filter
+    window: int | None
+    """Events searched between checkpoints; None sends no checkpoints."""
+    searched: int = 0
+
+    def messages(self, records: list[Record]) -> Messages:
+        """The events that are kept, and checkpoints where they are due."""
+        found: Messages = []
+        for record in records:
+            if self.keep(record):
+                found.append(record.frame)
+            self.searched += 1
+            if self.searched == self.window:
+                found.append(messages.checkpoint(record.position))
+                self.searched = 0
+        return found
+
+
+async def follow_all(
+    history: History, tail: Tail, after: int, search: Search
+) -> AsyncIterator[Messages]:
+    """What a subscription to `$all` after a position is to be sent, without end."""
+    position = after
+    live = False
+    while True:
+        if position >= tail.head:
+            if not live:
+                live = True
+                yield [messages.CAUGHT_UP]
+            await tail.beyond(position)
+        records = tail.after(position, PAGE_EVENTS)
+        if records is None:
+            if live:
+                live = False
+                yield [messages.FELL_BEHIND]
+            records = await history.all_page(position + 1, tail.head)
+        position = records[-1].position
+        if found := search.messages(records):
+            yield found
+
+
+async def follow_stream(
+    history: History, tail: Tail, stream: str, next_revision: int
+) -> AsyncIterator[Messages]:
+    """What a subscription to a stream from a revision on is to be sent, without end."""
+    while True:
+        head = tail.head
+        while page := await history.stream_page(stream, next_revision, head):
+            yield [record.frame for record in page]
+            next_revision = page[-1].revision + 1
+            head = tail.head
+        yield [messages.CAUGHT_UP]
+        async for records in _live(tail, head):
+            found = [r for r in records if r.stream == stream and r.revision >= next_revision]
+            if found:
+                yield [record.frame for record in found]
+                next_revision = found[-1].revision + 1
+        yield [messages.FELL_BEHIND]
+
+
+async def _live(tail: Tail, position: int) -> AsyncIterator[list[Record]]:
+    """All events after a position as they come; ends when the tail has lost the next one."""
+    while True:
+        await tail.beyond(position)
+        records = tail.after(position, PAGE_EVENTS)
+        if records is None:
+            return
+        position = records[-1].position
+        yield records
