@@ -1,0 +1,295 @@
+"""How the embedded event store starts, stops, and survives."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent
+from esdbclient.exceptions import EventStoreDBClientException, ServiceUnavailable
+
+from tests.integration.eventstore.conftest import Connect
+from tests.integration.eventstore.events import (
+    NO_STREAM,
+    append,
+    commit_position,
+    new_events,
+    new_stream,
+)
+from tests.support.event_store import RunningEventStore, start_event_store
+from tests.support.processes import wait_until
+
+WITHIN = 20.0
+
+
+class TestKilled:
+    """After kill -9, what was acknowledged is there, whole and without gaps."""
+
+    @pytest.mark.parametrize("round_", range(3))
+    def test_while_clients_write(self, store: RunningEventStore, round_: int) -> None:
+        with _writers(store.uri, 4) as writers:
+            wait_until(lambda: all(w.acknowledged > 10 + 5 * round_ for w in writers), WITHIN)
+            store.kill()
+        store.restart()
+        with _client(store.uri) as client:
+            for writer in writers:
+                _assert_nothing_lost(client, writer)
+            positions = [commit_position(e) for e in client.read_all(filter_exclude=())]
+            assert positions == list(range(len(positions)))
+
+    def test_it_starts_again_at_once_with_clients_knocking(self, store: RunningEventStore) -> None:
+        port = store.port
+        with _knocking(port):
+            for _ in range(3):
+                store.kill()
+                store.restart()
+                assert store.port == port
+        with _client(store.uri) as client:
+            append(client, new_stream(), new_events(1))
+
+    def test_positions_and_retries_go_on_where_they_were(self, store: RunningEventStore) -> None:
+        stream, events = new_stream(), new_events(2)
+        with _client(store.uri) as client:
+            first = append(client, stream, events)
+        store.kill()
+        store.restart()
+        with _client(store.uri) as client:
+            assert append(client, stream, events) == first
+            assert append(client, stream, new_events(1)) == first + 1
+
+
+class TestStopped:
+    def test_within_two_seconds_with_everything_running(self, store: RunningEventStore) -> None:
+        with _client(store.uri) as client:
+            all_ = client.subscribe_to_all(from_end=True)
+            stream = client.subscribe_to_stream(new_stream())
+            with _writers(store.uri, 2) as writers:
+                wait_until(lambda: all(w.acknowledged > 10 for w in writers), WITHIN)
+                assert store.stop() < 2
+            assert store.process.returncode == 0
+            for subscription in (all_, stream):
+                with pytest.raises(ServiceUnavailable):
+                    list(subscription)
+        store.restart()
+        with _client(store.uri) as client:
+            for writer in writers:
+                _assert_nothing_lost(client, writer)
+
+    def test_although_a_client_does_not_read(self, store: RunningEventStore) -> None:
+        with _client(store.uri) as client:
+            events = [NewEvent(type="Tested", data=b"x" * 1000_000) for _ in range(20)]
+            for event in events:
+                append(client, new_stream(), [event])
+            subscription = client.subscribe_to_all()
+            next(subscription)
+            assert store.stop() < 2
+
+    def test_leaves_all_in_the_one_file(self, store: RunningEventStore) -> None:
+        with _client(store.uri) as client:
+            append(client, new_stream(), new_events(3))
+        store.stop()
+        assert not store.data.with_name(store.data.name + "-wal").exists()
+        connection = sqlite3.connect(store.data)
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (4,)
+        connection.close()
+
+    def test_a_restart_keeps_events_and_port(
+        self, store: RunningEventStore, connect: Connect
+    ) -> None:
+        stream = new_stream()
+        client = connect(store.uri)
+        append(client, stream, new_events(2))
+        port = store.port
+        store.restart()
+        assert store.port == port
+        assert len(connect(store.uri).get_stream(stream)) == 2
+        append(client, stream, new_events(1))  # The old client connects again by itself.
+
+
+class TestRefused:
+    """In one line on stderr, and with an exit status that is not 0."""
+
+    def test_a_second_server_on_the_same_file(self, store: RunningEventStore) -> None:
+        assert "in use by another event store" in _refusal(store.data)
+        with _client(store.uri) as client:
+            append(client, new_stream(), new_events(1))
+
+    def test_a_second_server_on_a_link_to_the_file(
+        self, store: RunningEventStore, tmp_path: Path
+    ) -> None:
+        link = tmp_path / "link"
+        link.symlink_to(store.data)
+        assert "in use by another event store" in _refusal(link)
+
+    def test_a_port_that_is_taken_by_another_server(
+        self, store: RunningEventStore, tmp_path: Path
+    ) -> None:
+        other = tmp_path / "other.sqlite"
+        assert f"port {store.port} on 127.0.0.1 is taken" in _refusal(other, store.port)
+        assert not other.exists()
+
+    def test_a_port_that_is_taken_by_anything_else(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            assert "is taken" in _refusal(tmp_path / "events.sqlite", port)
+
+    @pytest.mark.parametrize(
+        "content", [b"Dear diary,\n" * 100, b"x", b"SQLite format 3\0", b"\0" * 5000]
+    )
+    def test_a_foreign_file(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "diary.txt"
+        path.write_bytes(content)
+        assert "not an event store's data file" in _refusal(path)
+        assert path.read_bytes() == content
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_a_foreign_database(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.sqlite"
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE events (position INTEGER)")
+        connection.commit()
+        connection.close()
+        content = path.read_bytes()
+        assert "but not an event store's" in _refusal(path)
+        assert path.read_bytes() == content
+
+    @pytest.mark.parametrize("damage", ["truncated", "overwritten"])
+    def test_a_corrupt_file(self, store: RunningEventStore, damage: str) -> None:
+        with _client(store.uri) as client:
+            for _ in range(5):
+                append(client, new_stream(), new_events(200))
+        store.stop()
+        content = bytearray(store.data.read_bytes())
+        if damage == "truncated":
+            del content[len(content) // 2 :]
+        else:
+            content[4096:-4096] = b"\xa5" * (len(content) - 8192)
+        store.data.write_bytes(content)
+        assert "is corrupt" in _refusal(store.data)
+        assert store.data.read_bytes() == content
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        assert "cannot be opened" in _refusal(tmp_path / "absent" / "events.sqlite")
+
+
+class TestSmall:
+    def test_memory_while_a_subscriber_sleeps(
+        self, store: RunningEventStore, connect: Connect
+    ) -> None:
+        """100 MB go by a subscriber that reads nothing; the server keeps a fraction of them."""
+        client = connect(store.uri)
+        with connect(store.uri).subscribe_to_all(from_end=True) as subscription:
+            before = _resident(store)
+            for _ in range(100):
+                append(client, new_stream(), [NewEvent(type="Big", data=b"x" * 1_000_000)])
+            assert _resident(store) - before < 60_000_000
+            assert sum(1 for _, _ in zip(range(100), subscription, strict=False)) == 100
+
+
+class _Writer:
+    """Appends to its own stream, one event at a time, until the server is gone."""
+
+    def __init__(self, uri: str, stop: threading.Event) -> None:
+        self.stream = new_stream()
+        self.acknowledged = 0
+        self._uri = uri
+        self._stop = stop
+
+    def write(self) -> None:
+        with _client(self._uri) as client:
+            while not self._stop.is_set():
+                expected = NO_STREAM if not self.acknowledged else self.acknowledged - 1
+                try:
+                    client.append_to_stream(
+                        self.stream, current_version=expected, events=new_events(1), timeout=5
+                    )
+                except EventStoreDBClientException:
+                    return
+                self.acknowledged += 1
+
+
+@contextmanager
+def _writers(uri: str, count: int) -> Iterator[list[_Writer]]:
+    stop = threading.Event()
+    writers = [_Writer(uri, stop) for _ in range(count)]
+    with ThreadPoolExecutor(count) as threads:
+        writing = [threads.submit(writer.write) for writer in writers]
+        try:
+            yield writers
+        finally:
+            stop.set()
+        for future in writing:
+            future.result(WITHIN)
+
+
+@contextmanager
+def _client(uri: str) -> Iterator[EventStoreDBClient]:
+    client = EventStoreDBClient(uri)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def _knocking(port: int) -> Iterator[None]:
+    """Clients that try to connect all the time, and some that stay connected."""
+    stop = threading.Event()
+
+    def knock() -> None:
+        kept: list[socket.socket] = []
+        while not stop.is_set():
+            try:
+                kept.append(socket.create_connection(("127.0.0.1", port), 1))
+            except OSError:
+                stop.wait(0.001)
+            if len(kept) > 20:
+                kept.pop(0).close()
+        for connection in kept:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
+            threads.submit(knock)
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+def _assert_nothing_lost(client: EventStoreDBClient, writer: _Writer) -> None:
+    """All that was acknowledged is there; one more may have been on its way."""
+    events: list[RecordedEvent] = list(client.get_stream(writer.stream))
+    assert [event.stream_position for event in events] == list(range(len(events)))
+    assert writer.acknowledged <= len(events) <= writer.acknowledged + 1
+
+
+def _refusal(data: Path, port: int = 0) -> str:
+    """What a server says that refuses to start."""
+    process = start_event_store(data, port)
+    try:
+        stdout, stderr = process.communicate(timeout=WITHIN)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert stdout == b""
+    lines = stderr.decode().splitlines()
+    assert len(lines) == 1, stderr.decode()
+    return lines[0]
+
+
+def _resident(store: RunningEventStore) -> int:
+    """Octets of memory that the server's process holds."""
+    status = Path(f"/proc/{store.process.pid}/status")
+    if not status.exists():
+        pytest.skip("there is no /proc to ask for a process's memory")
+    for line in status.read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(status)
