@@ -90,16 +90,21 @@ class Feed:
     def _read(self) -> None:
         try:
             self._subscription = self._subscribe()
-            for event in self._subscription:
-                self._hand_over(event)
-                if self._is_closed.is_set():
-                    return
-            self._hand_over(SubscriptionEnded())
+            self._hand_over_all(self._subscription)
         except Exception as failure:  # noqa: BLE001 (handed over to the thread that asks for batches)
             self._hand_over(failure)
         finally:
             if self._is_closed.is_set() and self._subscription is not None:
                 self._subscription.stop()
+
+    def _hand_over_all(self, subscription: Subscription) -> None:
+        if self._is_closed.is_set():
+            return  # Left while subscribing; whoever left had no subscription to stop yet.
+        for event in subscription:
+            self._hand_over(event)
+            if self._is_closed.is_set():
+                return
+        self._hand_over(SubscriptionEnded())
 
     def _hand_over(self, arrived: RecordedEvent | Exception) -> None:
         while not self._is_closed.is_set():

@@ -108,6 +108,7 @@ class Follower:
         self._batch_size = batch_size
         self._backoff = Backoff()
         self._lost = ""
+        self._is_rebuild = False  # Until caught up, through losses and new attempts.
 
     def run(self) -> None:
         """Follow, coming back by itself from whatever goes away."""
@@ -131,6 +132,7 @@ class Follower:
             self._follow()
         except RebuildBegun:
             logger.info("%s is being rebuilt", self._projection.name)
+            self._is_rebuild = True
         except EVENT_STORE_AWAY as error:
             self._lose("the event store", error)
         except DATABASE_AWAY as error:
@@ -142,7 +144,8 @@ class Follower:
     def _follow(self, *, once: bool = False) -> None:
         """One subscription's life, from the checkpoint on."""
         position = read_checkpoint(self._projection)
-        announcements = Announcements(self._announce, is_rebuild=position == 0)
+        self._is_rebuild |= position == 0
+        announcements = Announcements(self._announce, is_rebuild=self._is_rebuild)
         with Feed(lambda: self._subscribe(position), ahead=2 * self._batch_size) as feed:
             heard_at = time.monotonic()
             while not self._stop.is_set():
@@ -223,6 +226,7 @@ class Follower:
             logger.info("%s regained %s", self._projection.name, self._lost)
         logger.info("%s is caught up at %d", self._projection.name, position)
         self._lost = ""
+        self._is_rebuild = False
         self._backoff.reset()
 
 
