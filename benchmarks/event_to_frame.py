@@ -27,6 +27,7 @@ from esdbclient import EventStoreDBClient
 from rich.console import Console
 from rich.table import Table
 from websockets.asyncio.client import connect
+from websockets.typing import Origin
 
 PROJECT = Path(__file__).resolve().parent.parent
 SECONDS_PER_FRAME = 10.0
@@ -40,7 +41,7 @@ async def measure(url: str, count: int) -> dict[str, float]:
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
         websocket_url = f"{url.replace('http', 'ws', 1)}/ws/underwriting/"
         async with connect(
-            websocket_url, additional_headers=headers, origin=url, proxy=None, max_size=None
+            websocket_url, additional_headers=headers, origin=Origin(url), proxy=None, max_size=None
         ) as websocket:
             await websocket.recv()  # the list as it stands
             for _ in range(count):

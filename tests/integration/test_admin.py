@@ -106,7 +106,7 @@ class TestBackOffice:
     def test_rows_are_exported_as_csv_that_no_spreadsheet_runs(self, client: Client) -> None:
         row = loan_request("=1+1")
         export = {"action": "export_as_csv", "_selected_action": [str(row.id)]}
-        response = client.post(url(LoanRequest), export)
+        response: Any = client.post(url(LoanRequest), export)
         text = b"".join(response.streaming_content).decode()
         [exported] = csv.DictReader(io.StringIO(text))
         assert exported["name"] == "'=1+1"

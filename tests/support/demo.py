@@ -102,6 +102,7 @@ class Demo:
     def kill(self, name: str) -> int:
         """End one of its children as a power cut would; answers which process that was."""
         pid = wait_until(lambda: self.pid_of(name), SECONDS_TO_START)
+        assert pid is not None
         os.kill(pid, signal.SIGKILL)
         return pid
 

@@ -1,0 +1,135 @@
+"""Loan requests for tests: made by the use cases, and recorded in the event store that runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Final
+from uuid import UUID, uuid4
+
+from django.utils import timezone
+from esdbclient import NewEvent, RecordedEvent, StreamState
+
+from lepret.event_store_client import event_store_client
+from loans import codec, use_cases
+from loans.dependencies import event_store
+from loans.domain.commands import ApproveLoan, DenyLoan, RequestLoan
+from loans.domain.events import DenialReason, LoanEvent
+from loans.domain.loan_request import LoanRequest, fold
+from loans.use_cases import Answer
+from tests.support.fakes import FakeCreditBureau
+
+AT: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Applicant:
+    """Someone whose data is easy to find where it must not be."""
+
+    name: str = field(default="Zoe Quillfeather", repr=False)
+    national_id: str = field(default="482915qz", repr=False)
+    address: str = field(default="7 Nowhere Lane", repr=False)
+
+    def is_told_by(self, text: str) -> bool:
+        """Whether `text` gives away who this is."""
+        return any(each in text for each in (self.name, self.national_id, self.address))
+
+
+ZOE: Final = Applicant()
+
+
+def append_requested_loan(
+    score: int = 5, *, applicant: Applicant = ZOE, loan_request_id: UUID | None = None
+) -> Answer:
+    """A request and what follows from its score; the answer has its id and position."""
+    command = RequestLoan(
+        id=loan_request_id or uuid4(),
+        issued_at=timezone.now(),
+        name=applicant.name,
+        national_id=applicant.national_id,
+        amount=5000,
+        address=applicant.address,
+    )
+    return use_cases.request_loan(
+        command, event_store=event_store(), credit_bureau=FakeCreditBureau(score)
+    )
+
+
+def append_approval(loan_request_id: UUID) -> Answer:
+    """An underwriter's approval."""
+    command = ApproveLoan(
+        id=loan_request_id, issued_at=timezone.now(), decided_by="uma", note="a good customer"
+    )
+    return use_cases.approve_loan(command, event_store=event_store())
+
+
+def append_denial(loan_request_id: UUID) -> Answer:
+    """An underwriter's denial."""
+    command = DenyLoan(
+        id=loan_request_id,
+        issued_at=timezone.now(),
+        decided_by="uma",
+        reason=DenialReason.TOO_MUCH_DEBT,
+    )
+    return use_cases.deny_loan(command, event_store=event_store())
+
+
+def append_a_loan_of_each_kind() -> Answer:
+    """One for every way that a request can go; answers the last of them."""
+    append_requested_loan(score=9)
+    append_requested_loan(score=1)
+    append_approval(append_requested_loan(score=5).loan_request_id)
+    append_denial(append_requested_loan(score=6).loan_request_id)
+    return append_requested_loan(score=5)
+
+
+def append_event(event_type: str, data: bytes = b"{}", *, times: int = 1) -> int:
+    """Any event, in a stream of its own; answers its position, or that of the last of them."""
+    return event_store_client().append_to_stream(
+        f"Other:{uuid4()}",
+        current_version=StreamState.NO_STREAM,
+        events=[NewEvent(type=event_type, data=data) for _ in range(times)],
+    )
+
+
+def recorded_loans() -> dict[UUID, LoanRequest]:
+    """Every loan request as the events say it stands, which all read models must agree with."""
+
+    def stream_name(event: RecordedEvent) -> str:
+        return event.stream_name
+
+    of_loans = event_store_client().read_all(
+        filter_include=["LoanRequest:.*"], filter_by_stream_name=True
+    )
+    by_stream = groupby(sorted(of_loans, key=stream_name), key=stream_name)
+    return {
+        UUID(name.removeprefix(codec.STREAM_PREFIX)): fold(
+            event
+            for each in events
+            if (event := codec.decode(each.type, each.data, each.metadata)) is not None
+        )
+        for name, events in by_stream
+    }
+
+
+def recorded(event: LoanEvent, *, at: int = 1) -> RecordedEvent:
+    """`event` as a subscription hands it over, with `at` as its commit position."""
+    encoded = codec.encode(event, command_id=uuid4(), user="applicant")
+    return recorded_as(encoded.type, encoded.data, at=at)
+
+
+def recorded_as(event_type: str, data: bytes = b"{}", *, at: int = 1) -> RecordedEvent:
+    """Any event as a subscription hands it over."""
+    return RecordedEvent(
+        type=event_type,
+        data=data,
+        metadata=b"",
+        content_type="application/json",
+        id=uuid4(),
+        stream_name="LoanRequest:any",
+        stream_position=0,
+        commit_position=at,
+        prepare_position=at,
+        recorded_at=AT,
+    )
