@@ -89,6 +89,8 @@ class Connection(asyncio.Protocol):
         self._decoder = HeaderDecoder()
         self._streams: dict[int, Stream] = {}
         self._last_stream_id = 0
+        # Later ones, up to the last seen, were refused.
+        self._last_accepted_id = 0
         self._going_away = False
         # A header block that is not complete: stream, flags of its first frame, octets.
         self._headers: tuple[int, int, bytearray] | None = None
@@ -154,7 +156,7 @@ class Connection(asyncio.Protocol):
     def go_away(self) -> None:
         """Accept no more streams; those that are open go on."""
         self._going_away = True
-        self.write(frames.goaway(self._last_stream_id, ErrorCode.NO_ERROR))
+        self.write(frames.goaway(self._last_accepted_id, ErrorCode.NO_ERROR))
 
     def close(self) -> None:
         """Close once everything written is sent."""
@@ -176,7 +178,7 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, fault: ConnectionFault) -> None:
         self._buffer.clear()
-        self.write(frames.goaway(self._last_stream_id, fault.code, str(fault)))
+        self.write(frames.goaway(self._last_accepted_id, fault.code, str(fault)))
         self.close()
 
     # Frames in ----------------------------------------------------------------------
@@ -292,10 +294,11 @@ class Connection(asyncio.Protocol):
         stream.owner.end_received()
 
     def _open(self, stream_id: int, headers: list[Header], ended: bool) -> None:
+        self._last_stream_id = stream_id
         if self._going_away or len(self._streams) >= MAX_STREAMS:
             self.write(frames.rst_stream(stream_id, ErrorCode.REFUSED_STREAM))
             return
-        self._last_stream_id = stream_id
+        self._last_accepted_id = stream_id
         stream = self._streams[stream_id] = Stream(self, stream_id, self._stream_window)
         stream.client_ended = ended
         stream.owner = self._accept(stream, headers)
