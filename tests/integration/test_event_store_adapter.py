@@ -1,28 +1,38 @@
-"""`EventStoreDB` over esdbclient against a real server."""
+"""`EventStoreDB` over esdbclient: the same tests against the embedded server and the real one."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
 from esdbclient import EventStoreDBClient, NewEvent, StreamState
 
-from lepret.event_store_client import event_store_client
 from loans.domain.events import AutoApproved, AutoDenied, CreditChecked, LoanEvent
 from loans.event_store import EventStoreDB, EventStoreUnavailable, StaleRevision, Stream
+from tests.support.eventstoredb import running_eventstoredb
 from tests.support.processes import free_port
-
-pytestmark = pytest.mark.usefixtures("streams")
 
 AT = datetime(2026, 11, 23, tzinfo=UTC)
 
 
+@pytest.fixture(scope="module", params=["embedded", "eventstoredb"])
+def client(request: pytest.FixtureRequest) -> Iterator[EventStoreDBClient]:
+    with ExitStack() as servers:
+        if request.param == "embedded":
+            uri = request.getfixturevalue("shared_event_store").uri
+        else:
+            uri = servers.enter_context(running_eventstoredb())
+        yield servers.enter_context(EventStoreDBClient(uri))
+
+
 @pytest.fixture
-def store() -> EventStoreDB:
-    return EventStoreDB(event_store_client, timeout=5)
+def store(client: EventStoreDBClient) -> EventStoreDB:
+    return EventStoreDB(lambda: client, timeout=5)
 
 
 def checked(loan_request_id: UUID, score: int = 5) -> CreditChecked:
@@ -48,11 +58,13 @@ def test_what_was_appended_is_loaded_with_its_revision_and_position(store: Event
     assert store.load(request) == Stream(events, revision=1, position=position)
 
 
-def test_metadata_names_correlation_cause_user_and_version(store: EventStoreDB) -> None:
+def test_metadata_names_correlation_cause_user_and_version(
+    store: EventStoreDB, client: EventStoreDBClient
+) -> None:
     request, command = uuid4(), uuid4()
     append(store, checked(request), revision=None, command=command)
 
-    recorded = event_store_client().get_stream(f"LoanRequest:{request}")[0]
+    recorded = client.get_stream(f"LoanRequest:{request}")[0]
 
     assert json.loads(recorded.metadata) == {
         "$correlationId": str(request),
@@ -84,10 +96,12 @@ def test_a_revision_that_is_not_the_last_is_stale(
     assert len(store.load(request).events) == 2
 
 
-def test_event_types_of_a_newer_version_count_but_are_not_shown(store: EventStoreDB) -> None:
+def test_event_types_of_a_newer_version_count_but_are_not_shown(
+    store: EventStoreDB, client: EventStoreDBClient
+) -> None:
     request = uuid4()
     append(store, checked(request), revision=None, command=uuid4())
-    event_store_client().append_to_stream(
+    client.append_to_stream(
         f"LoanRequest:{request}",
         current_version=StreamState.ANY,
         events=[NewEvent(type="LoanPaidBack", data=b"{}")],

