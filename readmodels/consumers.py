@@ -18,6 +18,7 @@ from channels.auth import UserLazyObject
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import SessionBase
 from django.template.loader import render_to_string
 
 from lepret.roles import is_underwriter
@@ -103,7 +104,9 @@ class UnderwritingConsumer(LivePage):
         self._shown: QueuePage | None = None
 
     async def is_allowed(self) -> bool:
-        return await database_sync_to_async(_is_still_underwriter)(self.scope["user"])
+        return await database_sync_to_async(_is_underwriters_page)(
+            self.scope["user"], self.scope["session"]
+        )
 
     def group(self) -> str:
         return broadcasts.UNDERWRITING
@@ -135,8 +138,9 @@ class LoanStatusConsumer(LivePage):
         return loan_request_id
 
 
-def _is_still_underwriter(user: UserLazyObject | None) -> bool:
-    # Read anew: the page may have been open for hours.
-    user_id = user.pk if user else None
-    current = User.objects.filter(pk=user_id).first() if user_id else None
+def _is_underwriters_page(user: UserLazyObject | None, session: SessionBase) -> bool:
+    # Both are read anew: the page may have been open for hours, and its user logged out elsewhere.
+    if user is None or session.session_key is None or not session.exists(session.session_key):
+        return False
+    current = User.objects.filter(pk=user.pk).first()
     return current is not None and is_underwriter(current)

@@ -13,6 +13,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
@@ -258,6 +259,17 @@ class TestTheQueue:
         async with page(await websocket(QUEUE, underwriter)) as queue:
             await queue.next_fragments()
             await underwriter.groups.aclear()
+            assert await queue.closed() == FORBIDDEN
+
+    @pytest.mark.usefixtures("_looks_again_soon")
+    @in_event_loop
+    async def test_is_closed_for_a_user_who_logs_out_on_another_page(
+        self, underwriter: User
+    ) -> None:
+        async with page(await websocket(QUEUE, underwriter)) as queue:
+            await queue.next_fragments()
+            # What logging out does: the session, which all pages share, ends.
+            await Session.objects.all().adelete()
             assert await queue.closed() == FORBIDDEN
 
     @pytest.mark.usefixtures("_looks_again_soon")
