@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
 from lepret.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -75,7 +78,7 @@ if ENVIRONMENT.readmodels_database is not None:
 DATABASE_ROUTERS = ["readmodels.routing.ReadModelsRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CHANNEL_LAYERS = {
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {
@@ -84,6 +87,9 @@ CHANNEL_LAYERS = {
                     "address": ENVIRONMENT.redis_url,
                     "socket_connect_timeout": 2,
                     "health_check_interval": 10,
+                    # Without it the first message after Valkey was restarted is lost, since the
+                    # connection is found broken only then.
+                    "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
                 }
             ]
         },

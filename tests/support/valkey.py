@@ -27,11 +27,12 @@ class RunningValkey:
 
     def stop(self) -> None:
         """End it, with all connections to it."""
-        self._server.stop()
+        if self._server.is_running():
+            self._server.stop()
 
     def restart(self) -> None:
         """Start it again on the same port."""
-        self._server.stop()
+        self.stop()
         self._server = ValkeyServer(data_dir=self._data_dir, port=self._port)
         self._server.start()
 
