@@ -58,6 +58,10 @@ class GrpcCall:
             self._timer = loop.call_later(timeout, self.end, too_late)
         return self._task
 
+    def refuse(self, refusal: Refusal) -> None:
+        """End the call before it began."""
+        self._finish(refusal)
+
     def end(self, refusal: Refusal) -> None:
         """Stop the handler; the client is told why."""
         if self._task is not None and not self._task.done() and self._ending is None:
@@ -180,6 +184,7 @@ class GrpcServer:
     def __init__(self, methods: Methods) -> None:
         self._handlers = {path.encode(): handler for path, handler in methods.items()}
         self._calls: dict[asyncio.Task[None], GrpcCall] = {}
+        self._refusal: Refusal | None = None
 
     def accept(self, stream: Stream, headers: list[Header]) -> StreamOwner:
         """Start the call that a new stream's headers ask for."""
@@ -188,11 +193,18 @@ class GrpcServer:
         if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
             stream.send_headers(_NOT_GRPC_BLOCK, end=True)
             return call
+        if self._refusal is not None:
+            call.refuse(self._refusal)
+            return call
         handler = self._handlers.get(fields.get(b":path", b""), _unknown_method)
         task = call.start(handler, _timeout(fields.get(b"grpc-timeout")))
         self._calls[task] = call
         task.add_done_callback(self._calls.pop)
         return call
+
+    def refuse_calls(self, refusal: Refusal) -> None:
+        """Accept no more calls; those that run go on."""
+        self._refusal = refusal
 
     async def end_calls(self, refusal: Refusal) -> None:
         """Stop every call; each client is told why."""

@@ -66,11 +66,12 @@ class Server:
         return Connection(self._grpc.accept, self._connections)
 
     async def _end_calls(self) -> None:
-        for connection in self._connections:
-            connection.go_away()
+        """Answer what runs, refuse what comes, then end what would go on for ever."""
+        shutting_down = Refusal(Status.UNAVAILABLE, "The server is shutting down.")
+        self._grpc.refuse_calls(shutting_down)
         await self._commit.close()
         await self._appends.answered(within=ANSWERS_WITHIN)
-        await self._grpc.end_calls(Refusal(Status.UNAVAILABLE, "The server is shutting down."))
+        await self._grpc.end_calls(shutting_down)
 
     async def _disconnect(self) -> None:
         connections = list(self._connections)

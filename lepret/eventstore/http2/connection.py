@@ -89,9 +89,7 @@ class Connection(asyncio.Protocol):
         self._decoder = HeaderDecoder()
         self._streams: dict[int, Stream] = {}
         self._last_stream_id = 0
-        # Later ones, up to the last seen, were refused.
-        self._last_accepted_id = 0
-        self._going_away = False
+        self._closing = False
         # A header block that is not complete: stream, flags of its first frame, octets.
         self._headers: tuple[int, int, bytearray] | None = None
         self._window = frames.DEFAULT_WINDOW
@@ -153,13 +151,15 @@ class Connection(asyncio.Protocol):
         if outgoing and not self._transport.is_closing():
             self._transport.write(outgoing)
 
-    def go_away(self) -> None:
-        """Accept no more streams; those that are open go on."""
-        self._going_away = True
-        self.write(frames.goaway(self._last_accepted_id, ErrorCode.NO_ERROR))
+    def close(self, code: ErrorCode = ErrorCode.NO_ERROR, reason: str = "") -> None:
+        """Say why, and close once everything written is sent.
 
-    def close(self) -> None:
-        """Close once everything written is sent."""
+        Any stream may have been answered, we say, whatever we have seen of it: grpcio 1.71
+        otherwise repeats those that we have not seen by itself, and when it then cannot connect,
+        such a call hangs beyond its time-out.
+        """
+        self._closing = True
+        self.write(frames.goaway(frames.MAX_STREAM_ID, code, reason))
         self._flush()
         self._transport.close()
 
@@ -178,8 +178,7 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, fault: ConnectionFault) -> None:
         self._buffer.clear()
-        self.write(frames.goaway(self._last_accepted_id, fault.code, str(fault)))
-        self.close()
+        self.close(fault.code, str(fault))
 
     # Frames in ----------------------------------------------------------------------
 
@@ -295,10 +294,9 @@ class Connection(asyncio.Protocol):
 
     def _open(self, stream_id: int, headers: list[Header], ended: bool) -> None:
         self._last_stream_id = stream_id
-        if self._going_away or len(self._streams) >= MAX_STREAMS:
+        if self._closing or len(self._streams) >= MAX_STREAMS:
             self.write(frames.rst_stream(stream_id, ErrorCode.REFUSED_STREAM))
             return
-        self._last_accepted_id = stream_id
         stream = self._streams[stream_id] = Stream(self, stream_id, self._stream_window)
         stream.client_ended = ended
         stream.owner = self._accept(stream, headers)

@@ -10,10 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent
 from esdbclient.exceptions import EventStoreDBClientException, ServiceUnavailable
+from esdbclient.protos.Grpc.streams_pb2 import BatchAppendResp
+from esdbclient.protos.Grpc.streams_pb2_grpc import StreamsStub
 
+from tests.integration.eventstore.batches import Batch, new_batch
 from tests.integration.eventstore.conftest import Connect
 from tests.integration.eventstore.events import (
     NO_STREAM,
@@ -80,6 +84,41 @@ class TestStopped:
         with _client(store.uri) as client:
             for writer in writers:
                 _assert_nothing_lost(client, writer)
+
+    def test_every_append_that_was_written_is_answered(self, store: RunningEventStore) -> None:
+        """One call with hundreds of appends under way: the answers say what is in the log."""
+        answers: list[BatchAppendResp] = []
+        enough = threading.Event()
+        stopped = threading.Event()
+
+        def batches() -> Iterator[Batch]:
+            while not stopped.is_set():
+                yield new_batch("Test:answered", 1)
+
+        def receive(streams: StreamsStub) -> None:
+            for answer in streams.BatchAppend(batches(), timeout=WITHIN):
+                answers.append(answer)
+                if len(answers) > 200:
+                    enough.set()
+
+        def stop() -> None:
+            enough.wait(WITHIN)
+            store.stop()
+            stopped.set()
+
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{store.port}") as channel,
+            ThreadPoolExecutor(1) as threads,
+        ):
+            streams = StreamsStub(channel)  # type: ignore[no-untyped-call]
+            stopping = threads.submit(stop)
+            with pytest.raises(grpc.RpcError):
+                receive(streams)
+            stopping.result(WITHIN)
+        store.restart()
+        with _client(store.uri) as client:
+            written = len(client.get_stream("Test:answered"))
+        assert written == len([a for a in answers if a.WhichOneof("result") == "success"])
 
     def test_although_a_client_does_not_read(self, store: RunningEventStore) -> None:
         with _client(store.uri) as client:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import grpc
 import pytest
@@ -15,16 +15,23 @@ from esdbclient.protos.Grpc import (
     streams_pb2,
     streams_pb2_grpc,
 )
-from google.protobuf import duration_pb2, empty_pb2
+from google.protobuf import duration_pb2
 
+from tests.integration.eventstore.batches import Batch, new_batch, new_proposals
 from tests.integration.eventstore.events import new_stream
-from tests.support.event_store import RunningEventStore
+from tests.support.event_store import RunningEventStore, running_event_store
 
 WITHIN = 20.0
 READ = "/event_store.client.streams.Streams/Read"
 
-Batch = streams_pb2.BatchAppendReq
 Options = streams_pb2.ReadReq.Options
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEventStore]:
+    """One event store for all these tests; each has streams of its own."""
+    with running_event_store(tmp_path_factory.mktemp("store") / "events.sqlite") as store:
+        yield store
 
 
 @pytest.fixture
@@ -43,7 +50,7 @@ class TestBatchAppend:
         self, streams: streams_pb2_grpc.StreamsStub
     ) -> None:
         stream = new_stream()
-        batches = [_batch(stream, 1) for _ in range(300)]
+        batches = [new_batch(stream, 1) for _ in range(300)]
         answers = list(streams.BatchAppend(iter(batches), timeout=WITHIN))
         assert {a.correlation_id.string for a in answers} == {
             batch.correlation_id.string for batch in batches
@@ -52,9 +59,9 @@ class TestBatchAppend:
         assert sorted(a.success.current_revision for a in answers) == list(range(300))
 
     def test_puts_chunks_together(self, streams: streams_pb2_grpc.StreamsStub) -> None:
-        first = _batch(new_stream(), 2, final=False)
-        other = _batch(new_stream(), 1)
-        more = Batch(correlation_id=first.correlation_id, proposed_messages=_proposed(3))
+        first = new_batch(new_stream(), 2, final=False)
+        other = new_batch(new_stream(), 1)
+        more = Batch(correlation_id=first.correlation_id, proposed_messages=new_proposals(3))
         last = Batch(correlation_id=first.correlation_id, is_final=True)
         answers = {
             answer.correlation_id.string: answer.success.current_revision
@@ -66,13 +73,15 @@ class TestBatchAppend:
         self, streams: streams_pb2_grpc.StreamsStub
     ) -> None:
         stream = new_stream()
-        assert not list(streams.BatchAppend(iter([_batch(stream, 2, final=False)])))
+        assert not list(streams.BatchAppend(iter([new_batch(stream, 2, final=False)])))
         assert _content(streams, stream) == ["stream_not_found"]
 
     def test_a_chunk_too_many_is_too_large(self, streams: streams_pb2_grpc.StreamsStub) -> None:
         stream = new_stream()
-        first = _batch(stream, 1, final=False)
-        big = Batch(correlation_id=first.correlation_id, proposed_messages=_proposed(1, 600_000))
+        first = new_batch(stream, 1, final=False)
+        big = Batch(
+            correlation_id=first.correlation_id, proposed_messages=new_proposals(1, 600_000)
+        )
         last = Batch(correlation_id=first.correlation_id, is_final=True)
         (answer,) = streams.BatchAppend(iter([first, big, big, last]), timeout=WITHIN)
         assert answer.error.details.Is(shared_pb2.MaximumAppendSizeExceeded.DESCRIPTOR)
@@ -81,7 +90,7 @@ class TestBatchAppend:
     def test_a_deadline_that_has_passed_writes_nothing(
         self, streams: streams_pb2_grpc.StreamsStub
     ) -> None:
-        batch = _batch(new_stream(), 1)
+        batch = new_batch(new_stream(), 1)
         batch.options.deadline.CopyFrom(duration_pb2.Duration(seconds=0))
         (answer,) = streams.BatchAppend(iter([batch]), timeout=WITHIN)
         assert answer.error.details.Is(shared_pb2.Timeout.DESCRIPTOR)
@@ -91,12 +100,12 @@ class TestBatchAppend:
     def test_malformed_batches_leave_the_others_alone(
         self, streams: streams_pb2_grpc.StreamsStub
     ) -> None:
-        nameless, undecided, untyped, unnamed = (_batch(new_stream(), 1) for _ in range(4))
+        nameless, undecided, untyped, unnamed = (new_batch(new_stream(), 1) for _ in range(4))
         nameless.options.stream_identifier.stream_name = b"\xff"
         undecided.options.ClearField("any")
         del untyped.proposed_messages[0].metadata["type"]
         unnamed.proposed_messages[0].id.string = "no uuid"
-        good = [_batch(new_stream(), 1) for _ in range(4)]
+        good = [new_batch(new_stream(), 1) for _ in range(4)]
         bad = [nameless, undecided, untyped, unnamed]
         mixed = [batch for pair in zip(good, bad, strict=True) for batch in pair]
         answers = {
@@ -113,7 +122,7 @@ class TestBatchAppend:
         self, streams: streams_pb2_grpc.StreamsStub
     ) -> None:
         stream = new_stream()
-        batch = _batch(stream, 1)
+        batch = new_batch(stream, 1)
         batch.options.stream_position = 7
         (answer,) = streams.BatchAppend(iter([batch]), timeout=WITHIN)
         assert answer.stream_position == 7
@@ -188,7 +197,7 @@ class TestRead:
         assert _code(error) is grpc.StatusCode.INVALID_ARGUMENT
 
     def test_ids_as_two_integers(self, streams: streams_pb2_grpc.StreamsStub) -> None:
-        batch = _batch(new_stream(), 1)
+        batch = new_batch(new_stream(), 1)
         list(streams.BatchAppend(iter([batch]), timeout=WITHIN))
         options = Options(
             stream=Options.StreamOptions(
@@ -207,7 +216,7 @@ class TestRead:
 
     def test_a_filter_by_prefixes(self, streams: streams_pb2_grpc.StreamsStub) -> None:
         names = ["a:1", "b:1", "a:2", "c:1", "ba:1"]
-        batches = [_batch(name, 1) for name in names]
+        batches = [new_batch(name, 1) for name in names]
         list(streams.BatchAppend(iter(batches), timeout=WITHIN))
         options = Options(
             all=Options.AllOptions(start=shared_pb2.Empty()),
@@ -260,31 +269,8 @@ class TestConnections:
             connection.sendall(noise)
             while connection.recv(4096):
                 pass
-        (answer,) = streams.BatchAppend(iter([_batch(new_stream(), 1)]), timeout=WITHIN)
+        (answer,) = streams.BatchAppend(iter([new_batch(new_stream(), 1)]), timeout=WITHIN)
         assert answer.WhichOneof("result") == "success"
-
-
-def _batch(stream: str, events: int, *, final: bool = True) -> Batch:
-    return Batch(
-        correlation_id=shared_pb2.UUID(string=str(uuid4())),
-        options=Batch.Options(
-            stream_identifier=shared_pb2.StreamIdentifier(stream_name=stream.encode()),
-            any=empty_pb2.Empty(),
-        ),
-        proposed_messages=_proposed(events),
-        is_final=final,
-    )
-
-
-def _proposed(count: int, size: int = 2) -> list[Batch.ProposedMessage]:
-    return [
-        Batch.ProposedMessage(
-            id=shared_pb2.UUID(string=str(uuid4())),
-            metadata={"type": "Tested", "content-type": "application/json"},
-            data=b"x" * size,
-        )
-        for _ in range(count)
-    ]
 
 
 def _content(streams: streams_pb2_grpc.StreamsStub, stream: str) -> list[str | None]:
