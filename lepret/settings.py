@@ -96,11 +96,9 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     }
 }
 
-# The event store. Seconds; every call has this bound, and a command that met a stale revision is
-# decided again at most this many times.
+# The event store. Seconds; every call has this bound.
 EVENTSTORE_URI = ENVIRONMENT.event_store_uri
 EVENTSTORE_TIMEOUT_SECONDS = 5.0
-STALE_REVISION_ATTEMPTS = 5
 
 # The clearing house: a URL, or `None` for the simulator with this latency in seconds.
 CREDIT_BUREAU_URL = ENVIRONMENT.credit_bureau_url

@@ -68,9 +68,9 @@ def _valid_national_id(value: str) -> str:
 
 
 def _valid_amount(value: object) -> object:
-    # bool is a subclass of int, so `isinstance` would let True pass as 1.
-    if value == "" and isinstance(value, str):
+    if value == "":
         raise PydanticCustomError("amount_missing", "Enter an amount.")
+    # bool is a subclass of int, so `isinstance` would let True pass as 1.
     if type(value) is not int:
         raise PydanticCustomError("amount_format", "An amount is a whole number, digits only.")
     if value < 1:
