@@ -7,11 +7,15 @@ from google.protobuf.message import Message
 
 from lepret.eventstore.appends import (
     MAX_APPEND_SIZE,
+    Append,
     Appended,
     DeadlinePassed,
+    Delete,
     Expectation,
     Expected,
     Outcome,
+    StreamDeleted,
+    Tombstone,
     WrongExpectedVersion,
 )
 from lepret.eventstore.rpc import Refusal, Status
@@ -19,20 +23,28 @@ from lepret.eventstore.rpc import Refusal, Status
 _TOO_LARGE = f"Maximum Append Size of {MAX_APPEND_SIZE} Exceeded."
 _EMPTY = Empty()
 _OUR_EMPTY = shared_pb2.Empty()
+_EXPECTED_NUMBERS: dict[Expected, int] = {
+    Expectation.NO_STREAM: -1,
+    Expectation.ANY: -2,
+    Expectation.STREAM_EXISTS: -4,
+}
+"""How the protocol's texts write an expectation that is no revision."""
 
 
 # Append ---------------------------------------------------------------------------------
 
 
-def to_append(outcome: Outcome, expected: Expected) -> bytes:
-    """The answer to Append. Raises Refusal (DEADLINE_EXCEEDED)."""
+def to_append(outcome: Outcome, append: Append) -> bytes:
+    """The answer to Append. Raises Refusal (DEADLINE_EXCEEDED, FAILED_PRECONDITION)."""
     match outcome:
         case Appended():
             response = streams_pb2.AppendResp(success=_append_success(outcome))
         case WrongExpectedVersion():
             response = streams_pb2.AppendResp(
-                wrong_expected_version=_append_wrong_version(outcome, expected)
+                wrong_expected_version=_append_wrong_version(outcome, append.expected)
             )
+        case StreamDeleted():
+            raise stream_deleted_refusal(append.stream)
         case DeadlinePassed():
             raise Refusal(Status.DEADLINE_EXCEEDED, "The append came too late.")
     return response.SerializeToString()
@@ -89,6 +101,62 @@ def _append_wrong_version(
     return wrong
 
 
+# Delete and Tombstone ---------------------------------------------------------------------
+
+
+def to_delete(outcome: Outcome, delete: Delete) -> bytes:
+    """The answer to Delete. Raises Refusal (FAILED_PRECONDITION)."""
+    position = _position_of_delete(outcome, delete)
+    response = streams_pb2.DeleteResp()
+    response.position.commit_position = position
+    response.position.prepare_position = position
+    return response.SerializeToString()
+
+
+def to_tombstone(outcome: Outcome, tombstone: Tombstone) -> bytes:
+    """The answer to Tombstone. Raises Refusal (FAILED_PRECONDITION)."""
+    position = _position_of_delete(outcome, tombstone)
+    response = streams_pb2.TombstoneResp()
+    response.position.commit_position = position
+    response.position.prepare_position = position
+    return response.SerializeToString()
+
+
+def stream_deleted_refusal(stream: str) -> Refusal:
+    """What ends a call that needs a stream which is deleted."""
+    return Refusal(
+        Status.FAILED_PRECONDITION,
+        f"Event stream '{stream}' is deleted.",
+        (("exception", "stream-deleted"), ("stream-name", stream)),
+    )
+
+
+def _position_of_delete(outcome: Outcome, write: Delete | Tombstone) -> int:
+    match outcome:
+        case Appended(position=int(position)):
+            return position
+        case WrongExpectedVersion(current):
+            raise _wrong_version_refusal(write, -1 if current is None else current)
+        case _:
+            raise stream_deleted_refusal(write.stream)
+
+
+def _wrong_version_refusal(write: Delete | Tombstone, actual: int) -> Refusal:
+    """Clients read the versions out of the text, others out of the trailers."""
+    expected = _EXPECTED_NUMBERS.get(write.expected, write.expected)
+    return Refusal(
+        Status.FAILED_PRECONDITION,
+        f"Delete failed due to WrongExpectedVersion. Stream: {write.stream},"
+        f" Expected version: {expected}, Actual version: {actual}",
+        (
+            ("exception", "wrong-expected-version"),
+            ("stream-name", write.stream),
+            ("expected-version", str(expected)),
+            ("actual-version", str(actual)),
+        ),
+    )
+
+
 # BatchAppend ----------------------------------------------------------------------------
 
 
@@ -99,8 +167,13 @@ def to_batch(request: streams_pb2.BatchAppendReq, outcome: Outcome, expected: Ex
             response = streams_pb2.BatchAppendResp(success=_batch_success(outcome))
         case WrongExpectedVersion():
             response = _error(
-                code_pb2.UNKNOWN, "WrongExpectedVersion", _batch_wrong_version(outcome, expected)
+                code_pb2.ALREADY_EXISTS,
+                "WrongExpectedVersion",
+                _batch_wrong_version(outcome, expected),
             )
+        case StreamDeleted():
+            details = shared_pb2.StreamDeleted(stream_identifier=request.options.stream_identifier)
+            response = _error(code_pb2.NOT_FOUND, "StreamDeleted", details)
         case DeadlinePassed():
             response = _error(code_pb2.DEADLINE_EXCEEDED, "Timeout", shared_pb2.Timeout())
     return _addressed(response, request)

@@ -1,4 +1,4 @@
-"""The Append and BatchAppend methods: from messages to appends and back."""
+"""The methods that write: from messages to appends and deletes, and back."""
 
 import asyncio
 import time
@@ -11,12 +11,14 @@ from lepret.eventstore import answers, messages
 from lepret.eventstore.appends import (
     MAX_APPEND_SIZE,
     Append,
+    Delete,
     Expectation,
     Expected,
     ProposedEvent,
+    Tombstone,
 )
 from lepret.eventstore.group_commit import GroupCommit
-from lepret.eventstore.rpc import Call, Refusal, Status, bad_request
+from lepret.eventstore.rpc import Call, Refusal, Status, bad_request, only_request
 
 Request = streams_pb2.BatchAppendReq
 
@@ -58,11 +60,26 @@ class AppendCalls:
                     raise bad_request("An append is its options, then events.")
         if options is None:
             raise bad_request("The append has no options.")
-        stream = messages.stream_name(options.stream_identifier)
-        expected = _expected(options.WhichOneof("expected_stream_revision"), options.revision)
+        append = Append(*_target(options), events.taken())
         self._watch(asyncio.current_task())
-        outcome = await self._commit.append(Append(stream, expected, events.taken()))
-        await call.send([answers.to_append(outcome, expected)])
+        outcome = await self._commit.append(append)
+        await call.send([answers.to_append(outcome, append)])
+
+    async def delete(self, call: Call) -> None:
+        """Handle one call of Delete."""
+        request = messages.parse(streams_pb2.DeleteReq, await only_request(call))
+        delete = Delete(*_target(request.options))
+        self._watch(asyncio.current_task())
+        outcome = await self._commit.append(delete)
+        await call.send([answers.to_delete(outcome, delete)])
+
+    async def tombstone(self, call: Call) -> None:
+        """Handle one call of Tombstone."""
+        request = messages.parse(streams_pb2.TombstoneReq, await only_request(call))
+        tombstone = Tombstone(*_target(request.options))
+        self._watch(asyncio.current_task())
+        outcome = await self._commit.append(tombstone)
+        await call.send([answers.to_tombstone(outcome, tombstone)])
 
     async def batch_append(self, call: Call) -> None:
         """Handle one call of BatchAppend: any number of appends, answered as they are written."""
@@ -201,6 +218,18 @@ def _required(metadata: Mapping[str, str], key: str) -> str:
     if not value:
         raise bad_request(f"Required metadata property {key!r} is missing.")
     return value
+
+
+def _target(
+    options: streams_pb2.AppendReq.Options
+    | streams_pb2.DeleteReq.Options
+    | streams_pb2.TombstoneReq.Options,
+) -> tuple[str, Expected]:
+    """The stream to write to, and what the client expects of it."""
+    return (
+        messages.stream_name(options.stream_identifier),
+        _expected(options.WhichOneof("expected_stream_revision"), options.revision),
+    )
 
 
 def _expected(kind: str | None, revision: int) -> Expected:

@@ -1,4 +1,4 @@
-"""What a client asks to append, and what can come of it."""
+"""What a client asks to write, and what can come of it."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -49,6 +49,25 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
+class Delete:
+    """Hide the events of a stream; appends may begin it anew."""
+
+    stream: str
+    expected: Expected
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """End a stream for good."""
+
+    stream: str
+    expected: Expected
+
+
+Write = Append | Delete | Tombstone
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
     """The last event's revision and position; None where nothing was ever written."""
 
@@ -64,8 +83,13 @@ class WrongExpectedVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamDeleted:
+    """The stream is deleted, which is not as expected, or has ended for good."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlinePassed:
     """The append waited beyond its deadline; nothing was written."""
 
 
-Outcome = Appended | WrongExpectedVersion | DeadlinePassed
+Outcome = Appended | WrongExpectedVersion | StreamDeleted | DeadlinePassed

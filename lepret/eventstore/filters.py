@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from lepret.eventstore.log import Record
+from lepret.eventstore.records import Record
 
 Matches = Callable[[str], bool]
 Filter = Callable[[Record], bool]

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lepret.eventstore.appends import Append, Outcome
-from lepret.eventstore.log import Log, Record
+from lepret.eventstore.appends import Append, Outcome, Write
+from lepret.eventstore.log import Log
+from lepret.eventstore.records import Record
 from lepret.eventstore.rpc import Refusal, Status
 
 MAX_GROUP_EVENTS = 1000
@@ -19,8 +20,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Waiting:
-    append: Append
+    write: Write
     answer: asyncio.Future[Outcome]
+
+    @property
+    def events(self) -> int:
+        """How many events this adds to the group."""
+        return len(self.write.events) if isinstance(self.write, Append) else 1
 
 
 class GroupCommit:
@@ -39,14 +45,14 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="group-commit")
         self._thread.start()
 
-    async def append(self, append: Append) -> Outcome:
+    async def append(self, write: Write) -> Outcome:
         """Decide and write; returns once that is on disk.
 
         Raises Refusal (UNAVAILABLE) when the file could not be written, or is closed.
         """
         if self._closed:
             raise Refusal(Status.UNAVAILABLE, "The server is shutting down.")
-        waiting = _Waiting(append, self._loop.create_future())
+        waiting = _Waiting(write, self._loop.create_future())
         self._queue.put(waiting)
         return await waiting.answer
 
@@ -70,7 +76,7 @@ class GroupCommit:
         waiting = self._queue.get()
         while waiting is not None:
             group.append(waiting)
-            events += len(waiting.append.events)
+            events += waiting.events
             if events >= MAX_GROUP_EVENTS:
                 return group, True
             try:
@@ -81,7 +87,7 @@ class GroupCommit:
 
     def _commit(self, group: list[_Waiting]) -> None:
         try:
-            outcomes, records = self._log.append_all([waiting.append for waiting in group])
+            outcomes, records = self._log.append_all([waiting.write for waiting in group])
         except Exception as error:  # noqa: BLE001 - whatever it is, others wait behind it
             self._commit_failed(group, error)
             return

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from lepret.eventstore.log import MAX_REVISION, Log, Record
+from lepret.eventstore.links import LINK_TYPE
+from lepret.eventstore.log import MAX_REVISION, Log
+from lepret.eventstore.records import Record
 
 READER_THREADS = 4
 
@@ -25,7 +27,10 @@ class History:
         self._threads.shutdown()
 
     async def stream_exists(self, stream: str) -> bool:
-        """Whether the stream has ever been written to."""
+        """Whether the stream has been written to, and not been deleted since.
+
+        Raises StreamIsDeleted for one that has ended for good, like all reads of streams.
+        """
         return await self._run(self._log.stream_exists, stream)
 
     async def all_page(self, start: int, head: int) -> list[Record]:
@@ -64,6 +69,12 @@ class History:
         while page := await self._run(self._log.stream_backwards, stream, end, head):
             yield page
             end = page[-1].revision - 1
+
+    async def resolved(self, records: list[Record]) -> list[Record]:
+        """The records with the events that links among them point to."""
+        if any(record.type == LINK_TYPE for record in records):
+            return await self._run(self._log.resolve, records)
+        return records
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()

@@ -61,8 +61,26 @@ def _with_structured_id(frame: bytes) -> bytes:
     response = streams_pb2.ReadResp.FromString(frame)
     if response.WhichOneof("content") != "event":
         return frame
-    identifier = response.event.event.id
-    identifier.structured.CopyFrom(_structured(UUID(identifier.string)))
+    for part in ("event", "link"):
+        if response.event.HasField(part):
+            identifier = getattr(response.event, part).id
+            identifier.structured.CopyFrom(_structured(UUID(identifier.string)))
+    return response.SerializeToString()
+
+
+def data_of(frame: bytes) -> bytes:
+    """The data of a stored event."""
+    return streams_pb2.ReadResp.FromString(frame).event.event.data
+
+
+def resolved_link(link: bytes, event: bytes | None) -> bytes:
+    """A stored link with the stored event that it points to; without, it points to nothing."""
+    response = streams_pb2.ReadResp.FromString(link)
+    response.event.link.CopyFrom(response.event.event)
+    if event is None:
+        response.event.ClearField("event")
+    else:
+        response.event.event.CopyFrom(streams_pb2.ReadResp.FromString(event).event.event)
     return response.SerializeToString()
 
 

@@ -5,11 +5,19 @@ from collections.abc import AsyncIterator
 
 from esdbclient.protos.Grpc import streams_pb2
 
-from lepret.eventstore import filters, messages
+from lepret.eventstore import answers, filters, messages
 from lepret.eventstore.history import History
-from lepret.eventstore.log import MAX_REVISION, Record
+from lepret.eventstore.log import MAX_REVISION
+from lepret.eventstore.records import Record
 from lepret.eventstore.rpc import Call, bad_request, only_request
-from lepret.eventstore.subscriptions import Search, follow_all, follow_stream
+from lepret.eventstore.stream_state import StreamIsDeleted
+from lepret.eventstore.subscriptions import (
+    Resolve,
+    Search,
+    follow_all,
+    follow_stream,
+    unresolved,
+)
 from lepret.eventstore.tail import Tail
 
 Options = streams_pb2.ReadReq.Options
@@ -29,6 +37,12 @@ class Reads:
     async def read(self, call: Call) -> None:
         """Handle one call of Read."""
         options = messages.parse(streams_pb2.ReadReq, await only_request(call)).options
+        try:
+            await self._read(call, options)
+        except StreamIsDeleted as error:
+            raise answers.stream_deleted_refusal(error.stream) from None
+
+    async def _read(self, call: Call, options: Options) -> None:
         if options.WhichOneof("count_option") == "count":
             await self._read_once(call, options)
         elif options.WhichOneof("count_option") == "subscription":
@@ -40,16 +54,20 @@ class Reads:
 
     async def _read_once(self, call: Call, options: Options) -> None:
         encode = _encoding(options)
+        resolve = self._resolve(options)
         pages = await self._pages(call, options)
         if pages is None:
             return
         keep = _filter(options)
         remaining = options.count
         while remaining and (page := await anext(pages, None)) is not None:
-            frames = [record.frame for record in page if keep(record)][:remaining]
-            remaining -= len(frames)
-            if frames:
-                await call.send(encode(frames))
+            records = [record for record in page if keep(record)][:remaining]
+            remaining -= len(records)
+            if records:
+                await call.send(encode([record.frame for record in await resolve(records)]))
+
+    def _resolve(self, options: Options) -> Resolve:
+        return self._history.resolved if options.resolve_links else unresolved
 
     async def _pages(self, call: Call, options: Options) -> Pages | None:
         """What is to be read; None when the answer is that there is no such stream."""
@@ -93,15 +111,16 @@ class Reads:
 
     async def _following(self, options: Options) -> AsyncIterator[list[bytes]]:
         """Where the subscription starts is settled here, before it is confirmed."""
+        resolve = self._resolve(options)
         if options.WhichOneof("stream_option") == "all":
             after = _position(options, end=self._tail.head, start=-1)
             search = Search(_filter(options), _checkpoint_window(options))
-            return follow_all(self._history, self._tail, after, search)
+            return follow_all(self._history, self._tail, after, search, resolve)
         if options.WhichOneof("filter_option") == "filter":
             raise bad_request("Only $all can be subscribed to with a filter.")
         stream = _stream(options)
         next_revision = await self._next_revision(stream, options)
-        return follow_stream(self._history, self._tail, stream, next_revision)
+        return follow_stream(self._history, self._tail, stream, next_revision, resolve)
 
     async def _next_revision(self, stream: str, options: Options) -> int:
         if options.stream.WhichOneof("revision_option") != "end":

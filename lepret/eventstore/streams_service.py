@@ -8,9 +8,11 @@ SERVICE = "/event_store.client.streams.Streams"
 
 
 def streams_service(reads: Reads, appends: AppendCalls) -> Methods:
-    """Reads and appends by their paths."""
+    """Reads and writes by their paths."""
     return {
         f"{SERVICE}/Read": reads.read,
         f"{SERVICE}/Append": appends.append,
         f"{SERVICE}/BatchAppend": appends.batch_append,
+        f"{SERVICE}/Delete": appends.delete,
+        f"{SERVICE}/Tombstone": appends.tombstone,
     }

@@ -5,13 +5,15 @@ tail it is live; when it is not, it reads the log. So no queue grows, and no eve
 between the two: both count in the same positions.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from lepret.eventstore import messages
 from lepret.eventstore.filters import Filter
 from lepret.eventstore.history import History
-from lepret.eventstore.log import PAGE_EVENTS, Record
+from lepret.eventstore.log import PAGE_EVENTS
+from lepret.eventstore.records import Record
+from lepret.eventstore.stream_state import TOMBSTONE_REVISION, StreamIsDeleted
 from lepret.eventstore.tail import Tail
 
 Messages = list[bytes]
@@ -39,8 +41,17 @@ class Search:
         return found
 
 
+Resolve = Callable[[list[Record]], Awaitable[list[Record]]]
+"""What becomes of the links among the records."""
+
+
+async def unresolved(records: list[Record]) -> list[Record]:
+    """Links as they are, for subscribers that asked for no more."""
+    return records
+
+
 async def follow_all(
-    history: History, tail: Tail, after: int, search: Search
+    history: History, tail: Tail, after: int, search: Search, resolve: Resolve = unresolved
 ) -> AsyncIterator[Messages]:
     """What a subscription to `$all` after a position is to be sent, without end."""
     position = after
@@ -58,26 +69,32 @@ async def follow_all(
                 yield [messages.FELL_BEHIND]
             records = await history.all_page(position + 1, tail.head)
         position = records[-1].position
-        if found := search.messages(records):
+        if found := search.messages(await resolve(records)):
             yield found
 
 
 async def follow_stream(
-    history: History, tail: Tail, stream: str, next_revision: int
+    history: History, tail: Tail, stream: str, next_revision: int, resolve: Resolve = unresolved
 ) -> AsyncIterator[Messages]:
-    """What a subscription to a stream from a revision on is to be sent, without end."""
+    """What a subscription to a stream from a revision on is to be sent.
+
+    Without end, unless the stream ends for good: then raises StreamIsDeleted.
+    """
     while True:
         head = tail.head
         while page := await history.stream_page(stream, next_revision, head):
-            yield [record.frame for record in page]
+            yield [record.frame for record in await resolve(page)]
             next_revision = page[-1].revision + 1
             head = tail.head
         yield [messages.CAUGHT_UP]
         async for records in _live(tail, head):
             found = [r for r in records if r.stream == stream and r.revision >= next_revision]
-            if found:
-                yield [record.frame for record in found]
-                next_revision = found[-1].revision + 1
+            events = [record for record in found if record.revision != TOMBSTONE_REVISION]
+            if events:
+                yield [record.frame for record in await resolve(events)]
+                next_revision = events[-1].revision + 1
+            if len(events) < len(found):
+                raise StreamIsDeleted(stream)
         yield [messages.FELL_BEHIND]
 
 

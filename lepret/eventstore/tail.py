@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from lepret.eventstore.log import Record
+from lepret.eventstore.records import Record
 
 TAIL_EVENTS = 4096
 TAIL_BYTES = 16 * 1024 * 1024

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lepret.eventstore import filters
-from lepret.eventstore.log import Record
+from lepret.eventstore.records import Record
 
 
 def _record(event_type: str = "", stream: str = "") -> Record:

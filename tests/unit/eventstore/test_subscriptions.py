@@ -14,7 +14,8 @@ from lepret.eventstore.appends import Append, Expectation, ProposedEvent
 from lepret.eventstore.datafile import prepare_data_file
 from lepret.eventstore.filters import Filter, everything
 from lepret.eventstore.history import History
-from lepret.eventstore.log import PAGE_EVENTS, Log, Record
+from lepret.eventstore.log import PAGE_EVENTS, Log
+from lepret.eventstore.records import Record
 from lepret.eventstore.subscriptions import Search, follow_all, follow_stream
 from lepret.eventstore.tail import TAIL_EVENTS, Tail
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from lepret.eventstore import tail as tail_module
-from lepret.eventstore.log import Record
+from lepret.eventstore.records import Record
 from lepret.eventstore.tail import TAIL_BYTES, TAIL_EVENTS, Tail
 
 

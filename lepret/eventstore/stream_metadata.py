@@ -1,0 +1,93 @@
+"""Stream metadata: what the stream `$$name` says of the stream `name`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+METADATA_TYPE = "$metadata"
+
+DELETED = 2**63 - 1
+"""A `$tb` of this deletes a stream, until it is written to again."""
+
+_METASTREAM_PREFIX = "$$"
+_TICKS_PER_SECOND = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMetadata:
+    """Which events of a stream may be read; the others wait to be scavenged."""
+
+    max_count: int | None = None
+    max_age: int | None = None
+    """Seconds."""
+    truncate_before: int = 0
+    """The first revision that may be read."""
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the stream was deleted and has not been written to since."""
+        return self.truncate_before == DELETED
+
+    def first_revision(self, last_revision: int) -> int:
+        """The first revision that may be read of a stream that ends at ``last_revision``."""
+        if self.max_count is None:
+            return self.truncate_before
+        return max(self.truncate_before, last_revision - self.max_count + 1)
+
+    def oldest(self, now: int) -> int:
+        """When the oldest event that may be read was created; in ticks of 100 ns, like ``now``."""
+        return 0 if self.max_age is None else now - self.max_age * _TICKS_PER_SECOND
+
+
+NO_METADATA = StreamMetadata()
+OF_METASTREAMS = StreamMetadata(max_count=1)
+"""Of the events of a metastream only the newest counts."""
+
+
+def metastream_of(stream: str) -> str:
+    """The stream that holds the metadata of ``stream``."""
+    return _METASTREAM_PREFIX + stream
+
+
+def original_of(stream: str) -> str | None:
+    """The stream whose metadata ``stream`` holds; None for a stream that holds none."""
+    return stream[len(_METASTREAM_PREFIX) :] if stream.startswith(_METASTREAM_PREFIX) else None
+
+
+def parse_metadata(data: bytes) -> StreamMetadata:
+    """What an event of a metastream says.
+
+    A client may have written anything there: what makes no sense is as good as absent.
+    """
+    fields = _fields(data)
+    return StreamMetadata(
+        max_count=_whole_number(fields, "$maxCount", at_least=1),
+        max_age=_whole_number(fields, "$maxAge", at_least=1),
+        truncate_before=_whole_number(fields, "$tb", at_least=0) or 0,
+    )
+
+
+def deleting_metadata() -> bytes:
+    """The metadata of a deleted stream."""
+    return json.dumps({"$tb": DELETED}).encode()
+
+
+def metadata_beginning_at(data: bytes, revision: int) -> bytes:
+    """The same metadata, but for what was before ``revision`` to stay hidden."""
+    return json.dumps({**_fields(data), "$tb": revision}, ensure_ascii=False).encode()
+
+
+def _fields(data: bytes) -> Mapping[str, object]:
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _whole_number(fields: Mapping[str, object], key: str, *, at_least: int) -> int | None:
+    value = fields.get(key)
+    # JSON's true would pass for 1.
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if at_least <= value <= DELETED else None
