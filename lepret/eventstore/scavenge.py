@@ -1,0 +1,122 @@
+"""``python -m lepret.eventstore.scavenge``: give back the space of what can no longer be read.
+
+Works on a file that no server uses. What it removes is what the streams' metadata hide
+already: events beyond ``$maxCount``, older than ``$maxAge``, before ``$tb``, all but the last
+of a deleted stream, and what came before a tombstone. A stream's last event always stays:
+revisions and positions go on from it.
+"""
+
+import argparse
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from lepret.eventstore.datafile import (
+    DataFileError,
+    connect,
+    lock_data_file,
+    prepare_data_file,
+)
+from lepret.eventstore.stream_state import TOMBSTONE_REVISION, StreamState
+
+
+class Scavenged(NamedTuple):
+    """What a scavenge did."""
+
+    events: int
+    """How many were removed."""
+    octets: int
+    """By how much the file became smaller."""
+
+
+def main() -> int:
+    """Scavenge; the exit status is 1 when the file cannot be had."""
+    path = _arguments().data.resolve()
+    try:
+        scavenged = scavenge_file(path)
+    except DataFileError as error:
+        sys.stderr.write(f"lepret.eventstore.scavenge: {error}\n")
+        return 1
+    except sqlite3.Error as error:
+        sys.stderr.write(f"lepret.eventstore.scavenge: {path} could not be scavenged: {error}\n")
+        return 1
+    sys.stdout.write(
+        f"removed {scavenged.events:,} events, gave back {scavenged.octets:,} bytes ({path})\n"
+    )
+    return 0
+
+
+def scavenge_file(path: Path) -> Scavenged:
+    """Scavenge a data file.
+
+    A crash at any moment leaves it whole. Raises DataFileError (no file, a foreign or corrupt
+    one, or one that a server uses) and sqlite3.Error (no space left, for instance).
+    """
+    if not path.exists():
+        raise DataFileError(f"{path} does not exist")
+    with lock_data_file(path):
+        prepare_data_file(path)
+        before = path.stat().st_size
+        connection = connect(path, writable=True)
+        try:
+            events = _remove_hidden(connection, now=time.time_ns() // 100)
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            connection.close()
+        return Scavenged(events, before - path.stat().st_size)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m lepret.eventstore.scavenge",
+        description="Remove for good the events that can no longer be read. Stop the server first.",
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE")
+    return parser.parse_args()
+
+
+def _remove_hidden(connection: sqlite3.Connection, now: int) -> int:
+    """Remove what no read shows, in one transaction; returns how many events that were."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        removed = sum(
+            _remove_from(StreamState(connection, stream), connection, now)
+            for stream in list(_streams_to_look_at(connection))
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return removed
+
+
+def _streams_to_look_at(connection: sqlite3.Connection) -> Iterator[str]:
+    """The streams that have metadata or a tombstone, and the metastreams themselves."""
+    rows = connection.execute(
+        "SELECT stream FROM events WHERE stream >= '$$' AND stream < '$%'"
+        " UNION SELECT substr(stream, 3) FROM events WHERE stream >= '$$' AND stream < '$%'"
+        " UNION SELECT stream FROM events WHERE revision = ?",
+        (TOMBSTONE_REVISION,),
+    )
+    return (stream for (stream,) in rows)
+
+
+def _remove_from(state: StreamState, connection: sqlite3.Connection, now: int) -> int:
+    if state.last_revision is None:
+        return 0
+    first = state.metadata.first_revision(state.last_revision)
+    if state.is_tombstoned:
+        first = TOMBSTONE_REVISION
+    removed = connection.execute(
+        "DELETE FROM events WHERE stream = ? AND revision < ? AND (revision < ? OR created < ?)",
+        (state.stream, state.last_revision, first, state.metadata.oldest(now)),
+    )
+    return removed.rowcount
+
+
+if __name__ == "__main__":
+    sys.exit(main())
