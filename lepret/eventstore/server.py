@@ -69,7 +69,7 @@ class Server:
         """Answer what runs, refuse what comes, then end what would go on for ever."""
         shutting_down = Refusal(Status.UNAVAILABLE, "The server is shutting down.")
         self._grpc.refuse_calls(shutting_down)
-        await self._commit.close()
+        self._commit.close()
         await self._appends.answered(within=ANSWERS_WITHIN)
         await self._grpc.end_calls(shutting_down)
 

@@ -75,8 +75,11 @@ Accept = Callable[[Stream, list[Header]], StreamOwner]
 """Called with each new stream and its headers."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """HTTP/2 from the server's side, over one socket."""
+
+    # Shared by all connections: filled and emptied in one turn of the event loop.
+    _incoming = memoryview(bytearray(64 * 1024))
 
     def __init__(self, accept: Accept, connections: "set[Connection]") -> None:
         self._accept = accept
@@ -167,8 +170,11 @@ class Connection(asyncio.Protocol):
         """Close without waiting for the client."""
         self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._incoming
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._buffer += self._incoming[:nbytes]
         try:
             self._take_frames()
         except ConnectionFault as fault:

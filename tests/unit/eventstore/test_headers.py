@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hpack
 import pytest
 from hypothesis import given, strategies
 
@@ -18,6 +19,33 @@ def test_what_is_encoded_is_decoded_whatever_came_before(
     assert decoder.decode(encode_headers(headers)) == headers
     assert decoder.decode(encode_headers(headers)) == headers
     assert HeaderDecoder().decode(encode_headers(headers)) == headers
+
+
+few_headers = strategies.tuples(
+    strategies.sampled_from([b":path", b"grpc-timeout", b"a"]),
+    strategies.sampled_from([b"1S", b"2S", b"", b"x" * 40]),
+)
+
+
+@given(
+    strategies.lists(
+        strategies.lists(few_headers, max_size=6) | strategies.sampled_from([0, 60, 120, 4096]),
+        max_size=30,
+    )
+)
+def test_what_a_client_says_again_means_what_it_meant(
+    said: list[list[tuple[bytes, bytes]] | int],
+) -> None:
+    """A client's table may grow, shrink and forget between two blocks that are the same."""
+    encoder, decoder = hpack.Encoder(), HeaderDecoder()
+    for headers in said:
+        if isinstance(headers, int):
+            # The encoder would not tell of a size that it is given twice.
+            if headers != encoder.header_table_size:
+                encoder.header_table_size = headers
+            continue
+        for sent in (headers, headers):
+            assert decoder.decode(encoder.encode(sent, huffman=False)) == sent
 
 
 @pytest.mark.parametrize("block", ["80", "be", "400a", "ffffffffffffff", "3fe21f"])
