@@ -1,15 +1,19 @@
 """The Gossip service: a cluster of one, so that clients that discover nodes find this one."""
 
+import re
 import time
 import uuid
 
 from esdbclient.protos.Grpc import gossip_pb2, shared_pb2
 
-from lepret.eventstore.rpc import Call, Methods
+from lepret.eventstore.rpc import Call, Methods, bad_request
+
+_AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]+\]|[^\[\]:]+)(:(?P<port>[0-9]{1,5}))?")
+_HTTP_PORT = 80
 
 
-def gossip_service(host: str, port: int) -> Methods:
-    """Gossip about the one node at this address."""
+def gossip_service() -> Methods:
+    """Gossip about the one node, at the address where each client found it."""
     instance_id = shared_pb2.UUID(string=str(uuid.uuid4()))
 
     async def read(call: Call) -> None:
@@ -18,8 +22,20 @@ def gossip_service(host: str, port: int) -> Methods:
             time_stamp=time.time_ns() // 100,
             state=gossip_pb2.MemberInfo.Leader,
             is_alive=True,
-            http_end_point=gossip_pb2.EndPoint(address=host, port=port),
+            http_end_point=_end_point(call.authority),
         )
         await call.send([gossip_pb2.ClusterInfo(members=[member]).SerializeToString()])
 
     return {"/event_store.client.gossip.Gossip/Read": read}
+
+
+def _end_point(authority: str) -> gossip_pb2.EndPoint:
+    """Where a client finds the node again. Raises Refusal (INVALID_ARGUMENT).
+
+    Not where the node listens: that may be every address there is, or one behind a tunnel. An
+    IPv6 address stays in its brackets, because clients put a colon and the port behind it.
+    """
+    found = _AUTHORITY.fullmatch(authority)
+    if found is None:
+        raise bad_request("The request does not say which host and port it was sent to.")
+    return gossip_pb2.EndPoint(address=found["host"], port=int(found["port"] or _HTTP_PORT))

@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 class GrpcCall:
     """One call, between its stream and its handler."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, authority: str) -> None:
+        self.authority = authority
         self._stream = stream
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -189,7 +190,7 @@ class GrpcServer:
     def accept(self, stream: Stream, headers: list[Header]) -> StreamOwner:
         """Start the call that a new stream's headers ask for."""
         fields = dict(headers)
-        call = GrpcCall(stream)
+        call = GrpcCall(stream, fields.get(b":authority", b"").decode(errors="replace"))
         if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
             stream.send_headers(_NOT_GRPC_BLOCK, end=True)
             return call
@@ -221,7 +222,10 @@ async def _unknown_method(call: Call) -> None:
 def _trailers(refusal: Refusal) -> list[Header]:
     details = quote(refusal.details[:_MAX_DETAILS], safe=_PRINTABLE)
     trailers = [(b"grpc-status", b"%d" % refusal.status), (b"grpc-message", details.encode())]
-    trailers.extend((name.encode(), value.encode()) for name, value in refusal.trailers)
+    for name, value in refusal.trailers:
+        # A stream's name, say: it may be longer and stranger than a header can be.
+        printable = quote(value[:_MAX_DETAILS], safe=_PRINTABLE + "%")
+        trailers.append((name.encode(), printable.encode()))
     return trailers
 
 

@@ -46,6 +46,10 @@ def bad_request(details: str) -> Refusal:
 class Call(Protocol):
     """One call: serialised messages in, serialised messages out."""
 
+    @property
+    def authority(self) -> str:
+        """The host and port that the client sent the call to; empty when it does not say."""
+
     def requests(self) -> AsyncIterator[bytes]:
         """The client's messages, until it has no more."""
 

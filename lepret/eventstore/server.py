@@ -8,12 +8,14 @@ from lepret.eventstore.append_calls import AppendCalls
 from lepret.eventstore.gossip_service import gossip_service
 from lepret.eventstore.group_commit import GroupCommit
 from lepret.eventstore.grpc_transport import GrpcServer
+from lepret.eventstore.health_service import health_service
 from lepret.eventstore.history import History
 from lepret.eventstore.http2.connection import Connection
 from lepret.eventstore.listening import BACKLOG
 from lepret.eventstore.log import Log
 from lepret.eventstore.reads import Reads
 from lepret.eventstore.rpc import Refusal, Status
+from lepret.eventstore.server_features_service import server_features_service
 from lepret.eventstore.streams_service import streams_service
 from lepret.eventstore.tail import Tail
 
@@ -34,12 +36,12 @@ class Server:
         self._history = History(self._log)
         self._commit = GroupCommit(self._log, self._tail.publish)
         self._appends = AppendCalls(self._commit)
-        host, port = listener.getsockname()[:2]
+        methods = {
+            **streams_service(Reads(self._history, self._tail), self._appends),
+            **gossip_service(),
+        }
         self._grpc = GrpcServer(
-            {
-                **streams_service(Reads(self._history, self._tail), self._appends),
-                **gossip_service(host, port),
-            }
+            {**methods, **server_features_service(methods), **health_service(methods)}
         )
         self._connections: set[Connection] = set()
         self._listener = listener

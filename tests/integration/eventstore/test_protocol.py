@@ -9,8 +9,6 @@ from uuid import UUID
 import grpc
 import pytest
 from esdbclient.protos.Grpc import (
-    gossip_pb2,
-    gossip_pb2_grpc,
     shared_pb2,
     streams_pb2,
     streams_pb2_grpc,
@@ -243,15 +241,6 @@ class TestConnections:
         with pytest.raises(grpc.RpcError) as error:
             list(read(b"\0" * (18 * 1024 * 1024), timeout=WITHIN))
         assert _code(error) is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-    def test_gossip_names_one_leader(self, channel: grpc.Channel, store: RunningEventStore) -> None:
-        stub = gossip_pb2_grpc.GossipStub(channel)  # type: ignore[no-untyped-call]
-        (member,) = stub.Read(shared_pb2.Empty(), timeout=WITHIN).members
-        assert (member.state, member.is_alive) == (gossip_pb2.MemberInfo.Leader, True)
-        assert (member.http_end_point.address, member.http_end_point.port) == (
-            "127.0.0.1",
-            store.port,
-        )
 
     @pytest.mark.parametrize(
         "noise",

@@ -1,0 +1,47 @@
+"""The Health service of gRPC: what supervisors and load balancers ask."""
+
+import asyncio
+
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from lepret.eventstore import messages
+from lepret.eventstore.rpc import Call, Methods, Refusal, Status, only_request
+
+SERVICE = "/grpc.health.v1.Health"
+
+_SERVING = HealthCheckResponse(status=HealthCheckResponse.SERVING).SerializeToString()
+_UNKNOWN = HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN).SerializeToString()
+
+
+def health_service(methods: Methods) -> Methods:
+    """The health of the server, which has no name, and of the services of these methods.
+
+    All are healthy for as long as the server answers.
+    """
+    services = {"", *(_service(path) for path in methods)}
+
+    async def check(call: Call) -> None:
+        if await _asked_service(call) not in services:
+            raise Refusal(Status.NOT_FOUND, "There is no such service.")
+        await call.send([_SERVING])
+
+    async def watch(call: Call) -> None:
+        known = await _asked_service(call) in services
+        await call.send([_SERVING if known else _UNKNOWN])
+        await _until_the_call_ends()
+
+    return {f"{SERVICE}/Check": check, f"{SERVICE}/Watch": watch}
+
+
+def _service(path: str) -> str:
+    return path.removeprefix("/").partition("/")[0]
+
+
+async def _asked_service(call: Call) -> str:
+    service: str = messages.parse(HealthCheckRequest, await only_request(call)).service
+    return service
+
+
+async def _until_the_call_ends() -> None:
+    """Nothing changes until the client goes away or the server stops, which cancel the call."""
+    await asyncio.get_running_loop().create_future()
