@@ -9,11 +9,18 @@ Matches = Callable[[str], bool]
 Filter = Callable[[Record], bool]
 
 _REMEMBERED_VERDICTS = 1024
+_GROUPS_ON_ALL = "$persistentsubscription-$all::"
+_OF_GROUPS = ("-checkpoint", "-parked")
 
 
 def everything(record: Record) -> bool:
     """The filter of a reader that named none."""
     return True
+
+
+def in_all(keep: Filter) -> Filter:
+    """Keep what the filter keeps of `$all`, which does not show how far its own groups are."""
+    return lambda record: keep(record) and not _is_of_groups_on_all(record)
 
 
 def by_type(matches: Matches) -> Filter:
@@ -57,3 +64,8 @@ def by_prefix(prefixes: Sequence[str]) -> Matches:
     """Match what starts with one of the prefixes."""
     starts = tuple(prefixes)
     return lambda text: text.startswith(starts)
+
+
+def _is_of_groups_on_all(record: Record) -> bool:
+    """Whether a persistent subscription to `$all` wrote it: else that would never catch up."""
+    return record.stream.startswith(_GROUPS_ON_ALL) and record.stream.endswith(_OF_GROUPS)

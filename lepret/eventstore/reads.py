@@ -59,6 +59,8 @@ class Reads:
         if pages is None:
             return
         keep = _filter(options)
+        if options.WhichOneof("stream_option") == "all":
+            keep = filters.in_all(keep)
         remaining = options.count
         while remaining and (page := await anext(pages, None)) is not None:
             records = [record for record in page if keep(record)][:remaining]
@@ -114,7 +116,7 @@ class Reads:
         resolve = self._resolve(options)
         if options.WhichOneof("stream_option") == "all":
             after = _position(options, end=self._tail.head, start=-1)
-            search = Search(_filter(options), _checkpoint_window(options))
+            search = Search(filters.in_all(_filter(options)), _checkpoint_window(options))
             return follow_all(self._history, self._tail, after, search, resolve)
         if options.WhichOneof("filter_option") == "filter":
             raise bad_request("Only $all can be subscribed to with a filter.")

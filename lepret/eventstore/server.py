@@ -13,6 +13,8 @@ from lepret.eventstore.history import History
 from lepret.eventstore.http2.connection import Connection
 from lepret.eventstore.listening import BACKLOG
 from lepret.eventstore.log import Log
+from lepret.eventstore.persistent.groups import Groups
+from lepret.eventstore.persistent.service import persistent_subscriptions_service
 from lepret.eventstore.reads import Reads
 from lepret.eventstore.rpc import Refusal, Status
 from lepret.eventstore.server_features_service import server_features_service
@@ -21,6 +23,9 @@ from lepret.eventstore.tail import Tail
 
 ANSWERS_WITHIN = 0.8
 """Seconds that clients have to take the answers to their last appends."""
+
+CHECKPOINTS_WITHIN = 0.4
+"""Seconds that persistent subscriptions have to write how far they are."""
 
 GOODBYE_WITHIN = 0.4
 """Seconds that clients have to take the end of their other calls."""
@@ -36,8 +41,10 @@ class Server:
         self._history = History(self._log)
         self._commit = GroupCommit(self._log, self._tail.publish)
         self._appends = AppendCalls(self._commit)
+        self._groups = Groups(self._history, self._tail, self._commit)
         methods = {
             **streams_service(Reads(self._history, self._tail), self._appends),
+            **persistent_subscriptions_service(self._groups),
             **gossip_service(),
         }
         self._grpc = GrpcServer(
@@ -53,8 +60,12 @@ class Server:
         write-ahead log is moved into the file.
         """
         loop = asyncio.get_running_loop()
-        acceptor = await loop.create_server(self._connect, sock=self._listener, backlog=BACKLOG)
+        acceptor = await loop.create_server(
+            self._connect, sock=self._listener, backlog=BACKLOG, start_serving=False
+        )
         try:
+            await self._groups.start()
+            await acceptor.start_serving()
             await until.wait()
         finally:
             acceptor.close()
@@ -71,6 +82,7 @@ class Server:
         """Answer what runs, refuse what comes, then end what would go on for ever."""
         shutting_down = Refusal(Status.UNAVAILABLE, "The server is shutting down.")
         self._grpc.refuse_calls(shutting_down)
+        await self._groups.stop(within=CHECKPOINTS_WITHIN)
         self._commit.close()
         await self._appends.answered(within=ANSWERS_WITHIN)
         await self._grpc.end_calls(shutting_down)

@@ -1,0 +1,78 @@
+"""What is told of a group to those who ask."""
+
+import time
+
+from esdbclient.protos.Grpc import persistent_pb2
+
+from lepret.eventstore.persistent.running import Connection, RunningGroup
+from lepret.eventstore.persistent.settings import Settings
+
+_Info = persistent_pb2.SubscriptionInfo
+
+
+def info_of(running: RunningGroup) -> _Info:
+    """A group's settings and figures; rates are those since the last time anybody asked."""
+    now = time.monotonic()
+    info = _settings(running.settings)
+    growth = running.meter.look(running.group.handed_out, now)
+    info.status = _status(running)
+    info.total_items = running.group.handed_out
+    info.count_since_last_measurement = growth.items
+    info.average_per_second = growth.per_second
+    info.last_checkpointed_event_position = _number(running, running.checkpoint)
+    info.last_known_event_position = _number(running, running.last_known)
+    info.read_buffer_count = running.group.waiting.new_count
+    info.retry_buffer_count = running.group.waiting.retry_count
+    info.outstanding_messages_count = len(running.group.in_flight)
+    info.total_in_flight_messages = len(running.group.in_flight)
+    info.parked_message_count = running.parked.count
+    info.connections.extend(_connection(connection, now) for connection in running.connections)
+    return info
+
+
+def _settings(settings: Settings) -> _Info:
+    return _Info(
+        event_source=settings.stream,
+        group_name=settings.group,
+        resolve_link_tos=settings.resolve_link_tos,
+        start_from=settings.number_text(settings.start_from),
+        message_timeout_milliseconds=settings.message_timeout,
+        extra_statistics=settings.extra_statistics,
+        max_retry_count=settings.max_retry_count,
+        live_buffer_size=settings.live_buffer_size,
+        buffer_size=settings.history_buffer_size,
+        read_batch_size=settings.read_batch_size,
+        check_point_after_milliseconds=settings.check_point_after,
+        min_check_point_count=settings.min_check_point_count,
+        max_check_point_count=settings.max_check_point_count,
+        named_consumer_strategy=settings.named_consumer_strategy,
+        max_subscriber_count=settings.max_subscriber_count,
+    )
+
+
+def _status(running: RunningGroup) -> str:
+    """Spelled as EventStoreDB prints its flags."""
+    flags = (
+        ("Behind", not running.source.is_live),
+        ("ReplayingParkedMessages", running.is_replaying),
+        ("Live", running.source.is_live),
+    )
+    return ", ".join(flag for flag, is_set in flags if is_set)
+
+
+def _number(running: RunningGroup, number: int | None) -> str:
+    return "" if number is None else running.settings.number_text(number)
+
+
+def _connection(connection: Connection, now: float) -> _Info.ConnectionInfo:
+    subscriber = connection.subscriber
+    growth = connection.meter.look(subscriber.received, now)
+    return _Info.ConnectionInfo(
+        username="anonymous",
+        connection_name="<unknown>",
+        average_items_per_second=growth.per_second,
+        total_items=subscriber.received,
+        count_since_last_measurement=growth.items,
+        available_slots=subscriber.free_slots,
+        in_flight_messages=len(subscriber.in_flight),
+    )

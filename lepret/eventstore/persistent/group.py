@@ -1,0 +1,246 @@
+"""A group at work: what waits, what is in flight, and how far everything is done.
+
+Pure: no clock, no log, no network. Times are passed in; messages come in by `read` and
+`replay`; subscribers take what they were handed; what is to be parked goes to a function.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from uuid import UUID
+
+from lepret.eventstore.persistent.message import Message
+from lepret.eventstore.persistent.settings import Settings
+from lepret.eventstore.persistent.strategies import STRATEGIES
+from lepret.eventstore.persistent.subscriber import Delivery, Subscriber
+from lepret.eventstore.persistent.waiting import Waiting
+
+BUFFER_BYTES = 4 * 1024 * 1024
+"""A group reads no further while events of this size wait for a subscriber."""
+
+READ_AT_ONCE = 32
+"""How many events a group takes at a time."""
+
+_DEFAULT_READ_BATCH = 20
+
+Park = Callable[[Message, str], None]
+"""Has a message written to the parked ones, for a reason; `parked` or `not_parked` follows."""
+
+
+class Nack(Enum):
+    """What is to become of a message that a subscriber could not handle."""
+
+    RETRY = "retry"
+    PARK = "park"
+    SKIP = "skip"
+
+
+class Group:
+    """Hands each message to one subscriber, again and again until it is done with."""
+
+    def __init__(self, settings: Settings, done_to: int, park: Park) -> None:
+        """``done_to`` is the number of the last event that the group needs not see."""
+        self.settings = settings
+        self.waiting = Waiting()
+        self.handed_out = 0
+        """How many deliveries there ever were."""
+        self.in_flight: dict[UUID, Delivery] = {}
+        self._park_message = park
+        self._parking: set[Message] = set()
+        self._strategy = STRATEGIES[settings.named_consumer_strategy]()
+        self._read_to = done_to
+        self._checkpoint = done_to
+        self._checkpoint_time: float | None = None
+        self._replayed_to = 0
+
+    # Subscribers --------------------------------------------------------------------
+
+    @property
+    def subscribers(self) -> list[Subscriber]:
+        """Those who are connected."""
+        return list(self._strategy)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many subscribers as there may be."""
+        maximum = self.settings.max_subscriber_count
+        return 0 < maximum <= len(self.subscribers)
+
+    def connect(self, subscriber: Subscriber, now: float) -> None:
+        """Have a subscriber take part."""
+        self._strategy.join(subscriber)
+        self._hand_out(now)
+
+    def disconnect(self, subscriber: Subscriber, now: float) -> None:
+        """Let a subscriber go; others try what it has not answered."""
+        self._strategy.leave(subscriber)
+        for delivery in list(subscriber.in_flight):
+            self._retry(self._take_back(delivery))
+        self._hand_out(now)
+
+    # Reading ------------------------------------------------------------------------
+
+    @property
+    def read_at_once(self) -> int:
+        """The most messages that the group takes at a time."""
+        settings = self.settings
+        batch = settings.read_batch_size or _DEFAULT_READ_BATCH
+        return max(1, min(READ_AT_ONCE, batch, settings.history_buffer_size))
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether there is room for as many messages as it takes at a time."""
+        room = self.settings.history_buffer_size - len(self.waiting)
+        return room >= self.read_at_once and self.waiting.size < BUFFER_BYTES
+
+    def read(self, messages: Iterable[Message], to: int, now: float) -> None:
+        """Take the next messages; ``to`` is the last number that was looked at for them."""
+        for message in messages:
+            self.waiting.add(message)
+        self._read_to = to
+        self._hand_out(now)
+
+    def replay(self, messages: Iterable[Message], to: int, now: float) -> None:
+        """Take parked messages, from before number ``to`` among the parked ones."""
+        for message in messages:
+            self.waiting.add(message)
+        self._replayed_to = to
+        self._hand_out(now)
+
+    # Answers ------------------------------------------------------------------------
+
+    def ack(self, ids: Iterable[UUID], now: float) -> None:
+        """These are done with. Answers to what is not in flight mean nothing."""
+        for delivery in self._named(ids):
+            self._take_back(delivery)
+        self._hand_out(now)
+
+    def nack(self, ids: Iterable[UUID], nack: Nack, reason: str, now: float) -> None:
+        """A subscriber could not handle these."""
+        for delivery in self._named(ids):
+            message = self._take_back(delivery)
+            match nack:
+                case Nack.RETRY:
+                    self._retry_or_park(message)
+                case Nack.PARK:
+                    self._park(message, f"Client explicitly NAK'ed message.\n{reason}")
+        self._hand_out(now)
+
+    def tick(self, now: float) -> None:
+        """Take back what was not answered in time."""
+        expired = [d for d in self.in_flight.values() if d.expires <= now]
+        for delivery in expired:
+            self._retry_or_park(self._take_back(delivery))
+        self._hand_out(now)
+
+    def parked(self, message: Message) -> None:
+        """The message is among the parked ones."""
+        self._parking.discard(message)
+
+    def not_parked(self, message: Message, now: float) -> None:
+        """The message could not be parked, so it has to be tried again."""
+        self._parking.discard(message)
+        self._retry(message)
+        self._hand_out(now)
+
+    # Progress -----------------------------------------------------------------------
+
+    @property
+    def read_to(self) -> int:
+        """The last number that was looked at."""
+        return self._read_to
+
+    @property
+    def done_to(self) -> int:
+        """The last number up to which the group is done with everything."""
+        unfinished = [m.number for m in self._unfinished() if not m.replayed]
+        return min(unfinished) - 1 if unfinished else self._read_to
+
+    @property
+    def replayed_to(self) -> int:
+        """Among the parked messages, the first that is still to be kept."""
+        unfinished = [m.number for m in self._unfinished() if m.replayed]
+        return min(unfinished, default=self._replayed_to)
+
+    def due_checkpoint(self, now: float, *, timed: bool) -> int | None:
+        """What to write as a checkpoint; None when none is due.
+
+        The minimum count is looked at from time to time only (``timed``).
+        """
+        done_to = self.done_to
+        progress = done_to - self._checkpoint
+        if progress <= 0:
+            return None
+        if progress >= self.settings.max_check_point_count:
+            return done_to
+        if timed and progress >= self.settings.min_check_point_count and self._is_time(now):
+            return done_to
+        return None
+
+    def last_checkpoint(self) -> int | None:
+        """What to write as a checkpoint before the group stops; None when there is no progress."""
+        done_to = self.done_to
+        return done_to if done_to > self._checkpoint else None
+
+    def checkpointed(self, number: int, now: float) -> None:
+        """The checkpoint was written."""
+        self._checkpoint = number
+        self._checkpoint_time = now
+
+    # Within -------------------------------------------------------------------------
+
+    def _hand_out(self, now: float) -> None:
+        self.waiting.hand_out(
+            lambda message: self._hand_over(message, now),
+            go_on=lambda: any(subscriber.free_slots for subscriber in self._strategy),
+        )
+
+    def _hand_over(self, message: Message, now: float) -> bool:
+        """False has the message wait: for its subscriber, or for another one of the same id."""
+        if message.id in self.in_flight:
+            return False
+        subscriber = self._strategy.choose(message)
+        if subscriber is None:
+            return False
+        delivery = Delivery(message, subscriber, now + self.settings.message_timeout / 1000)
+        self.in_flight[message.id] = delivery
+        self.handed_out += 1
+        subscriber.hand(delivery)
+        return True
+
+    def _named(self, ids: Iterable[UUID]) -> Iterator[Delivery]:
+        for message_id in ids:
+            delivery = self.in_flight.get(message_id)
+            if delivery is not None:
+                yield delivery
+
+    def _take_back(self, delivery: Delivery) -> Message:
+        del self.in_flight[delivery.message.id]
+        delivery.subscriber.release(delivery)
+        return delivery.message
+
+    def _retry_or_park(self, message: Message) -> None:
+        if message.retries < self.settings.max_retry_count:
+            self._retry(message)
+        else:
+            self._park(message, f"Reached retry count of {self.settings.max_retry_count}")
+
+    def _retry(self, message: Message) -> None:
+        message.retries += 1
+        self.waiting.add(message)
+
+    def _park(self, message: Message, reason: str) -> None:
+        self._parking.add(message)
+        self._park_message(message, reason)
+
+    def _unfinished(self) -> Iterator[Message]:
+        """Every message that is not done with, but for those behind others in a queue."""
+        yield from self.waiting.first_ones()
+        yield from (delivery.message for delivery in self.in_flight.values())
+        yield from self._parking
+
+    def _is_time(self, now: float) -> bool:
+        if not self.settings.check_point_after:
+            return False
+        if self._checkpoint_time is None:
+            return True
+        return now - self._checkpoint_time >= self.settings.check_point_after / 1000

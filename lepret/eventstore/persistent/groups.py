@@ -1,0 +1,176 @@
+"""All groups: made, changed, deleted, found, started and stopped."""
+
+import asyncio
+import logging
+
+from lepret.eventstore.group_commit import GroupCommit
+from lepret.eventstore.history import History
+from lepret.eventstore.persistent import refusals
+from lepret.eventstore.persistent.running import RunningGroup
+from lepret.eventstore.persistent.settings import ALL, GroupName, Settings
+from lepret.eventstore.persistent.source import Source
+from lepret.eventstore.persistent.store import Store
+from lepret.eventstore.persistent.strategies import STRATEGIES
+from lepret.eventstore.rpc import Refusal
+from lepret.eventstore.tail import Tail
+
+TICK = 1.0
+"""Seconds between two looks at the clock. Clients count on time-outs not to be finer."""
+
+logger = logging.getLogger(__name__)
+
+
+class Groups:
+    """The groups by their names. What changes them is done one after the other."""
+
+    def __init__(self, history: History, tail: Tail, commit: GroupCommit) -> None:
+        self._history = history
+        self._tail = tail
+        self._store = Store(history, tail, commit)
+        self._groups: dict[GroupName, RunningGroup] = {}
+        self._changing = asyncio.Lock()
+        self._ticking: asyncio.Task[None] | None = None
+
+    # Life ---------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Have all groups go on where they left off."""
+        for settings in await self._store.load_settings():
+            await self._load(settings)
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def stop(self, within: float) -> None:
+        """Stop all groups and keep their progress, for at most so many seconds."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        stopping = [asyncio.create_task(_stop(group)) for group in self._groups.values()]
+        if stopping:
+            await asyncio.wait(stopping, timeout=within)
+
+    async def restart(self) -> None:
+        """Stop all groups, then have them go on; subscribers have to come back."""
+        async with self._changing:
+            wanted = await self._store.load_settings()
+            for name, group in list(self._groups.items()):
+                group.drop()
+                await _stop(group)
+                if name not in {settings.name for settings in wanted}:
+                    del self._groups[name]
+            for settings in wanted:
+                await self._load(settings)
+
+    async def _load(self, settings: Settings) -> None:
+        try:
+            group = self._prepared(settings)
+        except (Refusal, ValueError):
+            logger.warning("a persistent subscription with impossible settings is passed over")
+            return
+        await group.load()
+        self._begin(group)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            for group in self._groups.values():
+                group.tick()
+
+    # Changes ------------------------------------------------------------------------
+
+    async def next_number(self, stream: str) -> int:
+        """What the next event of a stream, or of `$all`, will count as."""
+        return await self._store.next_number(stream)
+
+    async def create(self, settings: Settings) -> None:
+        """Make a group. Raises Refusal: ALREADY_EXISTS, INTERNAL for impossible settings."""
+        async with self._changing:
+            if settings.name in self._groups:
+                raise refusals.exists(settings.name)
+            group = self._prepared(settings)
+            await self._store.forget(settings.name)
+            await self._save({**self._all_settings(), settings.name: settings})
+            self._begin(group)
+
+    async def update(self, settings: Settings) -> None:
+        """Change a group, but for its filter; its subscribers have to come back.
+
+        Raises Refusal: NOT_FOUND, INTERNAL for impossible settings.
+        """
+        async with self._changing:
+            old = self.find(settings.name)
+            settings = settings.model_copy(update={"filter": old.settings.filter})
+            group = self._prepared(settings)
+            await self._save({**self._all_settings(), settings.name: settings})
+            old.drop()
+            await old.stop()
+            await group.load()
+            self._begin(group)
+
+    async def delete(self, name: GroupName) -> None:
+        """Delete a group and all it kept; its subscribers are let go.
+
+        Raises Refusal (NOT_FOUND).
+        """
+        async with self._changing:
+            group = self.find(name)
+            others = self._all_settings()
+            del others[name]
+            await self._save(others)
+            del self._groups[name]
+            group.drop()
+            await group.stop()
+            await self._store.forget(name)
+
+    def _all_settings(self) -> dict[GroupName, Settings]:
+        return {name: group.settings for name, group in self._groups.items()}
+
+    async def _save(self, settings: dict[GroupName, Settings]) -> None:
+        await self._store.save_settings(settings.values())
+
+    def _prepared(self, settings: Settings) -> RunningGroup:
+        """A group that can run. Raises Refusal (INTERNAL), ValueError for a filter that is none."""
+        if reason := self._fault(settings):
+            raise refusals.failed(settings.name, reason)
+        source = Source(self._history, self._tail, settings)
+        return RunningGroup(settings, source, self._history, self._store)
+
+    def _begin(self, group: RunningGroup) -> None:
+        self._groups[group.settings.name] = group
+        group.start()
+
+    def _fault(self, settings: Settings) -> str | None:
+        """What EventStoreDB would find wrong with the settings."""
+        if settings.named_consumer_strategy not in STRATEGIES:
+            return f"Consumer strategy {settings.named_consumer_strategy} does not exist."
+        if settings.read_batch_size >= settings.history_buffer_size:
+            return "The read batch size must be less than the history buffer size."
+        if settings.stream == ALL and settings.start_from > self._tail.head:
+            return (
+                "Invalid Start From position: commit position must be less than or equal to the"
+                " last commit position in the transaction file."
+            )
+        return None
+
+    # Looking ------------------------------------------------------------------------
+
+    def find(self, name: GroupName) -> RunningGroup:
+        """The group of that name. Raises Refusal (NOT_FOUND)."""
+        group = self._groups.get(name)
+        if group is None:
+            raise refusals.does_not_exist(name)
+        return group
+
+    def of(self, stream: str) -> list[RunningGroup]:
+        """The groups on a stream, or on `$all`."""
+        return [group for name, group in self._groups.items() if name.stream == stream]
+
+    def all(self) -> list[RunningGroup]:
+        """All groups, in the order of what they read."""
+        return sorted(self._groups.values(), key=lambda group: group.settings.stream)
+
+
+async def _stop(group: RunningGroup) -> None:
+    await group.stop()
+    try:
+        await group.write_last_checkpoint()
+    except Refusal as refusal:
+        logger.warning("a checkpoint could not be written: %s", refusal.details)

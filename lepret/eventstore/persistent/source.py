@@ -1,0 +1,94 @@
+"""What a group reads: history first, then live, and back when the group is slow."""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from lepret.eventstore.filters import Filter, everything, in_all
+from lepret.eventstore.history import History
+from lepret.eventstore.log import PAGE_EVENTS
+from lepret.eventstore.persistent.settings import ALL, Settings
+from lepret.eventstore.records import Record
+from lepret.eventstore.stream_state import TOMBSTONE_REVISION
+from lepret.eventstore.tail import Tail
+
+_in_all = in_all(everything)
+
+
+class Page(NamedTuple):
+    """The records that a group is to see, and the last number that was looked at for them."""
+
+    records: list[Record]
+    to: int
+
+
+class Source:
+    """Follows `$all` or a stream; nothing is read before it is asked for."""
+
+    def __init__(self, history: History, tail: Tail, settings: Settings) -> None:
+        """Raises ValueError for a filter that is none."""
+        self.is_live = False
+        """Whether everything there is has been read."""
+        self._history = history
+        self._tail = tail
+        self._stream = settings.stream
+        self._keep = settings.keep()
+
+    def number(self, record: Record) -> int:
+        """What the record counts as."""
+        return record.position if self._stream == ALL else record.revision
+
+    def pages(self, after: int) -> AsyncIterator[Page]:
+        """All that comes after a number, without end.
+
+        Raises StreamIsDeleted once the stream has ended for good.
+        """
+        if self._stream == ALL:
+            return self._pages_of_all(after)
+        return self._pages_of_stream(after)
+
+    async def _pages_of_all(self, position: int) -> AsyncIterator[Page]:
+        while True:
+            self.is_live = position >= self._tail.head
+            await self._tail.beyond(position)
+            head = self._tail.head
+            records = self._tail.after(position, PAGE_EVENTS)
+            if records is None:
+                self.is_live = False
+                records = await self._history.all_page(position + 1, head)
+            # What was scavenged leaves gaps.
+            position = records[-1].position if records else head
+            seen = _kept(records, _in_all)
+            if seen:
+                yield Page(_kept(seen, self._keep), seen[-1].position)
+
+    async def _pages_of_stream(self, revision: int) -> AsyncIterator[Page]:
+        while True:
+            self.is_live = False
+            head = self._tail.head
+            while page := await self._history.stream_page(self._stream, revision + 1, head):
+                revision = page[-1].revision
+                yield Page(page, revision)
+                head = self._tail.head
+            self.is_live = True
+            async for records in self._live(head):
+                page = [record for record in records if self._follows(record, revision)]
+                if page:
+                    revision = page[-1].revision
+                    yield Page(page, revision)
+
+    def _follows(self, record: Record, revision: int) -> bool:
+        return record.stream == self._stream and revision < record.revision < TOMBSTONE_REVISION
+
+    async def _live(self, position: int) -> AsyncIterator[list[Record]]:
+        """All events after a position as they come; ends when the tail has lost the next one."""
+        while True:
+            await self._tail.beyond(position)
+            records = self._tail.after(position, PAGE_EVENTS)
+            if records is None:
+                return
+            position = records[-1].position
+            yield records
+
+
+def _kept(records: list[Record], keep: Filter) -> list[Record]:
+    return [record for record in records if keep(record)]

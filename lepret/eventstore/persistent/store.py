@@ -1,0 +1,222 @@
+"""What groups keep in the log: their settings, their checkpoints and what they parked.
+
+All of it in streams, by the names and in the form that EventStoreDB uses.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from pydantic import BaseModel, ValidationError
+
+from lepret.eventstore import messages
+from lepret.eventstore.appends import Append, Appended, Delete, Expectation, ProposedEvent
+from lepret.eventstore.group_commit import GroupCommit
+from lepret.eventstore.history import History
+from lepret.eventstore.links import LINK_TYPE
+from lepret.eventstore.log import MAX_REVISION
+from lepret.eventstore.persistent.message import Message
+from lepret.eventstore.persistent.settings import ALL, GroupName, Settings
+from lepret.eventstore.records import Record
+from lepret.eventstore.rpc import Refusal, Status
+from lepret.eventstore.stream_metadata import METADATA_TYPE, metastream_of
+from lepret.eventstore.stream_state import StreamIsDeleted
+from lepret.eventstore.tail import Tail
+
+SETTINGS_STREAM = "$persistentSubscriptionConfig"
+SETTINGS_TYPE = "$PersistentConfig"
+CHECKPOINT_TYPE = "$SubscriptionCheckpoint"
+
+MAX_REASON = 4096
+"""Characters of why a message was parked that are kept."""
+
+_NEWEST_ONLY = {"$maxCount": 2}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Parked:
+    """The parked messages of a group, by their revisions in the parked stream."""
+
+    first: int = 0
+    """The first that was not replayed yet."""
+    end: int = 0
+    """One beyond the last."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.end - self.first
+
+    def add(self, revision: int) -> None:
+        """One more was parked."""
+        if not self.count:
+            self.first = revision
+        self.end = revision + 1
+
+
+class _SettingsEvent(BaseModel):
+    entries: tuple[Settings, ...]
+
+
+class Store:
+    """Reads and writes what groups keep.
+
+    All that writes raises Refusal (UNAVAILABLE) when that could not be done.
+    """
+
+    def __init__(self, history: History, tail: Tail, commit: GroupCommit) -> None:
+        self._history = history
+        self._tail = tail
+        self._commit = commit
+
+    # Settings -----------------------------------------------------------------------
+
+    async def load_settings(self) -> list[Settings]:
+        """The settings of all groups, as they were last written.
+
+        Anybody may write to that stream: what makes no sense is passed over.
+        """
+        for record in await self._newest(SETTINGS_STREAM):
+            try:
+                event = _SettingsEvent.model_validate_json(messages.data_of(record.frame))
+            except ValidationError:
+                logger.warning("settings of persistent subscriptions make no sense: passed over")
+            else:
+                return list({entry.name: entry for entry in event.entries}.values())
+        return []
+
+    async def save_settings(self, entries: Iterable[Settings]) -> None:
+        """Write the settings of all groups."""
+        content = {
+            "version": "2",
+            "updated": _now(),
+            "entries": [entry.model_dump(mode="json", by_alias=True) for entry in entries],
+        }
+        await self._append_newest(SETTINGS_STREAM, SETTINGS_TYPE, content)
+
+    # Checkpoints --------------------------------------------------------------------
+
+    async def load_checkpoint(self, name: GroupName) -> int | None:
+        """The last event's number up to which the group is done; None before the first."""
+        for record in await self._newest(_checkpoint_stream(name)):
+            checkpoint = _parse_checkpoint(messages.data_of(record.frame))
+            if checkpoint is not None:
+                return checkpoint
+        return None
+
+    async def write_checkpoint(self, settings: Settings, number: int) -> None:
+        """Have the group go on after this number when it starts again."""
+        text = settings.number_text(number)
+        await self._append_newest(_checkpoint_stream(settings.name), CHECKPOINT_TYPE, text)
+
+    # Parked messages ----------------------------------------------------------------
+
+    async def load_parked(self, name: GroupName) -> Parked:
+        """Which messages are parked."""
+        stream = _parked_stream(name)
+        newest = await self._newest(stream)
+        if not newest:
+            return Parked()
+        oldest = await self._history.stream_page(stream, 0, self._tail.head)
+        return Parked(oldest[0].revision, newest[0].revision + 1)
+
+    async def park(self, name: GroupName, message: Message, reason: str) -> int:
+        """Park a message; returns its revision among the parked ones."""
+        details = {
+            "added": _now(),
+            "reason": reason[:MAX_REASON],
+            "subscriptionEventNumber": message.number,
+        }
+        link = ProposedEvent(uuid4(), LINK_TYPE, False, message.link, json.dumps(details).encode())
+        return await self._append(_parked_stream(name), link)
+
+    async def parked_pages(self, name: GroupName, parked: Parked) -> AsyncIterator[list[Record]]:
+        """The links to parked messages, in pages."""
+        stream, head = _parked_stream(name), self._tail.head
+        async for page in self._history.stream_forwards(stream, parked.first, head):
+            yield [record for record in page if record.revision < parked.end]
+            if page[-1].revision >= parked.end - 1:
+                return
+
+    async def forget_parked(self, name: GroupName, before: int) -> None:
+        """The parked messages before that revision are done with."""
+        await self._set_metadata(_parked_stream(name), {"$tb": before})
+
+    # Streams ------------------------------------------------------------------------
+
+    async def forget(self, name: GroupName) -> None:
+        """Delete the checkpoints and the parked messages of a group that is no more."""
+        for stream in (_checkpoint_stream(name), _parked_stream(name)):
+            await self._commit.append(Delete(stream, Expectation.ANY))
+
+    async def next_number(self, stream: str) -> int:
+        """What the next event of a stream, or of `$all`, will count as."""
+        if stream == ALL:
+            return self._tail.head + 1
+        newest = await self._newest(stream)
+        return newest[0].revision + 1 if newest else 0
+
+    async def record(self, position: int, *, resolve: bool) -> Record | None:
+        """An event by its position in the log; None when it was scavenged."""
+        page = await self._history.all_page(position, position)
+        if resolve:
+            page = await self._history.resolved(page)
+        return page[0] if page else None
+
+    async def _newest(self, stream: str) -> Sequence[Record]:
+        """The last events of a stream that may be read, newest first."""
+        pages = self._history.stream_backwards(stream, MAX_REVISION, self._tail.head)
+        try:
+            return await anext(pages, None) or []
+        except StreamIsDeleted:
+            return []
+
+    async def _append_newest(self, stream: str, event_type: str, content: object) -> None:
+        """Append to a stream of which only the newest events count."""
+        if not await self._newest(stream):
+            await self._set_metadata(stream, _NEWEST_ONLY)
+        await self._append(stream, _json_event(event_type, content))
+
+    async def _set_metadata(self, stream: str, metadata: object) -> None:
+        await self._append(metastream_of(stream), _json_event(METADATA_TYPE, metadata))
+
+    async def _append(self, stream: str, event: ProposedEvent) -> int:
+        outcome = await self._commit.append(Append(stream, Expectation.ANY, (event,)))
+        if isinstance(outcome, Appended) and outcome.revision is not None:
+            return outcome.revision
+        raise Refusal(Status.UNAVAILABLE, f"The stream {stream} cannot be written to.")
+
+
+def _checkpoint_stream(name: GroupName) -> str:
+    return f"$persistentsubscription-{name}-checkpoint"
+
+
+def _parked_stream(name: GroupName) -> str:
+    return f"$persistentsubscription-{name}-parked"
+
+
+def _json_event(event_type: str, content: object) -> ProposedEvent:
+    return ProposedEvent(uuid4(), event_type, True, json.dumps(content).encode(), b"")
+
+
+def _parse_checkpoint(data: bytes) -> int | None:
+    """A checkpoint as `Settings.number_text` spells it; None for anything else."""
+    try:
+        text = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(text, str):
+        return None
+    digits = text.removeprefix("C:").partition("/")[0]
+    if not digits.isascii() or not digits.isdigit():
+        return None
+    return min(int(digits[:20]), MAX_REVISION)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

@@ -1,0 +1,65 @@
+"""The messages that wait for a subscriber."""
+
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from lepret.eventstore.persistent.message import Message
+
+_Queue = deque[Message]
+
+
+class Waiting:
+    """Three queues, each in the order of its numbers; retries go first, new messages last."""
+
+    def __init__(self) -> None:
+        self._retries: _Queue = deque()
+        self._replays: _Queue = deque()
+        self._new: _Queue = deque()
+        self.size = 0
+        """Bytes held in memory."""
+
+    def __len__(self) -> int:
+        return self.retry_count + self.new_count
+
+    @property
+    def retry_count(self) -> int:
+        """How many wait to be tried again, replayed ones included."""
+        return len(self._retries) + len(self._replays)
+
+    @property
+    def new_count(self) -> int:
+        """How many were never handed out."""
+        return len(self._new)
+
+    def add(self, message: Message) -> None:
+        """Have a message wait in its place."""
+        insort(self._queue_of(message), message, key=_number)
+        self.size += message.size
+
+    def first_ones(self) -> Iterator[Message]:
+        """The message with the lowest number of each queue."""
+        for queue in (self._retries, self._replays, self._new):
+            if queue:
+                yield queue[0]
+
+    def hand_out(self, hand_over: Callable[[Message], bool], go_on: Callable[[], bool]) -> None:
+        """Offer messages in turn for as long as that makes sense; keep those not taken."""
+        for queue in (self._retries, self._replays, self._new):
+            held_back: list[Message] = []
+            while queue and go_on():
+                message = queue.popleft()
+                self.size -= message.size
+                if not hand_over(message):
+                    held_back.append(message)
+                    self.size += message.size
+            queue.extendleft(reversed(held_back))
+
+    def _queue_of(self, message: Message) -> _Queue:
+        if message.replayed:
+            return self._replays
+        return self._retries if message.retries else self._new
+
+
+def _number(message: Message) -> int:
+    return message.number

@@ -1,0 +1,89 @@
+"""Groups and messages for the tests of the core of persistent subscriptions."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from lepret.eventstore.persistent.group import Group
+from lepret.eventstore.persistent.message import Message
+from lepret.eventstore.persistent.settings import Settings
+from lepret.eventstore.persistent.subscriber import Subscriber
+
+NOW = 1000.0
+
+Parking = list[tuple[Message, str]]
+"""What a group asked to park, and why."""
+
+
+def new_settings(**changes: int | str) -> Settings:
+    """Settings to a stream from its start, as clients make them by default."""
+    defaults = {
+        "stream": "s",
+        "group": "g",
+        "start_from": 0,
+        "first_number": 0,
+        "resolve_link_tos": False,
+        "extra_statistics": False,
+        "message_timeout": 30_000,
+        "max_retry_count": 10,
+        "check_point_after": 2000,
+        "min_check_point_count": 10,
+        "max_check_point_count": 1000,
+        "max_subscriber_count": 5,
+        "live_buffer_size": 500,
+        "read_batch_size": 200,
+        "history_buffer_size": 500,
+        "named_consumer_strategy": "DispatchToSingle",
+    }
+    return Settings.model_validate({**defaults, **changes})
+
+
+def new_message(number: int, pin: str = "s", size: int = 2, *, replayed: bool = False) -> Message:
+    return Message(
+        id=UUID(int=number + 1000 * replayed),
+        number=number,
+        position=number,
+        pin=pin,
+        link=b"%d@s" % number,
+        frame=b"x" * size,
+        replayed=replayed,
+    )
+
+
+def new_group(parking: Parking | None = None, **changes: int | str) -> Group:
+    """A group that notes down what it wants parked."""
+    noted = [] if parking is None else parking
+    return Group(new_settings(**changes), -1, lambda *parked: noted.append(parked))
+
+
+def read(group: Group, *numbers: int) -> list[Message]:
+    """Have the group read events of these numbers."""
+    messages = [new_message(number) for number in numbers]
+    group.read(messages, numbers[-1], NOW)
+    return messages
+
+
+def connect(group: Group, slots: int = 10) -> Subscriber:
+    subscriber = Subscriber(slots, lambda: None)
+    group.connect(subscriber, NOW)
+    return subscriber
+
+
+def sent(subscriber: Subscriber) -> list[int]:
+    """Take what is to be sent to the subscriber: the numbers of the events."""
+    numbers = []
+    while (unsent := subscriber.next_unsent()) is not None:
+        numbers.append(unsent[0].message.number)
+    return numbers
+
+
+def retries(subscriber: Subscriber) -> list[int]:
+    """Take what is to be sent to the subscriber: the retry counts."""
+    counts = []
+    while (unsent := subscriber.next_unsent()) is not None:
+        counts.append(unsent[0].message.retries)
+    return counts
+
+
+def ids(*numbers: int) -> list[UUID]:
+    return [UUID(int=number) for number in numbers]
