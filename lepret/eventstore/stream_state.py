@@ -65,6 +65,11 @@ class StreamState:
         return None if row is None else messages.data_of(row[0])
 
     @property
+    def is_absent(self) -> bool:
+        """Whether there are neither events nor metadata."""
+        return self.last_revision is None and self.metadata_data is None
+
+    @property
     def is_tombstoned(self) -> bool:
         """Whether the stream has ended for good."""
         return self.last_revision == TOMBSTONE_REVISION

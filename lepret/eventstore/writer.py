@@ -68,7 +68,7 @@ class Writer:
         return appended, records
 
     def _delete(self, delete: Delete, state: StreamState) -> Written:
-        if state.last_revision is None:
+        if state.is_absent:
             return WrongExpectedVersion(None), []
         answer = self._answer(state, delete.expected, [uuid4()])
         if answer is not None:
@@ -118,7 +118,7 @@ class Writer:
         if not isinstance(answer, WrongExpectedVersion):
             return answer
         if state.is_deleted:
-            return None
+            return self._repeat_under_any(state, ids)
         return self._repeat_at(state, state.metadata.truncate_before - 1, ids) or answer
 
     def _repeat_at(self, state: StreamState, expected: int, ids: Sequence[UUID]) -> Outcome | None:
@@ -193,9 +193,7 @@ def _missing(state: StreamState) -> Outcome | None:
     """What to answer whoever expects a stream; metadata alone make one as well."""
     if state.is_deleted:
         return StreamDeleted()
-    if state.last_revision is None and state.metadata_data is None:
-        return WrongExpectedVersion(None)
-    return None
+    return WrongExpectedVersion(None) if state.is_absent else None
 
 
 def _deleted(state: StreamState) -> StreamState | None:
