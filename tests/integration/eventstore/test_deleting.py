@@ -68,6 +68,26 @@ class TestDeleting:
         with pytest.raises(NotFound):
             client.delete_stream(new_stream(), current_version=expected)
 
+    @pytest.mark.parametrize("expected", [ANY, EXISTS, NO_STREAM])
+    def test_of_a_stream_that_has_only_metadata(
+        self, client: EventStoreDBClient, expected: Expected
+    ) -> None:
+        stream = new_stream()
+        client.set_stream_metadata(stream, metadata={"owner": "desk"})
+        client.delete_stream(stream, current_version=expected)
+        assert client.get_stream_metadata(stream)[0] == {"$tb": DELETED}
+        append(client, stream, new_events(1), NO_STREAM)
+        assert _revisions(client, stream) == [0]
+
+    def test_then_old_events_with_new_ones_are_refused(self, client: EventStoreDBClient) -> None:
+        stream, old = new_stream(), new_events(2)
+        append(client, stream, old, NO_STREAM)
+        client.delete_stream(stream, current_version=EXISTS)
+        with pytest.raises(WrongCurrentVersion):
+            append(client, stream, [*old, *new_events(1)], NO_STREAM)
+        with pytest.raises(NotFound):
+            client.get_stream(stream)
+
     def test_again(self, client: EventStoreDBClient, stream: str) -> None:
         client.delete_stream(stream, current_version=2)
         client.delete_stream(stream, current_version=2)
@@ -99,17 +119,6 @@ class TestDeleting:
             client.append_to_stream(stream, current_version=0, events=[event])
         with pytest.raises(NotFound):
             client.get_stream(stream)
-
-    def test_then_a_retry_of_the_first_append_is_known(
-        self, client: EventStoreDBClient, stream: str
-    ) -> None:
-        client.delete_stream(stream, current_version=EXISTS)
-        events = new_events(2)
-        first = append(client, stream, events, NO_STREAM)
-        assert append(client, stream, events, NO_STREAM) == first
-        with pytest.raises(WrongCurrentVersion):
-            append(client, stream, new_events(2), NO_STREAM)
-        assert _revisions(client, stream) == [3, 4]
 
     def test_a_retry_from_before_does_not_bring_the_stream_back(
         self, client: EventStoreDBClient

@@ -110,6 +110,8 @@ class TestReading:
                 assert not received.stream_name.startswith("$persistentsubscription-$all::")
                 subscription.ack(received)
                 received = next(subscription)
+        shown = {event.stream_name for event in client.read_all(filter_exclude=())}
+        assert f"$persistentsubscription-$all::{group.name}-checkpoint" not in shown
 
     def test_filters_by_stream_name(self, client: EventStoreDBClient) -> None:
         group = Group(client, on_all=True)
