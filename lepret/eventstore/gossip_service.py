@@ -22,7 +22,7 @@ def gossip_service() -> Methods:
             time_stamp=time.time_ns() // 100,
             state=gossip_pb2.MemberInfo.Leader,
             is_alive=True,
-            http_end_point=_end_point(call.authority),
+            http_end_point=_end_point(call.header(":authority")),
         )
         await call.send([gossip_pb2.ClusterInfo(members=[member]).SerializeToString()])
 

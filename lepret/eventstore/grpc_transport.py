@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import quote
 
 from lepret.eventstore.http2.connection import Stream, StreamLost, StreamOwner
@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 class GrpcCall:
     """One call, between its stream and its handler."""
 
-    def __init__(self, stream: Stream, authority: str) -> None:
-        self.authority = authority
+    def __init__(self, stream: Stream, headers: Mapping[bytes, bytes]) -> None:
         self._stream = stream
+        self._headers = headers
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ending: Refusal | None = None
@@ -70,6 +70,9 @@ class GrpcCall:
             self._task.cancel()
 
     # What the handler uses (rpc.Call) -----------------------------------------------
+
+    def header(self, name: str) -> str:
+        return self._headers.get(name.encode(), b"").decode(errors="replace")
 
     async def requests(self) -> AsyncIterator[bytes]:
         while True:
@@ -190,7 +193,7 @@ class GrpcServer:
     def accept(self, stream: Stream, headers: list[Header]) -> StreamOwner:
         """Start the call that a new stream's headers ask for."""
         fields = dict(headers)
-        call = GrpcCall(stream, fields.get(b":authority", b"").decode(errors="replace"))
+        call = GrpcCall(stream, fields)
         if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
             stream.send_headers(_NOT_GRPC_BLOCK, end=True)
             return call

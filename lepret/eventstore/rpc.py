@@ -46,9 +46,8 @@ def bad_request(details: str) -> Refusal:
 class Call(Protocol):
     """One call: serialised messages in, serialised messages out."""
 
-    @property
-    def authority(self) -> str:
-        """The host and port that the client sent the call to; empty when it does not say."""
+    def header(self, name: str) -> str:
+        """What the client says of itself or the call under that name; empty when it does not."""
 
     def requests(self) -> AsyncIterator[bytes]:
         """The client's messages, until it has no more."""

@@ -1,6 +1,7 @@
 """What is told of a group to those who ask."""
 
 import time
+from collections.abc import Sequence
 
 from esdbclient.protos.Grpc import persistent_pb2
 
@@ -8,6 +9,11 @@ from lepret.eventstore.persistent.running import Connection, RunningGroup
 from lepret.eventstore.persistent.settings import Settings
 
 _Info = persistent_pb2.SubscriptionInfo
+
+_USERNAME = "system"
+"""Whom EventStoreDB takes everybody for when it does not ask who they are."""
+
+_PERCENTILES = (90, 95, 99, 99.5, 99.9)
 
 
 def info_of(running: RunningGroup) -> _Info:
@@ -26,7 +32,11 @@ def info_of(running: RunningGroup) -> _Info:
     info.outstanding_messages_count = len(running.group.in_flight)
     info.total_in_flight_messages = len(running.group.in_flight)
     info.parked_message_count = running.parked.count
-    info.connections.extend(_connection(connection, now) for connection in running.connections)
+    extra_statistics = running.settings.extra_statistics
+    info.connections.extend(
+        _connection(connection, now, extra_statistics=extra_statistics)
+        for connection in running.connections
+    )
     return info
 
 
@@ -64,15 +74,38 @@ def _number(running: RunningGroup, number: int | None) -> str:
     return "" if number is None else running.settings.number_text(number)
 
 
-def _connection(connection: Connection, now: float) -> _Info.ConnectionInfo:
+def _connection(
+    connection: Connection, now: float, *, extra_statistics: bool
+) -> _Info.ConnectionInfo:
     subscriber = connection.subscriber
     growth = connection.meter.look(subscriber.received, now)
     return _Info.ConnectionInfo(
-        username="anonymous",
-        connection_name="<unknown>",
+        username=_USERNAME,
+        connection_name=connection.name or "<unknown>",
         average_items_per_second=growth.per_second,
         total_items=subscriber.received,
         count_since_last_measurement=growth.items,
         available_slots=subscriber.free_slots,
         in_flight_messages=len(subscriber.in_flight),
+        observed_measurements=_answer_times(subscriber.answer_times) if extra_statistics else (),
     )
+
+
+def _answer_times(seconds: Sequence[float]) -> list[_Info.Measurement]:
+    """How long answers take, in milliseconds, under the names that EventStoreDB gives them."""
+    if not seconds:
+        return []
+    times = sorted(int(1000 * each) for each in seconds)
+    figures = {
+        "Mean": sum(times) // len(times),
+        "Median": times[len(times) // 2],
+        "Fastest": times[0],
+        **{f"Quintile {n + 1}": _percentile(times, n / 5) for n in range(5)},
+        **{f"{percent:g}%": _percentile(times, percent / 100) for percent in _PERCENTILES},
+        "Highest": times[-1],
+    }
+    return [_Info.Measurement(key=key, value=value) for key, value in figures.items()]
+
+
+def _percentile(times: Sequence[int], share: float) -> int:
+    return times[min(int(share * len(times)), len(times) - 1)]

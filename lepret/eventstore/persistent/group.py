@@ -111,12 +111,14 @@ class Group:
     def ack(self, ids: Iterable[UUID], now: float) -> None:
         """These are done with. Answers to what is not in flight mean nothing."""
         for delivery in self._named(ids):
+            delivery.subscriber.answered(delivery, now)
             self._take_back(delivery)
         self._hand_out(now)
 
     def nack(self, ids: Iterable[UUID], nack: Nack, reason: str, now: float) -> None:
         """A subscriber could not handle these."""
         for delivery in self._named(ids):
+            delivery.subscriber.answered(delivery, now)
             message = self._take_back(delivery)
             match nack:
                 case Nack.RETRY:
@@ -201,7 +203,7 @@ class Group:
         subscriber = self._strategy.choose(message)
         if subscriber is None:
             return False
-        delivery = Delivery(message, subscriber, now + self.settings.message_timeout / 1000)
+        delivery = Delivery(message, subscriber, now, now + self.settings.message_timeout / 1000)
         self.in_flight[message.id] = delivery
         self.handed_out += 1
         subscriber.hand(delivery)

@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 class Connection:
     """One call that takes part in a group."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, name: str, slots: int) -> None:
+        self.name = name
         self._woken = asyncio.Event()
         self._ending: Refusal | None = None
         self.subscriber = Subscriber(slots, self._woken.set)
@@ -113,8 +114,8 @@ class RunningGroup:
         for connection in self.connections:
             connection.end(refusals.dropped(self.settings.name))
 
-    def connect(self, slots: int) -> Connection:
-        """Have a call take part.
+    def connect(self, name: str, slots: int) -> Connection:
+        """Have a call take part, under the name that the client gave its connection.
 
         Raises Refusal: FAILED_PRECONDITION when the group is full, CANCELLED when it has stopped.
         """
@@ -122,7 +123,7 @@ class RunningGroup:
             raise refusals.dropped(self.settings.name)
         if self.group.is_full:
             raise refusals.full(self.settings.name)
-        connection = Connection(slots)
+        connection = Connection(name, slots)
         self.connections.append(connection)
         self.group.connect(connection.subscriber, time.monotonic())
         self._settle()

@@ -92,7 +92,7 @@ class _Calls:
         options = await _options(incoming)
         name = requests.group_name(options)
         group = self._groups.find(name)
-        connection = group.connect(requests.buffer_size(options))
+        connection = group.connect(call.header("connection-name"), requests.buffer_size(options))
         structured_ids = options.uuid_option.WhichOneof("content") != "string"
         try:
             await call.send([messages.confirmation(name)])

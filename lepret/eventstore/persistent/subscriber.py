@@ -1,10 +1,13 @@
 """A subscriber as the core sees it: so many slots, and what is in them."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from lepret.eventstore.persistent.message import Message
+
+ANSWER_TIMES = 1000
+"""How many answers are remembered to tell how long they take."""
 
 OUTBOX_BYTES = 1024 * 1024
 """Events that wait to be sent to one subscriber stay in memory up to this size."""
@@ -16,8 +19,10 @@ class Delivery:
 
     message: Message
     subscriber: "Subscriber"
+    handed: float
+    """When that was, as the group's clock counts."""
     expires: float
-    """When it is taken back unless it was answered, as the group's clock counts."""
+    """When it is taken back unless it was answered."""
 
 
 class Subscriber:
@@ -29,6 +34,8 @@ class Subscriber:
         self.in_flight: set[Delivery] = set()
         self.received = 0
         """How many messages it was ever handed."""
+        self.answer_times: deque[float] = deque(maxlen=ANSWER_TIMES)
+        """Seconds that it took for each of its last answers."""
         self._unsent: OrderedDict[Delivery, None] = OrderedDict()
         self._unsent_bytes = 0
         self._wake = wake
@@ -47,6 +54,10 @@ class Subscriber:
         self._unsent[delivery] = None
         self._unsent_bytes += delivery.message.size
         self._wake()
+
+    def answered(self, delivery: Delivery, now: float) -> None:
+        """It said what became of a message."""
+        self.answer_times.append(now - delivery.handed)
 
     def release(self, delivery: Delivery) -> None:
         """Free the slot; what was not sent yet will not be."""

@@ -172,6 +172,11 @@ def can_read(group: Group) -> bool:
 
 def in_flight(uri: str, group: Group) -> list[int]:
     """How many messages each subscriber has in flight."""
+    return [one.in_flight_messages for one in connections(uri, group)]
+
+
+def connections(uri: str, group: Group) -> list[persistent_pb2.SubscriptionInfo.ConnectionInfo]:
+    """What the server tells of each subscriber."""
     options = persistent_pb2.GetInfoReq.Options(group_name=group.name)
     if group.on_all:
         options.all.SetInParent()
@@ -179,7 +184,7 @@ def in_flight(uri: str, group: Group) -> list[int]:
         options.stream_identifier.stream_name = group.stream.encode()
     with stub_of(uri) as stub:
         response = stub.GetInfo(persistent_pb2.GetInfoReq(options=options), timeout=WITHIN)
-    return [one.in_flight_messages for one in response.subscription_info.connections]
+    return list(response.subscription_info.connections)
 
 
 def subscribe(group: Group, buffer: int = 10) -> persistent_pb2.ReadReq:

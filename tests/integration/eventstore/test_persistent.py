@@ -9,12 +9,14 @@ from esdbclient import EventStoreDBClient, NewEvent
 from esdbclient.exceptions import AlreadyExists, GrpcError, MaximumSubscriptionsReached, NotFound
 from esdbclient.protos.Grpc import persistent_pb2, shared_pb2
 
+from tests.integration.eventstore.conftest import Connect
 from tests.integration.eventstore.events import append, commit_position, new_events, new_stream
 from tests.integration.eventstore.persistent_groups import (
     WITHIN,
     Group,
     can_read,
     checkpointed_all,
+    connections,
     in_flight,
     number_text,
     parked_links,
@@ -449,6 +451,27 @@ class TestManaging:
             wait_until(lambda: group.info().last_checkpointed_event_position, WITHIN)
             last = group.client.get_stream(group.stream)[-1]
             assert group.info().last_known_event_position == number_text(group, last)
+
+    def test_figures_of_a_subscriber(
+        self, uri: str, connect: Connect, client: EventStoreDBClient
+    ) -> None:
+        group = Group(connect(f"{uri}&connectionName=desk-7"))
+        group.append(4)
+        group.create(extra_statistics=True)
+        with reading(group, buffer=3) as subscription:
+            (subscriber,) = connections(uri, group)
+            assert (subscriber.connection_name, subscriber.username) == ("desk-7", "system")
+            assert not subscriber.observed_measurements
+            for event in take(subscription, 3):
+                subscription.ack(event)
+            assert take(subscription, 1)
+            (subscriber,) = connections(uri, group)
+            times = {each.key: each.value for each in subscriber.observed_measurements}
+        assert list(times) == [
+            "Mean", "Median", "Fastest", "Quintile 1", "Quintile 2", "Quintile 3", "Quintile 4",
+            "Quintile 5", "90%", "95%", "99%", "99.5%", "99.9%", "Highest",
+        ]  # fmt: skip
+        assert 0 <= times["Fastest"] <= times["Median"] <= times["Highest"] < WITHIN * 1000
 
     def test_restarting_the_subsystem(self, uri: str, client: EventStoreDBClient) -> None:
         group = Group(client)
