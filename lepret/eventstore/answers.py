@@ -50,6 +50,18 @@ def to_append(outcome: Outcome, append: Append) -> bytes:
     return response.SerializeToString()
 
 
+def missing_property_refusal(name: str) -> Refusal:
+    """What ends an Append with an event that does not say what it is."""
+    return Refusal(
+        Status.INVALID_ARGUMENT,
+        f"Required Metadata Property '{name}' is missing",
+        (
+            ("exception", "missing-required-metadata-property"),
+            ("required-metadata-properties", "type,content-type"),
+        ),
+    )
+
+
 def too_large_refusal() -> Refusal:
     """What ends an Append whose events are too large together."""
     return Refusal(
@@ -175,8 +187,13 @@ def to_batch(request: streams_pb2.BatchAppendReq, outcome: Outcome, expected: Ex
             details = shared_pb2.StreamDeleted(stream_identifier=request.options.stream_identifier)
             response = _error(code_pb2.NOT_FOUND, "StreamDeleted", details)
         case DeadlinePassed():
-            response = _error(code_pb2.DEADLINE_EXCEEDED, "Timeout", shared_pb2.Timeout())
+            return too_late(request)
     return _addressed(response, request)
+
+
+def too_late(request: streams_pb2.BatchAppendReq) -> bytes:
+    """The answer to an append whose deadline has passed."""
+    return _addressed(_error(code_pb2.DEADLINE_EXCEEDED, "Timeout", shared_pb2.Timeout()), request)
 
 
 def too_large(request: streams_pb2.BatchAppendReq) -> bytes:

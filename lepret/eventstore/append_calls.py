@@ -33,6 +33,10 @@ class AppendTooLarge(Exception):
     """The events are larger than one append may be."""
 
 
+class AppendTooLate(Exception):
+    """The append's deadline has passed."""
+
+
 class AppendCalls:
     """Hands what clients propose to the group commit."""
 
@@ -119,6 +123,8 @@ class AppendCalls:
         try:
             append = batch.append()
             outcome = await self._commit.append(append)
+        except AppendTooLate:
+            return answers.too_late(batch.first)
         except AppendTooLarge:
             return answers.too_large(batch.first)
         except Refusal as refusal:
@@ -152,7 +158,8 @@ class _Batch:
     key: bytes
     first: Request
     """The correlation id and the options; its events are moved to ``events``."""
-    began: float
+    deadline: float | None
+    """As `time.monotonic` counts."""
     events: _Events = field(default_factory=_Events)
     fault: Exception | None = None
 
@@ -168,7 +175,13 @@ class _Batch:
             self.events = _Events()
 
     def append(self) -> Append:
-        """The whole append. Raises AppendTooLarge or Refusal (INVALID_ARGUMENT)."""
+        """The whole append.
+
+        Raises AppendTooLate, whatever else is wrong with it; AppendTooLarge; Refusal
+        (INVALID_ARGUMENT).
+        """
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise AppendTooLate
         if self.fault is not None:
             raise self.fault
         options = self.first.options
@@ -176,7 +189,7 @@ class _Batch:
             messages.stream_name(options.stream_identifier),
             _expected(options.WhichOneof("expected_stream_position"), options.stream_position),
             self.events.taken(),
-            _deadline(options, self.began),
+            self.deadline,
         )
 
 
@@ -188,7 +201,7 @@ def _batch_of(request: Request, batches: dict[bytes, _Batch]) -> _Batch:
     if len(batches) >= MAX_UNFINISHED_BATCHES:
         raise Refusal(Status.RESOURCE_EXHAUSTED, "Too many batches wait for their last chunk.")
     first = Request(correlation_id=request.correlation_id, options=request.options)
-    batch = batches[key] = _Batch(key, first, time.monotonic())
+    batch = batches[key] = _Batch(key, first, _deadline(request.options))
     return batch
 
 
@@ -216,7 +229,7 @@ def _proposed(
 def _required(metadata: Mapping[str, str], key: str) -> str:
     value = metadata.get(key)
     if not value:
-        raise bad_request(f"Required metadata property {key!r} is missing.")
+        raise answers.missing_property_refusal(key)
     return value
 
 
@@ -246,11 +259,11 @@ def _expected(kind: str | None, revision: int) -> Expected:
             raise bad_request("The expected revision is missing.")
 
 
-def _deadline(options: Request.Options, began: float) -> float | None:
-    """When the append is too late, as `time.monotonic` counts."""
+def _deadline(options: Request.Options) -> float | None:
+    """When the append is too late, counted from now; as `time.monotonic` counts."""
     match options.WhichOneof("deadline_option"):
         case "deadline":
-            return began + options.deadline.seconds + options.deadline.nanos / 1e9
+            return time.monotonic() + options.deadline.seconds + options.deadline.nanos / 1e9
         case "deadline_21_10_0":
             left = options.deadline_21_10_0.seconds - time.time()
             return time.monotonic() + left + options.deadline_21_10_0.nanos / 1e9

@@ -92,6 +92,9 @@ class TestBatchAppend:
         batch.options.deadline.CopyFrom(duration_pb2.Duration(seconds=0))
         (answer,) = streams.BatchAppend(iter([batch]), timeout=WITHIN)
         assert answer.error.details.Is(shared_pb2.Timeout.DESCRIPTOR)
+        batch.proposed_messages.extend(new_proposals(2, 600_000))
+        (answer,) = streams.BatchAppend(iter([batch]), timeout=WITHIN)
+        assert answer.error.details.Is(shared_pb2.Timeout.DESCRIPTOR)
         stream = batch.options.stream_identifier.stream_name.decode()
         assert _content(streams, stream) == ["stream_not_found"]
 
