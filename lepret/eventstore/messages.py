@@ -1,13 +1,14 @@
 """Protocol messages: the ones built often are built here, once, as bytes."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from esdbclient.protos.Grpc import shared_pb2, streams_pb2
 from google.protobuf.message import DecodeError, Message
 
 from lepret.eventstore.appends import ProposedEvent
+from lepret.eventstore.newer_messages import Reached
 from lepret.eventstore.rpc import bad_request
 
 M = TypeVar("M", bound=Message)
@@ -100,10 +101,35 @@ def checkpoint(position: int) -> bytes:
     ).SerializeToString()
 
 
-CAUGHT_UP = streams_pb2.ReadResp(caught_up=streams_pb2.ReadResp.CaughtUp()).SerializeToString()
-FELL_BEHIND = streams_pb2.ReadResp(
-    fell_behind=streams_pb2.ReadResp.FellBehind()
-).SerializeToString()
+def caught_up(reached: bytes) -> bytes:
+    """Tells a subscription that history is done."""
+    return streams_pb2.ReadResp(
+        caught_up=streams_pb2.ReadResp.CaughtUp.FromString(reached)
+    ).SerializeToString()
+
+
+def fell_behind(reached: bytes) -> bytes:
+    """Tells a subscription that it was too slow, and reads history again."""
+    return streams_pb2.ReadResp(
+        fell_behind=streams_pb2.ReadResp.FellBehind.FromString(reached)
+    ).SerializeToString()
+
+
+def reached_in_all(position: int) -> bytes:
+    """How far a subscription to `$all` has come."""
+    reached = Reached(position={"commit_position": position, "prepare_position": position})
+    return _now(reached)
+
+
+def reached_in_stream(revision: int) -> bytes:
+    """How far a subscription to a stream has come; -1 where there was nothing yet."""
+    return _now(Reached() if revision < 0 else Reached(stream_revision=revision))
+
+
+def _now(reached: Any) -> bytes:
+    reached.timestamp.GetCurrentTime()
+    serialised: bytes = reached.SerializeToString()
+    return serialised
 
 
 def stream_not_found(stream: str) -> bytes:

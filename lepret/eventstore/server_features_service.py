@@ -3,43 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from google.protobuf import descriptor_pb2, text_format
-from google.protobuf.message_factory import GetMessages
-
+from lepret.eventstore.newer_messages import SupportedMethod, SupportedMethods
 from lepret.eventstore.rpc import Call, Methods
 
 VERSION = "24.10.0"
 """The version of EventStoreDB that this server behaves like."""
 
 PATH = "/event_store.client.server_features.ServerFeatures/GetSupportedMethods"
-
-# esdbclient comes without these messages.
-_FILE = """
-name: "event_store/server_features.proto"
-package: "event_store.client.server_features"
-syntax: "proto3"
-message_type {
-  name: "SupportedMethods"
-  field {
-    name: "methods" number: 1 label: LABEL_REPEATED type: TYPE_MESSAGE
-    type_name: ".event_store.client.server_features.SupportedMethod"
-  }
-  field {
-    name: "event_store_server_version" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING
-  }
-}
-message_type {
-  name: "SupportedMethod"
-  field { name: "method_name" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
-  field { name: "service_name" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
-  field { name: "features" number: 3 label: LABEL_REPEATED type: TYPE_STRING }
-}
-"""
-_messages: dict[str, Any] = GetMessages(
-    [text_format.Parse(_FILE, descriptor_pb2.FileDescriptorProto())]
-)
-SupportedMethods = _messages["event_store.client.server_features.SupportedMethods"]
-SupportedMethod = _messages["event_store.client.server_features.SupportedMethod"]
 
 _CLIENTS_PACKAGE = "/event_store.client."
 _FEATURES = {

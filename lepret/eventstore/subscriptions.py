@@ -60,13 +60,13 @@ async def follow_all(
         if position >= tail.head:
             if not live:
                 live = True
-                yield [messages.CAUGHT_UP]
+                yield [messages.caught_up(messages.reached_in_all(position))]
             await tail.beyond(position)
         records = tail.after(position, PAGE_EVENTS)
         if records is None:
             if live:
                 live = False
-                yield [messages.FELL_BEHIND]
+                yield [messages.fell_behind(messages.reached_in_all(position))]
             records = await history.all_page(position + 1, tail.head)
         position = records[-1].position
         if found := search.messages(await resolve(records)):
@@ -86,7 +86,7 @@ async def follow_stream(
             yield [record.frame for record in await resolve(page)]
             next_revision = page[-1].revision + 1
             head = tail.head
-        yield [messages.CAUGHT_UP]
+        yield [messages.caught_up(messages.reached_in_stream(next_revision - 1))]
         async for records in _live(tail, head):
             found = [r for r in records if r.stream == stream and r.revision >= next_revision]
             events = [record for record in found if record.revision != TOMBSTONE_REVISION]
@@ -95,7 +95,7 @@ async def follow_stream(
                 next_revision = events[-1].revision + 1
             if len(events) < len(found):
                 raise StreamIsDeleted(stream)
-        yield [messages.FELL_BEHIND]
+        yield [messages.fell_behind(messages.reached_in_stream(next_revision - 1))]
 
 
 async def _live(tail: Tail, position: int) -> AsyncIterator[list[Record]]:

@@ -29,6 +29,9 @@ from lepret.eventstore.stream_metadata import (
 )
 from lepret.eventstore.stream_state import TOMBSTONE_REVISION, TOMBSTONE_TYPE, StreamState
 
+_FIRST_POSITION = 1
+"""Clients take position 0 for the beginning of the log, before any event."""
+
 Written = tuple[Outcome, list[Record]]
 """What to answer, and the records that were added, in order."""
 
@@ -162,7 +165,7 @@ class Writer:
     def _add(self, stream: str, revision: int, events: Sequence[ProposedEvent]) -> list[Record]:
         """Add the events from that revision on, each with a position of its own."""
         created = time.time_ns() // 100
-        position = 0 if self.head is None else self.head + 1
+        position = _FIRST_POSITION if self.head is None else self.head + 1
         records = [
             Record(
                 position + n,

@@ -11,7 +11,8 @@ from esdbclient.protos.Grpc import gossip_pb2, gossip_pb2_grpc, shared_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from lepret.eventstore.server_features_service import PATH, SupportedMethods
+from lepret.eventstore.newer_messages import SupportedMethods
+from lepret.eventstore.server_features_service import PATH
 from tests.support.event_store import RunningEventStore, running_event_store
 
 WITHIN = 20.0

@@ -19,7 +19,7 @@ from lepret.eventstore.appends import (
     ProposedEvent,
     WrongExpectedVersion,
 )
-from lepret.eventstore.datafile import prepare_data_file
+from lepret.eventstore.datafile import connect, prepare_data_file
 from lepret.eventstore.group_commit import GroupCommit
 from lepret.eventstore.log import PAGE_BYTES, PAGE_EVENTS, Log
 from lepret.eventstore.rpc import Refusal
@@ -45,9 +45,9 @@ def _append(stream: str = "s", events: int = 1, size: int = 2) -> Append:
     return Append(stream, ANY, tuple(_event(size) for _ in range(events)))
 
 
-def test_a_new_log_holds_one_system_event_at_position_0(log: Log) -> None:
+def test_a_new_log_holds_one_system_event_at_position_1(log: Log) -> None:
     (first,) = log.all_forwards(0, log.head)
-    assert (first.position, first.revision) == (0, 0)
+    assert (first.position, first.revision) == (1, 0)
     assert first.type.startswith("$")
 
 
@@ -58,14 +58,14 @@ def test_appends_of_one_group_see_each_other(log: Log) -> None:
         Append("s", 0, (_event(),)),
     ]
     outcomes, records = log.append_all(group)
-    assert outcomes == [Appended(0, 1), WrongExpectedVersion(0), Appended(1, 2)]
-    assert [record.position for record in records] == [1, 2]
+    assert outcomes == [Appended(0, 2), WrongExpectedVersion(0), Appended(1, 3)]
+    assert [record.position for record in records] == [2, 3]
 
 
 def test_a_retry_in_the_same_group_is_answered_like_the_first(log: Log) -> None:
     append = _append(events=2)
     outcomes, records = log.append_all([append, _append(), append])
-    assert outcomes[2] == outcomes[0] == Appended(1, 2)
+    assert outcomes[2] == outcomes[0] == Appended(1, 3)
     assert len(records) == 3
 
 
@@ -104,6 +104,31 @@ def test_pages_end_by_count_and_by_size(log: Log) -> None:
     assert len(log.stream_forwards("big", 0, log.head)) == 2
 
 
+def test_what_is_answered_is_in_the_file(log: Log, tmp_path: Path) -> None:
+    """As another process would find it at the very moment of the answer."""
+
+    async def scenario() -> None:
+        commit = GroupCommit(log, Tail(log.head).publish)
+        other = connect(tmp_path / "events.sqlite")
+        for revision in range(5):
+            outcome = await commit.append(_append())
+            (last,) = other.execute("SELECT max(position) FROM events").fetchone()
+            assert outcome == Appended(revision, last)
+        other.close()
+        commit.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_commit_waits_for_the_disk(log: Log, tmp_path: Path) -> None:
+    """The one promise that no killed process can show broken: the page cache survives it."""
+    connection = connect(tmp_path / "events.sqlite", writable=True)
+    synchronous = connection.execute("PRAGMA synchronous").fetchone()
+    journal = connection.execute("PRAGMA journal_mode").fetchone()
+    connection.close()
+    assert (synchronous, journal) == ((2,), ("wal",)), "2 is FULL: every commit is synced"
+
+
 def test_what_cannot_be_written_fails_alone(log: Log) -> None:
     """A lone surrogate has no UTF-8 form: SQLite cannot store it."""
 
@@ -118,8 +143,8 @@ def test_what_cannot_be_written_fails_alone(log: Log) -> None:
                     *(commit.append(append) for append in appends), return_exceptions=True
                 )
         finally:
-            await commit.close()
-        assert tail.head == log.head == 3
+            commit.close()
+        assert tail.head == log.head == 4
         return list(answers)
 
     answers = asyncio.run(scenario())
@@ -131,8 +156,8 @@ def test_a_closed_group_commit_refuses(log: Log) -> None:
         commit = GroupCommit(log, Tail(log.head).publish)
         running = asyncio.create_task(commit.append(_append()))
         await asyncio.sleep(0)
-        await commit.close()
-        assert await running == Appended(0, 1)
+        commit.close()
+        assert await running == Appended(0, 2)
         with pytest.raises(Refusal):
             await commit.append(_append())
 
@@ -142,6 +167,6 @@ def test_a_closed_group_commit_refuses(log: Log) -> None:
 def test_opening_again_goes_on_where_it_ended(log: Log, tmp_path: Path) -> None:
     log.append_all([_append(events=3)])
     again = Log(tmp_path / "events.sqlite")
-    assert again.head == 3
-    assert again.append_all([_append()])[0] == [Appended(3, 4)]
+    assert again.head == 4
+    assert again.append_all([_append()])[0] == [Appended(3, 5)]
     again.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from esdbclient.protos.Grpc import streams_pb2
 
 from lepret.eventstore import messages
 from lepret.eventstore.appends import Append, Expectation, ProposedEvent
@@ -86,8 +87,20 @@ def follow(request: pytest.FixtureRequest) -> Follow:
     return Store.follow_all if request.param == "all" else Store.follow_stream
 
 
+def _kind(message: bytes) -> str | None:
+    return streams_pb2.ReadResp.FromString(message).WhichOneof("content")
+
+
 def _events(received: list[bytes]) -> list[bytes]:
-    return [m for m in received if m not in {messages.CAUGHT_UP, messages.FELL_BEHIND}]
+    return [message for message in received if _kind(message) == "event"]
+
+
+def _marks(received: list[bytes]) -> list[str | None]:
+    return [_kind(m) for m in received if _kind(m) in {"caught_up", "fell_behind"}]
+
+
+def _is_caught_up(received: list[bytes]) -> bool:
+    return "caught_up" in _marks(received)
 
 
 def _wanted(store: Store, follow: Follow) -> list[bytes]:
@@ -132,7 +145,7 @@ def test_nothing_is_lost_or_doubled_at_the_worst_moments(
     async def scenario() -> None:
         received = await _receive(
             follow(store),
-            until=lambda r: messages.CAUGHT_UP in r and len(_events(r)) == wanted(),
+            until=lambda r: _is_caught_up(r) and len(_events(r)) == wanted(),
             meanwhile=between,
         )
         assert _events(received) == _wanted(store, follow)
@@ -145,10 +158,10 @@ def test_caught_up_comes_once_history_is_done(store: Store, follow: Follow) -> N
     store.forget_tail()
 
     async def scenario() -> None:
-        received = await _receive(
-            follow(store), until=lambda r: messages.CAUGHT_UP in r, meanwhile=lambda: None
-        )
-        assert received == [*_wanted(store, follow), messages.CAUGHT_UP]
+        received = await _receive(follow(store), until=_is_caught_up, meanwhile=lambda: None)
+        *events, caught_up = received
+        assert events == _wanted(store, follow)
+        assert _kind(caught_up) == "caught_up"
 
     asyncio.run(scenario())
 
@@ -158,18 +171,13 @@ def test_a_slow_reader_falls_behind_and_catches_up(store: Store, follow: Follow)
 
     async def scenario() -> None:
         following = follow(store)
-        received = await _receive(
-            following, until=lambda r: messages.CAUGHT_UP in r, meanwhile=lambda: None
-        )
+        received = await _receive(following, until=_is_caught_up, meanwhile=lambda: None)
         store.append(TAIL_EVENTS + 10)
-        received += await _receive(
-            following, until=lambda r: messages.CAUGHT_UP in r, meanwhile=lambda: None
-        )
+        received += await _receive(following, until=_is_caught_up, meanwhile=lambda: None)
         store.append()
         received += await anext(following)
         assert _events(received) == _wanted(store, follow)
-        marks = [m for m in received if m in {messages.CAUGHT_UP, messages.FELL_BEHIND}]
-        assert marks == [messages.CAUGHT_UP, messages.FELL_BEHIND, messages.CAUGHT_UP]
+        assert _marks(received) == ["caught_up", "fell_behind", "caught_up"]
 
     asyncio.run(scenario())
 
@@ -184,10 +192,10 @@ def test_checkpoints_name_the_last_event_searched(store: Store, window: int) -> 
     async def scenario() -> None:
         received = await _receive(
             store.follow_all(keep, window),
-            until=lambda r: messages.CAUGHT_UP in r,
+            until=_is_caught_up,
             meanwhile=lambda: None,
         )
-        due = [messages.checkpoint(n) for n in range(window - 1, store.log.head + 1, window)]
+        due = [messages.checkpoint(n) for n in range(window, store.log.head + 1, window)]
         assert [m for m in received if m in due] == due
         assert len(received) == len(due) + 2
 
@@ -196,6 +204,6 @@ def test_checkpoints_name_the_last_event_searched(store: Store, window: int) -> 
 
 def _all(log: Log) -> list[Record]:
     records: list[Record] = []
-    while page := log.all_forwards(len(records), log.head):
+    while page := log.all_forwards(len(records) + 1, log.head):
         records += page
     return records

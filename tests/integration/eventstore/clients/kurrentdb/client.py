@@ -10,6 +10,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 from uuid import uuid4
@@ -78,7 +79,10 @@ def check_subscribes_to_a_stream(client: KurrentDBClient) -> None:
         stream, stream_position=0, include_caught_up=True, timeout=WITHIN
     ) as subscription:
         assert revisions(take(subscription, 2)) == [1, 2]
-        assert isinstance(next(subscription), CaughtUp)
+        caught_up = next(subscription)
+        assert isinstance(caught_up, CaughtUp)
+        assert (caught_up.stream_position, caught_up.commit_position) == (2, 0)
+        assert abs(datetime.now(UTC) - caught_up.recorded_at) < timedelta(minutes=1)
         append(client, stream, new_events(1))
         assert revisions(take(subscription, 1)) == [3]
 
@@ -93,7 +97,13 @@ def check_subscribes_to_all(client: KurrentDBClient) -> None:
         append(client, f"{prefix}-2", new_events(1))
         streams = [event.stream_name for event in take(subscription, 2)]
         assert streams == [f"{prefix}-1", f"{prefix}-2"]
-    append(client, new_stream(), new_events(40))
+    position = append(client, new_stream(), new_events(40))
+    with client.subscribe_to_all(
+        commit_position=position, include_caught_up=True, timeout=WITHIN
+    ) as subscription:
+        caught_up = next(subscription)
+        assert isinstance(caught_up, CaughtUp)
+        assert (caught_up.stream_position, caught_up.commit_position) == (0, position)
     with client.subscribe_to_all(
         filter_include=[kind],
         include_checkpoints=True,
