@@ -28,6 +28,11 @@ _RESPONSE_BLOCK = encode_headers(_RESPONSE)
 _OK_BLOCK = encode_headers([(b"grpc-status", b"0")])
 _NOT_GRPC_BLOCK = encode_headers([(b":status", b"415")])
 
+_NO_TIME_LEFT = 1e-3
+"""Seconds. A client that has no time left asks for the shortest time-out it can write."""
+
+_TOO_LATE = Refusal(Status.DEADLINE_EXCEEDED, "Deadline Exceeded")
+
 logger = logging.getLogger(__name__)
 
 
@@ -55,8 +60,7 @@ class GrpcCall:
         self._task = loop.create_task(self._run(handler))
         self._task.add_done_callback(self._done)
         if timeout is not None:
-            too_late = Refusal(Status.DEADLINE_EXCEEDED, "Deadline Exceeded")
-            self._timer = loop.call_later(timeout, self.end, too_late)
+            self._timer = loop.call_later(timeout, self.end, _TOO_LATE)
         return self._task
 
     def refuse(self, refusal: Refusal) -> None:
@@ -201,7 +205,11 @@ class GrpcServer:
             call.refuse(self._refusal)
             return call
         handler = self._handlers.get(fields.get(b":path", b""), _unknown_method)
-        task = call.start(handler, _timeout(fields.get(b"grpc-timeout")))
+        timeout = _timeout(fields.get(b"grpc-timeout"))
+        if timeout is not None and timeout <= _NO_TIME_LEFT:
+            call.refuse(_TOO_LATE)
+            return call
+        task = call.start(handler, timeout)
         self._calls[task] = call
         task.add_done_callback(self._calls.pop)
         return call

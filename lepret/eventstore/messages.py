@@ -8,7 +8,7 @@ from esdbclient.protos.Grpc import shared_pb2, streams_pb2
 from google.protobuf.message import DecodeError, Message
 
 from lepret.eventstore.appends import ProposedEvent
-from lepret.eventstore.newer_messages import Reached
+from lepret.eventstore.newer_messages import Checkpoint, Reached
 from lepret.eventstore.rpc import bad_request
 
 M = TypeVar("M", bound=Message)
@@ -94,10 +94,9 @@ def confirmation(subscription_id: str) -> bytes:
 
 def checkpoint(position: int) -> bytes:
     """Tells a filtered subscription how far the log was searched."""
+    searched = _now(Checkpoint(commit_position=position, prepare_position=position))
     return streams_pb2.ReadResp(
-        checkpoint=streams_pb2.ReadResp.Checkpoint(
-            commit_position=position, prepare_position=position
-        )
+        checkpoint=streams_pb2.ReadResp.Checkpoint.FromString(searched)
     ).SerializeToString()
 
 
@@ -117,8 +116,7 @@ def fell_behind(reached: bytes) -> bytes:
 
 def reached_in_all(position: int) -> bytes:
     """How far a subscription to `$all` has come."""
-    reached = Reached(position={"commit_position": position, "prepare_position": position})
-    return _now(reached)
+    return _now(Reached(position={"commit_position": position, "prepare_position": position}))
 
 
 def reached_in_stream(revision: int) -> bytes:
@@ -126,9 +124,9 @@ def reached_in_stream(revision: int) -> bytes:
     return _now(Reached() if revision < 0 else Reached(stream_revision=revision))
 
 
-def _now(reached: Any) -> bytes:
-    reached.timestamp.GetCurrentTime()
-    serialised: bytes = reached.SerializeToString()
+def _now(message: Any) -> bytes:
+    message.timestamp.GetCurrentTime()
+    serialised: bytes = message.SerializeToString()
     return serialised
 
 

@@ -42,6 +42,15 @@ message_type {
   }
 }
 message_type {
+  name: "Checkpoint"
+  field { name: "commit_position" number: 1 label: LABEL_OPTIONAL type: TYPE_UINT64 }
+  field { name: "prepare_position" number: 2 label: LABEL_OPTIONAL type: TYPE_UINT64 }
+  field {
+    name: "timestamp" number: 3 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+    type_name: ".google.protobuf.Timestamp"
+  }
+}
+message_type {
   name: "Position"
   field { name: "commit_position" number: 1 label: LABEL_OPTIONAL type: TYPE_UINT64 }
   field { name: "prepare_position" number: 2 label: LABEL_OPTIONAL type: TYPE_UINT64 }
@@ -61,6 +70,8 @@ _MESSAGES = _messages()
 
 SupportedMethods = _MESSAGES[f"{_PACKAGE}.SupportedMethods"]
 SupportedMethod = _MESSAGES[f"{_PACKAGE}.SupportedMethod"]
+
+Checkpoint = _MESSAGES[f"{_PACKAGE}.Checkpoint"]
 
 Reached = _MESSAGES[f"{_PACKAGE}.Reached"]
 """What CaughtUp and FellBehind say: when that was, and how far the subscription had come."""

@@ -6,7 +6,7 @@ from typing import Any
 from lepret.eventstore.newer_messages import SupportedMethod, SupportedMethods
 from lepret.eventstore.rpc import Call, Methods
 
-VERSION = "24.10.0"
+VERSION = "24.10.5"
 """The version of EventStoreDB that this server behaves like."""
 
 PATH = "/event_store.client.server_features.ServerFeatures/GetSupportedMethods"

@@ -27,6 +27,8 @@ class Search:
     window: int | None
     """Events searched between checkpoints; None sends no checkpoints."""
     searched: int = 0
+    sent: int = 0
+    """The position of the last event or checkpoint; at first, where the subscription started."""
 
     def messages(self, records: list[Record]) -> Messages:
         """The events that are kept, and checkpoints where they are due."""
@@ -34,9 +36,11 @@ class Search:
         for record in records:
             if self.keep(record):
                 found.append(record.frame)
+                self.sent = record.position
             self.searched += 1
             if self.searched == self.window:
                 found.append(messages.checkpoint(record.position))
+                self.sent = record.position
                 self.searched = 0
         return found
 
@@ -55,18 +59,19 @@ async def follow_all(
 ) -> AsyncIterator[Messages]:
     """What a subscription to `$all` after a position is to be sent, without end."""
     position = after
+    search.sent = max(after, 0)
     live = False
     while True:
         if position >= tail.head:
             if not live:
                 live = True
-                yield [messages.caught_up(messages.reached_in_all(position))]
+                yield [messages.caught_up(messages.reached_in_all(search.sent))]
             await tail.beyond(position)
         records = tail.after(position, PAGE_EVENTS)
         if records is None:
             if live:
                 live = False
-                yield [messages.fell_behind(messages.reached_in_all(position))]
+                yield [messages.fell_behind(messages.reached_in_all(search.sent))]
             records = await history.all_page(position + 1, tail.head)
         position = records[-1].position
         if found := search.messages(await resolve(records)):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 
 from lepret.eventstore.group_commit import GroupCommit
 from lepret.eventstore.history import History
@@ -172,5 +173,5 @@ async def _stop(group: RunningGroup) -> None:
     await group.stop()
     try:
         await group.write_last_checkpoint()
-    except Refusal as refusal:
-        logger.warning("a checkpoint could not be written: %s", refusal.details)
+    except (Refusal, sqlite3.Error) as error:
+        logger.warning("a checkpoint could not be written: %s", type(error).__name__)

@@ -41,7 +41,7 @@ class TestServerFeatures:
             f"{method.service_name}/{method.method_name}": list(method.features)
             for method in supported.methods
         }
-        assert supported.event_store_server_version == "24.10.0"
+        assert supported.event_store_server_version == "24.10.5"
         assert methods[f"{STREAMS.lower()}/read"] == ["position", "events"]
         assert methods[f"{STREAMS.lower()}/batchappend"] == ["deadline_duration"]
         assert methods[f"{STREAMS.lower()}/append"] == []

@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 from esdbclient.protos.Grpc import streams_pb2
 
-from lepret.eventstore import messages
 from lepret.eventstore.appends import Append, Expectation, ProposedEvent
 from lepret.eventstore.datafile import prepare_data_file
 from lepret.eventstore.filters import Filter, everything
@@ -195,9 +194,11 @@ def test_checkpoints_name_the_last_event_searched(store: Store, window: int) -> 
             until=_is_caught_up,
             meanwhile=lambda: None,
         )
-        due = [messages.checkpoint(n) for n in range(window, store.log.head + 1, window)]
-        assert [m for m in received if m in due] == due
-        assert len(received) == len(due) + 2
+        *_, caught_up = sent = [streams_pb2.ReadResp.FromString(m) for m in received]
+        checkpoints = [m.checkpoint.commit_position for m in sent if m.HasField("checkpoint")]
+        assert checkpoints == list(range(window, store.log.head + 1, window))
+        assert len(received) == len(checkpoints) + 2
+        assert caught_up.HasField("caught_up")
 
     asyncio.run(scenario())
 
