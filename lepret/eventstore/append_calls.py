@@ -1,8 +1,9 @@
 """The methods that write: from messages to appends and deletes, and back."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from esdbclient.protos.Grpc import streams_pb2
@@ -42,12 +43,15 @@ class AppendCalls:
 
     def __init__(self, commit: GroupCommit) -> None:
         self._commit = commit
-        self._unanswered: set[asyncio.Task[None]] = set()
+        self._unanswered = 0
+        self._all_answered = asyncio.Event()
 
     async def answered(self, within: float) -> None:
-        """Wait until the appends that were taken are answered, for at most so many seconds."""
+        """Wait until the writes that were taken are answered, for at most so many seconds."""
         if self._unanswered:
-            await asyncio.wait(self._unanswered, timeout=within)
+            self._all_answered.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_answered.wait(), within)
 
     async def append(self, call: Call) -> None:
         """Handle one call of Append: options first, then one event per message."""
@@ -65,25 +69,25 @@ class AppendCalls:
         if options is None:
             raise bad_request("The append has no options.")
         append = Append(*_target(options), events.taken())
-        self._watch(asyncio.current_task())
-        outcome = await self._commit.append(append)
-        await call.send([answers.to_append(outcome, append)])
+        with self._answering():
+            outcome = await self._commit.append(append)
+            await call.send([answers.to_append(outcome, append)])
 
     async def delete(self, call: Call) -> None:
         """Handle one call of Delete."""
         request = messages.parse(streams_pb2.DeleteReq, await only_request(call))
         delete = Delete(*_target(request.options))
-        self._watch(asyncio.current_task())
-        outcome = await self._commit.append(delete)
-        await call.send([answers.to_delete(outcome, delete)])
+        with self._answering():
+            outcome = await self._commit.append(delete)
+            await call.send([answers.to_delete(outcome, delete)])
 
     async def tombstone(self, call: Call) -> None:
         """Handle one call of Tombstone."""
         request = messages.parse(streams_pb2.TombstoneReq, await only_request(call))
         tombstone = Tombstone(*_target(request.options))
-        self._watch(asyncio.current_task())
-        outcome = await self._commit.append(tombstone)
-        await call.send([answers.to_tombstone(outcome, tombstone)])
+        with self._answering():
+            outcome = await self._commit.append(tombstone)
+            await call.send([answers.to_tombstone(outcome, tombstone)])
 
     async def batch_append(self, call: Call) -> None:
         """Handle one call of BatchAppend: any number of appends, answered as they are written."""
@@ -103,20 +107,30 @@ class AppendCalls:
             if not request.is_final:
                 continue
             del batches[batch.key]
+            if not call.has_more:
+                # Nothing comes while this one is written, so it needs no task of its own.
+                await self._finish(batch, call)
+                continue
             if len(running) >= MAX_RUNNING_BATCHES:
                 await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             task = asyncio.create_task(self._finish(batch, call))
-            self._watch(task)
             running.add(task)
             task.add_done_callback(running.discard)
 
-    def _watch(self, task: asyncio.Task[None] | None) -> None:
-        if task is not None:
-            self._unanswered.add(task)
-            task.add_done_callback(self._unanswered.discard)
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """While a write is taken and not answered yet."""
+        self._unanswered += 1
+        try:
+            yield
+        finally:
+            self._unanswered -= 1
+            if not self._unanswered:
+                self._all_answered.set()
 
     async def _finish(self, batch: "_Batch", call: Call) -> None:
-        await call.send([await self._answer(batch)])
+        with self._answering():
+            await call.send([await self._answer(batch)])
 
     async def _answer(self, batch: "_Batch") -> bytes:
         """Every refusal is an answer to its own batch and leaves the call to the others."""
@@ -157,7 +171,7 @@ class _Batch:
 
     key: bytes
     first: Request
-    """The correlation id and the options; its events are moved to ``events``."""
+    """The correlation id and the options; its events have been moved to ``events``."""
     deadline: float | None
     """As `time.monotonic` counts."""
     events: _Events = field(default_factory=_Events)
@@ -165,14 +179,15 @@ class _Batch:
 
     def add(self, request: Request) -> None:
         """Take a chunk's events. A fault is kept for the answer; the rest is then dropped."""
-        if self.fault is not None:
-            return
         try:
-            for message in request.proposed_messages:
-                self.events.add(_proposed(message))
+            if self.fault is None:
+                for message in request.proposed_messages:
+                    self.events.add(_proposed(message))
         except (AppendTooLarge, Refusal) as fault:
             self.fault = fault
             self.events = _Events()
+        finally:
+            request.ClearField("proposed_messages")
 
     def append(self) -> Append:
         """The whole append.
@@ -200,8 +215,7 @@ def _batch_of(request: Request, batches: dict[bytes, _Batch]) -> _Batch:
         return batch
     if len(batches) >= MAX_UNFINISHED_BATCHES:
         raise Refusal(Status.RESOURCE_EXHAUSTED, "Too many batches wait for their last chunk.")
-    first = Request(correlation_id=request.correlation_id, options=request.options)
-    batch = batches[key] = _Batch(key, first, _deadline(request.options))
+    batch = batches[key] = _Batch(key, request, _deadline(request.options))
     return batch
 
 

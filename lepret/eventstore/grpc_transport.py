@@ -78,6 +78,10 @@ class GrpcCall:
     def header(self, name: str) -> str:
         return self._headers.get(name.encode(), b"").decode(errors="replace")
 
+    @property
+    def has_more(self) -> bool:
+        return bool(self._inbox)
+
     async def requests(self) -> AsyncIterator[bytes]:
         while True:
             while self._inbox:

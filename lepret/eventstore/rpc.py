@@ -49,6 +49,10 @@ class Call(Protocol):
     def header(self, name: str) -> str:
         """What the client says of itself or the call under that name; empty when it does not."""
 
+    @property
+    def has_more(self) -> bool:
+        """Whether more of the client's messages have arrived already."""
+
     def requests(self) -> AsyncIterator[bytes]:
         """The client's messages, until it has no more."""
 
