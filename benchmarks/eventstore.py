@@ -2,6 +2,8 @@
 
 Reproduce with ``python benchmarks/eventstore.py`` for the embedded event store, or name a
 running EventStoreDB with ``--uri``. ``--json`` prints the figures as one JSON object last.
+``--million`` measures another thing: what a file of a million events costs the embedded event
+store to open, and in memory to serve. It takes a few minutes and a gigabyte of disk.
 
 The client is given one core, and the embedded event store the others: grpcio's client hands
 every message from thread to thread, and where these sit on two cores that are otherwise idle,
@@ -17,8 +19,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,14 +31,20 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.support.event_store import running_event_store
+from lepret.eventstore.appends import Append, Expectation, ProposedEvent
+from lepret.eventstore.datafile import prepare_data_file
+from lepret.eventstore.log import Log
+from tests.support.event_store import RunningEventStore, running_event_store
 
 FLOORS = {
     "appends_per_second_8_threads": 1300.0,
     "appends_per_second_1_thread": 600.0,
     "events_per_second_read_all": 14000.0,
 }
-CEILINGS = {"live_p99_ms": 0.5}
+CEILINGS = {"live_p99_ms": 0.5, "start_s": 1.0, "memory_growth_mb": 20.0}
+
+MILLION = 1_000_000
+APPENDS_AT_ONCE = 5000
 
 DATA = json.dumps(
     {"name": "Jeanne Martin", "national_id": "123456aa", "amount": 12500, "credit_score": 6}
@@ -47,8 +56,12 @@ TYPES = ("LoanRequested", "CreditChecked")
 def main() -> None:
     """Measure, and print a table."""
     arguments = _arguments()
-    with _event_store(arguments.uri, pinned=not arguments.anywhere) as uri:
-        figures = _measure(uri, arguments.appends, arguments.live)
+    pinned = not arguments.anywhere
+    if arguments.million:
+        figures = _measure_million(pinned=pinned)
+    else:
+        with _event_store(arguments.uri, pinned=pinned) as uri:
+            figures = _measure(uri, arguments.appends, arguments.live)
     Console().print(_table(figures))
     if arguments.json:
         sys.stdout.write(json.dumps(figures) + "\n")
@@ -59,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--uri", help="an event store that runs; default: the embedded one")
     parser.add_argument("--appends", type=int, default=8000, help="per measurement")
     parser.add_argument("--live", type=int, default=1500, help="events pushed live")
+    parser.add_argument("--million", action="store_true", help="a large file, the embedded one")
     parser.add_argument("--anywhere", action="store_true", help="give nobody a core of its own")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
@@ -66,19 +80,30 @@ def _arguments() -> argparse.Namespace:
 
 @contextmanager
 def _event_store(uri: str | None, *, pinned: bool) -> Iterator[str]:
-    cores = _cores() if pinned else []
-    if len(cores) > 1:
-        os.sched_setaffinity(0, cores[:1])
     if uri is not None:
+        if pinned:
+            _keep_to_one_core()
         yield uri
         return
     with (
         tempfile.TemporaryDirectory() as folder,
         running_event_store(Path(folder) / "events.sqlite") as store,
     ):
-        if len(cores) > 1:
-            _move(store.process.pid, cores[1:])
+        if pinned:
+            _keep_apart(store)
         yield store.uri
+
+
+def _keep_apart(store: RunningEventStore) -> None:
+    cores = _cores()
+    if len(cores) > 1:
+        _keep_to_one_core()
+        _move(store.process.pid, cores[1:])
+
+
+def _keep_to_one_core() -> None:
+    if len(cores := _cores()) > 1:
+        os.sched_setaffinity(0, cores[:1])
 
 
 def _cores() -> list[int]:
@@ -179,10 +204,79 @@ def _live_latencies(client: EventStoreDBClient, events: int) -> list[float]:
     return [max(0.0, received[event_id] - at) for event_id, at in answered.items()]
 
 
+def _measure_million(*, pinned: bool) -> dict[str, float]:
+    """A server's start on a file of a million events, and its memory while all are read."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "events.sqlite"
+        _fill(path)
+        began = time.perf_counter()
+        with running_event_store(path) as store:
+            start = time.perf_counter() - began
+            if pinned:
+                _keep_apart(store)
+            return {
+                "start_s": start,
+                "file_mb": path.stat().st_size / 1e6,
+                **_measure_reading(store),
+            }
+
+
+def _fill(path: Path) -> None:
+    """A log of a million events, two to a stream, written as the server writes them."""
+    prepare_data_file(path)
+    log = Log(path)
+    for _ in range(MILLION // len(TYPES) // APPENDS_AT_ONCE):
+        log.append_all([_append() for _ in range(APPENDS_AT_ONCE)])
+    log.checkpoint()
+    log.close()
+
+
+def _append() -> Append:
+    events = [ProposedEvent(uuid4(), kind, True, DATA, METADATA) for kind in TYPES]
+    return Append(f"LoanRequest:{uuid4()}", Expectation.NO_STREAM, tuple(events))
+
+
+def _measure_reading(store: RunningEventStore) -> dict[str, float]:
+    client = EventStoreDBClient(store.uri)
+    try:
+        memory_at_start = _memory(store, "VmRSS")
+        read = _per_second(client.read_all())
+        memory_after_read = _memory(store, "VmHWM")
+        with client.subscribe_to_all(include_caught_up=True) as subscription:
+            followed = _per_second(takewhile(lambda event: not event.is_caught_up, subscription))
+        memory_after_subscription = _memory(store, "VmHWM")
+    finally:
+        client.close()
+    return {
+        "events_per_second_read_all": read,
+        "events_per_second_subscription": followed,
+        "memory_at_start_mb": memory_at_start,
+        "most_memory_read_all_mb": memory_after_read,
+        "most_memory_subscription_mb": memory_after_subscription,
+        "memory_growth_mb": memory_after_subscription - memory_at_start,
+    }
+
+
+def _per_second(events: Iterable[RecordedEvent]) -> float:
+    """How fast a million events come."""
+    began = time.perf_counter()
+    count = sum(1 for _ in events)
+    assert count == MILLION, count
+    return count / (time.perf_counter() - began)
+
+
+def _memory(store: RunningEventStore, figure: str) -> float:
+    """Megabytes of the server: VmRSS, what is resident, or VmHWM, the most that ever was."""
+    status = Path(f"/proc/{store.process.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith(f"{figure}:")]
+    return int(line.split()[1]) * 1024 / 1e6
+
+
 def _table(figures: dict[str, float]) -> Table:
     table = Table("figure", "measured", "wanted", title="event store")
     for name, value in figures.items():
-        table.add_row(name, f"{value:,.2f}" if "ms" in name else f"{value:,.0f}", _wanted(name))
+        digits = 2 if name.endswith(("_ms", "_s")) else 0
+        table.add_row(name, f"{value:,.{digits}f}", _wanted(name))
     return table
 
 

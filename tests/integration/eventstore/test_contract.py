@@ -470,29 +470,49 @@ class TestSubscriptions:
 
 
 class TestManyClients:
-    def test_eight_race_for_one_stream(self, uri: str, connect: Connect) -> None:
+    def test_eight_race_for_each_revision_of_one_stream(self, uri: str, connect: Connect) -> None:
+        """Each revision has one winner, and the stream is what the winners wrote."""
+        stream, revisions = new_stream(), 40
+        clients = [connect(uri) for _ in range(8)]
+        start = threading.Barrier(len(clients))
+
+        def race(client: EventStoreDBClient) -> list[tuple[int, UUID, int]]:
+            won = []
+            start.wait(WITHIN)
+            for revision in range(revisions):
+                expected = NO_STREAM if revision == 0 else revision - 1
+                (event,) = new_events(1)
+                try:
+                    position = client.append_to_stream(
+                        stream, current_version=expected, events=[event]
+                    )
+                except WrongCurrentVersion:
+                    continue
+                won.append((revision, event.id, position))
+            return won
+
+        with ThreadPoolExecutor(len(clients)) as threads:
+            won = sorted(place for part in threads.map(race, clients) for place in part)
+        events = clients[0].get_stream(stream)
+        assert [(e.stream_position, e.id, e.commit_position) for e in events] == won
+        assert [revision for revision, _, _ in won] == list(range(revisions))
+
+    def test_eight_append_to_one_stream(self, uri: str, connect: Connect) -> None:
+        """Nobody expects anything, so nobody is refused; batches stay together."""
         stream = new_stream()
         clients = [connect(uri) for _ in range(8)]
         start = threading.Barrier(len(clients))
 
-        def race(client: EventStoreDBClient) -> list[int]:
-            won = []
+        def write(client: EventStoreDBClient) -> dict[int, list[UUID]]:
             start.wait(WITHIN)
-            for revision in range(20):
-                expected = NO_STREAM if revision == 0 else revision - 1
-                try:
-                    client.append_to_stream(stream, current_version=expected, events=new_events(1))
-                except WrongCurrentVersion:
-                    continue
-                won.append(revision)
-            return won
+            batches = [new_events(3) for _ in range(20)]
+            return {append(client, stream, batch): [e.id for e in batch] for batch in batches}
 
         with ThreadPoolExecutor(len(clients)) as threads:
-            won = [revision for part in threads.map(race, clients) for revision in part]
-        assert len(set(won)) == len(won)
+            written = [batch for part in threads.map(write, clients) for batch in part.items()]
         events = clients[0].get_stream(stream)
-        assert [event.stream_position for event in events] == sorted(won)
-        assert sorted(won) == list(range(len(won)))
+        assert [event.stream_position for event in events] == list(range(8 * 20 * 3))
+        assert [event.id for event in events] == [id_ for _, ids in sorted(written) for id_ in ids]
 
     def test_a_refused_append_does_not_disturb_its_neighbours(
         self, uri: str, connect: Connect

@@ -1,4 +1,4 @@
-"""How the embedded event store starts, stops, and survives."""
+"""How the embedded event store starts and stops, and what it refuses."""
 
 from __future__ import annotations
 
@@ -12,60 +12,20 @@ from pathlib import Path
 
 import grpc
 import pytest
-from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent
-from esdbclient.exceptions import EventStoreDBClientException, ServiceUnavailable
+from esdbclient import EventStoreDBClient, NewEvent
+from esdbclient.exceptions import ServiceUnavailable
 from esdbclient.protos.Grpc.streams_pb2 import BatchAppendResp
 from esdbclient.protos.Grpc.streams_pb2_grpc import StreamsStub
 
 from tests.integration.eventstore.batches import Batch, new_batch
 from tests.integration.eventstore.conftest import Connect
 from tests.integration.eventstore.events import (
-    NO_STREAM,
     append,
-    commit_position,
     new_events,
     new_stream,
 )
+from tests.integration.eventstore.writers import WITHIN, writers
 from tests.support.event_store import RunningEventStore, start_event_store
-from tests.support.processes import wait_until
-
-WITHIN = 20.0
-
-
-class TestKilled:
-    """After kill -9, what was acknowledged is there, whole and without gaps."""
-
-    @pytest.mark.parametrize("round_", range(3))
-    def test_while_clients_write(self, store: RunningEventStore, round_: int) -> None:
-        with _writers(store.uri, 4) as writers:
-            wait_until(lambda: all(w.acknowledged > 10 + 5 * round_ for w in writers), WITHIN)
-            store.kill()
-        store.restart()
-        with _client(store.uri) as client:
-            for writer in writers:
-                _assert_nothing_lost(client, writer)
-            positions = [commit_position(e) for e in client.read_all(filter_exclude=())]
-            assert positions == list(range(len(positions)))
-
-    def test_it_starts_again_at_once_with_clients_knocking(self, store: RunningEventStore) -> None:
-        port = store.port
-        with _knocking(port):
-            for _ in range(3):
-                store.kill()
-                store.restart()
-                assert store.port == port
-        with _client(store.uri) as client:
-            append(client, new_stream(), new_events(1))
-
-    def test_positions_and_retries_go_on_where_they_were(self, store: RunningEventStore) -> None:
-        stream, events = new_stream(), new_events(2)
-        with _client(store.uri) as client:
-            first = append(client, stream, events)
-        store.kill()
-        store.restart()
-        with _client(store.uri) as client:
-            assert append(client, stream, events) == first
-            assert append(client, stream, new_events(1)) == first + 1
 
 
 class TestStopped:
@@ -73,17 +33,16 @@ class TestStopped:
         with _client(store.uri) as client:
             all_ = client.subscribe_to_all(from_end=True)
             stream = client.subscribe_to_stream(new_stream())
-            with _writers(store.uri, 2) as writers:
-                wait_until(lambda: all(w.acknowledged > 10 for w in writers), WITHIN)
+            with writers(store.port, 2) as writing:
+                writing.wait_for(20)
                 assert store.stop() < 2
-            assert store.process.returncode == 0
-            for subscription in (all_, stream):
-                with pytest.raises(ServiceUnavailable):
-                    list(subscription)
-        store.restart()
+                assert store.process.returncode == 0
+                for subscription in (all_, stream):
+                    with pytest.raises(ServiceUnavailable):
+                        list(subscription)
+                store.restart()
         with _client(store.uri) as client:
-            for writer in writers:
-                _assert_nothing_lost(client, writer)
+            writing.assert_the_log_holds_what_was_acknowledged(client)
 
     def test_every_append_that_was_written_is_answered(self, store: RunningEventStore) -> None:
         """One call with hundreds of appends under way: the answers say what is in the log."""
@@ -231,42 +190,6 @@ class TestSmall:
             assert sum(1 for _, _ in zip(range(100), subscription, strict=False)) == 100
 
 
-class _Writer:
-    """Appends to its own stream, one event at a time, until the server is gone."""
-
-    def __init__(self, uri: str, stop: threading.Event) -> None:
-        self.stream = new_stream()
-        self.acknowledged = 0
-        self._uri = uri
-        self._stop = stop
-
-    def write(self) -> None:
-        with _client(self._uri) as client:
-            while not self._stop.is_set():
-                expected = NO_STREAM if not self.acknowledged else self.acknowledged - 1
-                try:
-                    client.append_to_stream(
-                        self.stream, current_version=expected, events=new_events(1), timeout=5
-                    )
-                except EventStoreDBClientException:
-                    return
-                self.acknowledged += 1
-
-
-@contextmanager
-def _writers(uri: str, count: int) -> Iterator[list[_Writer]]:
-    stop = threading.Event()
-    writers = [_Writer(uri, stop) for _ in range(count)]
-    with ThreadPoolExecutor(count) as threads:
-        writing = [threads.submit(writer.write) for writer in writers]
-        try:
-            yield writers
-        finally:
-            stop.set()
-        for future in writing:
-            future.result(WITHIN)
-
-
 @contextmanager
 def _client(uri: str) -> Iterator[EventStoreDBClient]:
     client = EventStoreDBClient(uri)
@@ -274,39 +197,6 @@ def _client(uri: str) -> Iterator[EventStoreDBClient]:
         yield client
     finally:
         client.close()
-
-
-@contextmanager
-def _knocking(port: int) -> Iterator[None]:
-    """Clients that try to connect all the time, and some that stay connected."""
-    stop = threading.Event()
-
-    def knock() -> None:
-        kept: list[socket.socket] = []
-        while not stop.is_set():
-            try:
-                kept.append(socket.create_connection(("127.0.0.1", port), 1))
-            except OSError:
-                stop.wait(0.001)
-            if len(kept) > 20:
-                kept.pop(0).close()
-        for connection in kept:
-            connection.close()
-
-    with ThreadPoolExecutor(4) as threads:
-        for _ in range(4):
-            threads.submit(knock)
-        try:
-            yield
-        finally:
-            stop.set()
-
-
-def _assert_nothing_lost(client: EventStoreDBClient, writer: _Writer) -> None:
-    """All that was acknowledged is there; one more may have been on its way."""
-    events: list[RecordedEvent] = list(client.get_stream(writer.stream))
-    assert [event.stream_position for event in events] == list(range(len(events)))
-    assert writer.acknowledged <= len(events) <= writer.acknowledged + 1
 
 
 def _refusal(data: Path, port: int = 0) -> str:
