@@ -13,8 +13,6 @@ from lepret.eventstore.rpc import bad_request
 
 M = TypeVar("M", bound=Message)
 
-_ReadEvent = streams_pb2.ReadResp.ReadEvent
-
 JSON = "application/json"
 BINARY = "application/octet-stream"
 
@@ -26,22 +24,21 @@ def event_frame(
 
     ``created`` is in ticks of 100 ns since 1970, which is what clients expect.
     """
-    recorded = _ReadEvent.RecordedEvent(
-        id=shared_pb2.UUID(string=str(event.id)),
-        stream_identifier=shared_pb2.StreamIdentifier(stream_name=stream.encode()),
-        stream_revision=revision,
-        prepare_position=position,
-        commit_position=position,
-        metadata={
-            "type": event.type,
-            "content-type": JSON if event.is_json else BINARY,
-            "created": str(created),
-        },
-        custom_metadata=event.metadata,
-        data=event.data,
-    )
-    read_event = _ReadEvent(event=recorded, commit_position=position)
-    return streams_pb2.ReadResp(event=read_event).SerializeToString()
+    response = streams_pb2.ReadResp()
+    # Filled in place: built from parts, each would be copied into the next.
+    response.event.commit_position = position
+    recorded = response.event.event
+    recorded.id.string = str(event.id)
+    recorded.stream_identifier.stream_name = stream.encode()
+    recorded.stream_revision = revision
+    recorded.prepare_position = position
+    recorded.commit_position = position
+    recorded.metadata["type"] = event.type
+    recorded.metadata["content-type"] = JSON if event.is_json else BINARY
+    recorded.metadata["created"] = str(created)
+    recorded.custom_metadata = event.metadata
+    recorded.data = event.data
+    return response.SerializeToString()
 
 
 Encoding = Callable[[list[bytes]], list[bytes]]
