@@ -59,8 +59,8 @@ message_type {
 
 
 def _messages() -> dict[str, Any]:
-    timestamps = descriptor_pb2.FileDescriptorProto()
-    timestamp_pb2.DESCRIPTOR.CopyToProto(timestamps)
+    described = timestamp_pb2.DESCRIPTOR.serialized_pb
+    timestamps = descriptor_pb2.FileDescriptorProto.FromString(described)
     ours = text_format.Parse(_FILE, descriptor_pb2.FileDescriptorProto())
     messages: dict[str, Any] = GetMessages([timestamps, ours])
     return messages
