@@ -13,7 +13,6 @@ operating system, for comparison.
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.cores import keep_apart, keep_to_one_core
 from lepret.eventstore.appends import Append, Expectation, ProposedEvent
 from lepret.eventstore.datafile import prepare_data_file
 from lepret.eventstore.log import Log
@@ -82,7 +82,7 @@ def _arguments() -> argparse.Namespace:
 def _event_store(uri: str | None, *, pinned: bool) -> Iterator[str]:
     if uri is not None:
         if pinned:
-            _keep_to_one_core()
+            keep_to_one_core()
         yield uri
         return
     with (
@@ -90,31 +90,8 @@ def _event_store(uri: str | None, *, pinned: bool) -> Iterator[str]:
         running_event_store(Path(folder) / "events.sqlite") as store,
     ):
         if pinned:
-            _keep_apart(store)
+            keep_apart(store.process.pid)
         yield store.uri
-
-
-def _keep_apart(store: RunningEventStore) -> None:
-    cores = _cores()
-    if len(cores) > 1:
-        _keep_to_one_core()
-        _move(store.process.pid, cores[1:])
-
-
-def _keep_to_one_core() -> None:
-    if len(cores := _cores()) > 1:
-        os.sched_setaffinity(0, cores[:1])
-
-
-def _cores() -> list[int]:
-    """The cores that this process may use; none where the system does not say."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
-def _move(pid: int, cores: list[int]) -> None:
-    """Let all threads of a process run on these cores only."""
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(thread.name), cores)
 
 
 def _measure(uri: str, appends: int, live: int) -> dict[str, float]:
@@ -213,7 +190,7 @@ def _measure_million(*, pinned: bool) -> dict[str, float]:
         with running_event_store(path) as store:
             start = time.perf_counter() - began
             if pinned:
-                _keep_apart(store)
+                keep_apart(store.process.pid)
             return {
                 "start_s": start,
                 "file_mb": path.stat().st_size / 1e6,

@@ -1,0 +1,211 @@
+"""How fast read models are built from the events, on SQLite and on PostgreSQL.
+
+    uv run python benchmarks/replay.py --events 200000 --json
+
+Fills an event store of its own with made-up loans and measures, each in a process of its own:
+
+- `raw`: reading and decoding `$all`, and doing nothing with it: the limit;
+- `one`: the underwriters' queue, caught up from zero by the projector;
+- `all`: all projections in one projector; events per second of the log, not of each projection;
+- `plain`: the queue with one transaction per event, over the first `--plain-events` events.
+
+The measuring process has one core and the event store the others: grpcio's client otherwise spends
+most of its time on waking threads from core to core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import uuid5
+
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.cores import keep_apart
+from lepret.eventstore.appends import Append, Expectation, ProposedEvent
+from lepret.eventstore.datafile import prepare_data_file
+from lepret.eventstore.log import Log
+from loans import codec
+from loans.domain.events import (
+    AutoApproved,
+    AutoDenied,
+    CreditChecked,
+    LoanEvent,
+    LoanRequested,
+    ManuallyApproved,
+    ManuallyDenied,
+    ManualReviewRequired,
+)
+from loans.made_up_applications import Application, applications
+from tests.support.event_store import RunningEventStore, running_event_store
+from tests.support.postgresql import running_postgresql
+
+APPENDS_AT_ONCE = 1000
+PROJECT = Path(__file__).resolve().parent.parent
+DESIGNS = ("one", "all", "plain")
+LOWEST_UNDECIDED = 4
+HIGHEST_UNDECIDED = 7
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    arguments = _arguments()
+    figures = _measure_all(arguments)
+    Console().print(_table(figures))
+    if arguments.json:
+        print(json.dumps(figures))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--plain-events", type=int, default=10_000)
+    parser.add_argument("--json", action="store_true", help="the figures as the last line")
+    return parser.parse_args()
+
+
+def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "events.sqlite"
+        _fill(path, arguments.events)
+        with running_event_store(path) as store, running_postgresql() as postgresql:
+            keep_apart(store.process.pid)
+            return {
+                "events": arguments.events,
+                "raw": _run("raw", arguments, store, _new_sqlite(folder, "raw")),
+                "sqlite": {
+                    name: _run(name, arguments, store, _new_sqlite(folder, name))
+                    for name in DESIGNS
+                },
+                "postgresql": {
+                    name: _run(name, arguments, store, postgresql.new_database())
+                    for name in DESIGNS
+                },
+            }
+
+
+def _new_sqlite(folder: str, name: str) -> str:
+    return f"sqlite:///{folder}/{name}.sqlite3"
+
+
+def _run(
+    name: str, arguments: argparse.Namespace, store: RunningEventStore, database: str
+) -> float:
+    """Events per second of one measurement, in a process and with a database of its own."""
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "lepret.settings",
+        "DJANGO_SECRET_KEY": "only-for-a-benchmark-" + "x" * 50,
+        "EVENTSTORE_URI": store.uri,
+        "DATABASE_URL": database,
+    }
+    environment.pop("READMODELS_DATABASE_URL", None)
+    if name != "raw":
+        _python(environment, "manage.py", "migrate", "--verbosity", "0")
+    events = arguments.plain_events if name == "plain" else arguments.events
+    return float(_python(environment, "benchmarks/replaying.py", name, str(events)))
+
+
+def _python(environment: dict[str, str], script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, script, *arguments],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+# Made-up loans ----------------------------------------------------------------------------
+
+
+def _fill(path: Path, events: int) -> None:
+    """A log of so many events, or one or two more, written as the server writes them."""
+    prepare_data_file(path)
+    log = Log(path)
+    appends = _appends()
+    left = events
+    while left > 0:
+        some = list(islice(appends, min(APPENDS_AT_ONCE, left // 3 + 1)))
+        log.append_all(some)
+        left -= sum(len(append.events) for append in some)
+    log.checkpoint()
+    log.close()
+
+
+def _appends() -> Iterator[Append]:
+    """One for each loan, with all that happened to it."""
+    for number, application in enumerate(applications(seed=1)):
+        events = tuple(
+            _proposed(event, step, application)
+            for step, event in enumerate(_loan(number, application))
+        )
+        yield Append(codec.stream_name(application.id), Expectation.NO_STREAM, events)
+
+
+def _proposed(event: LoanEvent, step: int, application: Application) -> ProposedEvent:
+    command_id = uuid5(application.id, str(step))
+    encoded = codec.encode(event, command_id=command_id, user="benchmark")
+    return ProposedEvent(
+        encoded.id, encoded.type, is_json=True, data=encoded.data, metadata=encoded.metadata
+    )
+
+
+def _loan(number: int, of: Application) -> Iterator[LoanEvent]:
+    """What happened to one loan: scores 1 to 10 in turn; underwriters decide all but one in ten."""
+    score = number % 10 + 1
+    at = BEGAN + timedelta(seconds=number)
+    yield LoanRequested(
+        id=of.id, occurred_at=at, name=of.name, national_id=of.national_id, amount=of.amount,
+        address=of.address,
+    )  # fmt: skip
+    yield CreditChecked(id=of.id, occurred_at=at, credit_score=score)
+    if score < LOWEST_UNDECIDED:
+        yield AutoDenied(id=of.id, occurred_at=at)
+    elif score > HIGHEST_UNDECIDED:
+        yield AutoApproved(id=of.id, occurred_at=at)
+    else:
+        yield from _reviewed(number, score, of, at)
+
+
+def _reviewed(number: int, score: int, of: Application, at: datetime) -> Iterator[LoanEvent]:
+    yield ManualReviewRequired(
+        id=of.id, occurred_at=at, name=of.name, national_id=of.national_id, amount=of.amount,
+        credit_score=score,
+    )  # fmt: skip
+    match number // 10 % 10:
+        case 0:
+            return
+        case odd if odd % 2:
+            yield ManuallyApproved(id=of.id, occurred_at=at, decided_by="underwriter")
+        case _:
+            yield ManuallyDenied(
+                id=of.id, occurred_at=at, decided_by="underwriter", reason="income_too_low"
+            )
+
+
+def _table(figures: dict[str, Any]) -> Table:
+    raw = figures["raw"]
+    table = Table("events per second", *DESIGNS, title=f"raw drain: {raw:,.0f}")
+    for database in ("sqlite", "postgresql"):
+        measured = [figures[database][name] for name in DESIGNS]
+        table.add_row(database, *(f"{each:,.0f} ({each / raw:.2f})" for each in measured))
+    return table
+
+
+if __name__ == "__main__":
+    main()
