@@ -154,10 +154,15 @@ class Log:
     def _event(self, stream: str, revision: int) -> bytes | None:
         """One event that may be read; None where there is none."""
         try:
-            page = self.stream_backwards(stream, revision, MAX_REVISION)
+            first, oldest = self._bounds(stream)
         except StreamIsDeleted:
             return None
-        return page[0].frame if page and page[0].revision == revision else None
+        if revision < first:
+            return None
+        page = self._page(
+            "stream = ? AND revision = ? AND created >= ?", (stream, revision, oldest)
+        )
+        return page[0].frame if page else None
 
     def _bounds(self, stream: str) -> tuple[int, int]:
         """The first revision, and the time of the oldest event, that may be read."""
@@ -170,7 +175,7 @@ class Log:
 
     def _page(self, condition: str, parameters: tuple[str | int, ...]) -> list[Record]:
         rows = self._reader().execute(
-            # The conditions are the four above; values are parameters.
+            # The conditions are the five above; values are parameters.
             f"SELECT position, stream, revision, type, frame FROM events WHERE {condition}"  # noqa: S608
             f" LIMIT {PAGE_EVENTS}",
             parameters,
