@@ -116,19 +116,11 @@ def _append_wrong_version(
 # Delete and Tombstone ---------------------------------------------------------------------
 
 
-def to_delete(outcome: Outcome, delete: Delete) -> bytes:
-    """The answer to Delete. Raises Refusal (FAILED_PRECONDITION)."""
-    position = _position_of_delete(outcome, delete)
-    response = streams_pb2.DeleteResp()
-    response.position.commit_position = position
-    response.position.prepare_position = position
-    return response.SerializeToString()
-
-
-def to_tombstone(outcome: Outcome, tombstone: Tombstone) -> bytes:
-    """The answer to Tombstone. Raises Refusal (FAILED_PRECONDITION)."""
-    position = _position_of_delete(outcome, tombstone)
-    response = streams_pb2.TombstoneResp()
+def to_delete(outcome: Outcome, write: Delete | Tombstone) -> bytes:
+    """The answer to Delete or Tombstone. Raises Refusal (FAILED_PRECONDITION)."""
+    position = _position_of_delete(outcome, write)
+    is_delete = isinstance(write, Delete)
+    response = streams_pb2.DeleteResp() if is_delete else streams_pb2.TombstoneResp()
     response.position.commit_position = position
     response.position.prepare_position = position
     return response.SerializeToString()

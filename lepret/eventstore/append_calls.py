@@ -76,18 +76,17 @@ class AppendCalls:
     async def delete(self, call: Call) -> None:
         """Handle one call of Delete."""
         request = messages.parse(streams_pb2.DeleteReq, await only_request(call))
-        delete = Delete(*_target(request.options))
-        with self._answering():
-            outcome = await self._commit.append(delete)
-            await call.send([answers.to_delete(outcome, delete)])
+        await self._delete(call, Delete(*_target(request.options)))
 
     async def tombstone(self, call: Call) -> None:
         """Handle one call of Tombstone."""
         request = messages.parse(streams_pb2.TombstoneReq, await only_request(call))
-        tombstone = Tombstone(*_target(request.options))
+        await self._delete(call, Tombstone(*_target(request.options)))
+
+    async def _delete(self, call: Call, write: Delete | Tombstone) -> None:
         with self._answering():
-            outcome = await self._commit.append(tombstone)
-            await call.send([answers.to_tombstone(outcome, tombstone)])
+            outcome = await self._commit.append(write)
+            await call.send([answers.to_delete(outcome, write)])
 
     async def batch_append(self, call: Call) -> None:
         """Handle one call of BatchAppend: any number of appends, answered as they are written."""

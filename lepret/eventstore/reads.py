@@ -59,8 +59,6 @@ class Reads:
         if pages is None:
             return
         keep = _filter(options)
-        if options.WhichOneof("stream_option") == "all":
-            keep = filters.in_all(keep)
         remaining = options.count
         while remaining and (page := await anext(pages, None)) is not None:
             records = [record for record in page if keep(record)][:remaining]
@@ -116,7 +114,7 @@ class Reads:
         resolve = self._resolve(options)
         if options.WhichOneof("stream_option") == "all":
             after = _position(options, end=self._tail.head, start=-1)
-            search = Search(filters.in_all(_filter(options)), _checkpoint_window(options))
+            search = Search(_filter(options), _checkpoint_window(options))
             return follow_all(self._history, self._tail, after, search, resolve)
         if options.WhichOneof("filter_option") == "filter":
             raise bad_request("Only $all can be subscribed to with a filter.")
@@ -171,6 +169,13 @@ def _revision(options: Options, *, end: int, start: int = 0) -> int:
 
 
 def _filter(options: Options) -> filters.Filter:
+    """What of the records is to be shown. Raises Refusal (INVALID_ARGUMENT)."""
+    if options.WhichOneof("stream_option") == "all":
+        return filters.in_all(_described_filter(options))
+    return filters.everything
+
+
+def _described_filter(options: Options) -> filters.Filter:
     """The filter that the client describes. Raises Refusal (INVALID_ARGUMENT)."""
     if options.WhichOneof("filter_option") != "filter":
         return filters.everything

@@ -92,7 +92,7 @@ async def follow_stream(
             next_revision = page[-1].revision + 1
             head = tail.head
         yield [messages.caught_up(messages.reached_in_stream(next_revision - 1))]
-        async for records in _live(tail, head):
+        async for records in live(tail, head):
             found = [r for r in records if r.stream == stream and r.revision >= next_revision]
             events = [record for record in found if record.revision != TOMBSTONE_REVISION]
             if events:
@@ -103,7 +103,7 @@ async def follow_stream(
         yield [messages.fell_behind(messages.reached_in_stream(next_revision - 1))]
 
 
-async def _live(tail: Tail, position: int) -> AsyncIterator[list[Record]]:
+async def live(tail: Tail, position: int) -> AsyncIterator[list[Record]]:
     """All events after a position as they come; ends when the tail has lost the next one."""
     while True:
         await tail.beyond(position)

@@ -9,6 +9,7 @@ from lepret.eventstore.log import PAGE_EVENTS
 from lepret.eventstore.persistent.settings import ALL, Settings
 from lepret.eventstore.records import Record
 from lepret.eventstore.stream_state import TOMBSTONE_REVISION
+from lepret.eventstore.subscriptions import live
 from lepret.eventstore.tail import Tail
 
 _in_all = in_all(everything)
@@ -70,7 +71,7 @@ class Source:
                 yield Page(page, revision)
                 head = self._tail.head
             self.is_live = True
-            async for records in self._live(head):
+            async for records in live(self._tail, head):
                 page = [record for record in records if self._follows(record, revision)]
                 if page:
                     revision = page[-1].revision
@@ -78,16 +79,6 @@ class Source:
 
     def _follows(self, record: Record, revision: int) -> bool:
         return record.stream == self._stream and revision < record.revision < TOMBSTONE_REVISION
-
-    async def _live(self, position: int) -> AsyncIterator[list[Record]]:
-        """All events after a position as they come; ends when the tail has lost the next one."""
-        while True:
-            await self._tail.beyond(position)
-            records = self._tail.after(position, PAGE_EVENTS)
-            if records is None:
-                return
-            position = records[-1].position
-            yield records
 
 
 def _kept(records: list[Record], keep: Filter) -> list[Record]:
