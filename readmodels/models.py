@@ -1,7 +1,7 @@
 """The tables that pages read, one per screen, and the queries that pages ask, by name.
 
-Only projections write here. Every table but `Checkpoint` can be emptied and built again from the
-events.
+Only projections write the rows, which can be built again from the events. What is said beside them
+is how far each has come, what stopped it, and what was left out.
 """
 
 from __future__ import annotations
@@ -31,19 +31,92 @@ class DenialReason(models.TextChoices):
     OTHER = "other", "Please contact us to hear why."
 
 
-class Checkpoint(models.Model):
-    """How far a projection has come: the commit position of the last event it was given.
+class Progress(models.Model):
+    """How far rows have come: the commit position of the last event that they were given.
 
-    `recorded_at` is when the store recorded that event.
+    `recorded_at` is when the store recorded that event. `events` counts what was given since the
+    table was empty, and `events_per_second` is how fast that went at `moved_at`.
     """
 
     name = models.CharField(max_length=100, primary_key=True)
+    version = models.PositiveIntegerField(default=1)
     position = models.BigIntegerField(default=0)
     recorded_at = models.DateTimeField(null=True)
     moved_at = models.DateTimeField(auto_now=True)
+    events = models.BigIntegerField(default=0)
+    events_per_second = models.FloatField(default=0)
+
+    class Meta:
+        abstract = True
 
     def __str__(self) -> str:
         return f"{self.name} at {self.position}"
+
+
+class Checkpoint(Progress):
+    """How far a projection's live table has come, and the version that built it.
+
+    `builds` is the number of the last table that was begun for it.
+    """
+
+    builds = models.PositiveIntegerField(default=0)
+
+
+class Rebuild(Progress):
+    """A table that is being built anew beside the live one, to take its place.
+
+    `build` is its number, which is part of the table's name.
+    """
+
+    build = models.PositiveIntegerField()
+    began_at = models.DateTimeField(auto_now_add=True)
+
+
+class Failure(models.Model):
+    """Why a projection stands still, or its rebuild: an event that it cannot handle.
+
+    It stays until someone says to try again, or to leave the event out. `error` names the kind of
+    error and its place in the code, and quotes nothing.
+    """
+
+    name = models.CharField(max_length=100)
+    in_rebuild = models.BooleanField(default=False)
+    position = models.BigIntegerField()
+    event_id = models.UUIDField("event ID")
+    event_type = models.CharField(max_length=200)
+    stream_name = models.TextField()
+    error = models.TextField()
+    attempts = models.PositiveIntegerField()
+    failed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["name", "in_rebuild"], name="one_failure_each")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.position}"
+
+
+class SkippedEvent(models.Model):
+    """An event that a projection leaves out, for good and in rebuilds too; who said so, and why."""
+
+    name = models.CharField(max_length=100)
+    position = models.BigIntegerField()
+    event_id = models.UUIDField("event ID")
+    event_type = models.CharField(max_length=200)
+    error = models.TextField()
+    why = models.TextField()
+    skipped_by = models.CharField(max_length=150)
+    skipped_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["name", "position"], name="skipped_once_each")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} without {self.position}"
 
 
 class PendingRequestQuerySet(models.QuerySet["PendingRequest"]):
