@@ -1,7 +1,7 @@
 """Pages that update themselves: a websocket each, on which fragments of HTML are sent.
 
-A broadcast only says that something may have changed. The consumer then reads the read model and
-sends what the page must change to show the same. It looks by itself, too, every few seconds, so
+What is sent comes from a live view, which all pages share that show the same. It looks at the read
+model when a broadcast says that something may have changed, and by itself every few seconds, so
 that a lost broadcast is a late update and never a wrong page.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-import time
-from typing import Any, Final
+import random
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from channels.auth import UserLazyObject
@@ -19,46 +20,52 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import SessionBase
-from django.template.loader import render_to_string
 
 from lepret.roles import is_underwriter
-from readmodels import broadcasts
-from readmodels.models import LoanStatus
+from readmodels import broadcasts, frame_latency
+from readmodels.live_views import LiveViewLost, Read, watching
 from readmodels.queue_page import QueuePage
+from readmodels.status_page import StatusPage
 
 logger = logging.getLogger(__name__)
 
-LOOK_AGAIN_SECONDS: Final = 10.0
+# The right to see a page may end while it is open.
+ASK_AGAIN_SECONDS: Final = 10.0
+TAKE_FRAME_SECONDS: Final = 5.0
 FORBIDDEN: Final = 4403
 # Of the codes that a server may send: the standard ones are for the protocol's own use.
 TRY_AGAIN: Final = 4013
 
 
+class NotAllowed(Exception):
+    """Whoever opened the page may not see it any more."""
+
+
 class LivePage(AsyncWebsocketConsumer):
-    """Keeps one open page level with its read model."""
+    """Keeps one open page level with its live view."""
+
+    # The live view hears broadcasts for all its pages: none needs a channel of its own.
+    channel_layer_alias = ""
+
+    page: ClassVar[str]
+    """What the frame latencies of such pages are counted under."""
+
+    _staying_open: asyncio.Task[None] | None = None
+
+    async def __call__(self, *args: Any) -> None:
+        try:
+            await super().__call__(*args)
+        finally:  # However it ends: a server may cancel it without a word to `disconnect`.
+            if self._staying_open is not None:
+                self._staying_open.cancel()
+                await asyncio.wait([self._staying_open])
 
     async def connect(self) -> None:
         if not await self.is_allowed():
             await self.close(code=FORBIDDEN)
             return
-        # Subscribe first, then list: what happens in between is at worst listed twice.
-        await self.channel_layer.group_add(self.group(), self.channel_name)
         await self.accept()
-        self._changed = asyncio.Event()
-        self._changed.set()
-        self._updating = asyncio.create_task(self._keep_level())
-
-    async def disconnect(self, code: int) -> None:
-        updating: asyncio.Task[None] | None = getattr(self, "_updating", None)
-        if updating is None:
-            return
-        updating.cancel()
-        await asyncio.wait([updating])
-        await self.channel_layer.group_discard(self.group(), self.channel_name)
-
-    async def changed(self, message: dict[str, Any]) -> None:
-        """A broadcast has arrived. Several that arrive during one update make one more."""
-        self._changed.set()
+        self._staying_open = asyncio.create_task(self._stay_open())
 
     async def is_allowed(self) -> bool:
         """Whether whoever opened the page may see it, now."""
@@ -68,40 +75,46 @@ class LivePage(AsyncWebsocketConsumer):
         """The channel-layer group in which changes to this page are announced."""
         raise NotImplementedError
 
-    def fragments(self) -> str:
-        """What makes the page level with its read model; empty where it is. Runs in a thread."""
+    def reader(self) -> Read:
+        """What reads that which all pages of this group show."""
         raise NotImplementedError
 
-    async def _keep_level(self) -> None:
-        asked_at = time.monotonic()
+    async def _stay_open(self) -> None:
         try:
-            while True:
-                await self._hear()
-                # The right to see the page may end while it is open, however busy it is.
-                if time.monotonic() - asked_at >= LOOK_AGAIN_SECONDS:
-                    if not await self.is_allowed():
-                        return await self.close(code=FORBIDDEN)
-                    asked_at = time.monotonic()
-                fragments = await database_sync_to_async(self.fragments)()
-                if fragments:
-                    await self.send(fragments)
-        except Exception as error:  # noqa: BLE001 (the browser connects again, and lists anew)
-            logger.warning("A live page could not be updated: %s", type(error).__qualname__)
-            await self.close(code=TRY_AGAIN)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_level())
+                tasks.create_task(self._keep_asking())
+        except* Exception as errors:  # noqa: BLE001 (the browser connects again, and lists anew)
+            await self._close_because_of(errors.exceptions[0])
 
-    async def _hear(self) -> None:
-        """Wait for a broadcast, and no longer than a few seconds."""
+    async def _keep_level(self) -> None:
+        async with watching(self.group(), self.reader()) as watch:
+            while True:
+                frame = await watch.next_frame()
+                async with asyncio.timeout(TAKE_FRAME_SECONDS):
+                    await self.send(frame.fragments)
+                frame_latency.observe(self.page, frame.recorded_at)
+
+    async def _keep_asking(self) -> None:
+        while True:
+            # Pages that were opened together do not ask together.
+            await asyncio.sleep(ASK_AGAIN_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311
+            if not await self.is_allowed():
+                raise NotAllowed
+
+    async def _close_because_of(self, error: Exception) -> None:
+        """Close the page; the browser connects again, if it may, and lists anew."""
+        if not isinstance(error, NotAllowed | LiveViewLost):
+            logger.warning("A live page could not be updated: %s", type(error).__qualname__)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), LOOK_AGAIN_SECONDS)
-        self._changed.clear()
+            async with asyncio.timeout(TAKE_FRAME_SECONDS):
+                await self.close(code=FORBIDDEN if isinstance(error, NotAllowed) else TRY_AGAIN)
 
 
 class UnderwritingConsumer(LivePage):
     """The underwriters' queue."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._shown: QueuePage | None = None
+    page = "underwriting"
 
     async def is_allowed(self) -> bool:
         return await database_sync_to_async(_is_underwriters_page)(
@@ -111,26 +124,20 @@ class UnderwritingConsumer(LivePage):
     def group(self) -> str:
         return broadcasts.UNDERWRITING
 
-    def fragments(self) -> str:
-        before, self._shown = self._shown, QueuePage.read()
-        return self._shown.changes_since(before)
+    def reader(self) -> Read:
+        return QueuePage.read
 
 
 class LoanStatusConsumer(LivePage):
     """An applicant's status page."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._shown = ""
+    page = "loan_status"
 
     def group(self) -> str:
         return broadcasts.loan_request_group(self._loan_request_id)
 
-    def fragments(self) -> str:
-        before = self._shown
-        loan = LoanStatus.objects.of(self._loan_request_id)
-        self._shown = render_to_string("readmodels/_loan_status.html", {"loan": loan})
-        return self._shown if self._shown != before else ""
+    def reader(self) -> Read:
+        return functools.partial(StatusPage.read, self._loan_request_id)
 
     @property
     def _loan_request_id(self) -> UUID:

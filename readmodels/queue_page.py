@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.template.loader import render_to_string
@@ -15,18 +15,30 @@ from readmodels.models import PendingRequest
 LONGEST_PAGE: Final = 1_000
 
 
+class Row(NamedTuple):
+    """A pending request as it is shown. By value: a rebuild may have changed what it says."""
+
+    id: UUID
+    name: str
+    national_id: str
+    amount: int
+    credit_score: int
+    requested_at: datetime
+
+
 @dataclass(frozen=True)
 class QueuePage:
     """The oldest pending requests, and how many wait in all."""
 
-    rows: Sequence[PendingRequest]
+    rows: list[Row]
     waiting: int
 
     @classmethod
     def read(cls) -> QueuePage:
         """The page as it should be now: one query, and a second where there are more than fit."""
         queue = PendingRequest.objects.oldest_first()
-        rows = list(queue[: LONGEST_PAGE + 1])
+        values = queue.values_list(*Row._fields)
+        rows = [Row(*each) for each in values[: LONGEST_PAGE + 1]]
         waiting = len(rows) if len(rows) <= LONGEST_PAGE else queue.count()
         return cls(rows[:LONGEST_PAGE], waiting)
 
@@ -40,14 +52,17 @@ class QueuePage:
             return ""
         if before is None:
             return render_to_string("readmodels/_queue.html", self.context())
-        added = [row for row in self.rows if row.id not in before.ids]
-        kept = [row.id for row in before.rows if row.id in self.ids]
-        if kept + [row.id for row in added] != [row.id for row in self.rows]:
-            # A row belongs between others, as when clocks differ: rare enough to list anew.
+        ids_before, ids = before.ids, self.ids
+        added = [row for row in self.rows if row.id not in ids_before]
+        kept = [row for row in before.rows if row.id in ids]
+        if kept + added != self.rows:
+            # A row belongs between others, as when clocks differ, or says something else, as after
+            # a rebuild: rare enough to list anew.
             return render_to_string("readmodels/_queue.html", self.context())
-        changes = {"added": added, "removed": before.ids - self.ids}
+        changes = {"added": added, "removed": ids_before - ids}
         return render_to_string("readmodels/_queue_changes.html", self.context() | changes)
 
     @property
     def ids(self) -> set[UUID]:
+        """Of the requests that are shown."""
         return {row.id for row in self.rows}

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
+from prometheus_client import REGISTRY
 
 from lepret.asgi import application
-from loans.domain.events import LoanRequested, ManualReviewRequired
-from readmodels import consumers
+from readmodels import consumers, frame_latency, live_views
 from readmodels.broadcasts import UNDERWRITING, Broadcaster, loan_request_group
 from readmodels.models import LoanStatus, PendingRequest, Status
-from readmodels.projections import PROJECTIONS
 from tests.support.loans import AT, ZOE
 from tests.support.staff import make_clerk, make_underwriter
 
-pytestmark = [pytest.mark.usefixtures("channel_layer"), pytest.mark.django_db]
+pytestmark = [pytest.mark.usefixtures("channel_layer", "read_models"), pytest.mark.django_db]
 
 SECONDS = 10.0
 ORIGIN = "http://localhost:8000"
@@ -64,7 +66,8 @@ def clerk() -> User:
 
 @pytest.fixture
 def _looks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumers, "LOOK_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr(live_views, "LOOK_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr(consumers, "ASK_AGAIN_SECONDS", 0.3)
 
 
 async def websocket(
@@ -125,17 +128,12 @@ async def add_pending_request() -> UUID:
     return row.id
 
 
-@sync_to_async
-def add_loan_under_review() -> UUID:
+async def add_loan_under_review() -> UUID:
     """A request as the status page's projection makes it."""
-    known = {"name": ZOE.name, "national_id": ZOE.national_id, "amount": 5000}
-    loan_request_id = uuid4()
-    for event in (
-        LoanRequested(id=loan_request_id, occurred_at=AT, address=ZOE.address, **known),
-        ManualReviewRequired(id=loan_request_id, occurred_at=AT, credit_score=5, **known),
-    ):
-        PROJECTIONS["loan_status"].handle(event)
-    return loan_request_id
+    row = await LoanStatus.objects.acreate(
+        id=uuid4(), status=Status.UNDER_REVIEW, amount=5000, received_at=AT
+    )
+    return row.id
 
 
 @asynccontextmanager
@@ -155,6 +153,58 @@ async def broadcasting_all_the_time(broadcaster: Broadcaster) -> AsyncIterator[N
         yield
     finally:
         broadcasting.cancel()
+
+
+class StuckPage:
+    """A status page whose socket takes nothing more than the answer to its connecting."""
+
+    def __init__(self) -> None:
+        self.is_stuck = asyncio.Event()
+        self.is_closed_with: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._connect = [{"type": "websocket.connect"}]
+
+    async def receive(self) -> dict[str, Any]:
+        if self._connect:
+            return self._connect.pop()
+        nothing: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        return await nothing
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.close":
+            self.is_closed_with.set_result(message["code"])
+        if message["type"] == "websocket.send":
+            self.is_stuck.set()
+            await asyncio.get_running_loop().create_future()
+
+
+@asynccontextmanager
+async def stuck_page(loan_request_id: UUID) -> AsyncIterator[StuckPage]:
+    """Such a page, as long as its server has patience with it."""
+    stuck = StuckPage()
+    scope = {"type": "websocket", "url_route": {"kwargs": {"loan_request_id": loan_request_id}}}
+    consumer: Any = consumers.LoanStatusConsumer.as_asgi()
+    serving = asyncio.create_task(consumer(scope, stuck.receive, stuck.send))
+    try:
+        yield stuck
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving], timeout=SECONDS)
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """What the histogram has counted for a kind of page."""
+
+    count: float
+    sum: float
+
+
+def latencies(kind: str) -> Latencies:
+    name, labels = "lepret_event_to_frame_seconds", {"page": kind}
+    return Latencies(
+        REGISTRY.get_sample_value(f"{name}_count", labels) or 0.0,
+        REGISTRY.get_sample_value(f"{name}_sum", labels) or 0.0,
+    )
 
 
 async def decide(loan_request_id: UUID) -> None:
@@ -321,3 +371,70 @@ class TestAStatusPage:
         loan = await add_loan_under_review()
         async with page(await websocket(status(loan))) as applicant:
             assert not ZOE.is_told_by(await applicant.next_fragments())
+
+
+class TestASlowPage:
+    @in_event_loop
+    async def test_is_closed_and_holds_up_no_other(
+        self, broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(consumers, "TAKE_FRAME_SECONDS", 0.5)
+        loan = await add_loan_under_review()
+        async with stuck_page(loan) as stuck, page(await websocket(status(loan))) as other:
+            await stuck.is_stuck.wait()
+            await other.next_fragments()
+            await LoanStatus.objects.filter(id=loan).aupdate(status=Status.APPROVED)
+            broadcaster.send({loan_request_group(loan): {loan}})
+            assert "Approved" in await other.next_fragments()
+            assert not stuck.is_closed_with.done()
+            assert await asyncio.wait_for(stuck.is_closed_with, SECONDS) == consumers.TRY_AGAIN
+
+    @in_event_loop
+    async def test_leaves_nothing_when_its_server_gives_it_up(self) -> None:
+        tasks = asyncio.all_tasks()
+        async with stuck_page(await add_loan_under_review()) as stuck:
+            await stuck.is_stuck.wait()
+            tasks |= {each for each in asyncio.all_tasks() if "_do_receiving" in repr(each)}
+        assert asyncio.all_tasks() == tasks
+
+
+class TestALostReadModel:
+    @in_event_loop
+    async def test_closes_the_page_and_the_next_one_is_served(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loan = await add_loan_under_review()
+        with monkeypatch.context() as broken:
+            broken.setattr(live_views, "READ_TIMEOUT_SECONDS", 0)
+            async with page(await websocket(status(loan))) as applicant:
+                assert await applicant.closed() == consumers.TRY_AGAIN
+        async with page(await websocket(status(loan))) as applicant:
+            assert "Under review" in await applicant.next_fragments()
+
+
+class TestTheFrameLatency:
+    @in_event_loop
+    async def test_is_counted_once_for_each_page_that_a_frame_left_for(
+        self, broadcaster: Broadcaster
+    ) -> None:
+        loan = await add_loan_under_review()
+        before = latencies("loan_status")
+        async with (
+            page(await websocket(status(loan))) as one,
+            page(await websocket(status(loan))) as other,
+        ):
+            for each in (one, other):
+                await each.next_fragments()
+            await LoanStatus.objects.filter(id=loan).aupdate(status=Status.APPROVED)
+            recorded_at = timezone.now() - timedelta(seconds=3)
+            broadcaster.send({loan_request_group(loan): {loan}}, recorded_at=recorded_at)
+            for each in (one, other):
+                await each.next_fragments()
+        after = latencies("loan_status")
+        assert after.count - before.count == 2
+        assert 2 * 3 <= after.sum - before.sum < 2 * (3 + SECONDS)
+
+    def test_is_never_negative(self) -> None:
+        before = latencies("underwriting")
+        frame_latency.observe("underwriting", time.time() + 60)
+        assert latencies("underwriting") == Latencies(before.count + 1, before.sum)

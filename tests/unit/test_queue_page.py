@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from uuid import uuid4
 
@@ -10,13 +11,13 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from readmodels.models import PendingRequest
-from readmodels.queue_page import LONGEST_PAGE, QueuePage
+from readmodels.queue_page import LONGEST_PAGE, QueuePage, Row
 from tests.support.loans import AT
 
 
-def pending(minute: int) -> PendingRequest:
+def pending(minute: int) -> Row:
     """A request that came in at that minute."""
-    return PendingRequest(
+    return Row(
         id=uuid4(),
         name="Ann Example",
         national_id="555555aa",
@@ -26,8 +27,8 @@ def pending(minute: int) -> PendingRequest:
     )
 
 
-def page(*rows: PendingRequest, waiting: int | None = None) -> QueuePage:
-    return QueuePage(rows, len(rows) if waiting is None else waiting)
+def page(*rows: Row, waiting: int | None = None) -> QueuePage:
+    return QueuePage(list(rows), len(rows) if waiting is None else waiting)
 
 
 def removed(html: str) -> set[str]:
@@ -40,12 +41,16 @@ def added(html: str) -> list[str]:
     return re.findall(r'<tr id="request-(\S+)">', html)
 
 
-def ids(*rows: PendingRequest) -> list[str]:
+def ids(*rows: Row) -> list[str]:
     return [str(row.id) for row in rows]
 
 
 def is_listed_anew(html: str) -> bool:
     return '<div id="queue">' in html
+
+
+def insert(rows: Iterable[Row]) -> None:
+    PendingRequest.objects.bulk_create(PendingRequest(**row._asdict()) for row in rows)
 
 
 FIRST, SECOND, THIRD = pending(1), pending(2), pending(3)
@@ -101,6 +106,12 @@ def test_a_request_that_belongs_between_others_has_the_list_sent_anew() -> None:
     assert added(html) == ids(FIRST, SECOND, THIRD)
 
 
+def test_a_request_that_says_something_else_has_the_list_sent_anew() -> None:
+    html = page(FIRST._replace(amount=7), SECOND).changes_since(page(FIRST, SECOND))
+    assert is_listed_anew(html)
+    assert ">7<" in html
+
+
 def test_a_request_that_waits_behind_the_page_changes_the_number_only() -> None:
     html = page(FIRST, waiting=1_202).changes_since(page(FIRST, waiting=1_201))
     assert not is_listed_anew(html)
@@ -112,7 +123,7 @@ def test_a_request_that_waits_behind_the_page_changes_the_number_only() -> None:
 class TestRead:
     def test_the_oldest_come_first(self, django_assert_num_queries: DjangoAssertNumQueries) -> None:
         rows = [pending(minute) for minute in (3, 1, 2)]
-        PendingRequest.objects.bulk_create(rows)
+        insert(rows)
         with django_assert_num_queries(1):
             read = QueuePage.read()
         assert (read.rows, read.waiting) == ([rows[1], rows[2], rows[0]], 3)
@@ -121,7 +132,7 @@ class TestRead:
         self, django_assert_num_queries: DjangoAssertNumQueries
     ) -> None:
         rows = [pending(minute) for minute in range(LONGEST_PAGE + 2)]
-        PendingRequest.objects.bulk_create(rows)
+        insert(rows)
         with django_assert_num_queries(2):
             read = QueuePage.read()
         assert (read.rows, read.waiting) == (rows[:LONGEST_PAGE], LONGEST_PAGE + 2)
@@ -129,13 +140,13 @@ class TestRead:
     def test_as_many_as_fit_take_one_query(
         self, django_assert_num_queries: DjangoAssertNumQueries
     ) -> None:
-        PendingRequest.objects.bulk_create([pending(minute) for minute in range(LONGEST_PAGE)])
+        insert(pending(minute) for minute in range(LONGEST_PAGE))
         with django_assert_num_queries(1):
             assert QueuePage.read().waiting == LONGEST_PAGE
 
     def test_the_next_one_moves_up_when_one_of_a_full_page_is_decided(self) -> None:
         rows = [pending(minute) for minute in range(LONGEST_PAGE + 1)]
-        PendingRequest.objects.bulk_create(rows)
+        insert(rows)
         before = QueuePage.read()
         PendingRequest.objects.filter(id=rows[0].id).delete()
 

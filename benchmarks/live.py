@@ -1,0 +1,392 @@
+"""How long it takes from the event store's answer to the frame that shows the event in a browser.
+
+    uv run python benchmarks/live.py --json
+
+Starts a demo of its own (event store, Valkey, projector) with a web server beside it, appends to
+the event store, and opens pages of the underwriters' queue. Each time runs from the answer to the
+append to the frame at the client, which is one process for all pages:
+
+- `one_page`: one open page; each event is a row that comes or goes. Median and 99th percentile.
+- `pages`: many open pages, ten events a second; over all pages and events. Beside it `bare`: a
+  frame of the same size to as many sockets of the same server, which only pass on what is sent to
+  their group, timed from the channel layer's answer; half of it before the pages, half after.
+- `burst`: many events within a second; seconds from the first append until every page shows the
+  true list, and how many of them the appending took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import httpx2
+from channels_redis.pubsub import RedisPubSubChannelLayer  # type: ignore[import-untyped]
+from esdbclient import EventStoreDBClient, NewEvent, StreamState
+from rich.console import Console
+from rich.table import Table
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from benchmarks.live_pages import Page, log_in, open_pages
+from lepret.ports import free_port
+from loans import codec
+from loans.domain.events import LoanEvent, LoanRequested, ManuallyApproved, ManualReviewRequired
+from tests.support.demo import Demo, running_demo
+from tests.support.processes import wait_until
+
+QUEUE: Final = "/ws/underwriting/"
+BARE: Final = "/ws/bare/"
+SECONDS_TO_START: Final = 60.0
+SECONDS_TO_SHOW: Final = 60.0
+# So that opening so many sockets is no part of what is measured.
+SECONDS_TO_SETTLE: Final = 3.0
+EVENTS_PER_SECOND: Final = 10
+BURST_SECONDS: Final = 1.0
+APPENDING_AT_ONCE: Final = 8
+# Rows that wait already, so that the pages are not empty.
+WAITING: Final = 20
+
+GOALS: Final = {
+    "one_page.median_ms": 10.0,
+    "one_page.p99_ms": 25.0,
+    "pages.median_ratio": 1.3,
+    "pages.p99_ratio": 1.3,
+    "burst.seconds": 3.0,
+}
+
+# What happened to a row, and when it was known to have happened.
+Happened = dict[tuple[str, bool], float]
+
+
+def main() -> None:
+    options = _options()
+    with (
+        tempfile.TemporaryDirectory(prefix="lepret-live-") as directory,
+        running_demo(Path(directory) / "data") as demo,
+        _web_server(demo) as url,
+        EventStoreDBClient(demo.published["EVENTSTORE_URI"]) as client,
+    ):
+        figures = asyncio.run(_measure(url, client, demo.published["REDIS_URL"], options))
+    Console().print(_table(figures))
+    if options.json:
+        print(json.dumps(figures))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--events", type=int, default=200, help="for the one page")
+    parser.add_argument("--pages", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=12.0, help="of events to all pages")
+    parser.add_argument("--burst", type=int, default=500, help="events within a second")
+    parser.add_argument("--json", action="store_true", help="the figures as the last line")
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def _web_server(demo: Demo) -> Iterator[str]:
+    """A web server that also has the bare sockets; its URL, without a slash at the end."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "daphne", "--verbosity", "0"),
+            *("-b", "127.0.0.1", "-p", str(port), "benchmarks.live_asgi:application"),
+        ],
+        cwd=PROJECT,
+        env={**demo.environment, **demo.published, "LEPRET_DATA_DIR": str(demo.data_dir)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: _is_ready(url), SECONDS_TO_START)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _is_ready(url: str) -> bool:
+    with contextlib.suppress(httpx2.TransportError):
+        answer = httpx2.get(f"{url}/readyz", timeout=5, trust_env=False)
+        return answer.status_code == httpx2.codes.OK
+    return False
+
+
+# What is measured ---------------------------------------------------------------------------
+
+
+async def _measure(
+    url: str, client: EventStoreDBClient, redis_url: str, options: argparse.Namespace
+) -> dict[str, Any]:
+    random.seed(1)
+    cookie = await log_in(url)
+    async with _desk(client) as desk:
+        await desk.fill(WAITING)
+        async with open_pages(url, QUEUE, cookie, 1) as pages:
+            await _all_show(pages, desk)
+            one_page = await _one_page(pages[0], desk, options.events)
+        async with (
+            open_pages(url, QUEUE, cookie, options.pages) as pages,
+            open_pages(url, BARE, cookie, options.pages) as bare_pages,
+        ):
+            await _all_show(pages, desk)
+            bare = _Bare(bare_pages, redis_url)
+            many = await _pages_and_bare(pages, desk, bare, options.seconds)
+            burst = await _burst(pages, desk, options.burst)
+    figures = {"one_page": one_page, "pages": many, "burst": burst}
+    return figures | {"missed": sorted(_missed(figures))}
+
+
+async def _one_page(page: Page, desk: _Desk, events: int) -> dict[str, float]:
+    await desk.something_happens()  # The first one finds caches empty.
+    await _all_show([page], desk)
+    page.seen.clear()
+    happened: Happened = {}
+    for _ in range(events):
+        happened |= await desk.something_happens()
+        await _all_show([page], desk)
+        await asyncio.sleep(random.uniform(0.02, 0.06))  # noqa: S311
+    return {"events": events, **_quantiles(_latencies([page], happened))}
+
+
+async def _pages_and_bare(
+    pages: Sequence[Page], desk: _Desk, bare: _Bare, seconds: float
+) -> dict[str, float]:
+    await desk.something_happens()
+    await _all_show(pages, desk)
+    await asyncio.sleep(SECONDS_TO_SETTLE)
+    frame_bytes = pages[0].last_frame_bytes
+    before = await bare.latencies(seconds / 2, frame_bytes)
+    latencies = await _many_pages(pages, desk, seconds)
+    bare_latencies = before + await bare.latencies(seconds / 2, frame_bytes)
+    ours, theirs = _quantiles(latencies), _quantiles(bare_latencies)
+    return {
+        "pages": len(pages),
+        "frames": len(latencies),
+        "frame_bytes": frame_bytes,
+        **ours,
+        **{f"bare_{name}": value for name, value in theirs.items()},
+        "median_ratio": round(ours["median_ms"] / theirs["median_ms"], 2),
+        "p99_ratio": round(ours["p99_ms"] / theirs["p99_ms"], 2),
+    }
+
+
+async def _many_pages(pages: Sequence[Page], desk: _Desk, seconds: float) -> list[float]:
+    for page in pages:
+        page.seen.clear()
+    happened: Happened = {}
+    async for _ in _ticks(seconds):
+        happened |= await desk.something_happens()
+    await _all_show(pages, desk)
+    return _latencies(pages, happened)
+
+
+async def _burst(pages: Sequence[Page], desk: _Desk, events: int) -> dict[str, float]:
+    loans = await desk.request(events)
+    began = time.perf_counter()
+
+    async def review(number: int, loan: UUID) -> None:
+        await asyncio.sleep(began + number * BURST_SECONDS / events - time.perf_counter())
+        await desk.review(loan)
+
+    await asyncio.gather(*(review(number, loan) for number, loan in enumerate(loans)))
+    appended = time.perf_counter()
+    await _all_show(pages, desk)
+    shown = max(page.last_frame_at for page in pages)
+    return {
+        "events": events,
+        "append_seconds": round(appended - began, 2),
+        "seconds": round(shown - began, 2),
+    }
+
+
+@dataclass
+class _Bare:
+    """Sockets that pass on what they hear."""
+
+    pages: Sequence[Page]
+    redis_url: str
+
+    async def latencies(self, seconds: float, frame_bytes: int) -> list[float]:
+        """Send them frames of such a size, ten a second."""
+        layer = RedisPubSubChannelLayer(hosts=[self.redis_url])
+        for page in self.pages:
+            page.seen.clear()
+        happened: Happened = {}
+        async for _ in _ticks(seconds):
+            row = str(uuid4())
+            text = f'<tr id="request-{row}">'.ljust(frame_bytes)
+            await layer.group_send("bare", {"type": "forward", "text": text})
+            happened[row, True] = time.perf_counter()
+        await _until(lambda: self._have_all(len(happened)))
+        await layer.flush()
+        return _latencies(self.pages, happened)
+
+    def _have_all(self, frames: int) -> bool:
+        return all(len(page.seen) >= frames for page in self.pages)
+
+
+async def _ticks(seconds: float) -> AsyncIterator[None]:
+    """Ten times a second, at no regular beat."""
+    began = time.perf_counter()
+    for number in range(round(seconds * EVENTS_PER_SECOND)):
+        at = began + (number + random.uniform(0, 0.5)) / EVENTS_PER_SECOND  # noqa: S311
+        await asyncio.sleep(max(0.0, at - time.perf_counter()))
+        yield
+
+
+async def _all_show(pages: Sequence[Page], desk: _Desk) -> None:
+    """Wait until every page shows the true list."""
+
+    await _until(lambda: all(list(page.rows) == desk.waiting for page in pages))
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS_TO_SHOW
+    while not condition():
+        if time.monotonic() > deadline:
+            sys.exit("The pages do not show what they should.")
+        await asyncio.sleep(0.005)
+
+
+# What happens -------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _desk(client: EventStoreDBClient) -> AsyncIterator[_Desk]:
+    with ThreadPoolExecutor(APPENDING_AT_ONCE) as threads:
+        yield _Desk(client, threads)
+
+
+class _Desk:
+    """Requests whose events are appended one by one, as applicants and underwriters would."""
+
+    def __init__(self, client: EventStoreDBClient, threads: ThreadPoolExecutor) -> None:
+        self.waiting: list[str] = []  # the true list
+        self._client = client
+        self._threads = threads
+        self._requested: list[UUID] = []
+        self._row_comes = True
+
+    async def fill(self, rows: int) -> None:
+        for loan in await self.request(rows):
+            await self.review(loan)
+
+    async def request(self, loans: int) -> list[UUID]:
+        """New requests, of which the queue knows nothing yet."""
+        ids = [uuid4() for _ in range(loans)]
+        for each in ids:
+            await self._append(_requested(each), StreamState.NO_STREAM)
+        return ids
+
+    async def something_happens(self) -> Happened:
+        """In turn, a row comes to the queue, and the oldest one goes from it."""
+        comes, self._row_comes = self._row_comes, not self._row_comes
+        if not comes:
+            return await self._approve(UUID(self.waiting[0]))
+        (loan,) = await self.request(1)
+        return await self.review(loan)
+
+    async def review(self, loan: UUID) -> Happened:
+        """The request's row comes to the queue."""
+        self.waiting.append(str(loan))
+        return {(str(loan), True): await self._append(_under_review(loan), 0)}
+
+    async def _approve(self, loan: UUID) -> Happened:
+        self.waiting.remove(str(loan))
+        return {(str(loan), False): await self._append(_approved(loan), 1)}
+
+    async def _append(self, event: LoanEvent, version: int | StreamState) -> float:
+        """Append it; answers when the event store has answered."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._append_now, event, version
+        )
+
+    def _append_now(self, event: LoanEvent, version: int | StreamState) -> float:
+        encoded = codec.encode(event, command_id=uuid4(), user="benchmark")
+        new = NewEvent(
+            id=encoded.id, type=encoded.type, data=encoded.data, metadata=encoded.metadata
+        )
+        self._client.append_to_stream(
+            codec.stream_name(event.id), current_version=version, events=[new], timeout=10
+        )
+        return time.perf_counter()
+
+
+def _requested(loan: UUID) -> LoanRequested:
+    return LoanRequested(id=loan, occurred_at=datetime.now(UTC), **_APPLICATION)
+
+
+def _under_review(loan: UUID) -> ManualReviewRequired:
+    return ManualReviewRequired(
+        id=loan, occurred_at=datetime.now(UTC), credit_score=5, **_APPLICATION
+    )
+
+
+def _approved(loan: UUID) -> ManuallyApproved:
+    return ManuallyApproved(id=loan, occurred_at=datetime.now(UTC), decided_by="underwriter")
+
+
+_APPLICATION: Final[dict[str, Any]] = {
+    "name": "Ann Example",
+    "national_id": "555555aa",
+    "amount": 5000,
+}
+
+
+# Figures ------------------------------------------------------------------------------------
+
+
+def _latencies(pages: Sequence[Page], happened: Happened) -> list[float]:
+    """Milliseconds from what happened to each page's seeing it."""
+    return [
+        1000 * (seen.at - happened[seen.row, seen.came])
+        for page in pages
+        for seen in page.seen
+        if (seen.row, seen.came) in happened
+    ]
+
+
+def _quantiles(latencies: Sequence[float]) -> dict[str, float]:
+    percentiles = statistics.quantiles(latencies, n=100)
+    return {
+        "median_ms": round(statistics.median(latencies), 2),
+        "p99_ms": round(percentiles[98], 2),
+    }
+
+
+def _missed(figures: dict[str, dict[str, float]]) -> Iterator[str]:
+    for goal, most in GOALS.items():
+        part, name = goal.split(".")
+        if figures[part][name] > most:
+            yield goal
+
+
+def _table(figures: dict[str, Any]) -> Table:
+    table = Table("", "figure", "goal", title="From the answer to the frame")
+    for part in ("one_page", "pages", "burst"):
+        for name, value in figures[part].items():
+            goal = GOALS.get(f"{part}.{name}")
+            table.add_row(f"{part} {name}", f"{value:g}", "" if goal is None else f"{goal:g}")
+    return table
+
+
+if __name__ == "__main__":
+    main()

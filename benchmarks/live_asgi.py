@@ -1,0 +1,33 @@
+"""The project's application, and beside it `/ws/bare/`: sockets that only pass on what they hear.
+
+For `live.py`, which measures the pages against them on the same server.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from lepret.asgi import application as project  # First, because it sets Django up.
+
+# isort: split
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+BARE_PATH: Final = "/ws/bare/"
+BARE_GROUP: Final = "bare"
+
+
+class BareConsumer(AsyncWebsocketConsumer):
+    """What Channels costs by itself."""
+
+    groups = [BARE_GROUP]
+
+    async def forward(self, message: dict[str, Any]) -> None:
+        await self.send(message["text"])
+
+
+bare = BareConsumer.as_asgi()
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """The one or the other."""
+    await (bare if scope["path"] == BARE_PATH else project)(scope, receive, send)

@@ -1,0 +1,115 @@
+"""Open pages for `live.py`: websockets that apply the frames as a browser would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import httpx2
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Origin
+
+WHOLE_LIST: Final = '<div id="queue">'
+ROW: Final = re.compile(r'<tr id="request-([0-9a-f-]{36})"( hx-swap-oob="delete")?>')
+OPENING_AT_ONCE: Final = 20
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A row that came to a page, or went from it, and when (`time.perf_counter`)."""
+
+    row: str
+    came: bool
+    at: float
+
+
+@dataclass(eq=False)
+class Page:
+    """An open page: the rows that it shows, and what it saw happen to them."""
+
+    websocket: ClientConnection
+    rows: dict[str, None] = field(default_factory=dict)
+    seen: list[Seen] = field(default_factory=list)
+    last_frame_at: float = 0.0
+    last_frame_bytes: int = 0
+
+    async def read(self) -> None:
+        """Apply the frames until the websocket is closed."""
+        with contextlib.suppress(ConnectionClosed):
+            async for frame in self.websocket:
+                self._apply(str(frame), time.perf_counter())
+
+    def _apply(self, frame: str, at: float) -> None:
+        self.last_frame_at, self.last_frame_bytes = at, len(frame)
+        before = self.rows
+        changes = _changes(frame)
+        if changes.lists_anew:
+            self.rows = dict.fromkeys(changes.came)
+        else:
+            self.rows = {row: None for row in before if row not in changes.went}
+            self.rows.update(dict.fromkeys(changes.came))
+        self.seen += [Seen(row, True, at) for row in self.rows.keys() - before.keys()]
+        self.seen += [Seen(row, False, at) for row in before.keys() - self.rows.keys()]
+
+
+@dataclass(frozen=True)
+class _Changes:
+    lists_anew: bool
+    came: Sequence[str]
+    went: frozenset[str]
+
+
+@functools.lru_cache(maxsize=64)  # All pages are sent the same.
+def _changes(frame: str) -> _Changes:
+    rows = ROW.findall(frame)
+    return _Changes(
+        lists_anew=WHOLE_LIST in frame,
+        came=[row for row, goes in rows if not goes],
+        went=frozenset(row for row, goes in rows if goes),
+    )
+
+
+async def log_in(url: str) -> str:
+    """The cookie of a session of the demo's underwriter."""
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+        await client.get("/accounts/login/")
+        account = {"username": "underwriter", "password": "underwriter"}
+        token = {"csrfmiddlewaretoken": client.cookies["csrftoken"]}
+        response = await client.post("/accounts/login/", data=account | token)
+        assert response.status_code == httpx2.codes.FOUND, "the demo's account could not log in"
+        return f"sessionid={client.cookies['sessionid']}"
+
+
+@contextlib.asynccontextmanager
+async def open_pages(url: str, path: str, cookie: str, count: int) -> AsyncIterator[list[Page]]:
+    """So many pages, which read until this is left."""
+    gate = asyncio.Semaphore(OPENING_AT_ONCE)
+
+    async def opened() -> Page:
+        async with gate:
+            websocket = await connect(
+                f"{url.replace('http', 'ws', 1)}{path}",
+                additional_headers={"Cookie": cookie},
+                origin=Origin(url),
+                proxy=None,
+                compression=None,
+                max_size=None,
+                open_timeout=30,
+            )
+            return Page(websocket)
+
+    pages = await asyncio.gather(*(opened() for _ in range(count)))
+    async with asyncio.TaskGroup() as reading:
+        for page in pages:
+            reading.create_task(page.read())
+        try:
+            yield pages
+        finally:
+            await asyncio.gather(*(page.websocket.close() for page in pages))
