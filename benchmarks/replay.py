@@ -7,7 +7,8 @@ Fills an event store of its own with made-up loans and measures, each in a proce
 - `raw`: reading and decoding `$all`, and doing nothing with it: the limit;
 - `one`: the underwriters' queue, caught up from zero by the projector;
 - `all`: all projections in one projector; events per second of the log, not of each projection;
-- `plain`: the queue with one transaction per event, over the first `--plain-events` events.
+- `plain`: the queue with one transaction per event, over the first `--plain-events` events;
+- `growth`: by how many megabytes the projector of `all` grew after the first 10,000 events.
 
 The measuring process has one core and the event store the others: grpcio's client otherwise spends
 most of its time on waking threads from core to core.
@@ -21,12 +22,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from uuid import uuid5
+from uuid import uuid4, uuid5
 
 from rich.console import Console
 from rich.table import Table
@@ -55,8 +58,11 @@ from tests.support.postgresql import running_postgresql
 APPENDS_AT_ONCE = 1000
 PROJECT = Path(__file__).resolve().parent.parent
 DESIGNS = ("one", "all", "plain")
-LOWEST_UNDECIDED = 4
-HIGHEST_UNDECIDED = 7
+HIGHEST_DENIED = 4
+LOWEST_APPROVED = 7
+# So many others apply before an underwriter gets to a request: a queue of a fifth of them.
+DECIDED_AFTER_LOANS = 1_000
+UNDECIDED_OF_A_HUNDRED = 10
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -85,26 +91,29 @@ def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
             keep_apart(store.process.pid)
             return {
                 "events": arguments.events,
-                "raw": _run("raw", arguments, store, _new_sqlite(folder, "raw")),
-                "sqlite": {
-                    name: _run(name, arguments, store, _new_sqlite(folder, name))
-                    for name in DESIGNS
-                },
-                "postgresql": {
-                    name: _run(name, arguments, store, postgresql.new_database())
-                    for name in DESIGNS
-                },
+                "raw": _run("raw", arguments, store, _new_sqlite(folder))["per_second"],
+                "sqlite": _run_all(arguments, store, partial(_new_sqlite, folder)),
+                "postgresql": _run_all(arguments, store, postgresql.new_database),
             }
 
 
-def _new_sqlite(folder: str, name: str) -> str:
-    return f"sqlite:///{folder}/{name}.sqlite3"
+def _run_all(
+    arguments: argparse.Namespace, store: RunningEventStore, new_database: Callable[[], str]
+) -> dict[str, float]:
+    """Events per second of each design, and how much the projector grew in the longest."""
+    measured = {name: _run(name, arguments, store, new_database()) for name in DESIGNS}
+    figures = {name: figure["per_second"] for name, figure in measured.items()}
+    return {**figures, "growth_mb": measured["all"]["growth_mb"]}
+
+
+def _new_sqlite(folder: str) -> str:
+    return f"sqlite:///{folder}/{uuid4().hex}.sqlite3"
 
 
 def _run(
     name: str, arguments: argparse.Namespace, store: RunningEventStore, database: str
-) -> float:
-    """Events per second of one measurement, in a process and with a database of its own."""
+) -> dict[str, float]:
+    """One measurement, in a process and with a database of its own."""
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "lepret.settings",
         "DJANGO_SECRET_KEY": "only-for-a-benchmark-" + "x" * 50,
@@ -115,7 +124,10 @@ def _run(
     if name != "raw":
         _python(environment, "manage.py", "migrate", "--verbosity", "0")
     events = arguments.plain_events if name == "plain" else arguments.events
-    return float(_python(environment, "benchmarks/replaying.py", name, str(events)))
+    figures: dict[str, float] = json.loads(
+        _python(environment, "benchmarks/replaying.py", name, str(events))
+    )
+    return figures
 
 
 def _python(environment: dict[str, str], script: str, *arguments: str) -> str:
@@ -148,62 +160,72 @@ def _fill(path: Path, events: int) -> None:
 
 
 def _appends() -> Iterator[Append]:
-    """One for each loan, with all that happened to it."""
+    """One for each loan, and one for each decision on it that is made later."""
+    under_review: deque[tuple[int, Append]] = deque()
     for number, application in enumerate(applications(seed=1)):
-        events = tuple(
-            _proposed(event, step, application)
-            for step, event in enumerate(_loan(number, application))
-        )
-        yield Append(codec.stream_name(application.id), Expectation.NO_STREAM, events)
+        at = BEGAN + timedelta(seconds=number)
+        score = number % 10 + 1
+        yield _append(application, _requested(application, score, at))
+        if HIGHEST_DENIED < score < LOWEST_APPROVED and number % 100 >= UNDECIDED_OF_A_HUNDRED:
+            decision = [_decision(application, number, at + timedelta(hours=1))]
+            under_review.append((number, _append(application, decision, Expectation.STREAM_EXISTS)))
+        if under_review and number - under_review[0][0] >= DECIDED_AFTER_LOANS:
+            yield under_review.popleft()[1]
 
 
-def _proposed(event: LoanEvent, step: int, application: Application) -> ProposedEvent:
-    command_id = uuid5(application.id, str(step))
+def _append(
+    application: Application,
+    events: Iterable[LoanEvent],
+    expected: Expectation = Expectation.NO_STREAM,
+) -> Append:
+    proposed = tuple(_proposed(event, application) for event in events)
+    return Append(codec.stream_name(application.id), expected, proposed)
+
+
+def _proposed(event: LoanEvent, application: Application) -> ProposedEvent:
+    command_id = uuid5(application.id, type(event).__name__)
     encoded = codec.encode(event, command_id=command_id, user="benchmark")
     return ProposedEvent(
         encoded.id, encoded.type, is_json=True, data=encoded.data, metadata=encoded.metadata
     )
 
 
-def _loan(number: int, of: Application) -> Iterator[LoanEvent]:
-    """What happened to one loan: scores 1 to 10 in turn; underwriters decide all but one in ten."""
-    score = number % 10 + 1
-    at = BEGAN + timedelta(seconds=number)
+def _requested(of: Application, score: int, at: datetime) -> Iterator[LoanEvent]:
     yield LoanRequested(
         id=of.id, occurred_at=at, name=of.name, national_id=of.national_id, amount=of.amount,
         address=of.address,
     )  # fmt: skip
     yield CreditChecked(id=of.id, occurred_at=at, credit_score=score)
-    if score < LOWEST_UNDECIDED:
+    if score <= HIGHEST_DENIED:
         yield AutoDenied(id=of.id, occurred_at=at)
-    elif score > HIGHEST_UNDECIDED:
+    elif score >= LOWEST_APPROVED:
         yield AutoApproved(id=of.id, occurred_at=at)
     else:
-        yield from _reviewed(number, score, of, at)
+        yield ManualReviewRequired(
+            id=of.id, occurred_at=at, name=of.name, national_id=of.national_id, amount=of.amount,
+            credit_score=score,
+        )  # fmt: skip
 
 
-def _reviewed(number: int, score: int, of: Application, at: datetime) -> Iterator[LoanEvent]:
-    yield ManualReviewRequired(
-        id=of.id, occurred_at=at, name=of.name, national_id=of.national_id, amount=of.amount,
-        credit_score=score,
-    )  # fmt: skip
-    match number // 10 % 10:
-        case 0:
-            return
-        case odd if odd % 2:
-            yield ManuallyApproved(id=of.id, occurred_at=at, decided_by="underwriter")
-        case _:
-            yield ManuallyDenied(
-                id=of.id, occurred_at=at, decided_by="underwriter", reason="income_too_low"
-            )
+def _decision(of: Application, number: int, at: datetime) -> LoanEvent:
+    if number % 2:
+        return ManuallyApproved(id=of.id, occurred_at=at, decided_by="underwriter")
+    return ManuallyDenied(
+        id=of.id, occurred_at=at, decided_by="underwriter", reason="income_too_low"
+    )
 
 
 def _table(figures: dict[str, Any]) -> Table:
     raw = figures["raw"]
-    table = Table("events per second", *DESIGNS, title=f"raw drain: {raw:,.0f}")
+    table = Table("events per second", *DESIGNS, "growth", title=f"raw drain: {raw:,.0f}")
     for database in ("sqlite", "postgresql"):
         measured = [figures[database][name] for name in DESIGNS]
-        table.add_row(database, *(f"{each:,.0f} ({each / raw:.2f})" for each in measured))
+        growth = figures[database]["growth_mb"]
+        table.add_row(
+            database,
+            *(f"{each:,.0f} ({each / raw:.2f})" for each in measured),
+            "" if growth is None else f"{growth:.1f} MB",
+        )
     return table
 
 

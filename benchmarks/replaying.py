@@ -1,11 +1,16 @@
-"""One measurement of `replay.py`, in a process of its own: prints events per second.
+"""One measurement of `replay.py`, in a process of its own.
+
+Prints one JSON object: events per second, and by how many megabytes the process grew after the
+first 10,000 events.
 
 python benchmarks/replaying.py raw|one|all|plain EVENTS
 """
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import sys
 import threading
 import time
@@ -23,9 +28,12 @@ django.setup()
 
 from lepret.event_store_client import close_event_store_client, event_store_client
 from loans import codec
-from readmodels.batches import apply_batch, read_checkpoint
+from readmodels.batches import Target, apply_batch
+from readmodels.coordination import Uncoordinated
+from readmodels.feeds import EventStoreSource, Feeds
 from readmodels.projections import PROJECTIONS
 from readmodels.projector import Follower
+from readmodels.received import Received
 
 QUEUE = "underwriters_queue"
 
@@ -33,10 +41,36 @@ QUEUE = "underwriters_queue"
 def main() -> None:
     """Measure what the command line names."""
     name, events = sys.argv[1:]
-    print(MEASUREMENTS[name](int(events)))
+    memory = Memory()
+    per_second = MEASUREMENTS[name](int(events), memory)
+    print(json.dumps({"per_second": per_second, "growth_mb": memory.growth_mb}))
 
 
-def raw(events: int) -> float:
+class Memory:
+    """By how much this process grows after its first events."""
+
+    FIRST = 10_000
+
+    def __init__(self) -> None:
+        self._after_first: float | None = None
+
+    def note(self, events: int) -> None:
+        """So many events were applied by now."""
+        if events >= self.FIRST and self._after_first is None:
+            self._after_first = _most_mb()
+
+    @property
+    def growth_mb(self) -> float | None:
+        """Megabytes; `None` where there were too few events to say."""
+        return None if self._after_first is None else _most_mb() - self._after_first
+
+
+def _most_mb() -> float:
+    in_bytes_on_macos_else_in_kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return in_bytes_on_macos_else_in_kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def raw(events: int, memory: Memory) -> float:
     """Reading and decoding, and no more."""
     with _client() as client:
         began = time.perf_counter()
@@ -45,29 +79,30 @@ def raw(events: int) -> float:
         return events / (time.perf_counter() - began)
 
 
-def one(events: int) -> float:
+def one(events: int, memory: Memory) -> float:
     """The queue alone, caught up from zero."""
-    return _catch_up([QUEUE], events)
+    return _catch_up([QUEUE], events, memory)
 
 
-def all_of_them(events: int) -> float:
+def all_of_them(events: int, memory: Memory) -> float:
     """All projections in one process."""
-    return _catch_up(list(PROJECTIONS), events)
+    return _catch_up(list(PROJECTIONS), events, memory)
 
 
-def plain(events: int) -> float:
+def plain(events: int, memory: Memory) -> float:
     """The queue, over the log's first events, with a transaction for each."""
-    projection = PROJECTIONS[QUEUE]
-    position = read_checkpoint(projection)
+    target = Target.live(PROJECTIONS[QUEUE])
+    position = target.position
     with _client() as client:
         began = time.perf_counter()
-        for event in islice(client.read_all(), events):
-            apply_batch(projection, [event], after=position)
-            position = event.commit_position or position
+        for recorded in islice(client.read_all(), events):
+            received = Received(recorded)
+            apply_batch(target, [received], after=position)
+            position = received.position
         return events / (time.perf_counter() - began)
 
 
-MEASUREMENTS: dict[str, Callable[[int], float]] = {
+MEASUREMENTS: dict[str, Callable[[int, Memory], float]] = {
     "raw": raw,
     "one": one,
     "all": all_of_them,
@@ -75,11 +110,18 @@ MEASUREMENTS: dict[str, Callable[[int], float]] = {
 }
 
 
-def _catch_up(names: Sequence[str], events: int) -> float:
+def _catch_up(names: Sequence[str], events: int, memory: Memory) -> float:
     """As `manage.py project --once` does it, less the start of the process."""
     stop = threading.Event()
+    feeds = Feeds(EventStoreSource(event_store_client))
     followers = [
-        Follower(PROJECTIONS[name], connect=event_store_client, announce=_nobody, stop=stop)
+        Follower(
+            PROJECTIONS[name],
+            feeds=feeds,
+            announcer=NotesMemory(memory),
+            shift=Uncoordinated(),
+            stop=stop,
+        )
         for name in names
     ]
     began = time.perf_counter()
@@ -91,8 +133,17 @@ def _catch_up(names: Sequence[str], events: int) -> float:
     return events / seconds
 
 
-def _nobody(changes: object) -> None:
-    """Of a rebuild nobody is told."""
+class NotesMemory:
+    """Hears of each commit, and notes how large the process is. Tells nobody."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def send(self, changes: object, *, recorded_at: object = None) -> None: ...
+
+    def send_reached(self, name: str, position: int) -> None:
+        # In this store, positions count events.
+        self._memory.note(position)
 
 
 @contextmanager

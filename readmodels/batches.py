@@ -1,89 +1,219 @@
-"""Applies a batch of events to a projection: rows and checkpoint, in one transaction."""
+"""Applies a batch of events to a projection's rows: these and how far they have come, at once."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Self
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, router, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    router,
+    transaction,
+)
+from django.db.models import F, Model, QuerySet
 from django.utils import timezone
-from esdbclient import RecordedEvent
 
 from lepret.error_places import type_and_place
-from loans import codec
-from readmodels.models import Checkpoint
+from readmodels.models import Checkpoint, Progress, Rebuild, SkippedEvent
 from readmodels.projections import Projection
+from readmodels.received import Received
+from readmodels.rows import Rows
+from readmodels.tables import build_table
 
-# A connection that broke, a lock that was not had in time: these pass, and are no event's fault.
-DATABASE_AWAY: Final = (OperationalError, InterfaceError)
-
-# For each channel-layer group, the loan requests that changed.
-Changes = Mapping[str, set[UUID]]
+# Undefined table or column (not migrated yet), read-only transaction (a server that is no leader).
+_SQLSTATES_THAT_PASS: Final = {"42P01", "42703", "25006"}
 
 
 class CheckpointMoved(Exception):
     """Someone else moved the checkpoint; the batch was rolled back."""
 
 
+class NewerVersionIsLive(Exception):
+    """The live rows were built by a newer version of the projection than this one."""
+
+
+class DatabaseAway(Exception):
+    """The database is gone, full, locked or not ready: it will pass, and is no event's fault."""
+
+
+class BatchRefused(Exception):
+    """The database refused what one of several events changes; they must be applied one by one."""
+
+
 class EventNotHandled(Exception):
     """A projection could not handle an event. Names it, and nothing of what it says."""
 
-    def __init__(self, projection: Projection, event: RecordedEvent, error: Exception) -> None:
+    def __init__(self, name: str, received: Received, error: Exception) -> None:
+        recorded = received.recorded
+        self.received = received
+        self.place = type_and_place(error)
         super().__init__(
-            f"{projection.name} cannot handle {event.type} {event.id} at {event.commit_position}: "
-            f"{type_and_place(error)}"
+            f"{name} cannot handle {recorded.type} {recorded.id} at {received.position}: "
+            f"{self.place}"
         )
 
 
-def read_checkpoint(projection: Projection) -> int:
-    """The commit position of the last event that was applied; 0 where none was."""
-    checkpoint, _ = Checkpoint.objects.get_or_create(name=projection.name)
-    return checkpoint.position
+@dataclass(frozen=True)
+class Changes:
+    """What a batch has changed: for each channel-layer group, which loan requests.
+
+    `recorded_at` is when the oldest of the events that changed them was recorded.
+    """
+
+    groups: Mapping[str, set[UUID]] = field(default_factory=dict)
+    recorded_at: datetime | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.groups)
+
+    def __or__(self, other: Self) -> Changes:
+        groups = {name: set(ids) for name, ids in self.groups.items()}
+        for name, ids in other.groups.items():
+            groups.setdefault(name, set()).update(ids)
+        times = [at for at in (self.recorded_at, other.recorded_at) if at is not None]
+        return Changes(groups, min(times, default=None))
 
 
-def apply_batch(projection: Projection, events: Sequence[RecordedEvent], *, after: int) -> Changes:
+@dataclass(frozen=True)
+class Target:
+    """Where a projection's rows go, and where it is noted how far they have come.
+
+    That is the read model's own table, or one that is being built to take its place. `position` is
+    how far it had come when this was read.
+    """
+
+    projection: Projection
+    table: type[Model]
+    progress: QuerySet[Any]
+    position: int
+    skipped: frozenset[int]
+
+    @classmethod
+    def live(cls, projection: Projection) -> Self:
+        """The table that pages read.
+
+        Raises:
+            NewerVersionIsLive: it is not for this version to write there.
+        """
+        checkpoint, _ = Checkpoint.objects.get_or_create(
+            name=projection.name, defaults={"version": projection.version}
+        )
+        if checkpoint.version > projection.version:
+            raise NewerVersionIsLive
+        # With the version: from the moment a newer one is live, an older one changes nothing.
+        progress = Checkpoint.objects.filter(name=projection.name, version=checkpoint.version)
+        skipped = skipped_positions(projection.name)
+        return cls(projection, projection.model, progress, checkpoint.position, skipped)
+
+    @classmethod
+    def of_rebuild(cls, projection: Projection, rebuild: Rebuild) -> Self:
+        """The table of a build."""
+        table = build_table(projection.model, rebuild.build)
+        progress = Rebuild.objects.filter(name=rebuild.name, build=rebuild.build)
+        skipped = skipped_positions(projection.name)
+        return cls(projection, table, progress, rebuild.position, skipped)
+
+    def read_progress(self) -> Progress | None:
+        """How far it has come by now; `None` where it is no more."""
+        progress: Progress | None = self.progress.first()
+        return progress
+
+
+def skipped_positions(name: str) -> frozenset[int]:
+    """Where the events are that a projection leaves out."""
+    return frozenset(SkippedEvent.objects.filter(name=name).values_list("position", flat=True))
+
+
+def apply_batch(
+    target: Target, events: Sequence[Received], *, after: int, pace: float = 0.0
+) -> Changes:
     """Apply `events` and move the checkpoint from `after` to the last of them, or do nothing.
+
+    `pace`, in events per second, is noted beside the position.
 
     Raises:
         CheckpointMoved: the checkpoint is not at `after` any more.
-        EventNotHandled: the projection's handler raised.
-        OperationalError, InterfaceError: the database is away, or too busy.
+        EventNotHandled: the handler raised, or the database refused what a single event changes.
+        BatchRefused: the database refused what one of several events changes.
+        DatabaseAway: it will pass.
     """
-    with transaction.atomic(using=router.db_for_write(Checkpoint)):
-        # First, because it locks the row: another projector waits here and then finds that it has
-        # moved, rather than doing the same work to see it rolled back.
-        _move_checkpoint(projection, after, events[-1])
-        return _apply_each(projection, events)
+    try:
+        with transaction.atomic(using=router.db_for_write(target.table)):
+            # First, because it locks the row: another projector waits here and then finds that it
+            # has moved, rather than doing the same work to see it rolled back.
+            _move_checkpoint(target, events, after=after, pace=pace)
+            return _change_rows(target, events)
+    except (EventNotHandled, CheckpointMoved):
+        raise
+    except Exception as error:
+        if will_pass(error):
+            raise DatabaseAway(type(error).__qualname__) from error
+        if len(events) > 1:
+            raise BatchRefused from error
+        raise EventNotHandled(target.projection.name, events[0], error) from None
 
 
-def _move_checkpoint(projection: Projection, after: int, last: RecordedEvent) -> None:
-    moved = Checkpoint.objects.filter(name=projection.name, position=after).update(
-        position=last.commit_position, recorded_at=last.recorded_at, moved_at=timezone.now()
+def will_pass(error: Exception) -> bool:
+    """Whether an error is of the database's state, and not of what it was asked to do."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return True
+    if isinstance(error, ProgrammingError | DatabaseError):
+        is_of_a_file = type(error) is DatabaseError  # SQLite's, of one that is damaged.
+        return is_of_a_file or getattr(error.__cause__, "sqlstate", "") in _SQLSTATES_THAT_PASS
+    return False
+
+
+def _move_checkpoint(
+    target: Target, events: Sequence[Received], *, after: int, pace: float
+) -> None:
+    last = events[-1]
+    moved = target.progress.filter(position=after).update(
+        position=last.position,
+        recorded_at=last.recorded.recorded_at,
+        moved_at=timezone.now(),
+        events=F("events") + len(events),
+        events_per_second=pace,
     )
     if not moved:
         raise CheckpointMoved
 
 
-def _apply_each(projection: Projection, events: Sequence[RecordedEvent]) -> Changes:
-    changes: dict[str, set[UUID]] = defaultdict(set)
-    for recorded in events:
-        try:
-            changed = _apply_one(projection, recorded)
-        except DATABASE_AWAY:
+def _change_rows(target: Target, events: Sequence[Received]) -> Changes:
+    rows: Rows[Any] = Rows(target.table)
+    changed: list[Received] = []
+    takes, skipped = target.projection.takes, target.skipped
+    for received in events:
+        if received.recorded.type not in takes or received.position in skipped:
+            continue
+        before = rows.changes
+        _handle(target.projection, received, rows)
+        if rows.changes > before:
+            changed.append(received)
+    rows.write()
+    return _to_be_told(target.projection, changed)
+
+
+def _handle(projection: Projection, received: Received, rows: Rows[Any]) -> None:
+    try:
+        projection.handle(received.event, rows)
+    except Exception as error:
+        if will_pass(error):
             raise
-        except Exception as error:  # noqa: BLE001 (whatever a handler raises, the event is named)
-            # `from None`: the original may quote an applicant's data.
-            raise EventNotHandled(projection, recorded, error) from None
-        if changed is not None and projection.group is not None:
-            changes[projection.group(changed)].add(changed)
-    return changes
+        # `from None`: the original may quote an applicant's data.
+        raise EventNotHandled(projection.name, received, error) from None
 
 
-def _apply_one(projection: Projection, recorded: RecordedEvent) -> UUID | None:
-    """The loan request whose row the event changed, if it changed any."""
-    event = codec.decode(recorded.type, recorded.data, recorded.metadata)
-    if event is None or not projection.handle(event):
-        return None
-    return event.id
+def _to_be_told(projection: Projection, changed: Sequence[Received]) -> Changes:
+    if projection.group is None or not changed:
+        return Changes()
+    groups: dict[str, set[UUID]] = defaultdict(set)
+    for received in changed:
+        groups[projection.group(received.event.id)].add(received.event.id)
+    return Changes(groups, changed[0].recorded.recorded_at)

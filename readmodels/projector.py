@@ -1,120 +1,140 @@
 """Follows the event store and keeps the read models level with it.
 
-One `Follower` per projection: subscription -> batch -> one transaction that moves the checkpoint
-and changes rows -> broadcast after the commit. Any number of them may follow the same projection on
-the same database: the checkpoint moves by compare-and-swap, so each event changes rows once.
+One `Follower` per projection: events -> batch -> one transaction that moves the checkpoint and
+changes rows -> broadcast after the commit. Any number of them may follow the same projection on the
+same database: the checkpoint moves by compare-and-swap, so each event changes rows once.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final, Protocol
 from uuid import UUID
 
-from django.db import connections
-from esdbclient import EventStoreDBClient, RecordedEvent
-from esdbclient.exceptions import EventStoreDBClientException
+from django.db import Error, connections
 
+from readmodels import failures
+from readmodels.applier import Applier, TargetGone, WentBack
 from readmodels.backoff import Backoff
 from readmodels.batches import (
-    DATABASE_AWAY,
     Changes,
-    CheckpointMoved,
+    DatabaseAway,
     EventNotHandled,
-    apply_batch,
-    read_checkpoint,
+    NewerVersionIsLive,
+    Target,
 )
-from readmodels.feed import Feed, Subscription, SubscriptionEnded
+from readmodels.feeds import EVENT_STORE_AWAY, Feeds
 from readmodels.projections import Projection
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE: Final = 500
 POLL_SECONDS: Final = 0.5
-PROBE_AFTER_IDLE_SECONDS: Final = 10.0
-PROBE_TIMEOUT_SECONDS: Final = 5.0
+STOPPED_POLL_SECONDS: Final = 1.0
 MOST_LATE_CHANGES: Final = 1_000
 
-Announce = Callable[[Changes], object]
+DATABASE_AWAY: Final = (DatabaseAway, Error)
 
 
-class SubscriptionStalled(Exception):
-    """The store has events that the subscription should have delivered by now."""
+class Shift(Protocol):
+    """Who runs which projection: see `readmodels.coordination`."""
+
+    def is_mine(self, name: str) -> bool:
+        """Whether a projection is run here, as far as is known."""
+
+    def wait_until_mine(self, name: str, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for a projection to be run here; answers whether it is."""
+
+    def given_up(self, name: str) -> None:
+        """A projection that is not to be run here any more is not: somebody else may begin."""
 
 
-class RebuildBegun(Exception):
-    """The checkpoint went back: someone is building the read model anew."""
+class Announcer(Protocol):
+    """Tells others of what was committed: see `readmodels.broadcasts`."""
 
+    def send(
+        self, changes: Mapping[str, Iterable[UUID]], *, recorded_at: datetime | None = None
+    ) -> object:
+        """Tell each group which loan requests have changed."""
 
-EVENT_STORE_AWAY: Final = (EventStoreDBClientException, SubscriptionEnded, SubscriptionStalled)
+    def send_reached(self, name: str, position: int) -> object:
+        """Tell those who wait for a projection how far it has come."""
 
 
 class Announcements:
     """Tells of changes while live; of those before, once, when history has been caught up with.
 
-    A projector that was away for a moment thus leaves no open page behind. Of a rebuild nothing is
-    told, and of a long absence only the last part: pages look again by themselves now and then.
+    A projector that was away for a moment thus leaves no open page behind. Of the first build
+    nothing is told, and of a long absence only a part: pages look again by themselves now and then.
     """
 
-    def __init__(self, announce: Announce, *, is_rebuild: bool) -> None:
-        self._announce = announce
-        self._is_rebuild = is_rebuild
+    def __init__(self, announcer: Announcer, *, is_first_build: bool) -> None:
+        self._announcer = announcer
+        self._is_first_build = is_first_build
         self._is_live = False
-        self._late: dict[str, set[UUID]] = defaultdict(set)
+        self._late = Changes()
 
     def add(self, changes: Changes) -> None:
         """Take in what a commit has changed."""
         if self._is_live:
             self._send(changes)
-        elif not self._is_rebuild and len(self._late) < MOST_LATE_CHANGES:
-            for group, ids in changes.items():
-                self._late[group] |= ids
+        elif not self._is_first_build and _count(self._late) < MOST_LATE_CHANGES:
+            self._late |= changes
 
     def go_live(self) -> None:
         """History has been caught up with."""
         self._is_live = True
+        self.tell_late()
+
+    def tell_late(self) -> None:
+        """Tell of what was kept: nobody else will, also where following ends before it is live."""
         self._send(self._late)
-        self._late = {}
+        self._late = Changes()
 
     def _send(self, changes: Changes) -> None:
         if changes:
-            self._announce(changes)
+            self._announcer.send(changes.groups, recorded_at=changes.recorded_at)
 
 
 class Follower:
-    """Follows the event store for one projection until `stop` is set.
+    """Follows the event store for one projection's live rows, until `stop` is set.
 
-    `connect` gives the event store's client. `announce` is told after a commit which loan requests
-    have changed, for each channel-layer group that wants to know.
+    It works while the projection is its own by `shift`; `announcer` hears of each commit.
     """
 
     def __init__(
         self,
         projection: Projection,
         *,
-        connect: Callable[[], EventStoreDBClient],
-        announce: Announce,
+        feeds: Feeds,
+        announcer: Announcer,
+        shift: Shift,
         stop: threading.Event,
         batch_size: int = BATCH_SIZE,
     ) -> None:
         self._projection = projection
-        self._connect = connect
-        self._announce = announce
+        self._name = projection.name
+        self._feeds = feeds
+        self._announcer = announcer
+        self._shift = shift
         self._stop = stop
         self._batch_size = batch_size
         self._backoff = Backoff()
+        self._attempts = Attempts()
         self._lost = ""
-        self._is_rebuild = False  # Until caught up, through losses and new attempts.
+        self._is_ahead = False  # Of the event store, as after restoring an older one.
+        self._is_first_build = False  # Until caught up, through losses and new attempts.
 
     def run(self) -> None:
         """Follow, coming back by itself from whatever goes away."""
         try:
             while not self._stop.is_set():
-                self._follow_or_wait()
+                if self._shift.wait_until_mine(self._name, POLL_SECONDS):
+                    self._follow_or_wait()
+                    self._shift.given_up(self._name)
         finally:
             connections.close_all()
 
@@ -122,97 +142,92 @@ class Follower:
         """Apply what the store holds by now, and return.
 
         Raises:
-            EventNotHandled, OperationalError, InterfaceError, EventStoreDBClientException,
-            SubscriptionEnded: the first failure.
+            EventNotHandled, NewerVersionIsLive, DatabaseAway, django.db.Error,
+            EventStoreDBClientException, SubscriptionEnded: the first failure.
         """
         self._follow(once=True)
 
     def _follow_or_wait(self) -> None:
         try:
-            self._follow()
-        except RebuildBegun:
-            logger.info("%s is being rebuilt", self._projection.name)
-            self._is_rebuild = True
+            if failures.is_stopped(self._name):
+                self._stop.wait(STOPPED_POLL_SECONDS)
+            else:
+                self._follow()
+        except (TargetGone, WentBack):
+            pass  # The next attempt begins with what is there now.
+        except NewerVersionIsLive:
+            self._stand_aside()
         except EVENT_STORE_AWAY as error:
             self._lose("the event store", error)
         except DATABASE_AWAY as error:
             self._lose("the database", error)
         except EventNotHandled as error:
-            logger.error("%s; it will be tried again", error)
-            self._wait()
+            self._stumble(error)
 
     def _follow(self, *, once: bool = False) -> None:
-        """One subscription's life, from the checkpoint on."""
-        position = read_checkpoint(self._projection)
-        self._is_rebuild |= position == 0
-        announcements = Announcements(self._announce, is_rebuild=self._is_rebuild)
-        with Feed(lambda: self._subscribe(position), ahead=2 * self._batch_size) as feed:
-            heard_at = time.monotonic()
-            while not self._stop.is_set():
-                batch = feed.next_batch(limit=self._batch_size, timeout=POLL_SECONDS)
-                position, changes = self._apply(batch.events, position)
-                announcements.add(changes)
-                if batch.caught_up:
-                    announcements.go_live()
-                    self._note_caught_up(position)
-                    self._warn_if_ahead(position)
-                if batch.caught_up and once:
-                    return
-                if batch.events or batch.caught_up:
-                    heard_at = time.monotonic()
-                elif time.monotonic() - heard_at > PROBE_AFTER_IDLE_SECONDS:
-                    self._probe(position)
-                    heard_at = time.monotonic()
+        """From the checkpoint on, until something ends it."""
+        target = Target.live(self._projection)
+        self._is_first_build |= target.position == 0
+        announcements = Announcements(self._announcer, is_first_build=self._is_first_build)
 
-    def _subscribe(self, position: int) -> Subscription:
-        # Without system events, which the client's default filter leaves out.
-        return self._connect().subscribe_to_all(
-            commit_position=position or None, include_caught_up=True
+        def committed(position: int, changes: Changes) -> None:
+            self._backoff.reset()
+            announcements.add(changes)
+            self._announcer.send_reached(self._name, position)
+
+        applier = Applier(target, committed)
+        try:
+            with self._feeds.after(target.position) as cursor:
+                while self._goes_on():
+                    batch = cursor.next_batch(limit=self._batch_size, timeout=POLL_SECONDS)
+                    if batch.events:
+                        applier.apply(batch.events)
+                    elif self._is_ahead:
+                        # Nothing comes until a rebuild has taken the checkpoint back.
+                        applier.look_again()
+                    if batch.caught_up:
+                        announcements.go_live()
+                        self._note_caught_up(applier.position)
+                    if batch.caught_up and once:
+                        return
+        finally:
+            announcements.tell_late()
+
+    def _goes_on(self) -> bool:
+        return not self._stop.is_set() and self._shift.is_mine(self._name)
+
+    def _stumble(self, error: EventNotHandled) -> None:
+        """Over an event: try again a few times, then stop there until someone says how to go on."""
+        attempts = self._attempts.at(error.received.position)
+        if attempts < failures.MOST_ATTEMPTS:
+            logger.warning("%s; it will be tried again", error)
+            self._wait()
+            return
+        try:
+            failures.stop(self._name, error, attempts=attempts)
+        except DATABASE_AWAY as lost:
+            self._lose("the database", lost)
+            return
+        self._attempts = Attempts()
+        logger.error(
+            "%s. %s is stopped: after a fix, `manage.py project --retry %s`; to leave the event "
+            "out for good, `manage.py project --skip %d --why TEXT %s`",
+            error,
+            self._name,
+            self._name,
+            error.received.position,
+            self._name,
         )
 
-    def _apply(self, events: Sequence[RecordedEvent], position: int) -> tuple[int, Changes]:
-        """Apply what lies after `position`; answers the new position and what has changed."""
-        while fresh := [event for event in events if _position(event) > position]:
-            try:
-                changes = apply_batch(self._projection, fresh, after=position)
-            except CheckpointMoved:
-                position = self._position_of_others(position)
-            else:
-                self._backoff.reset()
-                return _position(fresh[-1]), changes
-        return position, {}
-
-    def _position_of_others(self, position: int) -> int:
-        moved_to = read_checkpoint(self._projection)
-        if moved_to < position:
-            raise RebuildBegun
-        return moved_to
-
-    def _probe(self, position: int) -> None:
-        """Ask whether the silence is due to there being nothing, or to a subscription that died.
-
-        A connection that breaks without a word leaves a subscription waiting for ever.
-        """
-        last = self._connect().get_commit_position(timeout=PROBE_TIMEOUT_SECONDS)
-        if last > position:
-            raise SubscriptionStalled
-
-    def _warn_if_ahead(self, position: int) -> None:
-        # Only where the store's events were replaced, as by restoring an older backup.
-        last = self._connect().get_commit_position(timeout=PROBE_TIMEOUT_SECONDS)
-        if position > last:
-            logger.warning(
-                "%s is at %d, ahead of the event store's last event at %d: is it another store? "
-                "Rebuild the read model.",
-                self._projection.name,
-                position,
-                last,
-            )
+    def _stand_aside(self) -> None:
+        if self._lost != "its rows":
+            logger.warning("%s: a newer version's rows are live; waiting", self._name)
+        self._lost = "its rows"
+        self._stop.wait(STOPPED_POLL_SECONDS)
 
     def _lose(self, what: str, error: Exception) -> None:
-        if not self._lost:
-            name = self._projection.name
-            logger.warning("%s lost %s (%s)", name, what, type(error).__qualname__)
+        if self._lost != what:
+            logger.warning("%s lost %s (%s)", self._name, what, _kind(error))
         self._lost = what
         self._wait()
 
@@ -223,13 +238,45 @@ class Follower:
 
     def _note_caught_up(self, position: int) -> None:
         if self._lost:
-            logger.info("%s regained %s", self._projection.name, self._lost)
-        logger.info("%s is caught up at %d", self._projection.name, position)
+            logger.info("%s regained %s", self._name, self._lost)
+        logger.info("%s is caught up at %d", self._name, position)
         self._lost = ""
-        self._is_rebuild = False
+        self._is_first_build = False
         self._backoff.reset()
+        self._warn_if_ahead(position)
+
+    def _warn_if_ahead(self, position: int) -> None:
+        # Only where the store's events were replaced, as by restoring an older backup.
+        last = self._feeds.source.last_position()
+        self._is_ahead = position > last
+        if self._is_ahead:
+            logger.warning(
+                "%s is at %d, ahead of the event store's last event at %d: is it another store? "
+                "Rebuild the read model.",
+                self._name,
+                position,
+                last,
+            )
 
 
-def _position(event: RecordedEvent) -> int:
-    assert event.commit_position is not None, "events of $all have a position"
-    return event.commit_position
+class Attempts:
+    """Counts the attempts at one event."""
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._count = 0
+
+    def at(self, position: int) -> int:
+        """How many there were at this position, with this one."""
+        if position != self._position:
+            self._position, self._count = position, 0
+        self._count += 1
+        return self._count
+
+
+def _count(changes: Changes) -> int:
+    return sum(len(ids) for ids in changes.groups.values())
+
+
+def _kind(error: Exception) -> str:
+    return str(error) if isinstance(error, DatabaseAway) else type(error).__qualname__

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_args, get_type_hints
 from uuid import UUID
 
-from django.db import router, transaction
 from django.db.models import Model
 
-from loans.domain.events import LoanEvent
-from readmodels.models import Checkpoint
+from readmodels.rows import Rows
 
 
 @dataclass(frozen=True)
 class Projection:
     """A read model and how events change it.
 
-    `handle` changes rows for one event and says whether it did; `group` names the channel-layer
-    group that wants to hear of changes to a loan request.
+    `handle` says what an event changes in the rows of `model`. It is given the types of events that
+    its parameter `event` names, and the others are passed over. `group` names the channel-layer
+    group that wants to hear of changes to a loan request. A change of `handle` that would make
+    other rows of old events takes a new `version`: the rows are then built anew beside those that
+    are there, and take their place when ready.
     """
 
     name: str
-    models: tuple[type[Model], ...]
-    handle: Callable[[LoanEvent], bool]
+    version: int
+    model: type[Model]
+    handle: Callable[[Any, Rows[Any]], None]
     group: Callable[[UUID], str] | None = None
 
-    def reset(self) -> None:
-        """Empty the tables and go back to the beginning, in one transaction."""
-        with transaction.atomic(using=router.db_for_write(Checkpoint)):
-            checkpoint, _ = Checkpoint.objects.select_for_update().get_or_create(name=self.name)
-            for model in self.models:
-                model._default_manager.all().delete()
-            checkpoint.position, checkpoint.recorded_at = 0, None
-            checkpoint.save()
+    @cached_property
+    def takes(self) -> frozenset[str]:
+        """The names of the types of events that `handle` is given."""
+        named = get_type_hints(self.handle)["event"]
+        return frozenset(each.__name__ for each in get_args(named) or [named])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from loans.domain.events import (
     AutoApproved,
     AutoDenied,
@@ -14,14 +16,14 @@ from loans.domain.events import (
 )
 from readmodels.models import LoanRequest, Status
 from readmodels.projections.base import Projection
+from readmodels.rows import Rows
 
 
-def handle(event: LoanEvent) -> bool:
-    rows = LoanRequest.objects.filter(id=event.id)
+def handle(event: LoanEvent, rows: Rows[LoanRequest]) -> None:
     match event:
         case LoanRequested():
-            LoanRequest.objects.create(
-                id=event.id,
+            rows.add(
+                event.id,
                 status=Status.RECEIVED,
                 name=event.name,
                 national_id=event.national_id,
@@ -30,22 +32,24 @@ def handle(event: LoanEvent) -> bool:
                 requested_at=event.occurred_at,
             )
         case CreditChecked():
-            rows.update(credit_score=event.credit_score)
+            rows.change(event.id, credit_score=event.credit_score)
         case ManualReviewRequired():
-            rows.update(status=Status.UNDER_REVIEW)
+            rows.change(event.id, status=Status.UNDER_REVIEW)
         case AutoApproved():
-            rows.update(status=Status.APPROVED, decided_at=event.occurred_at)
+            rows.change(event.id, status=Status.APPROVED, decided_at=event.occurred_at)
         case AutoDenied():
-            rows.update(status=Status.DENIED, decided_at=event.occurred_at)
+            rows.change(event.id, status=Status.DENIED, decided_at=event.occurred_at)
         case ManuallyApproved():
-            rows.update(
+            rows.change(
+                event.id,
                 status=Status.APPROVED,
                 decided_at=event.occurred_at,
                 decided_by=event.decided_by,
                 note=event.note,
             )
         case ManuallyDenied():
-            rows.update(
+            rows.change(
+                event.id,
                 status=Status.DENIED,
                 decided_at=event.occurred_at,
                 decided_by=event.decided_by,
@@ -53,8 +57,7 @@ def handle(event: LoanEvent) -> bool:
                 note=event.note,
             )
         case _:
-            return False
-    return True
+            assert_never(event)
 
 
-PROJECTION = Projection(name="loan_requests", models=(LoanRequest,), handle=handle)
+PROJECTION = Projection(name="loan_requests", version=1, model=LoanRequest, handle=handle)

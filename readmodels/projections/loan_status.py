@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from loans.domain.events import (
     AutoApproved,
     AutoDenied,
-    LoanEvent,
     LoanRequested,
     ManuallyApproved,
     ManuallyDenied,
@@ -14,33 +15,48 @@ from loans.domain.events import (
 from readmodels import broadcasts
 from readmodels.models import LoanStatus, Status
 from readmodels.projections.base import Projection
+from readmodels.rows import Rows
+
+Handled = (
+    LoanRequested
+    | ManualReviewRequired
+    | AutoApproved
+    | AutoDenied
+    | ManuallyApproved
+    | ManuallyDenied
+)
 
 
-def handle(event: LoanEvent) -> bool:
-    rows = LoanStatus.objects.filter(id=event.id)
+def handle(event: Handled, rows: Rows[LoanStatus]) -> None:
     match event:
         case LoanRequested():
-            LoanStatus.objects.create(
-                id=event.id,
+            rows.add(
+                event.id,
                 status=Status.RECEIVED,
                 amount=event.amount,
                 received_at=event.occurred_at,
             )
         case ManualReviewRequired():
-            rows.update(status=Status.UNDER_REVIEW)
+            rows.change(event.id, status=Status.UNDER_REVIEW)
         case AutoApproved() | ManuallyApproved():
-            rows.update(status=Status.APPROVED, decided_at=event.occurred_at)
+            rows.change(event.id, status=Status.APPROVED, decided_at=event.occurred_at)
         case AutoDenied():
-            rows.update(status=Status.DENIED, decided_at=event.occurred_at)
+            rows.change(event.id, status=Status.DENIED, decided_at=event.occurred_at)
         case ManuallyDenied():
-            rows.update(
-                status=Status.DENIED, decided_at=event.occurred_at, denial_reason=event.reason
+            rows.change(
+                event.id,
+                status=Status.DENIED,
+                decided_at=event.occurred_at,
+                denial_reason=event.reason,
             )
         case _:
-            return False
-    return True
+            assert_never(event)
 
 
 PROJECTION = Projection(
-    name="loan_status", models=(LoanStatus,), handle=handle, group=broadcasts.loan_request_group
+    name="loan_status",
+    version=1,
+    model=LoanStatus,
+    handle=handle,
+    group=broadcasts.loan_request_group,
 )

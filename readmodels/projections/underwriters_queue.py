@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from loans.domain.events import (
-    LoanEvent,
     ManuallyApproved,
     ManuallyDenied,
     ManualReviewRequired,
@@ -11,13 +12,16 @@ from loans.domain.events import (
 from readmodels import broadcasts
 from readmodels.models import PendingRequest
 from readmodels.projections.base import Projection
+from readmodels.rows import Rows
+
+Handled = ManualReviewRequired | ManuallyApproved | ManuallyDenied
 
 
-def handle(event: LoanEvent) -> bool:
+def handle(event: Handled, rows: Rows[PendingRequest]) -> None:
     match event:
         case ManualReviewRequired():
-            PendingRequest.objects.create(
-                id=event.id,
+            rows.add(
+                event.id,
                 name=event.name,
                 national_id=event.national_id,
                 amount=event.amount,
@@ -25,15 +29,15 @@ def handle(event: LoanEvent) -> bool:
                 requested_at=event.occurred_at,
             )
         case ManuallyApproved() | ManuallyDenied():
-            PendingRequest.objects.filter(id=event.id).delete()
+            rows.remove(event.id)
         case _:
-            return False
-    return True
+            assert_never(event)
 
 
 PROJECTION = Projection(
     name="underwriters_queue",
-    models=(PendingRequest,),
+    version=1,
+    model=PendingRequest,
     handle=handle,
     group=lambda loan_request_id: broadcasts.UNDERWRITING,
 )

@@ -102,7 +102,7 @@ class TestARunningDemo:
             demo.manage("shell", "-v0", "-c", code).stdout.strip()
             == (demo.published["EVENTSTORE_URI"])
         )
-        rebuilding = demo.manage("project", "--rebuild", "--once")
+        rebuilding = demo.manage("rebuild")
         assert rebuilding.returncode == 0, rebuilding.stderr
         wait_until(lambda: status_of(demo, loan) == "approved", SECONDS_TO_COME_BACK)
 

@@ -23,6 +23,10 @@ class ReadModelsDatabase:
     alias: str
     url: str
 
+    def forget_connections(self) -> None:
+        """Those made from now on begin with the settings that the server has then."""
+        _close(connections[self.alias])
+
 
 @contextmanager
 def read_models_at(url: str, settings: Settings) -> Iterator[ReadModelsDatabase]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, get_args
 from uuid import UUID, uuid4
@@ -20,10 +21,12 @@ from loans.domain.events import (
     ManualReviewRequired,
 )
 from readmodels import broadcasts
-from readmodels.batches import CheckpointMoved, apply_batch
+from readmodels.batches import Changes, CheckpointMoved, Target, apply_batch
 from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest, Status
 from readmodels.projections import PROJECTIONS, Projection
+from readmodels.received import Received
 from tests.support.loans import AT, ZOE, recorded, recorded_as
+from tests.support.projecting import give
 
 pytestmark = pytest.mark.django_db
 
@@ -74,9 +77,8 @@ def named(event: LoanEvent) -> str:
     return type(event).__name__
 
 
-def given(projection: Projection, *events: LoanEvent) -> None:
-    for event in events:
-        projection.handle(event)
+def is_passed_over(projection: Projection, event: LoanEvent) -> bool:
+    return named(event) not in projection.takes
 
 
 def of_another(event: LoanEvent) -> LoanEvent:
@@ -85,7 +87,7 @@ def of_another(event: LoanEvent) -> LoanEvent:
 
 class TestTheUnderwritersQueue:
     def test_a_request_to_review_is_in_it_with_all_that_its_event_says(self) -> None:
-        given(QUEUE, REVIEW)
+        give(QUEUE, REVIEW)
         assert model_to_dict(PendingRequest.objects.get()) == {
             "id": ID,
             "name": ZOE.name,
@@ -97,13 +99,14 @@ class TestTheUnderwritersQueue:
 
     @pytest.mark.parametrize("decision", [APPROVED_BY_HAND, DENIED_BY_HAND], ids=named)
     def test_a_decided_request_leaves_it(self, decision: LoanEvent) -> None:
-        given(QUEUE, REVIEW, of_another(REVIEW), decision)
+        give(QUEUE, REVIEW, of_another(REVIEW), decision)
         assert PendingRequest.objects.get().id == OTHER_ID
 
     @pytest.mark.parametrize("event", [REQUESTED, CHECKED, APPROVED, DENIED], ids=named)
     def test_other_events_leave_it_alone(self, event: LoanEvent) -> None:
-        given(QUEUE, of_another(REVIEW))
-        assert not QUEUE.handle(event)
+        give(QUEUE, of_another(REVIEW))
+        assert is_passed_over(QUEUE, event)
+        give(QUEUE, event)
         assert PendingRequest.objects.get().id == OTHER_ID
 
     def test_its_changes_are_told_to_the_underwriters(self) -> None:
@@ -123,34 +126,35 @@ class TestTheApplicantsStatus:
         }
 
     def test_begins_with_the_request(self) -> None:
-        given(STATUS, REQUESTED)
+        give(STATUS, REQUESTED)
         self.expect()
 
     def test_is_not_changed_by_the_score(self) -> None:
-        given(STATUS, REQUESTED)
-        assert not STATUS.handle(CHECKED)
+        give(STATUS, REQUESTED)
+        assert is_passed_over(STATUS, CHECKED)
+        give(STATUS, CHECKED)
         self.expect()
 
     def test_is_under_review(self) -> None:
-        given(STATUS, REQUESTED, REVIEW)
+        give(STATUS, REQUESTED, REVIEW)
         self.expect(status=Status.UNDER_REVIEW)
 
     @pytest.mark.parametrize("approval", [APPROVED, APPROVED_BY_HAND], ids=named)
     def test_is_approved(self, approval: LoanEvent) -> None:
-        given(STATUS, REQUESTED, approval)
+        give(STATUS, REQUESTED, approval)
         self.expect(status=Status.APPROVED, decided_at=LATER)
 
     def test_is_denied(self) -> None:
-        given(STATUS, REQUESTED, DENIED)
+        give(STATUS, REQUESTED, DENIED)
         self.expect(status=Status.DENIED, decided_at=LATER)
 
     def test_is_denied_by_an_underwriter_with_the_reason(self) -> None:
-        given(STATUS, REQUESTED, REVIEW, DENIED_BY_HAND)
+        give(STATUS, REQUESTED, REVIEW, DENIED_BY_HAND)
         self.expect(status=Status.DENIED, decided_at=LATER, denial_reason="too_much_debt")
 
     def test_changes_for_no_other_applicant(self) -> None:
-        given(STATUS, REQUESTED, of_another(REQUESTED))
-        given(STATUS, of_another(REVIEW), of_another(DENIED_BY_HAND))
+        give(STATUS, REQUESTED, of_another(REQUESTED))
+        give(STATUS, of_another(REVIEW), of_another(DENIED_BY_HAND))
         self.expect()
 
     def test_its_changes_are_told_to_those_who_watch_the_request(self) -> None:
@@ -176,30 +180,30 @@ class TestTheLoanRequests:
         }
 
     def test_begin_with_what_the_applicant_said(self) -> None:
-        given(LOANS, REQUESTED)
+        give(LOANS, REQUESTED)
         self.expect()
 
     def test_show_the_score(self) -> None:
-        given(LOANS, REQUESTED, CHECKED)
+        give(LOANS, REQUESTED, CHECKED)
         self.expect(credit_score=6)
 
     def test_are_under_review(self) -> None:
-        given(LOANS, REQUESTED, REVIEW)
+        give(LOANS, REQUESTED, REVIEW)
         self.expect(status=Status.UNDER_REVIEW)
 
     @pytest.mark.parametrize(
         ("decision", "status"), [(APPROVED, Status.APPROVED), (DENIED, Status.DENIED)]
     )
     def test_are_decided_by_the_score(self, decision: LoanEvent, status: Status) -> None:
-        given(LOANS, REQUESTED, decision)
+        give(LOANS, REQUESTED, decision)
         self.expect(status=status, decided_at=LATER)
 
     def test_are_approved_by_an_underwriter(self) -> None:
-        given(LOANS, REQUESTED, REVIEW, APPROVED_BY_HAND)
+        give(LOANS, REQUESTED, REVIEW, APPROVED_BY_HAND)
         self.expect(status=Status.APPROVED, decided_at=LATER, decided_by="uma", note="fine")
 
     def test_are_denied_by_an_underwriter(self) -> None:
-        given(LOANS, REQUESTED, REVIEW, DENIED_BY_HAND)
+        give(LOANS, REQUESTED, REVIEW, DENIED_BY_HAND)
         self.expect(
             status=Status.DENIED,
             decided_at=LATER,
@@ -213,8 +217,14 @@ class TestTheLoanRequests:
 
 
 def changes_of(projection: Projection, event: LoanEvent) -> dict[str, set[UUID]]:
-    Checkpoint.objects.create(name=projection.name)
-    return dict(apply_batch(projection, [recorded(event)], after=0))
+    return dict(apply_at(projection, (7, event)).groups)
+
+
+def apply_at(projection: Projection, *events: tuple[int, LoanEvent]) -> Changes:
+    """Apply events at these positions as one batch."""
+    received = [Received(recorded(event, at=position)) for position, event in events]
+    target = Target.live(projection)
+    return apply_batch(target, received, after=target.position)
 
 
 def test_there_is_an_event_of_every_type_here() -> None:
@@ -227,39 +237,56 @@ class TestEveryProjection:
     def test_moves_its_checkpoint_past_any_event(
         self, projection: Projection, event: LoanEvent
     ) -> None:
-        Checkpoint.objects.create(name=projection.name, position=3)
+        Checkpoint.objects.create(name=projection.name, position=3, events=2)
 
-        apply_batch(projection, [recorded(event, at=7)], after=3)
+        apply_at(projection, (7, event))
 
         checkpoint = Checkpoint.objects.get(name=projection.name)
-        assert (checkpoint.position, checkpoint.recorded_at) == (7, AT)
+        assert (checkpoint.position, checkpoint.recorded_at, checkpoint.events) == (7, AT, 3)
 
     def test_moves_its_checkpoint_past_events_of_a_type_that_it_does_not_know(
         self, projection: Projection
     ) -> None:
-        Checkpoint.objects.create(name=projection.name)
-        changes = apply_batch(projection, [recorded_as("LoanPaidBack", at=7)], after=0)
-        assert changes == {}
+        unknown = Received(recorded_as("LoanPaidBack", at=7))
+        changes = apply_batch(Target.live(projection), [unknown], after=0)
+        assert not changes
         assert Checkpoint.objects.get(name=projection.name).position == 7
-        assert not any(model._default_manager.exists() for model in projection.models)
+        assert not projection.model._default_manager.exists()
 
     def test_does_nothing_where_the_checkpoint_is_not_where_it_was(
         self, projection: Projection
     ) -> None:
-        Checkpoint.objects.create(name=projection.name, position=5)
+        Checkpoint.objects.create(name=projection.name, position=3)
+        target = Target.live(projection)
+        Checkpoint.objects.update(position=5)
+        events = [Received(recorded(REQUESTED, at=7)), Received(recorded(REVIEW, at=8))]
         with pytest.raises(CheckpointMoved):
-            apply_batch(projection, [recorded(REQUESTED, at=7), recorded(REVIEW, at=8)], after=3)
+            apply_batch(target, events, after=3)
         assert Checkpoint.objects.get(name=projection.name).position == 5
-        assert not any(model._default_manager.exists() for model in projection.models)
+        assert not projection.model._default_manager.exists()
 
-    def test_is_reset_to_nothing_and_leaves_the_others_alone(self, projection: Projection) -> None:
-        for each in PROJECTIONS.values():
-            Checkpoint.objects.create(name=each.name)
-            apply_batch(each, [recorded(REQUESTED, at=7), recorded(REVIEW, at=8)], after=0)
+    def test_notes_the_version_that_it_has(self, projection: Projection) -> None:
+        apply_at(replace(projection, version=7), (7, REQUESTED))
+        assert Checkpoint.objects.get(name=projection.name).version == 7
 
-        projection.reset()
 
-        for each in PROJECTIONS.values():
-            is_kept = each is not projection
-            assert Checkpoint.objects.get(name=each.name).position == (8 if is_kept else 0)
-            assert all(model._default_manager.exists() is is_kept for model in each.models)
+class TestWhatIsToBeTold:
+    def test_is_when_the_oldest_event_that_changed_a_row_was_recorded(self) -> None:
+        events = [
+            recorded(CHECKED, at=7),  # Changes nothing in the queue.
+            replace(recorded(REVIEW, at=8), recorded_at=AT + timedelta(seconds=1)),
+            replace(recorded(of_another(REVIEW), at=9), recorded_at=AT + timedelta(seconds=2)),
+        ]
+        received = [Received(each) for each in events]
+        changes = apply_batch(Target.live(QUEUE), received, after=0)
+        assert changes == Changes(
+            {broadcasts.UNDERWRITING: {ID, OTHER_ID}}, AT + timedelta(seconds=1)
+        )
+
+    def test_of_two_commits_is_all_since_the_older(self) -> None:
+        older = Changes({"a": {ID}}, AT)
+        newer = Changes({"a": {OTHER_ID}, "b": {ID}}, LATER)
+        both = Changes({"a": {ID, OTHER_ID}, "b": {ID}}, AT)
+        assert older | newer == both
+        assert newer | older == both
+        assert Changes() | newer == newer

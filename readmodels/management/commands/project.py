@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import getpass
 import threading
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
@@ -10,68 +10,129 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from esdbclient.exceptions import EventStoreDBClientException
 
 from lepret.event_store_client import close_event_store_client, event_store_client
-from readmodels.batches import DATABASE_AWAY, EventNotHandled
+from readmodels import failures
+from readmodels.batches import EventNotHandled, NewerVersionIsLive
 from readmodels.broadcasts import Broadcaster
-from readmodels.feed import SubscriptionEnded
-from readmodels.projections import PROJECTIONS, Projection
-from readmodels.projector import Follower
+from readmodels.coordination import Uncoordinated, coordinator
+from readmodels.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
+from readmodels.management.names import add_names, named, stop_on_signals
+from readmodels.projections import Projection
+from readmodels.projector import DATABASE_AWAY, Follower
+from readmodels.rebuilding import (
+    Rebuilder,
+    RebuildInterrupted,
+    RebuildRunsElsewhere,
+    RebuildStopped,
+)
+
+Job = Callable[[], object]
 
 
 class Command(BaseCommand):
-    help = "Build read models from events: catch up from their checkpoints, then follow live."
+    help = (
+        "Build read models from events: catch up from their checkpoints, then follow live. "
+        "Or say how one goes on that has stopped before an event that it cannot handle."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        add_names(parser)
         parser.add_argument(
-            "names",
-            nargs="*",
-            metavar="NAME",
-            help=f"projections to run, of {', '.join(PROJECTIONS)}; all if none is named",
+            "--rebuild", action="store_true", help="first build anew, as `manage.py rebuild` does"
         )
-        parser.add_argument("--rebuild", action="store_true", help="empty the tables first")
-        parser.add_argument("--once", action="store_true", help="stop when caught up")
+        instead = parser.add_mutually_exclusive_group()
+        instead.add_argument("--once", action="store_true", help="stop when caught up")
+        instead.add_argument(
+            "--retry",
+            nargs="+",
+            metavar="NAME",
+            help="have projections that have stopped try again, in the projector that runs",
+        )
+        instead.add_argument(
+            "--skip",
+            type=int,
+            metavar="POSITION",
+            help="leave the event there out for good, by the projections that it has stopped",
+        )
+        parser.add_argument("--why", metavar="TEXT", help="why it is left out; kept, with --by")
+        parser.add_argument("--by", metavar="WHO", help="who says so (default: your login)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        projections = _named(options["names"])
-        if options["rebuild"]:
-            for projection in projections:
-                projection.reset()
-        stop = threading.Event()
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signal_number, lambda *_: stop.set())
+        if options["skip"] is not None:
+            self._skip(options)
+        elif options["why"] or options["by"]:
+            raise CommandError("--why and --by go with --skip.")
+        elif options["retry"]:
+            self._retry(named([*options["retry"], *options["names"]]))
+        else:
+            _project(named(options["names"]), rebuild=options["rebuild"], once=options["once"])
+
+    def _retry(self, projections: Sequence[Projection]) -> None:
+        names = [each.name for each in projections]
         try:
-            with Broadcaster() as broadcaster:
-                followers = [
-                    Follower(each, connect=event_store_client, announce=broadcaster.send, stop=stop)
-                    for each in projections
-                ]
-                _run_all(
-                    [each.catch_up if options["once"] else each.run for each in followers], stop
-                )
-        finally:
-            close_event_store_client()
+            failures.retry(names)
+        except failures.NotStopped as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(f"{', '.join(names)}: tried again by the projector that runs.")
+
+    def _skip(self, options: dict[str, Any]) -> None:
+        if not (options["why"] or "").strip():
+            raise CommandError("Say with --why why the event is left out; it is kept for good.")
+        names = [each.name for each in named(options["names"])] if options["names"] else []
+        try:
+            skipped = failures.skip(
+                options["skip"],
+                names=names,
+                why=options["why"].strip(),
+                by=options["by"] or getpass.getuser(),
+            )
+        except failures.NotStopped as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(f"{', '.join(skipped)}: goes on without {options['skip']}.")
 
 
-def _named(names: Sequence[str]) -> list[Projection]:
-    unknown = set(names) - PROJECTIONS.keys()
-    if unknown:
-        known = ", ".join(PROJECTIONS)
-        raise CommandError(f"No projection {', '.join(sorted(unknown))}. There are: {known}.")
-    return [PROJECTIONS[name] for name in names or PROJECTIONS]
+def _project(projections: Sequence[Projection], *, rebuild: bool, once: bool) -> None:
+    stop = threading.Event()
+    stop_on_signals(stop)
+    feeds = Feeds(EventStoreSource(event_store_client))
+    rebuilders = [Rebuilder(each, feeds=feeds, stop=stop) for each in projections]
+    try:
+        if rebuild or once:
+            _run_all([each.run if rebuild else each.run_if_needed for each in rebuilders], stop)
+        names = [each.name for each in projections]
+        shifts = Uncoordinated() if once else coordinator(names, stop=stop)
+        with Broadcaster() as broadcaster, shifts:
+            followers = [
+                Follower(each, feeds=feeds, announcer=broadcaster, shift=shifts, stop=stop)
+                for each in projections
+            ]
+            if once:
+                _run_all([each.catch_up for each in followers], stop)
+            else:
+                builds = [each.run_until_not_needed for each in rebuilders]
+                _run_all([*(each.run for each in followers), *builds], stop)
+    finally:
+        close_event_store_client()
 
 
-def _run_all(jobs: Sequence[Callable[[], None]], stop: threading.Event) -> None:
+def _run_all(jobs: Sequence[Job], stop: threading.Event) -> None:
     """Run each job in a thread; when one fails, stop the others and tell."""
     with ThreadPoolExecutor(max_workers=len(jobs)) as executor:
         futures = [executor.submit(job) for job in jobs]
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        stop.set()
+        done, rest = wait(futures, return_when=FIRST_EXCEPTION)
+        if rest:
+            stop.set()
     for future in done:
         try:
             future.result()
-        except (*DATABASE_AWAY, EventStoreDBClientException, SubscriptionEnded) as error:
+        except (*DATABASE_AWAY, *EVENT_STORE_AWAY) as error:
             raise CommandError(f"Lost what is needed: {type(error).__qualname__}") from None
-        except EventNotHandled as error:
+        except NewerVersionIsLive:
+            raise CommandError("A newer version's rows are live; nothing was changed.") from None
+        except RebuildRunsElsewhere:
+            raise CommandError("Another process rebuilds it, or has just done so.") from None
+        except (EventNotHandled, RebuildStopped) as error:
             raise CommandError(str(error)) from None
+        except RebuildInterrupted:
+            return

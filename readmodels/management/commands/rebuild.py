@@ -1,0 +1,128 @@
+"""`manage.py rebuild`: builds read models anew, while pages go on reading what is there."""
+
+from __future__ import annotations
+
+import threading
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from lepret.event_store_client import close_event_store_client, event_store_client
+from readmodels.batches import NewerVersionIsLive
+from readmodels.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
+from readmodels.management.names import add_names, named, stop_on_signals
+from readmodels.projections import Projection
+from readmodels.projector import DATABASE_AWAY
+from readmodels.rebuilding import (
+    Advance,
+    Rebuilder,
+    RebuildInterrupted,
+    RebuildRunsElsewhere,
+    RebuildStopped,
+    drop,
+)
+
+
+class Command(BaseCommand):
+    help = (
+        "Build read models anew from all events, beside the rows that pages read, and put the new "
+        "ones in their place when they are level. Interrupted, it goes on when it is run again."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add_names(parser)
+        parser.add_argument(
+            "--drop", action="store_true", help="give up what an interrupted rebuild has built"
+        )
+
+        parser.add_argument(
+            "--older-version",
+            action="store_true",
+            help="also where a newer version's rows are live: go back to those of this version",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        projections = named(options["names"])
+        try:
+            if options["drop"]:
+                self._drop(projections)
+            else:
+                self._rebuild(projections, to_older=options["older_version"])
+        except (*DATABASE_AWAY, *EVENT_STORE_AWAY) as error:
+            raise CommandError(f"Lost what is needed: {type(error).__qualname__}") from None
+        finally:
+            close_event_store_client()
+
+    def _drop(self, projections: Sequence[Projection]) -> None:
+        for projection in projections:
+            outcome = "dropped" if drop(projection) else "no rebuild is under way"
+            self.stdout.write(f"{projection.name}: {outcome}")
+
+    def _rebuild(self, projections: Sequence[Projection], *, to_older: bool) -> None:
+        stop = threading.Event()
+        stop_on_signals(stop)
+        feeds = Feeds(EventStoreSource(event_store_client))
+        for projection in projections:
+            with _bar(projection.name, feeds.source.last_position()) as bar:
+                rebuilder = Rebuilder(
+                    projection, feeds=feeds, stop=stop, advanced=bar.advance, to_older=to_older
+                )
+                self._run(rebuilder, projection.name)
+            self.stdout.write(f"{projection.name}: rebuilt, and live. {bar.events} events.")
+
+    def _run(self, rebuilder: Rebuilder, name: str) -> None:
+        try:
+            rebuilder.run()
+        except RebuildInterrupted:
+            raise CommandError(
+                f"{name}: interrupted. It goes on when the same is run again; --drop gives it up."
+            ) from None
+        except RebuildRunsElsewhere:
+            raise CommandError(
+                f"{name}: another process rebuilds it, or has just done so, or has dropped it."
+            ) from None
+        except RebuildStopped as error:
+            raise CommandError(str(error)) from None
+        except NewerVersionIsLive:
+            raise CommandError(
+                f"{name}: a newer version's rows are live; --older-version goes back to this one's."
+            ) from None
+
+
+class _Bar:
+    """Shows how far a rebuild has come, by commit positions, which need not count events."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+        self.events = 0
+
+    def advance(self, to: Advance) -> None:
+        self.events = to.events
+        rate = f"{to.pace:,.0f} events/s"
+        self._progress.update(self._task, completed=to.position, rate=rate)
+
+
+@contextmanager
+def _bar(name: str, last_position: int) -> Iterator[_Bar]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield _Bar(progress, progress.add_task(name, total=last_position or None, rate=""))

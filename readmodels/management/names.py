@@ -1,0 +1,41 @@
+"""What the commands about projections have in common."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from django.core.management.base import CommandError
+
+from readmodels.projections import PROJECTIONS, Projection
+
+
+def add_names(parser: ArgumentParser) -> None:
+    """Have a command take names of projections."""
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(PROJECTIONS)}; all if none is named",
+    )
+
+
+def named(names: Sequence[str]) -> list[Projection]:
+    """The projections of these names, or all if there are none.
+
+    Raises:
+        CommandError: there is no such projection.
+    """
+    unknown = set(names) - PROJECTIONS.keys()
+    if unknown:
+        known = ", ".join(PROJECTIONS)
+        raise CommandError(f"No projection {', '.join(sorted(unknown))}. There are: {known}.")
+    return [PROJECTIONS[name] for name in dict.fromkeys(names or PROJECTIONS)]
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Set the event at Ctrl-C, and when the process is asked to end."""
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())

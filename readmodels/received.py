@@ -1,0 +1,38 @@
+"""Events as they come from the event store, decoded once for all projections that take them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from esdbclient import RecordedEvent
+
+from loans import codec
+from loans.domain.events import LoanEvent
+
+
+class Received:
+    """A recorded event at its commit position."""
+
+    __slots__ = ("_event", "position", "recorded")
+
+    def __init__(self, recorded: RecordedEvent) -> None:
+        assert recorded.commit_position is not None, "events of $all have a position"
+        self.position: Final = recorded.commit_position
+        self.recorded: Final = recorded
+        self._event: LoanEvent | None = None
+
+    @property
+    def event(self) -> LoanEvent:
+        """What it says. Decoded when first asked for: most projections take few types.
+
+        Raises:
+            KeyError: this version does not know the type.
+            ValueError: the data is not what an event of this type has.
+        """
+        if self._event is None:
+            recorded = self.recorded
+            event = codec.decode(recorded.type, recorded.data, recorded.metadata)
+            if event is None:
+                raise KeyError(recorded.type)
+            self._event = event
+        return self._event

@@ -1,0 +1,93 @@
+"""Random histories for property tests: loans that go their ways, interleaved with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from esdbclient import RecordedEvent
+from hypothesis import strategies as st
+
+from loans.domain.events import (
+    AutoApproved,
+    AutoDenied,
+    CreditChecked,
+    LoanEvent,
+    LoanRequested,
+    ManuallyApproved,
+    ManuallyDenied,
+    ManualReviewRequired,
+)
+from readmodels.received import Received
+from tests.support.loans import AT, recorded, recorded_as
+
+UNKNOWN = "LoanPaidBack"
+
+
+@st.composite
+def loans(draw: st.DrawFn, number: int) -> list[LoanEvent]:
+    """What has happened so far to one loan request."""
+    id_ = UUID(int=number + 1)
+    known: dict[str, Any] = {
+        "name": draw(st.sampled_from(["Ann", "Zoë", "x" * 200])),
+        "national_id": f"{number:06}aa",
+        "amount": draw(st.integers(1, 10**9)),
+    }
+    score = draw(st.integers(1, 10))
+
+    def at(minutes: int) -> dict[str, Any]:
+        return {"id": id_, "occurred_at": AT + timedelta(minutes=minutes, microseconds=number)}
+
+    review = ManualReviewRequired(**at(2), **known, credit_score=score)
+    end: list[LoanEvent] = draw(
+        st.sampled_from(
+            [
+                [AutoApproved(**at(2))],
+                [AutoDenied(**at(2))],
+                [review, ManuallyApproved(**at(9), decided_by="uma", note="fine")],
+                [review, ManuallyDenied(**at(9), decided_by="una", reason="too_much_debt")],
+                [review, ManuallyDenied(**at(9), decided_by="uma", reason="other", note="sorry")],
+            ]
+        )
+    )
+    whole: list[LoanEvent] = [
+        LoanRequested(**at(0), **known, address=draw(st.sampled_from(["", "7 Nowhere Lane"]))),
+        CreditChecked(**at(1), credit_score=score),
+        *end,
+    ]
+    return whole[: draw(st.integers(1, len(whole)))]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Received]:
+    """The events of several loans as the store has them: in turns, with strange ones between."""
+    rest = [draw(loans(number)) for number in range(draw(st.integers(1, 6)))]
+    received: list[Received] = []
+    position = 0
+    while rest := [each for each in rest if each]:
+        position += draw(st.integers(1, 3))
+        turn = draw(st.integers(-1, len(rest) - 1))
+        event = recorded_as(UNKNOWN, at=position) if turn < 0 else recorded(rest[turn].pop(0))
+        received.append(_at(position, event))
+    return received
+
+
+def _at(position: int, event: RecordedEvent) -> Received:
+    when = AT + timedelta(seconds=position)
+    return Received(replace(event, commit_position=position, recorded_at=when))
+
+
+def batches(history: Sequence[Received]) -> st.SearchStrategy[list[Sequence[Received]]]:
+    """The same events in batches of random sizes."""
+
+    def cut(at: set[int]) -> list[Sequence[Received]]:
+        ends = [*sorted(at), len(history)]
+        begins = [0, *ends[:-1]]
+        return [history[begin:end] for begin, end in zip(begins, ends, strict=True)]
+
+    return st.sets(st.integers(1, max(1, len(history) - 1)), max_size=len(history)).map(
+        lambda at: [each for each in cut(at) if each]
+    )
