@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Environment:
     redis_url: str
     credit_bureau_url: str | None
     credit_bureau_latency_seconds: float
+    readyz_max_lag_seconds: float | None
 
     @classmethod
     def read(cls, base_dir: Path) -> Environment:
@@ -79,6 +81,7 @@ class Environment:
                 else None
             ),
             credit_bureau_latency_seconds=env.float("CREDIT_BUREAU_LATENCY_SECONDS", default=0.1),
+            readyz_max_lag_seconds=_seconds(env, "READYZ_MAX_LAG_SECONDS"),
         )
 
 
@@ -99,6 +102,19 @@ def _flag(env: environ.Env, name: str, *, default: bool) -> bool:
     if value not in ("true", "false", "1", "0"):
         raise ImproperlyConfigured(f"{name} must be true or false")
     return value in ("true", "1")
+
+
+def _seconds(env: environ.Env, name: str) -> float | None:
+    value: str = env.str(name, default="")
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ImproperlyConfigured(f"{name} must be a number of seconds")
+    return seconds
 
 
 def _url(env: environ.Env, name: str, *, schemes: tuple[str, ...], default: str = "") -> str:

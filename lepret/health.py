@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
@@ -21,19 +22,39 @@ CHECK_SECONDS: Final = 3.0
 Check = Callable[[], Awaitable[None]]
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What another part of the project has to say in `/readyz`'s document."""
+
+    document: Mapping[str, Any]
+    is_ready: bool
+
+
+# Runs in a thread.
+Look = Callable[[], Finding]
+
+
 async def alive(request: HttpRequest) -> HttpResponse:
     """`/healthz`: 200 as long as the process answers."""
     return JsonResponse({"status": "ok"})
 
 
-async def ready(request: HttpRequest) -> HttpResponse:
-    """`/readyz`: 200 where all that is needed is reached, else 503; says which is not."""
-    names = list(_CHECKS)
-    outcomes = await asyncio.gather(*(_outcome(name, _CHECKS[name]) for name in names))
-    is_ready = all(outcome == "ok" for outcome in outcomes)
+async def ready(request: HttpRequest, looks: Mapping[str, Look] | None = None) -> HttpResponse:
+    """`/readyz`: 200 where all that is needed is reached, else 503; says which is not.
+
+    `looks` are those of other parts, each with the name under which its finding is told. One that
+    cannot tell in time is not ready.
+    """
+    looks = looks or {}
+    outcomes, findings = await asyncio.gather(
+        asyncio.gather(*(_outcome(name, check) for name, check in _CHECKS.items())),
+        asyncio.gather(*(_finding(name, look) for name, look in looks.items())),
+    )
+    is_ready = all(each == "ok" for each in outcomes) and all(each.is_ready for each in findings)
     document = {
         "status": "ok" if is_ready else "unavailable",
-        "checks": dict(zip(names, outcomes, strict=True)),
+        "checks": dict(zip(_CHECKS, outcomes, strict=True)),
+        **{name: found.document for name, found in zip(looks, findings, strict=True)},
     }
     return JsonResponse(document, status=200 if is_ready else 503)
 
@@ -46,6 +67,15 @@ async def _outcome(name: str, check: Check) -> str:
         logger.warning("Not ready: %s (%s)", name, type(error).__qualname__)
         return "unavailable"
     return "ok"
+
+
+async def _finding(name: str, look: Look) -> Finding:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await asyncio.to_thread(look)
+    except Exception as error:  # noqa: BLE001 (whatever it is, there is nothing to tell)
+        logger.warning("Not known: %s (%s)", name, type(error).__qualname__)
+        return Finding({}, is_ready=False)
 
 
 async def _check_databases() -> None:

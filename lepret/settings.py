@@ -110,6 +110,9 @@ CREDIT_BUREAU_ATTEMPTS = 3
 # How long, in seconds, a page or an API call waits for a read model that is a moment behind.
 READ_MODEL_WAIT_SECONDS = 2.0
 
+# How far behind, in seconds, a read model may be for `/readyz` to be green; `None`: any distance.
+READYZ_MAX_LAG_SECONDS = ENVIRONMENT.readyz_max_lag_seconds
+
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -135,7 +138,7 @@ WHITENOISE_USE_FINDERS = True
 # Cookies and redirects for HTTPS everywhere but in debug mode, or where DJANGO_HTTPS=false says
 # that the site is served in the clear, as the demo is on the local machine.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENVIRONMENT.https
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if ENVIRONMENT.https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENVIRONMENT.https
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENVIRONMENT.https else None
@@ -152,5 +155,7 @@ LOGGING = {
         # These two speak once per request, at INFO.
         "httpx2": {"level": "WARNING"},
         "httpcore2": {"level": "WARNING"},
+        # A stack trace each second while Valkey is away, which those who use it tell of once.
+        "channels_redis.pubsub": {"level": "CRITICAL"},
     },
 }

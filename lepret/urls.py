@@ -10,6 +10,7 @@ from ninja import NinjaAPI
 from lepret import health, pages
 from lepret.problems import answer_with_problems
 from loans.api import router as commands
+from readmodels import metrics, readiness
 from readmodels.api import router as queries
 
 api = NinjaAPI(
@@ -31,7 +32,8 @@ urlpatterns = [
     path("accounts/logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("accounts/home/", pages.home_of_role, name="home-of-role"),
     path("healthz", health.alive, name="healthz"),
-    path("readyz", health.ready, name="readyz"),
+    path("readyz", health.ready, {"looks": {"projections": readiness.projections}}, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
 ]
 
 handler404 = pages.not_found

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.loader import render_to_string
 
 from lepret.roles import is_back_office
 from readmodels.csv_export import csv_response
 from readmodels.event_history import HistoryUnavailable, history_of
-from readmodels.lag import LagUnknown, lag_seconds
-from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest
+from readmodels.models import (
+    Checkpoint,
+    Failure,
+    LoanRequest,
+    LoanStatus,
+    PendingRequest,
+    Rebuild,
+    SkippedEvent,
+)
+from readmodels.projections import PROJECTIONS
+from readmodels.standing import Standing, read_standings, speed_of
 
 admin.site.site_header = admin.site.site_title = "lepret back office"
 admin.site.index_title = "Loan requests and what is built from them"
+
+_UNKNOWN: Final = "unknown: the event store does not answer"
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -120,16 +133,184 @@ class LoanStatusAdmin(ReadOnlyAdmin):
     actions = (export_as_csv,)
 
 
+class StandingChangeList(ChangeList):
+    """The rows of a page, each with how its projection stands: read once for all of them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        _add_standings(self.result_list)
+
+
 @admin.register(Checkpoint)
 class CheckpointAdmin(ReadOnlyAdmin):
-    """How far each projection has come, and how far it is behind."""
+    """How each projection stands: how far it has come, and how far it is behind."""
 
-    list_display = ("name", "position", "recorded_at", "moved_at", "lag_in_seconds")
+    list_display = (
+        "name",
+        "state",
+        "position",
+        "lag_in_seconds",
+        "lag_in_events",
+        "speed",
+        "versions",
+        "last_error",
+        "moved_at",
+    )
+    fields = (*list_display, "recorded_at", "store_position", "events")
     ordering = ("name",)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return StandingChangeList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        built = set(Checkpoint.objects.values_list("name", flat=True))
+        context = {"subtitle": _in_words_of_absence(PROJECTIONS.keys() - built)}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Model | None:
+        checkpoint = super().get_object(request, object_id, from_field)
+        if checkpoint is not None:
+            _add_standings([checkpoint])
+        return checkpoint
+
+    @admin.display(description="State")
+    def state(self, checkpoint: Checkpoint) -> str:
+        standing = _standing_of(checkpoint)
+        if standing is None:
+            return "left over: there is no such projection any more"
+        if standing.rebuilt_share is None:
+            return standing.state
+        return f"{standing.state} ({standing.rebuilt_share:.0%} of a rebuild is done)"
 
     @admin.display(description="Lag in seconds")
     def lag_in_seconds(self, checkpoint: Checkpoint) -> str:
-        try:
-            return f"{lag_seconds(checkpoint):.1f}"
-        except LagUnknown:
-            return "unknown: the event store does not answer"
+        standing = _standing_of(checkpoint)
+        if standing is None:
+            return ""
+        return f"{standing.lag.seconds:.1f}" if standing.lag else _UNKNOWN
+
+    @admin.display(description="Lag in events")
+    def lag_in_events(self, checkpoint: Checkpoint) -> str:
+        standing = _standing_of(checkpoint)
+        if standing is None:
+            return ""
+        return standing.lag.events_in_words if standing.lag else _UNKNOWN
+
+    @admin.display(description="Events per second")
+    def speed(self, checkpoint: Checkpoint) -> str:
+        standing = _standing_of(checkpoint)
+        return f"{standing.events_per_second:.0f}" if standing else ""
+
+    @admin.display(description="Version (and the program's)")
+    def versions(self, checkpoint: Checkpoint) -> str:
+        standing = _standing_of(checkpoint)
+        return f"{checkpoint.version} ({standing.code_version})" if standing else ""
+
+    @admin.display(description="Stands still because of")
+    def last_error(self, checkpoint: Checkpoint) -> str:
+        standing = _standing_of(checkpoint)
+        if standing is None or standing.failure is None:
+            return ""
+        failure = standing.failure
+        return f"{failure.event_type} at {failure.position}: {failure.error}"
+
+    @admin.display(description="Position of the event store's last event")
+    def store_position(self, checkpoint: Checkpoint) -> str:
+        standing = _standing_of(checkpoint)
+        if standing is None or standing.store_position is None:
+            return _UNKNOWN
+        return str(standing.store_position)
+
+
+@admin.register(Failure)
+class FailureAdmin(ReadOnlyAdmin):
+    """Projections that stand still, each with the event that it cannot handle."""
+
+    list_display = (
+        "stopped",
+        "position",
+        "event_type",
+        "error",
+        "attempts",
+        "failed_at",
+    )
+    fields = (*list_display, "event_id", "stream_name")
+    ordering = ("name", "in_rebuild")
+
+    @admin.display(description="Stands still", ordering="name")
+    def stopped(self, failure: Failure) -> str:
+        return f"rebuild of {failure.name}" if failure.in_rebuild else failure.name
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {"title": "Projections that stand still, and the event that stopped each"}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+
+@admin.register(SkippedEvent)
+class SkippedEventAdmin(ReadOnlyAdmin):
+    """Events that a projection leaves out for good."""
+
+    list_display = (
+        "projection",
+        "position",
+        "event_type",
+        "event_id",
+        "why",
+        "skipped_by",
+        "skipped_at",
+    )
+    fields = (*list_display, "error")
+    list_filter = ("name", "skipped_by")
+    ordering = ("name", "position")
+
+    @admin.display(description="Left out by the projection", ordering="name")
+    def projection(self, skipped: SkippedEvent) -> str:
+        return skipped.name
+
+
+@admin.register(Rebuild)
+class RebuildAdmin(ReadOnlyAdmin):
+    """Tables that are being built beside the live ones."""
+
+    list_display = (
+        "projection",
+        "version",
+        "position",
+        "events",
+        "speed",
+        "recorded_at",
+        "began_at",
+        "moved_at",
+    )
+    fields = (*list_display, "build")
+    ordering = ("name",)
+
+    @admin.display(description="Projection being built", ordering="name")
+    def projection(self, rebuild: Rebuild) -> str:
+        return rebuild.name
+
+    @admin.display(description="Events per second")
+    def speed(self, rebuild: Rebuild) -> str:
+        return f"{speed_of(rebuild):.0f}"
+
+
+def _add_standings(checkpoints: Iterable[Any]) -> None:
+    # On the rows, since one ModelAdmin serves all requests at the same time.
+    standings = read_standings()
+    for checkpoint in checkpoints:
+        checkpoint.standing = standings.get(checkpoint.name)
+
+
+def _standing_of(checkpoint: Any) -> Standing | None:
+    standing: Standing | None = checkpoint.standing
+    return standing
+
+
+def _in_words_of_absence(names: Collection[str]) -> str | None:
+    return f"Not built yet: {', '.join(sorted(names))}" if names else None

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
-from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest
+from readmodels.models import (
+    Checkpoint,
+    Failure,
+    LoanRequest,
+    LoanStatus,
+    PendingRequest,
+    Rebuild,
+    SkippedEvent,
+)
+from tests.support.loans import append_event
 from tests.support.staff import make_clerk, make_underwriter
+from tests.support.standing import checkpoint, failure, rebuild, skipped_event
 
 pytestmark = [
     pytest.mark.usefixtures("streams"),
@@ -24,7 +37,7 @@ pytestmark = [
 ]
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-MODELS = (LoanRequest, PendingRequest, LoanStatus, Checkpoint)
+MODELS = (LoanRequest, PendingRequest, LoanStatus, Checkpoint, Failure, SkippedEvent, Rebuild)
 
 
 def url(model: Any, page: str = "") -> str:
@@ -93,16 +106,6 @@ class TestBackOffice:
         assert "The event store does not answer" in html
         assert "Ann Example" in html
 
-    def test_checkpoints_have_a_position_and_a_lag(self, client: Client) -> None:
-        client.post("/", {"id": str(uuid4()), "name": "Ann", "national_id": "9" * 6 + "aa",
-                          "amount": "7", "address": ""})  # fmt: skip
-        Checkpoint.objects.create(name="behind", position=0)
-        Checkpoint.objects.create(name="level", position=2**60)
-        html = client.get(url(Checkpoint)).content.decode()
-        assert str(2**60) in html.replace(",", "")
-        assert '<td class="field-lag_in_seconds">0.0</td>' in html
-        assert html.count('<td class="field-lag_in_seconds">') == 2
-
     def test_rows_are_exported_as_csv_that_no_spreadsheet_runs(self, client: Client) -> None:
         row = loan_request("=1+1")
         export = {"action": "export_as_csv", "_selected_action": [str(row.id)]}
@@ -112,6 +115,74 @@ class TestBackOffice:
         assert exported["name"] == "'=1+1"
         assert exported["amount"] == "5000"
         assert exported["id"] == str(row.id)
+
+
+@pytest.mark.usefixtures("clerk")
+class TestProjections:
+    def cells(self, client: Client, column: str) -> list[str]:
+        """What the list of checkpoints shows in a column."""
+        html = client.get(url(Checkpoint)).content.decode()
+        return re.findall(rf'<td class="field-{column}">(.*?)</td>', html)
+
+    def test_a_checkpoint_says_how_its_projection_stands(self, client: Client) -> None:
+        append_event("SomethingHappened")
+        checkpoint("loan_requests", 0)
+        checkpoint("loan_status", 2**60, version=0)
+        checkpoint("underwriters_queue", 2**60)
+        failure("loan_requests")
+        assert self.cells(client, "state") == ["stopped", "new version waiting", "level"]
+        assert self.cells(client, "versions") == ["1 (1)", "0 (1)", "1 (1)"]
+        behind, *level = self.cells(client, "lag_in_seconds")
+        assert float(behind) >= 0.0
+        assert level == ["0.0", "0.0"]
+        assert int(self.cells(client, "lag_in_events")[0].removesuffix(" or more")) > 0
+        assert "KeyError in loan_status.py:30" in self.cells(client, "last_error")[0]
+        page = client.get(url(Checkpoint, "loan_status/change/")).content.decode()
+        assert "new version waiting" in page
+
+    def test_all_of_them_are_read_at_once(
+        self, client: Client, django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        checkpoint("loan_status", 1)
+        with CaptureQueriesContext(connection) as of_one:
+            client.get(url(Checkpoint))
+        checkpoint("loan_requests", 1)
+        checkpoint("underwriters_queue", 1)
+        with django_assert_num_queries(len(of_one)):
+            client.get(url(Checkpoint))
+
+    def test_what_is_not_built_is_named(self, client: Client) -> None:
+        checkpoint("loan_status", 1)
+        html = client.get(url(Checkpoint)).content.decode()
+        assert "Not built yet: loan_requests, underwriters_queue" in html
+
+    def test_what_is_left_over_of_a_projection_that_is_gone_is_said(self, client: Client) -> None:
+        Checkpoint.objects.create(name="gone", position=1)
+        assert self.cells(client, "state") == ["left over: there is no such projection any more"]
+
+    @pytest.mark.usefixtures("no_event_store")
+    def test_without_the_event_store_the_rest_is_still_shown(self, client: Client) -> None:
+        checkpoint("loan_status", 5)
+        assert self.cells(client, "state") == ["unknown"]
+        assert self.cells(client, "lag_in_seconds") == ["unknown: the event store does not answer"]
+        assert self.cells(client, "position") == ["5"]
+
+    def test_the_first_page_says_what_stands_still(self, client: Client) -> None:
+        failure("loan_requests", in_rebuild=True)
+        assert "Stands still" not in client.get("/admin/").content.decode()
+        failure("loan_status")
+        assert "Stands still: loan_status." in client.get("/admin/").content.decode()
+
+    def test_failures_rebuilds_and_skipped_events_are_listed(self, client: Client) -> None:
+        failure("loan_status")
+        failure("loan_requests", in_rebuild=True)
+        rebuild("loan_requests", 5)
+        skipped_event("loan_status")
+        failures = client.get(url(Failure)).content.decode()
+        assert "Projections that stand still" in failures
+        assert "rebuild of loan_requests" in failures
+        assert "sent twice by mistake" in client.get(url(SkippedEvent)).content.decode()
+        assert "loan_requests" in client.get(url(Rebuild)).content.decode()
 
 
 @pytest.mark.parametrize("who", ["clerk", "superuser"])

@@ -1,0 +1,102 @@
+"""`manage.py projections`: how each projection stands, for people and for health checks."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Collection, Iterable
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
+from django.db import InterfaceError, OperationalError
+
+from lepret.event_store_client import close_event_store_client
+from readmodels.management.names import add_names, named
+from readmodels.models import SkippedEvent
+from readmodels.standing import Standing, read_standings
+from readmodels.standing_report import as_json, print_tables
+
+DEFAULT_MAX_LAG_SECONDS: Final = 60.0
+
+_HELP: Final = """\
+Say how each projection stands. The exit status is 1 where one is stopped, not built, further
+behind than --max-lag, or where nobody knows since the event store does not answer; which, is said
+on stderr.
+
+--json prints a list with one object for each projection:
+  name, state     the state is stopped, rebuilding, not built, new version waiting, unknown,
+                  behind or level
+  version         the version that built the rows; null where there are none
+  code_version    the version that this program has
+  position        the commit position of the last event that was applied
+  store_position  that of the last event in the store; null where the store does not answer
+  lag_seconds     the age of the oldest event that is still to be applied; null likewise
+  lag_events      how many events are still to be applied; null likewise
+  lag_events_is_at_least
+                  true where more may wait than were counted
+  events, events_per_second
+                  events applied since the table was empty, and how fast now
+  moved_at        when the last were applied
+  failure         why it stands still: error, event_type, event_id, position, attempts, failed_at;
+                  null where it does not
+  rebuild         a table being built beside it: version, position, share (0 to 1), events,
+                  events_per_second, began_at, failure; null where there is none
+With --skipped each has besides:
+  skipped         events left out: position, event_id, event_type, error, why, skipped_by,
+                  skipped_at
+"""
+
+
+class _HelpFormatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
+    """Keeps the list of keys as it was written."""
+
+
+class Command(BaseCommand):
+    help = _HELP
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        return super().create_parser(
+            prog_name, subcommand, formatter_class=_HelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add_names(parser)
+        parser.add_argument("--json", action="store_true", help="one object for each projection")
+        parser.add_argument("--skipped", action="store_true", help="list events left out, too")
+        parser.add_argument(
+            "--max-lag",
+            type=float,
+            default=DEFAULT_MAX_LAG_SECONDS,
+            metavar="SECONDS",
+            help="how far behind is too far (default: %(default)g)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        names = [each.name for each in named(options["names"])]
+        try:
+            standings = list(read_standings(names).values())
+            skipped = _skipped_events(names) if options["skipped"] else None
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(
+                f"The database does not answer: {type(error).__qualname__}"
+            ) from None
+        finally:
+            close_event_store_client()
+        if options["json"]:
+            self.stdout.write(as_json(standings, skipped))
+        else:
+            print_tables(standings, skipped, self.stdout)
+        _fail_where_in_trouble(standings, options["max_lag"])
+
+
+def _skipped_events(names: Collection[str]) -> list[SkippedEvent]:
+    return list(SkippedEvent.objects.filter(name__in=names).order_by("name", "position"))
+
+
+def _fail_where_in_trouble(standings: Iterable[Standing], max_lag_seconds: float) -> None:
+    troubles = [
+        f"{each.name}: {trouble}"
+        for each in standings
+        if (trouble := each.trouble(max_lag_seconds))
+    ]
+    if troubles:
+        raise CommandError("; ".join(troubles))

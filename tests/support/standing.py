@@ -1,0 +1,58 @@
+"""Projections that stand in one way or another, as the projector would leave them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from readmodels.models import Checkpoint, Failure, Rebuild, SkippedEvent
+from readmodels.projections import PROJECTIONS
+
+FAILED_AT: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+EVENT_ID: Final = UUID("00000000-0000-4000-8000-000000000001")
+
+
+def checkpoint(name: str, position: int, **changes: Any) -> Checkpoint:
+    """A projection that has come so far."""
+    row = {"version": PROJECTIONS[name].version, **changes}
+    return Checkpoint.objects.create(name=name, position=position, **row)
+
+
+def checkpoints_at(position: int) -> None:
+    """All projections have come so far."""
+    for name in PROJECTIONS:
+        checkpoint(name, position)
+
+
+def failure(name: str, *, in_rebuild: bool = False) -> Failure:
+    """A projection that stands still."""
+    return Failure.objects.create(
+        name=name,
+        in_rebuild=in_rebuild,
+        position=7,
+        event_id=EVENT_ID,
+        event_type="LoanRequested",
+        stream_name="LoanRequest:any",
+        error="KeyError in loan_status.py:30",
+        attempts=3,
+        failed_at=FAILED_AT,
+    )
+
+
+def rebuild(name: str, position: int) -> Rebuild:
+    """A table that is being built beside the live one."""
+    return Rebuild.objects.create(name=name, position=position, version=2, build=2, events=5)
+
+
+def skipped_event(name: str) -> SkippedEvent:
+    """An event that is left out."""
+    return SkippedEvent.objects.create(
+        name=name,
+        position=7,
+        event_id=EVENT_ID,
+        event_type="LoanRequested",
+        error="KeyError in loan_status.py:30",
+        why="sent twice by mistake",
+        skipped_by="olga",
+    )
