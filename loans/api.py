@@ -44,6 +44,10 @@ class LoanRequestAnswer(BaseModel):
     id: UUID
     status: LoanStatus
     link: str
+    position: int = Field(
+        description="The commit position of the last event recorded for this request. Whoever "
+        "asks how it stands with `after` set to it is answered from there on."
+    )
 
 
 @router.post(
@@ -72,7 +76,9 @@ def request_loan(
     answer = _carry_out(command)
     response["Location"] = resolve_url("api:loan-request", answer.loan_request_id)
     link = request.build_absolute_uri(resolve_url("readmodels:status", answer.loan_request_id))
-    body = LoanRequestAnswer(id=answer.loan_request_id, status=answer.status, link=link)
+    body = LoanRequestAnswer(
+        id=answer.loan_request_id, status=answer.status, link=link, position=answer.position
+    )
     return Status(HTTPStatus.CREATED, body)
 
 

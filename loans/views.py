@@ -60,7 +60,8 @@ def apply(request: HtmxRequest) -> HttpResponse:
         return _form_again(request, form, _USED_BEFORE, status=409)
     except (CreditBureauUnavailable, *_UNAVAILABLE):
         return _form_again(request, form, _APPLY_AGAIN, status=503)
-    return _see(request, resolve_url("readmodels:status", answer.loan_request_id))
+    status_page = resolve_url("readmodels:status", answer.loan_request_id)
+    return _see(request, _after(status_page, answer))
 
 
 @require_POST
@@ -112,6 +113,11 @@ def _see(request: HtmxRequest, url: str) -> HttpResponse:
     return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
 
 
+def _after(url: str, answer: Answer) -> str:
+    """The page at `url`, as soon as it shows what the command has recorded."""
+    return f"{url}?after={answer.position}"
+
+
 def _known(request: HtmxRequest, loan_request_id: UUID) -> dict[str, Any]:
     return {"id": loan_request_id, "decided_by": request.user.get_username()}
 
@@ -135,14 +141,18 @@ def _carry_out(request: HtmxRequest, use_case: Callable[[], Answer]) -> HttpResp
     except _UNAVAILABLE:
         return _decision(request, _DECIDE_AGAIN, status=503)
     assert answer.state.application is not None, "what is decided was requested"
-    return _decision(request, f"{answer.status.capitalize()}: {answer.state.application.name}.")
+    text = f"{answer.status.capitalize()}: {answer.state.application.name}."
+    if not request.htmx:
+        messages.success(request, text)
+        return redirect(_after(resolve_url("readmodels:underwriting"), answer))
+    return _decision(request, text)
 
 
 def _decision(request: HtmxRequest, text: str, *, status: int = 200) -> HttpResponse:
     """Tell the underwriter what became of the decision; the row leaves by way of the read side."""
     is_error = status != HTTPStatus.OK
     if not request.htmx:
-        messages.add_message(request, messages.ERROR if is_error else messages.SUCCESS, text)
+        messages.error(request, text)
         return redirect("readmodels:underwriting")
     context = {"text": text, "is_error": is_error}
     notice = render(request, "loans/_notice.html", context, status=status)

@@ -1,4 +1,8 @@
-"""The pages that people read. Each shows one read model, and then keeps level with it live."""
+"""The pages that people read. Each shows one read model, and then keeps level with it live.
+
+With `?after=POSITION`, where a command leads to, a page waits a moment for its read model to come
+to that position, and says so where it does not.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,17 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from lepret.roles import underwriter_required
-from readmodels.event_history import HistoryUnavailable, is_recorded
-from readmodels.models import LoanStatus
+from readmodels.event_history import HistoryUnavailable
+from readmodels.projections import underwriters_queue
 from readmodels.queue_page import QueuePage
+from readmodels.waiting import (
+    KnownStatus,
+    UnknownLoanRequest,
+    is_level_with,
+    position_in,
+    status_now,
+    status_when_known,
+)
 
 
 @never_cache
@@ -20,25 +32,38 @@ from readmodels.queue_page import QueuePage
 @require_safe
 def underwriting(request: HttpRequest) -> HttpResponse:
     """The requests that wait for a decision, oldest first."""
-    return render(request, "readmodels/underwriting.html", QueuePage.read().context())
+    is_level = is_level_with(underwriters_queue.PROJECTION, _after(request))
+    context = QueuePage.read().context() | {"is_late": not is_level}
+    return render(request, "readmodels/underwriting.html", context)
 
 
 @never_cache
 @require_safe
 def status(request: HttpRequest, loan_request_id: UUID) -> HttpResponse:
     """How one request stands; *Received* where the read model is a moment behind."""
-    loan = LoanStatus.objects.of(loan_request_id)
-    if loan is None and not _is_recorded(loan_request_id):
-        raise Http404("There is no loan request with this number.")
-    context = {"loan": loan, "loan_request_id": loan_request_id}
+    after = _after(request)
+    known = _known_status(loan_request_id, after)
+    context = {
+        "loan": known.loan,
+        "loan_request_id": loan_request_id,
+        "is_late": after is not None and not known.is_up_to_date,
+    }
     response = render(request, "readmodels/loan_status.html", context)
     response["X-Robots-Tag"] = "noindex"
     return response
 
 
-def _is_recorded(loan_request_id: UUID) -> bool:
+def _after(request: HttpRequest) -> int | None:
+    return position_in(request.GET.get("after", ""))
+
+
+def _known_status(loan_request_id: UUID, after: int | None) -> KnownStatus:
     try:
-        return is_recorded(loan_request_id)
+        if after is None:
+            return status_now(loan_request_id)
+        return status_when_known(loan_request_id, after=after)
+    except UnknownLoanRequest:
+        raise Http404("There is no loan request with this number.") from None
     except HistoryUnavailable:
         # The page corrects itself when the store is back; a 404 would send the applicant away.
-        return True
+        return KnownStatus(None, is_up_to_date=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +12,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from readmodels.models import LoanStatus
+from readmodels import positions
+from readmodels.models import Checkpoint, LoanStatus
 from tests.support.fakes import FakeCreditBureau
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
@@ -101,6 +103,7 @@ class TestLoanRequest:
             "id": str(loan_request_id),
             "status": "approved",
             "link": f"http://testserver/loans/{loan_request_id}/",
+            "up_to_date": True,
         }
 
     def test_right_after_the_post_it_is_never_404(self, client: Client, settings: Settings) -> None:
@@ -108,12 +111,19 @@ class TestLoanRequest:
         loan_request_id = post(client).json()["id"]
         response = self.get(client, loan_request_id)
         assert (response.status_code, response.json()["status"]) == (200, "received")
+        assert response.json()["up_to_date"] is False
 
     def test_what_is_not_there_is_404_at_once(self, client: Client, settings: Settings) -> None:
         settings.READ_MODEL_WAIT_SECONDS = 3600
         response = self.get(client, UUID(int=1))
         assert response.status_code == 404
         assert response["Content-Type"] == "application/problem+json"
+
+    @pytest.mark.parametrize("after", ["soon", "-1", "1.5", str(2**63), "9" * 5_000, "1e3"])
+    def test_an_after_that_is_no_position_names_the_field(self, client: Client, after: str) -> None:
+        response = client.get(f"/api/loan-requests/{uuid4()}", {"after": after})
+        assert response.status_code == 422
+        assert response.json()["errors"][0]["field"] == "after"
 
     def test_an_id_that_is_none_names_the_field(self, client: Client) -> None:
         response = self.get(client, "not-a-uuid")
@@ -127,6 +137,50 @@ class TestLoanRequest:
         response = self.get(client, uuid4())
         assert response.status_code == 503
         assert int(response["Retry-After"]) > 0
+
+
+class TestReadYourWrites:
+    """The read model is written by hand here: what waits for it is what is looked at."""
+
+    @pytest.fixture(autouse=True)
+    def no_patience(self, settings: Settings) -> Iterator[None]:
+        settings.READ_MODEL_WAIT_SECONDS = 0.1
+        yield
+        positions.hints.close()
+
+    def known(self, at: int, status: str = "approved") -> LoanStatus:
+        Checkpoint.objects.create(name="loan_status", position=at)
+        return LoanStatus.objects.create(
+            id=uuid4(), status=status, amount=1, received_at=datetime.now(UTC)
+        )
+
+    def get(self, client: Client, loan: LoanStatus, after: int) -> Any:
+        return client.get(f"/api/loan-requests/{loan.id}", {"after": after}).json()
+
+    def test_a_command_is_answered_with_its_position(self, client: Client) -> None:
+        answer = post(client).json()
+        assert isinstance(answer["position"], int)
+        assert post(client).json()["position"] > answer["position"]
+
+    def test_what_is_reached_is_answered_at_once_with_one_query_more(
+        self, client: Client, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        settings.READ_MODEL_WAIT_SECONDS = 3600
+        loan = self.known(at=5)
+        with django_assert_num_queries(2):
+            answer = self.get(client, loan, after=5)
+        assert (answer["status"], answer["up_to_date"]) == ("approved", True)
+
+    def test_what_is_not_reached_in_time_is_said_to_be_out_of_date(self, client: Client) -> None:
+        loan = self.known(at=5, status="under_review")
+        answer = self.get(client, loan, after=6)
+        assert (answer["status"], answer["up_to_date"]) == ("under_review", False)
+        assert self.get(client, loan, after=2**63 - 1)["up_to_date"] is False
+
+    def test_nobody_waits_for_what_is_not_there(self, client: Client, settings: Settings) -> None:
+        settings.READ_MODEL_WAIT_SECONDS = 3600
+        response = client.get(f"/api/loan-requests/{UUID(int=1)}", {"after": 2**40})
+        assert response.status_code == 404
 
 
 def test_addresses_that_are_not_there_are_problems_too(client: Client) -> None:
@@ -143,6 +197,12 @@ def test_the_openapi_document_and_its_page_are_served(client: Client) -> None:
     assert set(document["paths"]["/api/loan-requests"]["post"]["responses"]) == {
         "201", "400", "409", "413", "422", "503"
     }  # fmt: skip
+    answer = document["components"]["schemas"]["LoanRequestAnswer"]
+    assert "commit position" in answer["properties"]["position"]["description"]
+    _, after = document["paths"]["/api/loan-requests/{id}"]["get"]["parameters"]
+    assert after["name"] == "after"
+    assert after["required"] is False
+    assert "up_to_date" in after["description"]
     page = client.get("/api/docs").content.decode()
     assert "/api/openapi.json" in page
     assert "https://" not in page, "the page loads nothing from elsewhere"
@@ -157,7 +217,8 @@ class TestHealth:
         response = client.get("/readyz")
         assert response.status_code == 200
         checks = {"database": "ok", "event_store": "ok", "channel_layer": "ok"}
-        assert response.json() == {"status": "ok", "checks": checks}
+        assert response.json()["status"] == "ok"
+        assert response.json()["checks"] == checks
 
     @pytest.mark.usefixtures("channel_layer", "no_event_store")
     def test_not_ready_says_what_is_away(self, client: Client) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,9 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
-from readmodels.models import LoanStatus, PendingRequest
+from readmodels import positions
+from readmodels.models import Checkpoint, LoanStatus, PendingRequest
 from tests.support.fakes import FakeCreditBureau
 from tests.support.staff import make_clerk, make_underwriter
 
@@ -19,6 +22,7 @@ pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 HTMX = {"HX-Request": "true"}
+TO_COME = "The outcome will appear here by itself in a moment."
 
 
 def filled_in(loan_request_id: UUID | None = None, **changes: str) -> dict[str, str]:
@@ -46,6 +50,18 @@ def underwriter(client: Client) -> User:
 
 
 @pytest.fixture
+def checkpoint() -> Checkpoint:
+    return Checkpoint.objects.create(name="loan_status", position=5)
+
+
+@pytest.fixture
+def no_patience(settings: Settings) -> Iterator[None]:
+    settings.READ_MODEL_WAIT_SECONDS = 0.1
+    yield
+    positions.hints.close()
+
+
+@pytest.fixture
 def no_clearing_house(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loans.views.credit_bureau", lambda: FakeCreditBureau(None))
 
@@ -69,12 +85,12 @@ class TestApply:
         loan_request_id = uuid4()
         response = client.post("/", filled_in(loan_request_id))
         assert response.status_code == 302
-        assert response["Location"] == f"/loans/{loan_request_id}/"
+        assert re.fullmatch(rf"/loans/{loan_request_id}/\?after=\d+", response["Location"])
 
     def test_with_htmx_the_browser_is_told_where_to_go(self, client: Client) -> None:
         loan_request_id = uuid4()
         response = client.post("/", filled_in(loan_request_id), headers=HTMX)
-        assert response["HX-Redirect"] == f"/loans/{loan_request_id}/"
+        assert re.fullmatch(rf"/loans/{loan_request_id}/\?after=\d+", response["HX-Redirect"])
 
     def test_sent_twice_it_is_one_request(self, client: Client) -> None:
         form = filled_in()
@@ -94,7 +110,7 @@ class TestApply:
         assert again["amount"].value() == "7000"
         assert again["id"].value() != form["id"]
         sent_again = client.post("/", {**form, "amount": "7000", "id": again["id"].value()})
-        assert sent_again["Location"] == f"/loans/{again['id'].value()}/"
+        assert sent_again["Location"].startswith(f"/loans/{again['id'].value()}/")
 
     def test_a_form_whose_id_was_lost_gets_a_new_one(self, client: Client) -> None:
         response = client.post("/", filled_in(id="broken"))
@@ -160,6 +176,29 @@ class TestStatusPage:
         html = client.get(f"/loans/{loan_request_id}/").content.decode()
         assert "<h2>Received</h2>" in html
 
+    @pytest.mark.usefixtures("no_patience")
+    def test_what_the_command_recorded_is_waited_for_and_told_to_come(
+        self, client: Client, checkpoint: Checkpoint
+    ) -> None:
+        loan_request_id = request_loan(client)
+        path = f"/loans/{loan_request_id}/"
+        late = client.get(path, {"after": checkpoint.position + 1}).content.decode()
+        assert "<h2>Received</h2>" in late
+        assert TO_COME in late
+        self.status(loan_request_id, status="under_review")
+        level = client.get(path, {"after": checkpoint.position}).content.decode()
+        assert "<h2>Under review</h2>" in level
+        assert TO_COME not in level
+
+    @pytest.mark.parametrize("after", ["", "soon", "-1", "1.5", "²", str(2**63), "9" * 5_000])
+    def test_an_after_that_is_no_position_is_ignored(
+        self, client: Client, settings: Settings, after: str
+    ) -> None:
+        settings.READ_MODEL_WAIT_SECONDS = 3600
+        html = client.get(f"/loans/{self.status(uuid4()).id}/", {"after": after}).content.decode()
+        assert "<h2>Received</h2>" in html
+        assert TO_COME not in html
+
     def test_it_shows_no_national_id(self, client: Client) -> None:
         loan_request_id = request_loan(client)
         self.status(loan_request_id)
@@ -208,12 +247,26 @@ class TestUnderwriting:
         assert response.status_code == 200
         assert "Approved: Ann Example." in response.content.decode()
 
-    @pytest.mark.usefixtures("underwriter")
+    @pytest.mark.usefixtures("underwriter", "no_patience")
     def test_without_htmx_it_leads_back_to_the_queue(self, client: Client) -> None:
         loan_request_id = request_loan(client)
         response = client.post(f"/underwriting/{loan_request_id}/approve/", follow=True)
-        assert response.redirect_chain == [("/underwriting/", 302)]
+        [(address, _)] = response.redirect_chain
+        assert re.fullmatch(r"/underwriting/\?after=\d+", address)
         assert "Approved: Ann Example." in response.content.decode()
+
+    @pytest.mark.usefixtures("underwriter", "no_patience")
+    def test_a_decision_that_the_list_does_not_show_yet_is_told_to_come(
+        self, client: Client, django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        at = Checkpoint.objects.create(name="underwriters_queue", position=5).position
+        words = "Your last decision will show in this list in a moment."
+        # The session, the user, the groups, the checkpoint, the rows.
+        with django_assert_num_queries(5):
+            level = client.get("/underwriting/", {"after": at}).content.decode()
+        assert words not in level
+        assert words in client.get("/underwriting/", {"after": at + 1}).content.decode()
+        assert words not in client.get("/underwriting/", {"after": "soon"}).content.decode()
 
     @pytest.mark.usefixtures("underwriter")
     def test_a_denial_asks_for_a_reason_from_the_list(self, client: Client) -> None:
