@@ -10,6 +10,7 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
 from pytest_django import DjangoDbBlocker, Settings
 
+from lepret import settings as project_settings
 from lepret.event_store_client import close_event_store_client
 from loans import dependencies
 from tests.support.event_store import RunningEventStore, running_event_store
@@ -75,6 +76,18 @@ def channel_layer(shared_valkey: RunningValkey, settings: Settings) -> Iterator[
     channel_layers.backends.clear()
     yield
     channel_layers.backends.clear()
+
+
+@pytest.fixture
+def valkey(tmp_path: Path, settings: Settings) -> Iterator[RunningValkey]:
+    """A Valkey of this test's own, with the options that the project's settings have."""
+    layer = project_settings.CHANNEL_LAYERS[DEFAULT_CHANNEL_LAYER]
+    with running_valkey(tmp_path) as valkey:
+        host = {**layer["CONFIG"]["hosts"][0], "address": valkey.url}
+        settings.CHANNEL_LAYERS = {DEFAULT_CHANNEL_LAYER: {**layer, "CONFIG": {"hosts": [host]}}}
+        channel_layers.backends.clear()
+        yield valkey
+        channel_layers.backends.clear()
 
 
 @pytest.fixture(scope="session")

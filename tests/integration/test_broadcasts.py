@@ -8,34 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
-from pytest_django import Settings
 
-from lepret import settings as project_settings
 from readmodels import broadcasts
 from readmodels.broadcasts import POSITIONS, REACHED, UNDERWRITING, Broadcaster
-from tests.support.valkey import RunningValkey, running_valkey
+from tests.support.valkey import RunningValkey
 
 SECONDS = 10.0
 EARLIER, LATER = datetime(2026, 11, 23, 9, tzinfo=UTC), datetime(2026, 11, 23, 10, tzinfo=UTC)
-
-
-@pytest.fixture
-def valkey(tmp_path: Path, settings: Settings) -> Iterator[RunningValkey]:
-    """A Valkey of this test's own, with the options that the project's settings have."""
-    layer = project_settings.CHANNEL_LAYERS[DEFAULT_CHANNEL_LAYER]
-    with running_valkey(tmp_path) as valkey:
-        host = {**layer["CONFIG"]["hosts"][0], "address": valkey.url}
-        settings.CHANNEL_LAYERS = {DEFAULT_CHANNEL_LAYER: {**layer, "CONFIG": {"hosts": [host]}}}
-        channel_layers.backends.clear()
-        yield valkey
-        channel_layers.backends.clear()
 
 
 @contextmanager

@@ -13,19 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from channels import DEFAULT_CHANNEL_LAYER
-from channels.layers import channel_layers
 from django.db import connections
-from pytest_django import Settings
 
-from lepret import settings as project_settings
 from readmodels import positions
 from readmodels.broadcasts import Broadcaster
 from readmodels.models import Checkpoint
 from readmodels.positions import Hints, has_reached, wait_until
 from tests.support.processes import wait_until as eventually
 from tests.support.read_models import ReadModelsDatabase
-from tests.support.valkey import RunningValkey, running_valkey
+from tests.support.valkey import RunningValkey
 
 SECONDS = 10.0
 PROJECT = Path(__file__).resolve().parents[2]
@@ -38,18 +34,6 @@ def hints(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hints]:
     monkeypatch.setattr(positions, "hints", hints)
     yield hints
     hints.close()
-
-
-@pytest.fixture
-def valkey(tmp_path: Path, settings: Settings) -> Iterator[RunningValkey]:
-    """A Valkey of this test's own, with the options that the project's settings have."""
-    layer = project_settings.CHANNEL_LAYERS[DEFAULT_CHANNEL_LAYER]
-    with running_valkey(tmp_path) as valkey:
-        host = {**layer["CONFIG"]["hosts"][0], "address": valkey.url}
-        settings.CHANNEL_LAYERS = {DEFAULT_CHANNEL_LAYER: {**layer, "CONFIG": {"hosts": [host]}}}
-        channel_layers.backends.clear()
-        yield valkey
-        channel_layers.backends.clear()
 
 
 @pytest.fixture
