@@ -93,7 +93,7 @@ class Target:
     table: type[Model]
     progress: QuerySet[Any]
     position: int
-    skipped: frozenset[int]
+    skipped: frozenset[tuple[int, UUID]]
 
     @classmethod
     def live(cls, projection: Projection) -> Self:
@@ -109,7 +109,7 @@ class Target:
             raise NewerVersionIsLive
         # With the version: from the moment a newer one is live, an older one changes nothing.
         progress = Checkpoint.objects.filter(name=projection.name, version=checkpoint.version)
-        skipped = skipped_positions(projection.name)
+        skipped = skipped_events(projection.name)
         return cls(projection, projection.model, progress, checkpoint.position, skipped)
 
     @classmethod
@@ -117,7 +117,7 @@ class Target:
         """The table of a build."""
         table = build_table(projection.model, rebuild.build)
         progress = Rebuild.objects.filter(name=rebuild.name, build=rebuild.build)
-        skipped = skipped_positions(projection.name)
+        skipped = skipped_events(projection.name)
         return cls(projection, table, progress, rebuild.position, skipped)
 
     def read_progress(self) -> Progress | None:
@@ -126,9 +126,10 @@ class Target:
         return progress
 
 
-def skipped_positions(name: str) -> frozenset[int]:
-    """Where the events are that a projection leaves out."""
-    return frozenset(SkippedEvent.objects.filter(name=name).values_list("position", flat=True))
+def skipped_events(name: str) -> frozenset[tuple[int, UUID]]:
+    """The positions and ids of the events that a projection leaves out."""
+    skipped = SkippedEvent.objects.filter(name=name)
+    return frozenset(skipped.values_list("position", "event_id"))
 
 
 def apply_batch(
@@ -190,7 +191,9 @@ def _change_rows(target: Target, events: Sequence[Received]) -> Changes:
     changed: list[Received] = []
     takes, skipped = target.projection.takes, target.skipped
     for received in events:
-        if received.recorded.type not in takes or received.position in skipped:
+        if received.recorded.type not in takes:
+            continue
+        if skipped and (received.position, received.recorded.id) in skipped:
             continue
         before = rows.changes
         _handle(target.projection, received, rows)

@@ -6,10 +6,13 @@ the place of the old one in one short transaction. A build that breaks off goes 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from django.db import connections, router, transaction
 
@@ -18,7 +21,7 @@ from readmodels.advisory_locks import only_one
 from readmodels.applier import Applier, TargetGone
 from readmodels.backoff import Backoff
 from readmodels.batches import EventNotHandled, NewerVersionIsLive, Target
-from readmodels.feeds import EVENT_STORE_AWAY, Feeds
+from readmodels.feeds import EVENT_STORE_AWAY, Cursor, Feeds
 from readmodels.models import Checkpoint, Failure, Rebuild
 from readmodels.projections import Projection
 from readmodels.projector import (
@@ -31,6 +34,9 @@ from readmodels.projector import (
 from readmodels.tables import build_table, create_if_absent, drop_if_present, put_in_place
 
 logger = logging.getLogger(__name__)
+
+# How long the live rows stand still, at most, for the new ones to come level.
+FINISH_SECONDS: Final = 1.0
 
 
 class RebuildRunsElsewhere(Exception):
@@ -54,6 +60,11 @@ class Advance:
     pace: float
 
 
+def lock_name(name: str) -> str:
+    """What a process has locked that rebuilds the projection of this name."""
+    return f"rebuild {name}"
+
+
 def needs_rebuild(projection: Projection) -> bool:
     """Whether the live rows were built by an older version of the projection."""
     return Checkpoint.objects.filter(name=projection.name, version__lt=projection.version).exists()
@@ -61,14 +72,14 @@ def needs_rebuild(projection: Projection) -> bool:
 
 def drop(projection: Projection) -> bool:
     """Give up a build that is not done; answers whether there was one."""
-    rebuild = Rebuild.objects.filter(name=projection.name).first()
-    if rebuild is None:
-        return False
-    # The row last: as long as it is there, somebody knows of the table.
-    drop_if_present(build_table(projection.model, rebuild.build))
-    rebuild.delete()
-    Failure.objects.filter(name=projection.name, in_rebuild=True).delete()
-    return True
+    with transaction.atomic(using=router.db_for_write(Rebuild)):
+        rebuild = Rebuild.objects.select_for_update().filter(name=projection.name).first()
+        if rebuild is None:
+            return False
+        drop_if_present(build_table(projection.model, rebuild.build))
+        rebuild.delete()
+        Failure.objects.filter(name=projection.name, in_rebuild=True).delete()
+        return True
 
 
 def begin_or_resume(projection: Projection, *, to_older: bool = False) -> Rebuild:
@@ -98,11 +109,14 @@ def begin_or_resume(projection: Projection, *, to_older: bool = False) -> Rebuil
     return rebuild
 
 
-def switch(projection: Projection, *, back_from: int | None = None, to_older: bool = False) -> bool:
-    """Put what was built in the place of the live rows, unless it is behind them.
+def switch(
+    projection: Projection, finish: Callable[[int], bool], *, to_older: bool = False
+) -> bool:
+    """Put what was built in the place of the live rows; answers whether it was done.
 
-    Also where it is, if the live rows are at `back_from`. `to_older`: also where a newer version's
-    rows are live. Answers whether it was done.
+    `finish` is given the position of the live rows, which stands still meanwhile, and has to bring
+    the build there, or to answer that it could not: then nothing is switched. `to_older`: also
+    where a newer version's rows are live.
 
     Raises:
         NewerVersionIsLive: this version's rows would be a step back.
@@ -112,11 +126,11 @@ def switch(projection: Projection, *, back_from: int | None = None, to_older: bo
     with transaction.atomic(using=router.db_for_write(Rebuild)):
         # First, because it locks the row: from here on nobody changes the live rows.
         checkpoint = _locked_checkpoint(projection, to_older=to_older)
+        if not finish(checkpoint.position):
+            return False
         rebuild = Rebuild.objects.filter(name=projection.name).first()
         if rebuild is None:
             raise TargetGone
-        if rebuild.position < checkpoint.position != back_from:
-            return False
         put_in_place(build_table(projection.model, rebuild.build), projection.model)
         for moved in ("version", "position", "recorded_at", "events", "events_per_second"):
             setattr(checkpoint, moved, getattr(rebuild, moved))
@@ -174,7 +188,7 @@ class Rebuilder:
             NewerVersionIsLive: this version's rows would be a step back.
         """
         try:
-            with only_one(f"rebuild {self._name}") as is_alone:
+            with only_one(lock_name(self._name)) as is_alone:
                 if not is_alone:
                     raise RebuildRunsElsewhere
                 while not self._is_done():
@@ -212,9 +226,11 @@ class Rebuilder:
         return False
 
     def _wait_until_told(self) -> None:
-        while failures.is_stopped(self._name, in_rebuild=True):
-            if self._stop.wait(STOPPED_POLL_SECONDS):
-                return
+        while not self._stop.wait(STOPPED_POLL_SECONDS):
+            # Until it is known, nobody has said so.
+            with contextlib.suppress(*DATABASE_AWAY):
+                if not failures.is_stopped(self._name, in_rebuild=True):
+                    return
 
     def _is_done(self) -> bool:
         try:
@@ -253,19 +269,31 @@ class Rebuilder:
                     applier.apply(batch.events)
                     events += len(batch.events)
                     self._advanced(Advance(events, applier.position, applier.pace))
-                if cursor.is_caught_up and self._take_its_place(applier.position):
+                if cursor.is_caught_up and self._take_its_place(applier, cursor):
                     return True
         return False
 
-    def _take_its_place(self, position: int) -> bool:
+    def _take_its_place(self, applier: Applier, cursor: Cursor) -> bool:
+        beyond_the_end = self._live_position_beyond_the_end(applier.position)
+
+        def finish(live: int) -> bool:
+            # What the live rows have seen a moment ago: without it, a build beside rows that never
+            # stand still would not come level.
+            give_up_at = time.monotonic() + FINISH_SECONDS
+            while applier.position < live != beyond_the_end and time.monotonic() < give_up_at:
+                batch = cursor.next_batch(limit=self._batch_size, timeout=FINISH_SECONDS / 10)
+                if batch.events:
+                    applier.apply(batch.events)
+            return applier.position >= live or live == beyond_the_end
+
+        return switch(self._projection, finish, to_older=self._to_older)
+
+    def _live_position_beyond_the_end(self, position: int) -> int | None:
+        """Where the live rows are, if no event is there, as after restoring an older store."""
         live = Checkpoint.objects.get(name=self._name).position
-        if position >= live:
-            return switch(self._projection, to_older=self._to_older)
-        # As after restoring an older event store: the live rows have seen what is no more.
-        is_beyond_the_end = live > self._feeds.source.last_position()
-        return is_beyond_the_end and switch(
-            self._projection, back_from=live, to_older=self._to_older
-        )
+        if position >= live or live <= self._feeds.source.last_position():
+            return None
+        return live
 
     def _stumble(self, error: EventNotHandled) -> None:
         attempts = self._attempts.at(error.received.position)

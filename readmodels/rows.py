@@ -15,7 +15,7 @@ Values = dict[str, Any]
 
 
 class RowExists(Exception):
-    """A batch adds the same row twice."""
+    """A batch adds a row that is there already."""
 
 
 class Rows(Generic[Row]):
@@ -32,6 +32,7 @@ class Rows(Generic[Row]):
         self._added: dict[Hashable, Values] = {}
         self._changed: dict[Hashable, Values] = {}
         self._removed: set[Hashable] = set()
+        self._must_be_new: set[Hashable] = set()
         self._stored: dict[Hashable, Row | None] = {}
         self.changes = 0
         """How many changes were asked for so far."""
@@ -60,6 +61,8 @@ class Rows(Generic[Row]):
     def remove(self, key: Hashable) -> None:
         """Away with a row. Where there is none, nothing happens."""
         self.changes += 1
+        if key in self._added and key not in self._removed:
+            self._must_be_new.add(key)
         self._added.pop(key, None)
         self._changed.pop(key, None)
         self._removed.add(key)
@@ -80,8 +83,15 @@ class Rows(Generic[Row]):
         return row
 
     def write(self) -> None:
-        """Bring the changes into the table."""
+        """Bring the changes into the table.
+
+        Raises:
+            RowExists, IntegrityError: a row was to be added that is there.
+        """
         manager = self._table._base_manager
+        # Added and removed again: one by one, the adding would have failed.
+        if self._must_be_new and manager.filter(pk__in=self._must_be_new).exists():
+            raise RowExists
         if self._removed:
             manager.filter(pk__in=self._removed).delete()
         if self._added:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,18 @@ def postgresql() -> Iterator[RunningPostgreSQL]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that the first test to need one fills with tables, for others to copy."""
+    return tmp_path_factory.mktemp("template") / "readmodels.sqlite3"
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: RunningPostgreSQL) -> list[str]:
+    """The URL of a database with tables, once the first test to need one has made it."""
+    return []
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def read_models(
     request: pytest.FixtureRequest,
@@ -107,9 +120,29 @@ def read_models(
 
     A real database rather than pytest-django's: threads and other processes see what is committed.
     """
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/readmodels.sqlite3"
-    else:
-        url = request.getfixturevalue("postgresql").new_database()
-    with django_db_blocker.unblock(), read_models_at(url, settings) as database:
-        yield database
+    with django_db_blocker.unblock():
+        if request.param == "sqlite":
+            template = request.getfixturevalue("sqlite_template")
+            url = _copy_of_sqlite(template, tmp_path / "readmodels.sqlite3", settings)
+        else:
+            server = request.getfixturevalue("postgresql")
+            templates = request.getfixturevalue("postgresql_template")
+            url = _copy_in_postgresql(server, templates, settings)
+        with read_models_at(url, settings, is_migrated=True) as database:
+            yield database
+
+
+def _copy_of_sqlite(template: Path, copy: Path, settings: Settings) -> str:
+    if not template.exists():
+        with read_models_at(f"sqlite:///{template}", settings):
+            pass
+    shutil.copy(template, copy)
+    return f"sqlite:///{copy}"
+
+
+def _copy_in_postgresql(server: RunningPostgreSQL, templates: list[str], settings: Settings) -> str:
+    if not templates:
+        templates.append(server.new_database())
+        with read_models_at(templates[0], settings):
+            pass
+    return server.new_database(like=templates[0])

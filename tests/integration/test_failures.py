@@ -33,7 +33,10 @@ from tests.support.loans import (
 )
 from tests.support.processes import wait_until
 from tests.support.projecting import (
+    LOANS,
+    QUEUE,
     SECONDS,
+    STATUS,
     CountingShift,
     act_soon,
     assert_read_models_tell_what_the_events_say,
@@ -49,10 +52,6 @@ from tests.support.projecting import (
 from tests.support.read_models import ReadModelsDatabase
 
 pytestmark = pytest.mark.usefixtures("event_store", "read_models")
-
-QUEUE = PROJECTIONS["underwriters_queue"]
-STATUS = PROJECTIONS["loan_status"]
-LOANS = PROJECTIONS["loan_requests"]
 
 WHY = "its amount was never ours"
 

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,7 +17,7 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from lepret.event_store_client import event_store_client
-from loans.domain.events import LoanEvent, LoanRequested
+from loans.domain.events import LoanRequested
 from readmodels import broadcasts, failures
 from readmodels.applier import Applier, TargetGone
 from readmodels.batches import NewerVersionIsLive, Target
@@ -26,7 +25,6 @@ from readmodels.feeds import EventStoreSource, Subscription
 from readmodels.models import Checkpoint, Failure, LoanStatus, PendingRequest
 from readmodels.projections import PROJECTIONS, Projection
 from readmodels.received import Received
-from readmodels.rows import Rows
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import (
     append_a_loan_of_each_kind,
@@ -36,7 +34,12 @@ from tests.support.loans import (
 )
 from tests.support.processes import wait_until
 from tests.support.projecting import (
+    COUNTING,
+    DOUBLING,
+    LOANS,
+    QUEUE,
     SECONDS,
+    STATUS,
     Announced,
     CountingSource,
     act_soon,
@@ -45,7 +48,6 @@ from tests.support.projecting import (
     catch_up,
     failing,
     following,
-    handle,
     managing,
     position_of,
     rebuild,
@@ -56,10 +58,6 @@ from tests.support.projecting import (
 from tests.support.read_models import ReadModelsDatabase
 
 pytestmark = pytest.mark.usefixtures("event_store", "read_models")
-
-QUEUE = PROJECTIONS["underwriters_queue"]
-STATUS = PROJECTIONS["loan_status"]
-LOANS = PROJECTIONS["loan_requests"]
 
 
 @pytest.fixture(autouse=True)
@@ -550,25 +548,6 @@ def wait_for_many_attempts(source: CountingSource, caplog: pytest.LogCaptureFixt
 
 def amounts(ids: Collection[UUID]) -> set[int]:
     return set(LoanStatus.objects.filter(id__in=ids).values_list("amount", flat=True))
-
-
-def count(event: LoanEvent, rows: Rows[LoanStatus]) -> None:
-    """How many events there were of each loan, as its amount."""
-    row = rows.get(event.id)
-    if row is None:
-        rows.add(event.id, amount=1, received_at=event.occurred_at)
-    else:
-        rows.change(event.id, amount=row.amount + 1)
-
-
-def double(event: LoanEvent, rows: Rows[LoanStatus]) -> None:
-    handle(STATUS, event, rows)
-    if isinstance(event, LoanRequested):
-        rows.change(event.id, amount=2 * event.amount)
-
-
-COUNTING = replace(STATUS, handle=count)
-DOUBLING = replace(STATUS, handle=double, version=2)
 
 
 def assert_each_event_was_counted_once() -> None:

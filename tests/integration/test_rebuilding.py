@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from io import StringIO
 from typing import Any
@@ -21,12 +20,16 @@ from django.db import connections, transaction
 from django.db.models import Model
 
 from lepret.event_store_client import event_store_client
-from loans.domain.events import LoanEvent, LoanRequested
 from readmodels.advisory_locks import only_one
 from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest, Rebuild
 from readmodels.projections import PROJECTIONS, Projection
-from readmodels.rebuilding import Advance, Rebuilder, RebuildInterrupted, RebuildRunsElsewhere
-from readmodels.rows import Rows
+from readmodels.rebuilding import (
+    Advance,
+    Rebuilder,
+    RebuildInterrupted,
+    RebuildRunsElsewhere,
+    switch,
+)
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import (
     AT,
@@ -37,14 +40,18 @@ from tests.support.loans import (
 )
 from tests.support.processes import wait_until
 from tests.support.projecting import (
+    COUNTING,
+    DOUBLING,
+    LOANS,
+    QUEUE,
     SECONDS,
+    STATUS,
     CountingSource,
     act_soon,
     appending_loans,
     assert_read_models_tell_what_the_events_say,
     catch_up,
     following,
-    handle,
     managing,
     new_feeds,
     position_of,
@@ -57,9 +64,6 @@ from tests.support.read_models import ReadModelsDatabase
 
 pytestmark = pytest.mark.usefixtures("event_store", "read_models")
 
-QUEUE = PROJECTIONS["underwriters_queue"]
-STATUS = PROJECTIONS["loan_status"]
-LOANS = PROJECTIONS["loan_requests"]
 MODELS = [each.model for each in PROJECTIONS.values()]
 
 
@@ -75,25 +79,6 @@ def _keeps_signal_handlers() -> Iterator[None]:
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
-
-
-def count(event: LoanEvent, rows: Rows[LoanStatus]) -> None:
-    """How many events there were of each loan, as its amount."""
-    row = rows.get(event.id)
-    if row is None:
-        rows.add(event.id, amount=1, received_at=event.occurred_at)
-    else:
-        rows.change(event.id, amount=row.amount + 1)
-
-
-def double(event: LoanEvent, rows: Rows[LoanStatus]) -> None:
-    handle(STATUS, event, rows)
-    if isinstance(event, LoanRequested):
-        rows.change(event.id, amount=2 * event.amount)
-
-
-COUNTING = replace(STATUS, handle=count)
-DOUBLING = replace(STATUS, handle=double, version=2)
 
 
 def tables_of(database: ReadModelsDatabase) -> set[str]:
@@ -360,6 +345,25 @@ class TestAnInterruptedRebuild:
         assert rows() == built
         assert Checkpoint.objects.get(name=STATUS.name).builds == 1
         assert not Rebuild.objects.exists()
+
+    def test_comes_level_with_rows_that_never_stand_still(self) -> None:
+        append_a_loan_of_each_kind()
+
+        def go_on(advance: Advance) -> None:
+            wait_for(STATUS, append_a_loan_of_each_kind().position)
+
+        with following(STATUS):
+            Rebuilder(STATUS, feeds=new_feeds(), stop=threading.Event(), advanced=go_on).run()
+        catch_up(QUEUE, LOANS)
+        assert_read_models_tell_what_the_events_say()
+
+    def test_does_not_take_the_place_of_rows_that_are_ahead_of_it(self) -> None:
+        append_a_loan_of_each_kind()
+        catch_up()
+        live = rows(), checkpoints()
+        interrupted(STATUS)
+        assert not switch(STATUS, finish=lambda position: False)
+        assert (rows(), checkpoints()) == live
 
     def test_begins_anew_where_its_table_is_gone(self, read_models: ReadModelsDatabase) -> None:
         append_a_loan_of_each_kind()

@@ -18,11 +18,12 @@ class RunningPostgreSQL:
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
 
-    def new_database(self) -> str:
-        """Make an empty database; answers its URL."""
+    def new_database(self, like: str = "") -> str:
+        """Make an empty database, or one like that of the URL `like`; answers its URL."""
         name = f"test_{uuid4().hex}"
+        template = urlsplit(like).path.removeprefix("/") or "template1"
         with psycopg.connect(self._url.geturl(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self._url._replace(path=f"/{name}").geturl()
 
 

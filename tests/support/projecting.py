@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from lepret.event_store_client import event_store_client
-from loans.domain.events import LoanEvent
+from loans.domain.events import LoanEvent, LoanRequested
 from loans.domain.loan_request import Status
 from readmodels import feeds, projector, rebuilding
 from readmodels.backoff import Backoff
@@ -38,6 +38,10 @@ from tests.support.read_models import ReadModelsDatabase
 PROJECT: Final = Path(__file__).resolve().parents[2]
 SECONDS: Final = 20.0
 
+QUEUE: Final = PROJECTIONS["underwriters_queue"]
+STATUS: Final = PROJECTIONS["loan_status"]
+LOANS: Final = PROJECTIONS["loan_requests"]
+
 
 def give(projection: Projection, *events: LoanEvent) -> None:
     """Change a projection's rows as these events do, as one batch; its checkpoint stays."""
@@ -51,6 +55,25 @@ def handle(projection: Projection, event: LoanEvent, rows: Rows[Any]) -> None:
     """Hand an event to a projection's handler if it is of a type that the handler takes."""
     if type(event).__name__ in projection.takes:
         projection.handle(event, rows)
+
+
+def count(event: LoanEvent, rows: Rows[LoanStatus]) -> None:
+    """How many events there were of each loan, as its amount."""
+    row = rows.get(event.id)
+    if row is None:
+        rows.add(event.id, amount=1, received_at=event.occurred_at)
+    else:
+        rows.change(event.id, amount=row.amount + 1)
+
+
+def double(event: LoanEvent, rows: Rows[LoanStatus]) -> None:
+    handle(STATUS, event, rows)
+    if isinstance(event, LoanRequested):
+        rows.change(event.id, amount=2 * event.amount)
+
+
+COUNTING: Final = replace(STATUS, handle=count)
+DOUBLING: Final = replace(STATUS, handle=double, version=2)
 
 
 @dataclass

@@ -29,14 +29,17 @@ class ReadModelsDatabase:
 
 
 @contextmanager
-def read_models_at(url: str, settings: Settings) -> Iterator[ReadModelsDatabase]:
+def read_models_at(
+    url: str, settings: Settings, *, is_migrated: bool = False
+) -> Iterator[ReadModelsDatabase]:
     """Send the read models to `url`, with their tables made; the connections end with this."""
     alias = f"readmodels-{uuid4().hex}"
     databases = {"default": settings.DATABASES["default"], alias: database_settings(url)}
     connections.settings[alias] = connections.configure_settings(databases)[alias]
     settings.READMODELS_DATABASE = alias
     try:
-        call_command("migrate", "readmodels", database=alias, verbosity=0)
+        if not is_migrated:
+            call_command("migrate", "readmodels", database=alias, verbosity=0)
         yield ReadModelsDatabase(alias, url)
     finally:
         _close(connections[alias])

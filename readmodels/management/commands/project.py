@@ -59,6 +59,8 @@ class Command(BaseCommand):
         parser.add_argument("--by", metavar="WHO", help="who says so (default: your login)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["rebuild"] and (options["retry"] or options["skip"] is not None):
+            raise CommandError("--rebuild does not go with --retry or --skip.")
         if options["skip"] is not None:
             self._skip(options)
         elif options["why"] or options["by"]:

@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from lepret.event_store_client import close_event_store_client, event_store_client
+from readmodels.advisory_locks import only_one
 from readmodels.batches import NewerVersionIsLive
 from readmodels.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
 from readmodels.management.names import add_names, named, stop_on_signals
@@ -32,6 +33,7 @@ from readmodels.rebuilding import (
     RebuildRunsElsewhere,
     RebuildStopped,
     drop,
+    lock_name,
 )
 
 
@@ -67,8 +69,12 @@ class Command(BaseCommand):
 
     def _drop(self, projections: Sequence[Projection]) -> None:
         for projection in projections:
-            outcome = "dropped" if drop(projection) else "no rebuild is under way"
-            self.stdout.write(f"{projection.name}: {outcome}")
+            name = projection.name
+            with only_one(lock_name(name)) as is_alone:
+                if not is_alone:
+                    raise CommandError(f"{name}: another process rebuilds it; stop that first.")
+                outcome = "dropped" if drop(projection) else "no rebuild is under way"
+            self.stdout.write(f"{name}: {outcome}")
 
     def _rebuild(self, projections: Sequence[Projection], *, to_older: bool) -> None:
         stop = threading.Event()
