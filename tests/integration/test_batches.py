@@ -19,7 +19,7 @@ from readmodels.batches import Changes, EventNotHandled, Target, apply_batch
 from readmodels.models import Checkpoint, LoanStatus
 from readmodels.projections import PROJECTIONS, Projection
 from readmodels.received import Received
-from readmodels.rows import Rows
+from readmodels.rows import RowExists, Rows
 from tests.support.histories import batches, histories
 from tests.support.loans import AT, recorded
 from tests.support.projecting import position_of, rows
@@ -149,6 +149,20 @@ def test_rows_gathered_are_what_the_same_changes_make_one_by_one(
 ) -> None:
     gathered = make(changes, lambda: Rows(LoanStatus), size)
     assert gathered == make(changes, OneByOne, 1)
+
+
+@pytest.mark.usefixtures("read_models")
+def test_adding_a_row_that_is_there_fails_though_the_batch_removes_it_again() -> None:
+    key = KEYS[0]
+    LoanStatus.objects.create(id=key, amount=1, received_at=AT, status="received")
+    part = Rows(LoanStatus)
+    part.add(key, amount=2, received_at=AT, status="received")
+    part.remove(key)
+
+    with pytest.raises(RowExists):
+        part.write()
+
+    assert LoanStatus.objects.get().amount == 1
 
 
 @pytest.fixture
