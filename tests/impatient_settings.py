@@ -1,0 +1,11 @@
+"""The project's settings as they come from the environment, for processes that wait less long."""
+
+from __future__ import annotations
+
+from lepret.settings import *  # noqa: F403
+from lepret.settings import DATABASES, READMODELS_DATABASE
+
+_read_models = DATABASES[READMODELS_DATABASE]
+if _read_models["ENGINE"].endswith("sqlite3"):
+    # How long a writer waits for another, in seconds.
+    _read_models["OPTIONS"] = _read_models["OPTIONS"] | {"timeout": 1}

@@ -1,0 +1,78 @@
+"""Hears what projectors tell their channel-layer groups, by way of the real Valkey."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+import msgpack  # type: ignore[import-untyped]
+from redis import Redis
+from redis.client import PubSub
+
+from tests.support.processes import wait_until
+
+SECONDS: Final = 20.0
+# Between a channel layer's prefix and the name of a group.
+_GROUP: Final = "__group__"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A message to a group; `teller` is the prefix of the channel layer that sent it."""
+
+    teller: str
+    group: str
+    message: dict[str, Any]
+
+
+class Listener:
+    """Keeps every message to every group, in the order in which Valkey had them."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis.from_url(url, socket_timeout=SECONDS)
+        self._subscription = PubSub(self._redis.connection_pool)
+        self._subscription.psubscribe(f"*{_GROUP}*")
+        self._heard: list[Heard] = []
+        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
+        self._is_closed = threading.Event()
+
+    def start(self) -> None:
+        """Begin, once Valkey has said that it will hand messages over."""
+        assert self._subscription.get_message(timeout=SECONDS)
+        self._thread.start()
+
+    def all(self) -> list[Heard]:
+        """All that was sent until now."""
+        mark = Heard("mark", str(uuid4()), {})
+        self._redis.publish(f"{mark.teller}{_GROUP}{mark.group}", msgpack.packb(mark.message))
+        wait_until(lambda: mark in self._heard, SECONDS)
+        return [each for each in self._heard if each.teller != mark.teller]
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._is_closed.set()
+        self._thread.join(SECONDS)
+        self._subscription.close()
+        self._redis.close()
+
+    def _listen(self) -> None:
+        while not self._is_closed.is_set():
+            message = self._subscription.get_message(timeout=0.1)
+            if message is not None:
+                teller, _, group = message["channel"].decode().partition(_GROUP)
+                self._heard.append(Heard(teller, group, msgpack.unpackb(message["data"])))
+
+
+@contextmanager
+def listening(url: str) -> Iterator[Listener]:
+    """Hear of everything until this is left."""
+    listener = Listener(url)
+    listener.start()
+    try:
+        yield listener
+    finally:
+        listener.close()
