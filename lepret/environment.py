@@ -155,9 +155,18 @@ def database_settings(url: str) -> dict[str, Any]:
     # bounds them, and hands each back at the end of its request.
     # `reconnect_timeout` bounds how far apart the pool's own attempts to come back grow.
     pool = {"min_size": 0, "max_size": 20, "timeout": 5, "reconnect_timeout": 3}
-    pooled = {"pool": pool, "connect_timeout": 3}
+    pooled = {"pool": pool, "connect_timeout": 3, **_NOTICE_A_LOST_HOST}
     return database | {"OPTIONS": database.get("OPTIONS", {}) | pooled, "CONN_MAX_AGE": 0}
 
+
+# A host that vanishes without a word would otherwise be waited for as long as TCP tries, which is a
+# quarter of an hour. Seconds, and for `tcp_user_timeout` milliseconds.
+_NOTICE_A_LOST_HOST = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 # Several processes share the file. WAL lets readers go on beside the one writer; IMMEDIATE takes
 # the write lock at the start of a transaction, so that the busy time-out (20 s) applies to it.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -432,23 +430,6 @@ class TestANewVersion:
 
 
 class TestTheCommand:
-    def test_loses_and_doubles_nothing_when_it_is_killed_in_the_middle(
-        self, event_store: RunningEventStore, read_models: ReadModelsDatabase
-    ) -> None:
-        with appending_loans():
-            for _ in range(3):
-                with managing(event_store, read_models, "project") as killed:
-                    position = position_of(STATUS)
-                    wait_for(STATUS, position + 1)
-                    time.sleep(random.uniform(0, 0.1))  # Some moment in one of the next batches.
-                    killed.process.kill()
-
-        with managing(event_store, read_models, "project", "--once") as last:
-            assert last.process.wait(SECONDS) == 0
-
-        assert "cannot handle" not in last.output
-        assert_read_models_tell_what_the_events_say()
-
     @pytest.mark.parametrize("read_models", ["sqlite"], indirect=True)
     def test_rebuilds_beside_another_that_is_live(
         self, event_store: RunningEventStore, read_models: ReadModelsDatabase

@@ -13,6 +13,7 @@ from itertools import chain, cycle
 import pytest
 from esdbclient import RecordedEvent
 from esdbclient.events import CaughtUp
+from esdbclient.exceptions import DeadlineExceeded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -307,6 +308,23 @@ class TestTheProbe:
             with pytest.raises(SubscriptionStalled):
                 take(cursor)
             assert take_up_to(cursor, 7) == [7]
+
+    def test_finds_a_store_that_does_not_answer_for_all_who_share_a_subscription(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Hanging(FakeSource):
+            def last_position(self) -> int:
+                raise DeadlineExceeded
+
+        with cursors(Feeds(Hanging(FakeSubscription())), 0, 0) as (one, other):
+            with monkeypatch.context() as for_now:
+                for_now.setattr(feeds_module, "PROBE_AFTER_IDLE_SECONDS", 3600.0)
+                for each in (one, other):
+                    assert each.next_batch(limit=1, timeout=0.001) == Batch([])
+            assert one.next_batch(limit=1, timeout=0.001) == Batch([])
+            for each in (other, one):
+                with pytest.raises(DeadlineExceeded):
+                    take(each)
 
     def test_does_not_mind_silence_when_there_is_nothing(self) -> None:
         subscription = FakeSubscription(event(7))
