@@ -31,9 +31,10 @@ pytestmark = pytest.mark.usefixtures("read_models")
 
 PROJECT = Path(__file__).resolve().parents[2]
 SECONDS = 20.0
-TAKE_OVER_SECONDS = 2.0
-# Who hangs is dead to the server after its lease, and a busy machine may be late by a moment.
-TAKE_OVER_FROM_ONE_THAT_HANGS_SECONDS = 2.5
+# Two seconds are promised; the rest is for a machine that is busy with other things.
+TAKE_OVER_SECONDS = 2.0 + 1.0
+# Who hangs is dead to the server only after its lease.
+TAKE_OVER_FROM_ONE_THAT_HANGS_SECONDS = 2.0 + 3.0
 
 NAMES = ("loan_requests", "loan_status", "underwriters_queue")
 STATUS = "loan_status"
