@@ -39,7 +39,7 @@ class Environment:
         """Read `os.environ`, and for what it lacks the file that a running demo leaves.
 
         The demo writes the addresses of what it started into its data directory, so that
-        `manage.py project --rebuild` in a second terminal finds the same services.
+        `manage.py rebuild` in a second terminal finds the same services.
 
         Raises:
             ImproperlyConfigured: a variable has a value that cannot be used; names it.
