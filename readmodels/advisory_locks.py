@@ -14,13 +14,11 @@ from contextlib import closing, contextmanager
 from typing import Any, Final, Self
 
 import psycopg
-from django.db import connections, router
-from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.abc import RV, PQGen
 from psycopg.rows import TupleRow
 
 from readmodels.assignment import Look, Projector
-from readmodels.models import Checkpoint
+from readmodels.routing import read_models_connection
 
 CONNECT_SECONDS: Final = 3
 STATEMENT_SECONDS: Final = 1.4
@@ -38,11 +36,6 @@ ONLY_ONE: Final = 1_818_587_252
 def key_of(name: str) -> int:
     """The second of the two keys, the same in every process: 32 bits, as `pg_locks` shows them."""
     return zlib.crc32(name.encode())
-
-
-def read_models_connection() -> BaseDatabaseWrapper:
-    """This thread's connection to the read models' database, which need not be open."""
-    return connections[router.db_for_write(Checkpoint)]
 
 
 def is_coordinated() -> bool:

@@ -13,9 +13,6 @@ from django.db import (
     DatabaseError,
     InterfaceError,
     OperationalError,
-    ProgrammingError,
-    router,
-    transaction,
 )
 from django.db.models import F, Model, QuerySet
 from django.utils import timezone
@@ -24,6 +21,7 @@ from lepret.error_places import type_and_place
 from readmodels.models import Checkpoint, Progress, Rebuild, SkippedEvent
 from readmodels.projections import Projection
 from readmodels.received import Received
+from readmodels.routing import read_models_transaction
 from readmodels.rows import Rows
 from readmodels.tables import build_table
 
@@ -146,7 +144,7 @@ def apply_batch(
         DatabaseAway: it will pass.
     """
     try:
-        with transaction.atomic(using=router.db_for_write(target.table)):
+        with read_models_transaction():
             # First, because it locks the row: another projector waits here and then finds that it
             # has moved, rather than doing the same work to see it rolled back.
             _move_checkpoint(target, events, after=after, pace=pace)
@@ -165,7 +163,7 @@ def will_pass(error: Exception) -> bool:
     """Whether an error is of the database's state, and not of what it was asked to do."""
     if isinstance(error, OperationalError | InterfaceError):
         return True
-    if isinstance(error, ProgrammingError | DatabaseError):
+    if isinstance(error, DatabaseError):
         is_of_a_file = type(error) is DatabaseError  # SQLite's, of one that is damaged.
         return is_of_a_file or getattr(error.__cause__, "sqlstate", "") in _SQLSTATES_THAT_PASS
     return False

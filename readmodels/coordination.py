@@ -18,10 +18,10 @@ from readmodels.advisory_locks import (
     LockSession,
     is_coordinated,
     key_of,
-    read_models_connection,
 )
 from readmodels.assignment import Watch, plan
 from readmodels.backoff import Backoff
+from readmodels.routing import read_models_connection
 
 logger = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from django.db import router, transaction
 from django.utils import timezone
 
 from readmodels.batches import EventNotHandled
 from readmodels.models import Failure, SkippedEvent
+from readmodels.routing import read_models_transaction
 
 # With the delays in between, a few seconds in which what was wrong may pass.
 MOST_ATTEMPTS: Final = 5
@@ -48,7 +48,7 @@ def retry(names: Collection[str]) -> None:
     Raises:
         NotStopped: one of them is not stopped; nothing is changed then.
     """
-    with transaction.atomic(using=router.db_for_write(Failure)):
+    with read_models_transaction():
         for name in names:
             deleted, _ = Failure.objects.filter(name=name).delete()
             if not deleted:
@@ -63,7 +63,7 @@ def skip(position: int, *, names: Collection[str], why: str, by: str) -> Sequenc
     Raises:
         NotStopped: none is, or one that is named is not; nothing is changed then.
     """
-    with transaction.atomic(using=router.db_for_write(Failure)):
+    with read_models_transaction():
         stopped = Failure.objects.select_for_update().filter(position=position)
         failures = {each.name: each for each in stopped}
         wanted = sorted(names or failures)

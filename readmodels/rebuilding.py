@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from django.db import connections, router, transaction
+from django.db import connections
 
 from readmodels import failures
 from readmodels.advisory_locks import only_one
@@ -31,6 +31,7 @@ from readmodels.projector import (
     STOPPED_POLL_SECONDS,
     Attempts,
 )
+from readmodels.routing import read_models_transaction
 from readmodels.tables import build_table, create_if_absent, drop_if_present, put_in_place
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def needs_rebuild(projection: Projection) -> bool:
 
 def drop(projection: Projection) -> bool:
     """Give up a build that is not done; answers whether there was one."""
-    with transaction.atomic(using=router.db_for_write(Rebuild)):
+    with read_models_transaction():
         rebuild = Rebuild.objects.select_for_update().filter(name=projection.name).first()
         if rebuild is None:
             return False
@@ -90,7 +91,7 @@ def begin_or_resume(projection: Projection, *, to_older: bool = False) -> Rebuil
     Raises:
         NewerVersionIsLive: this version's rows would be a step back.
     """
-    with transaction.atomic(using=router.db_for_write(Rebuild)):
+    with read_models_transaction():
         checkpoint = _locked_checkpoint(projection, to_older=to_older)
         rebuild = Rebuild.objects.filter(name=projection.name).first()
         if rebuild is not None and rebuild.version != projection.version:
@@ -123,7 +124,7 @@ def switch(
         TargetGone: there is no build.
         OperationalError: somebody reads the old rows for too long; it can be tried again.
     """
-    with transaction.atomic(using=router.db_for_write(Rebuild)):
+    with read_models_transaction():
         # First, because it locks the row: from here on nobody changes the live rows.
         checkpoint = _locked_checkpoint(projection, to_older=to_older)
         if not finish(checkpoint.position):

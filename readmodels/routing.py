@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 APP_LABEL = "readmodels"
@@ -30,3 +32,13 @@ def _database_of(model: type[Model]) -> str | None:
         return None
     database: str = settings.READMODELS_DATABASE
     return database
+
+
+def read_models_connection() -> BaseDatabaseWrapper:
+    """This thread's connection to the read models' database, which need not be open."""
+    return connections[settings.READMODELS_DATABASE]
+
+
+def read_models_transaction() -> transaction.Atomic:
+    """All or nothing, of what is changed in the read models' database."""
+    return transaction.atomic(using=settings.READMODELS_DATABASE)

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from typing import Any, Generic, TypeVar
 
-from django.db import connections, router
 from django.db.models import Field, Model
+
+from readmodels.routing import read_models_connection
 
 Row = TypeVar("Row", bound=Model)
 
@@ -95,9 +96,8 @@ class Rows(Generic[Row]):
         if self._removed:
             manager.filter(pk__in=self._removed).delete()
         if self._added:
-            key_of = self._key
             manager.bulk_create(
-                [self._table(**{key_of: key, **values}) for key, values in self._added.items()]
+                [self._table(**{self._key: key, **values}) for key, values in self._added.items()]
             )
         for columns, changes in _by_columns(self._changed).items():
             self._update(columns, changes)
@@ -105,7 +105,7 @@ class Rows(Generic[Row]):
     def _update(self, columns: tuple[str, ...], changes: Mapping[Hashable, Values]) -> None:
         # The ORM's `bulk_update` writes a CASE for each column with a branch for each row, which
         # costs more than all the rest.
-        connection = connections[router.db_for_write(self._table)]
+        connection = read_models_connection()
         quote = connection.ops.quote_name
         fields = [self._field(name) for name in (*columns, self._key)]
         *sets, where = (f"{quote(str(field.column))} = %s" for field in fields)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from django.apps.registry import Apps
-from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.state import ModelState
 from django.db.models import BaseConstraint, Index, Model
+
+from readmodels.routing import read_models_connection
 
 Named = TypeVar("Named", Index, BaseConstraint)
 
@@ -37,7 +38,7 @@ def build_table(model: type[Model], build: int) -> type[Model]:
 
 def create_if_absent(table: type[Model]) -> bool:
     """Make the table of a build, unless it is there; answers whether it was made."""
-    connection = _connection(table)
+    connection = read_models_connection()
     if table._meta.db_table in connection.introspection.table_names():
         return False
     with connection.schema_editor() as editor:
@@ -47,7 +48,7 @@ def create_if_absent(table: type[Model]) -> bool:
 
 def drop_if_present(table: type[Model]) -> None:
     """Away with the table of a build, and all that is in it."""
-    connection = _connection(table)
+    connection = read_models_connection()
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {_quoted(connection, table._meta.db_table)}")
 
@@ -58,7 +59,7 @@ def put_in_place(table: type[Model], model: type[Model]) -> None:
     Raises:
         OperationalError: on PostgreSQL, somebody reads the old table for longer than a second.
     """
-    connection = _connection(table)
+    connection = read_models_connection()
     old, new = (_quoted(connection, each._meta.db_table) for each in (model, table))
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -99,10 +100,6 @@ def _renamed(of_table: Named, build: int) -> Named:
     renamed = of_table.clone()
     renamed.name = of_table.name[: Index.max_name_length - len(suffix)] + suffix
     return renamed
-
-
-def _connection(table: type[Model]) -> Any:
-    return connections[router.db_for_write(table)]
 
 
 def _quoted(connection: BaseDatabaseWrapper, name: str) -> str:

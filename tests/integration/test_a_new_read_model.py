@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from django.apps.registry import Apps
-from django.db import connections, models, router
+from django.db import models
 
 from loans.domain.loan_request import Status
 from readmodels import models as read_models_module
-from readmodels.models import Checkpoint
 from readmodels.projections import Projection
+from readmodels.routing import read_models_connection
 from tests.support.loans import append_a_loan_of_each_kind, recorded_loans
 from tests.support.projecting import catch_up, following, rebuild, wait_for
 
@@ -36,8 +36,7 @@ def daily_figures(monkeypatch: pytest.MonkeyPatch) -> type[models.Model]:
     body: dict[str, Any] = {"__module__": read_models_module.__name__, "Meta": meta, **columns}
     model = type("DailyFigures", (models.Model,), body)
     monkeypatch.setattr(read_models_module, "DailyFigures", model, raising=False)
-    connection = connections[router.db_for_write(Checkpoint)]
-    with connection.schema_editor() as editor:
+    with read_models_connection().schema_editor() as editor:
         editor.create_model(model)
     return model
 
