@@ -19,6 +19,8 @@ from uuid import UUID
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
 
+from readmodels.outages import Outage
+
 logger = logging.getLogger(__name__)
 
 UNDERWRITING: Final = "underwriting"
@@ -60,7 +62,7 @@ class Broadcaster:
         self._lock = threading.Lock()  # guards the two below
         self._outbox = _Outbox()
         self._last_sent = _done()
-        self._is_down = False
+        self._outage = Outage(logger, "the channel layer", consequence="pages update late")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -129,19 +131,9 @@ class Broadcaster:
             for group, message in outbox.messages():
                 async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                     await layer.group_send(group, message)
-                self._note_success()
+                self._outage.end()
         except Exception as error:  # noqa: BLE001 (whatever a channel layer raises when it is away)
-            self._note_loss(error)
-
-    def _note_loss(self, error: Exception) -> None:
-        if not self._is_down:
-            logger.warning("Lost the channel layer (%s): pages update late", type(error).__name__)
-        self._is_down = True
-
-    def _note_success(self) -> None:
-        if self._is_down:
-            logger.info("Regained the channel layer")
-        self._is_down = False
+            self._outage.begin(type(error).__name__)
 
 
 class _Change:

@@ -21,6 +21,7 @@ from readmodels.advisory_locks import (
 )
 from readmodels.assignment import Watch, plan
 from readmodels.backoff import Backoff
+from readmodels.outages import Outage
 from readmodels.routing import read_models_connection
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,9 @@ class Coordinator:
         self._changed: Final = threading.Condition()
         self._is_closed: Final = threading.Event()
         self._backoff: Final = Backoff()
-        self._is_lost = False
+        self._outage: Final = Outage(
+            logger, "the database's locks", consequence="no projection is run here"
+        )
         self._thread: Final = threading.Thread(target=self._run, name="coordinator", daemon=True)
 
     def __enter__(self) -> Self:
@@ -130,7 +133,7 @@ class Coordinator:
                 with LockSession(self._connection_parameters) as session:
                     self._coordinate(session)
             except Exception as error:  # noqa: BLE001 (without this thread nothing would be mine)
-                self._note_loss(error)
+                self._outage.begin(type_and_place(error))
                 self._is_closed.wait(self._backoff.next_delay())
 
     def _coordinate(self, session: LockSession) -> None:
@@ -140,7 +143,8 @@ class Coordinator:
         try:
             while not self._is_closed.is_set():
                 self._look_and_act(session, watch)
-                self._note_success()
+                self._outage.end()
+                self._backoff.reset()
                 self._release_until(time.monotonic() + LOOK_SECONDS, session)
         finally:
             with self._changed:
@@ -188,16 +192,3 @@ class Coordinator:
         now = time.monotonic()
         with self._changed:
             return [name for name, kept_until in self._leaving.items() if kept_until <= now]
-
-    def _note_loss(self, error: Exception) -> None:
-        if not self._is_lost:
-            logger.warning(
-                "Lost the database's locks (%s): no projection is run here", type_and_place(error)
-            )
-        self._is_lost = True
-
-    def _note_success(self) -> None:
-        if self._is_lost:
-            logger.info("Regained the database's locks")
-        self._is_lost = False
-        self._backoff.reset()

@@ -25,6 +25,7 @@ from django.db import connections
 from readmodels.backoff import Backoff
 from readmodels.broadcasts import POSITIONS
 from readmodels.models import Checkpoint
+from readmodels.outages import Outage
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class Listener:
         self._stop = asyncio.Event()
         self._layer = channel_layers[DEFAULT_CHANNEL_LAYER]
         self._backoff = Backoff()
-        self._is_down = False
+        self._outage = Outage(logger, "the channel layer", consequence="waiting takes longer")
         self._thread = threading.Thread(target=self._run, name="positions", daemon=True)
         self._thread.start()
 
@@ -193,7 +194,8 @@ class Listener:
             try:
                 await self._listen()
             except Exception as error:  # noqa: BLE001 (whatever a channel layer raises when it is away)
-                self._note_loss(error)
+                self.is_subscribed = False
+                self._outage.begin(type(error).__qualname__)
             await self._forget_channels()
             await asyncio.sleep(self._backoff.next_delay())
 
@@ -201,7 +203,9 @@ class Listener:
         async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECONDS):
             channel = await self._layer.new_channel()
             await self._layer.group_add(POSITIONS, channel)
-        self._note_success()
+        self.is_subscribed = True
+        self._outage.end()
+        self._backoff.reset()
         # Subscribed first, looked then: what was said before was not heard.
         self._hints.may_have_missed()
         while True:
@@ -218,19 +222,6 @@ class Listener:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(FORGET_TIMEOUT_SECONDS):
                 await self._layer.flush()
-
-    def _note_loss(self, error: Exception) -> None:
-        if not self._is_down:
-            logger.warning(
-                "Lost the channel layer (%s): waiting takes longer", type(error).__qualname__
-            )
-        self._is_down, self.is_subscribed = True, False
-
-    def _note_success(self) -> None:
-        if self._is_down:
-            logger.info("Regained the channel layer")
-        self._is_down, self.is_subscribed = False, True
-        self._backoff.reset()
 
 
 hints = Hints()
