@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from lepret.error_places import type_and_place
 from readmodels.models import Checkpoint, Progress, Rebuild, SkippedEvent
+from readmodels.moments import oldest
 from readmodels.projections import Projection
 from readmodels.received import Received
 from readmodels.routing import read_models_transaction
@@ -75,8 +76,7 @@ class Changes:
         groups = {name: set(ids) for name, ids in self.groups.items()}
         for name, ids in other.groups.items():
             groups.setdefault(name, set()).update(ids)
-        times = [at for at in (self.recorded_at, other.recorded_at) if at is not None]
-        return Changes(groups, min(times, default=None))
+        return Changes(groups, oldest(self.recorded_at, other.recorded_at))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from uuid import UUID
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
 
+from readmodels.moments import oldest
 from readmodels.outages import Outage
 
 logger = logging.getLogger(__name__)
@@ -145,8 +146,7 @@ class _Change:
 
     def add(self, ids: Iterable[UUID], recorded_at: datetime | None) -> None:
         self.ids.update(ids)
-        known = [at for at in (self.recorded_at, recorded_at) if at is not None]
-        self.recorded_at = min(known, default=None)
+        self.recorded_at = oldest(self.recorded_at, recorded_at)
 
     def message(self) -> dict[str, Any]:
         message: dict[str, Any] = {"type": CHANGED, "ids": [str(each) for each in self.ids]}

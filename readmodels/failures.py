@@ -19,6 +19,29 @@ class NotStopped(Exception):
     """There is no failure of this projection, or none at this position. Says so, in a sentence."""
 
 
+class Attempts:
+    """Counts the attempts at one event."""
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._count = 0
+
+    def at(self, position: int) -> int:
+        """How many there were at this position, with this one."""
+        if position != self._position:
+            self._position, self._count = position, 0
+        self._count += 1
+        return self._count
+
+
+def how_to_go_on(name: str, failure: EventNotHandled) -> str:
+    """What someone can do about a projection that has stopped, or its rebuild."""
+    return (
+        f"after a fix, `manage.py project --retry {name}`; to leave the event out for good, "
+        f"`manage.py project --skip {failure.received.position} --why TEXT {name}`"
+    )
+
+
 def is_stopped(name: str, *, in_rebuild: bool = False) -> bool:
     """Whether a projection, or its rebuild, stands still before an event."""
     return Failure.objects.filter(name=name, in_rebuild=in_rebuild).exists()

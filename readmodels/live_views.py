@@ -22,6 +22,8 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.db import database_sync_to_async
 from channels.layers import channel_layers
 
+from readmodels.moments import oldest
+
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS: Final = 10.0
@@ -108,7 +110,7 @@ class Watch:
         """The view has looked, and this is what it saw; `None` where it is lost."""
         if state is not None and self._given == state.number:
             return
-        self._recorded_at = _oldest(self._recorded_at, recorded_at)
+        self._recorded_at = oldest(self._recorded_at, recorded_at)
         self._news.set()
 
 
@@ -190,7 +192,7 @@ class _LiveView:
     async def _listen(self, receive: _Receive) -> None:
         while True:
             message = await receive()
-            self._recorded_at = _oldest(self._recorded_at, message.get("recorded_at"))
+            self._recorded_at = oldest(self._recorded_at, message.get("recorded_at"))
             self._changed.set()
 
     async def _keep_level(self) -> None:
@@ -228,7 +230,3 @@ def _look(read: Read, before: _State | None) -> _State:
     if content == before.content:
         return before
     return _State(content, before.number + 1, content.changes_since(before.content))
-
-
-def _oldest(one: float | None, other: float | None) -> float | None:
-    return min((each for each in (one, other) if each is not None), default=None)

@@ -26,6 +26,7 @@ from readmodels.batches import (
     NewerVersionIsLive,
     Target,
 )
+from readmodels.coordination import Coordination
 from readmodels.feeds import EVENT_STORE_AWAY, Feeds
 from readmodels.projections import Projection
 
@@ -37,19 +38,6 @@ STOPPED_POLL_SECONDS: Final = 1.0
 MOST_LATE_CHANGES: Final = 1_000
 
 DATABASE_AWAY: Final = (DatabaseAway, Error)
-
-
-class Shift(Protocol):
-    """Who runs which projection: see `readmodels.coordination`."""
-
-    def is_mine(self, name: str) -> bool:
-        """Whether a projection is run here, as far as is known."""
-
-    def wait_until_mine(self, name: str, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for a projection to be run here; answers whether it is."""
-
-    def given_up(self, name: str) -> None:
-        """A projection that is not to be run here any more is not: somebody else may begin."""
 
 
 class Announcer(Protocol):
@@ -111,7 +99,7 @@ class Follower:
         *,
         feeds: Feeds,
         announcer: Announcer,
-        shift: Shift,
+        shift: Coordination,
         stop: threading.Event,
         batch_size: int = BATCH_SIZE,
     ) -> None:
@@ -123,7 +111,7 @@ class Follower:
         self._stop = stop
         self._batch_size = batch_size
         self._backoff = Backoff()
-        self._attempts = Attempts()
+        self._attempts = failures.Attempts()
         self._lost = ""
         self._is_ahead = False  # Of the event store, as after restoring an older one.
         self._is_first_build = False  # Until caught up, through losses and new attempts.
@@ -208,16 +196,9 @@ class Follower:
         except DATABASE_AWAY as lost:
             self._lose("the database", lost)
             return
-        self._attempts = Attempts()
-        logger.error(
-            "%s. %s is stopped: after a fix, `manage.py project --retry %s`; to leave the event "
-            "out for good, `manage.py project --skip %d --why TEXT %s`",
-            error,
-            self._name,
-            self._name,
-            error.received.position,
-            self._name,
-        )
+        self._attempts = failures.Attempts()
+        advice = failures.how_to_go_on(self._name, error)
+        logger.error("%s. %s is stopped: %s", error, self._name, advice)
 
     def _stand_aside(self) -> None:
         if self._lost != "its rows":
@@ -257,21 +238,6 @@ class Follower:
                 position,
                 last,
             )
-
-
-class Attempts:
-    """Counts the attempts at one event."""
-
-    def __init__(self) -> None:
-        self._position = 0
-        self._count = 0
-
-    def at(self, position: int) -> int:
-        """How many there were at this position, with this one."""
-        if position != self._position:
-            self._position, self._count = position, 0
-        self._count += 1
-        return self._count
 
 
 def _count(changes: Changes) -> int:

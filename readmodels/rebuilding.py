@@ -29,7 +29,6 @@ from readmodels.projector import (
     DATABASE_AWAY,
     POLL_SECONDS,
     STOPPED_POLL_SECONDS,
-    Attempts,
 )
 from readmodels.routing import read_models_transaction
 from readmodels.tables import build_table, create_if_absent, drop_if_present, put_in_place
@@ -175,7 +174,7 @@ class Rebuilder:
         self._advanced = advanced
         self._to_older = to_older
         self._batch_size = batch_size
-        self._attempts = Attempts()
+        self._attempts = failures.Attempts()
         self._backoff = Backoff()
         self._waits_because_of = ""
 
@@ -206,25 +205,20 @@ class Rebuilder:
 
     def run_until_not_needed(self) -> None:
         """Build if an older version's rows are live, whatever comes in between, and return."""
-        is_done = False
-        while not is_done and not self._stop.is_set():
-            is_done = self._is_not_needed()
-
-    def _is_not_needed(self) -> bool:
-        try:
-            self.run_if_needed()
-        except RebuildRunsElsewhere:
-            self._stop.wait(STOPPED_POLL_SECONDS)
-        except RebuildStopped as error:
-            logger.error("%s", error)
-            self._wait_until_told()
-        except DATABASE_AWAY:
-            self._stop.wait(self._backoff.next_delay())
-        except (RebuildInterrupted, NewerVersionIsLive):
-            return True
-        else:
-            return True
-        return False
+        while not self._stop.is_set():
+            try:
+                self.run_if_needed()
+            except RebuildRunsElsewhere:
+                self._stop.wait(STOPPED_POLL_SECONDS)
+            except RebuildStopped as error:
+                logger.error("%s", error)
+                self._wait_until_told()
+            except DATABASE_AWAY:
+                self._stop.wait(self._backoff.next_delay())
+            except (RebuildInterrupted, NewerVersionIsLive):
+                return
+            else:
+                return
 
     def _wait_until_told(self) -> None:
         while not self._stop.wait(STOPPED_POLL_SECONDS):
@@ -302,8 +296,7 @@ class Rebuilder:
             self._stop.wait(self._backoff.next_delay())
             return
         failures.stop(self._name, error, attempts=attempts, in_rebuild=True)
+        advice = failures.how_to_go_on(self._name, error)
         raise RebuildStopped(
-            f"{error}. The rebuild is stopped: after a fix, `manage.py project --retry "
-            f"{self._name}`; to leave the event out for good, `manage.py project --skip "
-            f"{error.received.position} --why TEXT {self._name}`; then rebuild again"
+            f"{error}. The rebuild is stopped: {advice}; then rebuild again"
         ) from None

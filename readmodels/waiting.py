@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -82,13 +83,9 @@ def is_level_with(projection: Projection, after: int | None) -> bool:
     """Whether a projection has come to the position `after`, if one is given; waits for it."""
     if after is None:
         return True
-    position = after
-
-    def look() -> bool:
-        return has_reached(projection.name, position)
-
-    seconds = settings.READ_MODEL_WAIT_SECONDS
-    return bool(wait_until(look, name=projection.name, position=position, seconds=seconds))
+    name, seconds = projection.name, settings.READ_MODEL_WAIT_SECONDS
+    look = partial(has_reached, name, after)
+    return bool(wait_until(look, name=name, position=after, seconds=seconds))
 
 
 def position_in(text: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,15 @@ def valkey(tmp_path: Path, settings: Settings) -> Iterator[RunningValkey]:
 def postgresql() -> Iterator[RunningPostgreSQL]:
     with running_postgresql() as server:
         yield server
+
+
+@pytest.fixture
+def _keeps_signal_handlers() -> Iterator[None]:
+    """The command takes signals for itself; afterwards they are pytest's again."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

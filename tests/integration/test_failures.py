@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
 from typing import Any
@@ -59,15 +57,6 @@ WHY = "its amount was never ours"
 @pytest.fixture(autouse=True)
 def _acts_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     act_soon(monkeypatch)
-
-
-@pytest.fixture
-def _keeps_signal_handlers() -> Iterator[None]:
-    """The command takes signals for itself; afterwards they are pytest's again."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
 
 
 class Fixable:

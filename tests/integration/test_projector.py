@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -460,15 +459,6 @@ class TestTheCommand:
         call_command("project", "loan_status", "underwriters_queue", "--once")
         assert position_of(STATUS) == position_of(QUEUE) == last.position
         assert not Checkpoint.objects.filter(name=LOANS.name).exists()
-
-
-@pytest.fixture
-def _keeps_signal_handlers() -> Iterator[None]:
-    """The command takes signals for itself; afterwards they are pytest's again."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
 
 
 def is_caught_up(output: str) -> bool:

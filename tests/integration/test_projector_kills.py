@@ -157,8 +157,11 @@ class TestProjectorsThatAreKilled:
         projectors = running_on_a_little_history(forks, read_models)
         for _ in range(at_once - 1):
             projectors.start()
-        with traffic(threads=3):
+        with traffic(threads=3) as coming_in:
             kills = kill_at_random(projectors)
+            # Those that run now are not killed any more: what they commit must be told.
+            before = coming_in.requests
+            wait_until(lambda: coming_in.requests >= before + 100, SECONDS)
         wait_until_level()
         projectors.stop()
 
@@ -392,7 +395,7 @@ def assert_what_was_told_is_what_is_promised(
     untold = [each for each in changes if must_be[each.commit] and not told.counts[each.told_by]]
     assert untold == []
     assert_no_commit_is_told_twice(changes, told)
-    assert sum(must_be[each.commit] for each in changes) > 5, "or else nothing was tested"
+    assert sum(must_be[each.commit] for each in changes) > 50, "or else nothing was tested"
 
 
 def assert_each_went_on_where_it_was(broken_off: Sequence[Rebuild]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import threading
 import time
 from collections import Counter
@@ -70,15 +69,6 @@ MODELS = [each.model for each in PROJECTIONS.values()]
 @pytest.fixture(autouse=True)
 def _acts_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     act_soon(monkeypatch)
-
-
-@pytest.fixture
-def _keeps_signal_handlers() -> Iterator[None]:
-    """The command takes signals for itself; afterwards they are pytest's again."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
 
 
 def tables_of(database: ReadModelsDatabase) -> set[str]:

@@ -23,11 +23,11 @@ from loans.domain.events import LoanEvent, LoanRequested
 from loans.domain.loan_request import Status
 from readmodels import feeds, projector, rebuilding
 from readmodels.backoff import Backoff
-from readmodels.coordination import Uncoordinated
+from readmodels.coordination import Coordination, Uncoordinated
 from readmodels.feeds import EventSource, EventStoreSource, Feeds, Subscription
 from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest
 from readmodels.projections import PROJECTIONS, Projection
-from readmodels.projector import Announcer, Follower, Shift
+from readmodels.projector import Announcer, Follower
 from readmodels.rebuilding import Rebuilder
 from readmodels.rows import Rows
 from tests.support.event_store import RunningEventStore
@@ -153,7 +153,7 @@ def following(
     *,
     announcer: Announcer | None = None,
     source: EventSource | None = None,
-    shift: Shift | None = None,
+    shift: Coordination | None = None,
     batch_size: int = projector.BATCH_SIZE,
 ) -> Iterator[None]:
     """A follower in a thread of its own, until this is left."""

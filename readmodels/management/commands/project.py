@@ -17,7 +17,7 @@ from readmodels.batches import EventNotHandled, NewerVersionIsLive
 from readmodels.broadcasts import Broadcaster
 from readmodels.coordination import Uncoordinated, coordinator
 from readmodels.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
-from readmodels.management.names import add_names, named, stop_on_signals
+from readmodels.management.common import add_names, named, stop_on_signals
 from readmodels.projections import Projection
 from readmodels.projector import DATABASE_AWAY, Follower
 from readmodels.rebuilding import (

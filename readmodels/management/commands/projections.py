@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, DjangoHelpFor
 from django.db import InterfaceError, OperationalError
 
 from lepret.event_store_client import close_event_store_client
-from readmodels.management.names import add_names, named
+from readmodels.management.common import add_names, named
 from readmodels.models import SkippedEvent
 from readmodels.standing import Standing, read_standings
 from readmodels.standing_report import as_json, print_tables

@@ -23,7 +23,7 @@ from lepret.event_store_client import close_event_store_client, event_store_clie
 from readmodels.advisory_locks import only_one
 from readmodels.batches import NewerVersionIsLive
 from readmodels.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
-from readmodels.management.names import add_names, named, stop_on_signals
+from readmodels.management.common import add_names, named, stop_on_signals
 from readmodels.projections import Projection
 from readmodels.projector import DATABASE_AWAY
 from readmodels.rebuilding import (
@@ -48,7 +48,6 @@ class Command(BaseCommand):
         parser.add_argument(
             "--drop", action="store_true", help="give up what an interrupted rebuild has built"
         )
-
         parser.add_argument(
             "--older-version",
             action="store_true",
