@@ -18,7 +18,7 @@ from django.db import connections
 
 from readmodels import failures
 from readmodels.advisory_locks import only_one
-from readmodels.applier import Applier, TargetGone
+from readmodels.applier import Applier, TargetGone, WentBack
 from readmodels.backoff import Backoff
 from readmodels.batches import EventNotHandled, NewerVersionIsLive, Target
 from readmodels.feeds import EVENT_STORE_AWAY, Cursor, Feeds
@@ -233,6 +233,8 @@ class Rebuilder:
         except TargetGone:
             # Somebody else put it in place, or dropped it.
             raise RebuildRunsElsewhere from None
+        except WentBack:
+            pass  # Somebody else found its table gone, and began it anew: so does the next attempt.
         except (*EVENT_STORE_AWAY, *DATABASE_AWAY) as error:
             self._wait_because_of(type(error).__qualname__)
         except EventNotHandled as error:
