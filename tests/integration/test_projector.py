@@ -427,6 +427,21 @@ class TestANewVersion:
         with pytest.raises(NewerVersionIsLive):
             rebuild(STATUS)
 
+    def test_is_built_by_the_real_command_at_its_first_start(
+        self, event_store: RunningEventStore, read_models: ReadModelsDatabase
+    ) -> None:
+        append_a_loan_of_each_kind()
+        catch_up()
+        built = rows()
+        # As an older version of the code would have left it: another version, other rows.
+        Checkpoint.objects.update(version=0)
+        LoanStatus.objects.update(amount=0)
+        with managing(event_store, read_models, "project") as projector:
+            wait_until(lambda: not Checkpoint.objects.filter(version=0).exists(), SECONDS)
+            wait_for(STATUS, append_requested_loan().position)
+        assert "loan_status is built anew, as version 1" in projector.output
+        assert [row for row in rows() if row in built] == built
+
 
 class TestTheCommand:
     @pytest.mark.parametrize("read_models", ["sqlite"], indirect=True)
