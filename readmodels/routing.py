@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 APP_LABEL = "readmodels"
+
+# As long as SQLite itself waits for a writer in another process.
+WAIT_TO_WRITE_SECONDS: Final = 20.0
+# A transaction may be inside another one of its thread.
+_writing: Final = threading.RLock()
 
 
 class ReadModelsRouter:
@@ -39,6 +47,29 @@ def read_models_connection() -> BaseDatabaseWrapper:
     return connections[settings.READMODELS_DATABASE]
 
 
-def read_models_transaction() -> transaction.Atomic:
-    """All or nothing, of what is changed in the read models' database."""
-    return transaction.atomic(using=settings.READMODELS_DATABASE)
+@contextmanager
+def read_models_transaction() -> Iterator[None]:
+    """All or nothing, of what is changed in the read models' database.
+
+    Raises:
+        OperationalError: among others, another thread has been writing for too long.
+    """
+    with _turn_to_write(), transaction.atomic(using=settings.READMODELS_DATABASE):
+        yield
+
+
+@contextmanager
+def _turn_to_write() -> Iterator[None]:
+    """Have the threads of this process wait here for the one that SQLite lets write.
+
+    Those who wait in SQLite sleep and ask again, which takes them some milliseconds more.
+    """
+    if read_models_connection().vendor != "sqlite":
+        yield
+        return
+    if not _writing.acquire(timeout=WAIT_TO_WRITE_SECONDS):
+        raise OperationalError("another thread has been writing for too long")
+    try:
+        yield
+    finally:
+        _writing.release()
