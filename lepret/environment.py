@@ -22,6 +22,7 @@ class Environment:
 
     data_dir: Path
     secret_key: str
+    hmac_key: str
     debug: bool
     https: bool
     allowed_hosts: list[str]
@@ -53,6 +54,7 @@ class Environment:
         return cls(
             data_dir=data_dir,
             secret_key=env.str("DJANGO_SECRET_KEY", default=""),
+            hmac_key=env.str("LEPRET_HMAC_KEY", default=""),
             debug=debug,
             https=_flag(env, "DJANGO_HTTPS", default=not debug),
             allowed_hosts=env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"]),

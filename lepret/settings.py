@@ -16,6 +16,8 @@ ENVIRONMENT = Environment.read(BASE_DIR)
 # Django itself refuses to use an empty key, at the moment something needs one: commands that sign
 # nothing run without it.
 SECRET_KEY = ENVIRONMENT.secret_key
+# Of the hashes that name streams in the event store, and so never to be changed.
+HMAC_KEY = (ENVIRONMENT.hmac_key or (SECRET_KEY and f"hmac {SECRET_KEY}")).encode()
 DEBUG = ENVIRONMENT.debug
 ALLOWED_HOSTS = ENVIRONMENT.allowed_hosts
 CSRF_TRUSTED_ORIGINS = ENVIRONMENT.trusted_origins
@@ -100,6 +102,10 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 EVENTSTORE_URI = ENVIRONMENT.event_store_uri
 EVENTSTORE_TIMEOUT_SECONDS = 5.0
 
+# How long, in seconds, an applicant's reservation holds without a request being recorded: longer
+# than any web server takes to record one.
+RESERVATION_LAPSES_AFTER_SECONDS = 60.0
+
 # The clearing house: a URL, or `None` for the simulator with this latency in seconds.
 CREDIT_BUREAU_URL = ENVIRONMENT.credit_bureau_url
 CREDIT_BUREAU_LATENCY_SECONDS = ENVIRONMENT.credit_bureau_latency_seconds
@@ -155,6 +161,8 @@ LOGGING = {
         # These two speak once per request, at INFO.
         "httpx2": {"level": "WARNING"},
         "httpcore2": {"level": "WARNING"},
+        # Deciding again where someone else was quicker is nothing to warn of.
+        "stamina": {"level": "ERROR"},
         # A stack trace each second while Valkey is away, which those who use it tell of once.
         "channels_redis.pubsub": {"level": "CRITICAL"},
     },

@@ -6,7 +6,13 @@ import os
 import tempfile
 
 # The machine's own settings, or a running demo's, must not leak into a test.
-for name in ("EVENTSTORE_URI", "DATABASE_URL", "READMODELS_DATABASE_URL", "REDIS_URL"):
+for name in (
+    "EVENTSTORE_URI",
+    "DATABASE_URL",
+    "READMODELS_DATABASE_URL",
+    "REDIS_URL",
+    "LEPRET_HMAC_KEY",
+):
     os.environ.pop(name, None)
 os.environ["LEPRET_DATA_DIR"] = tempfile.mkdtemp(prefix="lepret-tests-")
 os.environ["DJANGO_SECRET_KEY"] = "only-for-tests-" + "x" * 50
@@ -15,4 +21,5 @@ os.environ["DJANGO_HTTPS"] = "false"
 from lepret.settings import *  # noqa: E402, F403
 
 CREDIT_BUREAU_LATENCY_SECONDS = 0.0
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
