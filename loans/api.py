@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lepret.problems import FieldError, Problem, ProblemDocument
 from loans import use_cases
-from loans.credit_bureau import CreditBureauUnavailable
-from loans.dependencies import credit_bureau, event_store
+from loans.dependencies import credit_bureau, event_store, reservations
 from loans.domain.commands import Amount, Name, NationalId, RequestLoan, Text
 from loans.domain.loan_request import IdAlreadyUsed
 from loans.domain.loan_request import Status as LoanStatus
+from loans.domain.reservation import OpenRequestExists
 from loans.event_store import EventStoreUnavailable, StaleRevision
 
 router = Router(tags=["Loan requests"])
@@ -110,13 +110,16 @@ def _bad_key(message: str) -> Problem:
 def _carry_out(command: RequestLoan) -> use_cases.Answer:
     try:
         return use_cases.request_loan(
-            command, event_store=event_store(), credit_bureau=credit_bureau()
+            command,
+            event_store=event_store(),
+            credit_bureau=credit_bureau(),
+            reservations=reservations(),
         )
     except IdAlreadyUsed as rejection:
         errors = [FieldError(field="id", message=str(rejection))]
         raise Problem(HTTPStatus.CONFLICT, str(rejection), errors=errors) from None
-    except CreditBureauUnavailable:
-        raise _unavailable("The credit clearing house cannot be reached.") from None
+    except OpenRequestExists as rejection:
+        raise Problem(HTTPStatus.CONFLICT, str(rejection)) from None
     except (EventStoreUnavailable, StaleRevision):
         raise _unavailable("The request could not be recorded.") from None
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final, Generic, TypeVar, get_args
 from uuid import UUID, uuid5
 
-from loans.domain.events import Event, LoanEvent
+from loans.domain.events import Event, LoanEvent, ReservationEvent
 
-_CLASSES: Final[dict[str, type[LoanEvent]]] = {
-    event_class.__name__: event_class for event_class in get_args(LoanEvent)
+E = TypeVar("E", bound=Event)
+
+LOAN_EVENTS: Final[Mapping[str, type[LoanEvent]]] = {
+    each.__name__: each for each in get_args(LoanEvent)
+}
+RESERVATION_EVENTS: Final[Mapping[str, type[ReservationEvent]]] = {
+    each.__name__: each for each in get_args(ReservationEvent)
 }
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -24,6 +29,15 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}
 
 STREAM_PREFIX: Final = "LoanRequest:"
+RESERVATION_PREFIX: Final = "Reservation:"
+
+
+@dataclass(frozen=True)
+class StreamId(Generic[E]):
+    """A stream's name, and the classes of its events by the names of their types."""
+
+    name: str
+    classes: Mapping[str, type[E]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,17 @@ def stream_name(loan_request_id: UUID) -> str:
     return f"{STREAM_PREFIX}{loan_request_id}"
 
 
-def encode(event: LoanEvent, *, command_id: UUID, user: str) -> Encoded:
+def loan_request_stream(loan_request_id: UUID) -> StreamId[LoanEvent]:
+    """The stream of one loan request, with what it holds."""
+    return StreamId(stream_name(loan_request_id), LOAN_EVENTS)
+
+
+def reservation_stream(name: str) -> StreamId[ReservationEvent]:
+    """The stream of one person's reservation, with what it holds."""
+    return StreamId(name, RESERVATION_EVENTS)
+
+
+def encode(event: Event, *, command_id: UUID, user: str) -> Encoded:
     """`event` with an id derived from its command, so that a repeated command repeats the id.
 
     `$correlationId` and `$causationId` are the names that EventStoreDB's own projections use.
@@ -68,12 +92,24 @@ def decode(
     *,
     upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
 ) -> LoanEvent | None:
-    """The domain event that was stored, or `None` for a type that this version does not know.
+    """The loan event that was stored, or `None` for a type that this version does not know.
 
     Raises:
         pydantic.ValidationError: the data is not what an event of this type has.
     """
-    event_class = _CLASSES.get(event_type)
+    return decode_as(LOAN_EVENTS, event_type, data, metadata, upcasters=upcasters)
+
+
+def decode_as(
+    classes: Mapping[str, type[E]],
+    event_type: str,
+    data: bytes,
+    metadata: bytes,
+    *,
+    upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
+) -> E | None:
+    """The event of one of these classes that was stored; otherwise as `decode`."""
+    event_class = classes.get(event_type)
     if event_class is None:
         return None
     version = schema_version(metadata)
@@ -96,6 +132,14 @@ def _upcast(
 def schema_version(metadata: bytes) -> int:
     """The version in an event's metadata; 1 where it names none."""
     return int(read_metadata(metadata).get("schemaVersion", 1))
+
+
+def command_id(metadata: bytes) -> UUID | None:
+    """The id of the command that caused an event, where the metadata names one."""
+    try:
+        return UUID(str(read_metadata(metadata).get("$causationId")))
+    except ValueError:
+        return None
 
 
 def read_metadata(metadata: bytes) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from lepret.event_store_client import event_store_client
 from loans.credit_bureau import CreditBureau, HttpCreditBureau, SimulatedCreditBureau
 from loans.event_store import EventStore, EventStoreDB
+from loans.reservations import Reservations
 
 
 @cache
@@ -27,4 +30,20 @@ def credit_bureau() -> CreditBureau:
         connect_timeout=settings.CREDIT_BUREAU_CONNECT_TIMEOUT_SECONDS,
         read_timeout=settings.CREDIT_BUREAU_READ_TIMEOUT_SECONDS,
         attempts=settings.CREDIT_BUREAU_ATTEMPTS,
+    )
+
+
+@cache
+def reservations() -> Reservations:
+    """The reservations in the event store, under the settings' key.
+
+    Raises:
+        ImproperlyConfigured: there is no key.
+    """
+    if not settings.HMAC_KEY:
+        raise ImproperlyConfigured("Set LEPRET_HMAC_KEY, or DJANGO_SECRET_KEY, to derive it from")
+    return Reservations(
+        event_store(),
+        key=settings.HMAC_KEY,
+        lapse_after=timedelta(seconds=settings.RESERVATION_LAPSES_AFTER_SECONDS),
     )

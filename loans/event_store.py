@@ -1,11 +1,11 @@
-"""Loads and appends the streams of loan requests, over esdbclient."""
+"""Loads streams and appends to them, over esdbclient."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Generic, Protocol
 from uuid import UUID
 
 from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent, StreamState
@@ -19,7 +19,8 @@ from esdbclient.exceptions import (
 )
 
 from loans import codec
-from loans.domain.events import LoanEvent
+from loans.codec import E, StreamId
+from loans.domain.events import Event
 
 
 class EventStoreUnavailable(Exception):
@@ -31,23 +32,47 @@ class StaleRevision(Exception):
 
 
 @dataclass(frozen=True)
-class Stream:
-    """A loan request's events, oldest first, and where they end.
+class Recorded(Generic[E]):
+    """An event where it is stored, and the command that caused it, if its metadata names one."""
+
+    event: E
+    revision: int
+    position: int
+    command_id: UUID | None
+
+
+@dataclass(frozen=True)
+class Stream(Generic[E]):
+    """A stream's events, oldest first, and where they end.
 
     `revision` is the last event's number in the stream and `position` its commit position in the
-    whole store; both `None` for a stream that has no events.
+    whole store; both `None` for a stream that has no events. The last event may be of a type that
+    this version does not know, and is then not among the events.
     """
 
-    events: tuple[LoanEvent, ...] = ()
+    recorded: tuple[Recorded[E], ...] = ()
     revision: int | None = None
     position: int | None = None
+
+    @property
+    def events(self) -> tuple[E, ...]:
+        """What has happened."""
+        return tuple(each.event for each in self.recorded)
+
+    def as_left_by(self, command_id: UUID) -> Stream[E]:
+        """The stream as it was after what a command had recorded; as it is, if that was nothing."""
+        own = [number for number, each in enumerate(self.recorded) if each.command_id == command_id]
+        if not own:
+            return self
+        until = self.recorded[: own[-1] + 1]
+        return Stream(until, until[-1].revision, until[-1].position)
 
 
 class EventStore(Protocol):
     """What the use cases need of an event store."""
 
-    def load(self, loan_request_id: UUID) -> Stream:
-        """The stream of one loan request, empty where there is none.
+    def load(self, stream: StreamId[E]) -> Stream[E]:
+        """A stream as it is now, empty where there is none.
 
         Raises:
             EventStoreUnavailable: no answer in time.
@@ -55,8 +80,8 @@ class EventStore(Protocol):
 
     def append(
         self,
-        loan_request_id: UUID,
-        events: Sequence[LoanEvent],
+        stream: StreamId[E],
+        events: Sequence[Event],
         *,
         revision: int | None,
         command_id: UUID,
@@ -86,21 +111,19 @@ class EventStoreDB:
         self._connect = connect
         self._timeout = timeout
 
-    def load(self, loan_request_id: UUID) -> Stream:
+    def load(self, stream: StreamId[E]) -> Stream[E]:
         try:
-            recorded = self._connect().get_stream(
-                codec.stream_name(loan_request_id), timeout=self._timeout
-            )
+            recorded = self._connect().get_stream(stream.name, timeout=self._timeout)
         except NotFound:
             return Stream()
         except _UNAVAILABLE as error:
             raise EventStoreUnavailable from error
-        return _stream(recorded)
+        return _stream(stream, recorded)
 
     def append(
         self,
-        loan_request_id: UUID,
-        events: Sequence[LoanEvent],
+        stream: StreamId[E],
+        events: Sequence[Event],
         *,
         revision: int | None,
         command_id: UUID,
@@ -109,7 +132,7 @@ class EventStoreDB:
         encode = partial(codec.encode, command_id=command_id, user=user)
         try:
             return self._connect().append_to_stream(
-                codec.stream_name(loan_request_id),
+                stream.name,
                 current_version=StreamState.NO_STREAM if revision is None else revision,
                 events=[_new_event(encode(event)) for event in events],
                 timeout=self._timeout,
@@ -126,12 +149,25 @@ class Connect(Protocol):
     def __call__(self) -> EventStoreDBClient: ...
 
 
-def _stream(recorded: Sequence[RecordedEvent]) -> Stream:
-    decoded = (codec.decode(event.type, event.data, event.metadata) for event in recorded)
+def _stream(stream: StreamId[E], recorded: Sequence[RecordedEvent]) -> Stream[E]:
+    known = (_recorded(stream, each) for each in recorded)
     return Stream(
-        events=tuple(event for event in decoded if event is not None),
+        recorded=tuple(each for each in known if each is not None),
         revision=recorded[-1].stream_position,
         position=recorded[-1].commit_position,
+    )
+
+
+def _recorded(stream: StreamId[E], recorded: RecordedEvent) -> Recorded[E] | None:
+    event = codec.decode_as(stream.classes, recorded.type, recorded.data, recorded.metadata)
+    if event is None:
+        return None
+    assert recorded.commit_position is not None, "esdbclient leaves it out of links only"
+    return Recorded(
+        event=event,
+        revision=recorded.stream_position,
+        position=recorded.commit_position,
+        command_id=codec.command_id(recorded.metadata),
     )
 
 

@@ -6,26 +6,49 @@ that was stopped in the middle): the answer is the same and nothing happens twic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, partial
+from typing import Final
 from uuid import UUID
 
-import stamina
+from loans import codec
+from loans.credit_bureau import CreditBureau, CreditBureauUnavailable
+from loans.domain.commands import (
+    ApproveLoan,
+    DenyLoan,
+    LoanCommand,
+    ParkCreditCheck,
+    RecordCreditScore,
+    RequestLoan,
+    UnderwritersDecision,
+)
+from loans.domain.events import LoanEvent
+from loans.domain.loan_request import LoanRequest, OutOfDate, Status, decide, fold
+from loans.domain.reservation import TakeReservation
+from loans.event_store import EventStore, Stream
+from loans.reservations import Reservations
+from loans.retries import until_not_stale
 
-from loans.credit_bureau import CreditBureau
-from loans.domain.commands import ApproveLoan, DenyLoan, LoanCommand, RequestLoan
-from loans.domain.loan_request import LoanRequest, Status, decide, fold
-from loans.event_store import EventStore, StaleRevision, Stream
+# Who acts, in the metadata of events that no member of staff caused.
+APPLICANT: Final = "applicant"
+CREDIT_CHECK: Final = "credit check"
 
-APPLICANT = "applicant"
+LoanStream = Stream[LoanEvent]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """How a loan request stands after a command, and the commit position that shows it."""
+    """How a loan request stands after a command: its state, and the last event's whereabouts.
+
+    `revision` is that event's number in the request's stream, `position` its commit position.
+    """
 
     loan_request_id: UUID
     state: LoanRequest
     position: int
+    revision: int
 
     @property
     def status(self) -> Status:
@@ -33,72 +56,166 @@ class Answer:
 
 
 def request_loan(
-    command: RequestLoan, *, event_store: EventStore, credit_bureau: CreditBureau, attempts: int = 5
+    command: RequestLoan,
+    *,
+    event_store: EventStore,
+    credit_bureau: CreditBureau,
+    reservations: Reservations,
 ) -> Answer:
     """Score the applicant and record the request with what follows from the score.
 
-    The clearing house is not asked again for a request that is already recorded.
+    Without a score the request is recorded all the same, and scored later. The clearing house is
+    not asked again for a request that is already recorded.
 
     Raises:
         IdAlreadyUsed: the id belongs to another application.
-        CreditBureauUnavailable: no score to be had; nothing was recorded.
-        EventStoreUnavailable: no answer in time; sending the command again is safe.
+        OpenRequestExists: the person has a request that is not decided yet.
+        EventStoreUnavailable, StaleRevision: not recorded; sending the command again is safe.
     """
-    stream = event_store.load(command.id)
-    if stream.revision is None:
-        score = credit_bureau.score(command.national_id, idempotency_key=command.command_id)
-        command = command.model_copy(update={"credit_score": score})
-    return _handle(
-        command, user=APPLICANT, event_store=event_store, attempts=attempts, loaded=stream
-    )
+    score = cache(partial(_score_if_possible, command, credit_bureau))
+
+    def request() -> Answer:
+        stream = _load(command.id, event_store)
+        if fold(stream.events).application is not None:
+            return _decide_and_append(command, stream, user=APPLICANT, event_store=event_store)
+        take = TakeReservation(id=command.id, issued_at=command.issued_at, covers=stream.revision)
+        reservations.take(take, national_id=command.national_id)
+        scored = command.model_copy(update={"credit_score": score()})
+        answer = _decide_and_append(scored, stream, user=APPLICANT, event_store=event_store)
+        return answer if score() is not None else _answer_again(command, event_store)
+
+    return until_not_stale(request)
 
 
-def approve_loan(command: ApproveLoan, *, event_store: EventStore, attempts: int = 5) -> Answer:
+def check_credit(
+    loan_request_id: UUID,
+    *,
+    clock: Callable[[], datetime],
+    event_store: EventStore,
+    credit_bureau: CreditBureau,
+) -> Answer | None:
+    """Score a request that was recorded without, and record what follows; `None`: not needed.
+
+    The clearing house is asked with the same key as when the request was made, so that it sees one
+    question however often it is asked.
+
+    Raises:
+        CreditBureauUnavailable: no score to be had; nothing was recorded.
+        EventStoreUnavailable, StaleRevision: not recorded; doing it again is safe.
+    """
+    stream = _load(loan_request_id, event_store)
+    state = fold(stream.events)
+    if state.application is None or state.credit_score is not None:
+        return None
+    score = credit_bureau.score(state.application.national_id, idempotency_key=loan_request_id)
+    command = RecordCreditScore(id=loan_request_id, issued_at=clock(), credit_score=score)
+    return _handle(command, user=CREDIT_CHECK, event_store=event_store, loaded=stream)
+
+
+def park_credit_check(
+    loan_request_id: UUID, *, reason: str, attempts: int, now: datetime, event_store: EventStore
+) -> Answer:
+    """Record that the clearing house is not asked about a request any more, and why.
+
+    Raises:
+        UnknownLoanRequest: there is no such request.
+        EventStoreUnavailable, StaleRevision: not recorded; doing it again is safe.
+    """
+    command = ParkCreditCheck(id=loan_request_id, issued_at=now, reason=reason, attempts=attempts)
+    return _handle(command, user=CREDIT_CHECK, event_store=event_store)
+
+
+def release_reservation(
+    loan_request_id: UUID, *, now: datetime, event_store: EventStore, reservations: Reservations
+) -> None:
+    """Release what a decided request may still hold; harmless where there is nothing to release.
+
+    Raises:
+        EventStoreUnavailable, StaleRevision: not released; doing it again is safe.
+    """
+    application = fold(_load(loan_request_id, event_store).events).application
+    if application is not None:
+        reservations.settle(reservations.stream_of(application.national_id), now=now)
+
+
+def approve_loan(command: ApproveLoan, *, event_store: EventStore) -> Answer:
     """Approve a request that is under review.
 
     Raises:
         UnknownLoanRequest, NotUnderReview, AlreadyDecided: it cannot be decided (any more).
-        EventStoreUnavailable: no answer in time; sending the command again is safe.
+        OutOfDate: it has changed since it was shown.
+        EventStoreUnavailable, StaleRevision: not recorded; sending the command again is safe.
     """
-    return _handle(command, user=command.decided_by, event_store=event_store, attempts=attempts)
+    return _handle(command, user=command.decided_by, event_store=event_store)
 
 
-def deny_loan(command: DenyLoan, *, event_store: EventStore, attempts: int = 5) -> Answer:
+def deny_loan(command: DenyLoan, *, event_store: EventStore) -> Answer:
     """Deny a request that is under review; raises as `approve_loan` does."""
-    return _handle(command, user=command.decided_by, event_store=event_store, attempts=attempts)
+    return _handle(command, user=command.decided_by, event_store=event_store)
+
+
+def _score_if_possible(command: RequestLoan, credit_bureau: CreditBureau) -> int | None:
+    try:
+        return credit_bureau.score(command.national_id, idempotency_key=command.command_id)
+    except CreditBureauUnavailable:
+        return None
+
+
+def _answer_again(command: RequestLoan, event_store: EventStore) -> Answer:
+    # The event store answers an append that it has already as if it were new. Had the same command
+    # been sent at the same moment and got a score, there would be more than was appended here.
+    return _answer(command, _load(command.id, event_store).as_left_by(command.command_id))
 
 
 def _handle(
-    command: LoanCommand,
-    *,
-    user: str,
-    event_store: EventStore,
-    attempts: int,
-    loaded: Stream | None = None,
+    command: LoanCommand, *, user: str, event_store: EventStore, loaded: LoanStream | None = None
 ) -> Answer:
     """Decide on the stream as it is; where someone else was quicker, decide again on the new one.
 
     Raises:
-        StaleRevision: others were quicker, `attempts` times in a row.
+        StaleRevision: others were quicker every time.
     """
-    for attempt in stamina.retry_context(
-        on=StaleRevision, attempts=attempts, timeout=None, wait_initial=0.005, wait_max=0.1
-    ):
-        with attempt:
-            stream = loaded if loaded and attempt.num == 1 else event_store.load(command.id)
-            return _decide_and_append(command, stream, user=user, event_store=event_store)
-    raise AssertionError("retry_context either returns or raises")
+    known = [loaded] if loaded else []
+
+    def handle() -> Answer:
+        stream = known.pop() if known else _load(command.id, event_store)
+        return _decide_and_append(command, stream, user=user, event_store=event_store)
+
+    return until_not_stale(handle)
+
+
+def _load(loan_request_id: UUID, event_store: EventStore) -> LoanStream:
+    return event_store.load(codec.loan_request_stream(loan_request_id))
 
 
 def _decide_and_append(
-    command: LoanCommand, stream: Stream, *, user: str, event_store: EventStore
+    command: LoanCommand, stream: LoanStream, *, user: str, event_store: EventStore
 ) -> Answer:
     state = fold(stream.events)
     events = decide(command, state)
     if not events:
-        assert stream.position is not None, "only a stream with events can answer with none"
-        return Answer(command.id, state, stream.position)
+        return _answer(command, stream.as_left_by(command.command_id))
+    if _is_out_of_date(command, stream):
+        assert stream.revision is not None, "only what was requested can be decided"
+        raise OutOfDate(stream.revision)
     position = event_store.append(
-        command.id, events, revision=stream.revision, command_id=command.command_id, user=user
+        codec.loan_request_stream(command.id),
+        events,
+        revision=stream.revision,
+        command_id=command.command_id,
+        user=user,
     )
-    return Answer(command.id, fold(events, state), position)
+    revision = len(events) - 1 + (0 if stream.revision is None else stream.revision + 1)
+    return Answer(command.id, fold(events, state), position, revision)
+
+
+def _is_out_of_date(command: LoanCommand, stream: LoanStream) -> bool:
+    if not isinstance(command, UnderwritersDecision) or command.shown_revision is None:
+        return False
+    return command.shown_revision != stream.revision
+
+
+def _answer(command: LoanCommand, stream: LoanStream) -> Answer:
+    assert stream.revision is not None, "only a stream with events can answer with none"
+    assert stream.position is not None, "only a stream with events can answer with none"
+    return Answer(command.id, fold(stream.events), stream.position, stream.revision)

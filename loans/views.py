@@ -18,9 +18,9 @@ from django_htmx.middleware import HtmxDetails
 
 from lepret.roles import underwriter_required
 from loans import use_cases
-from loans.credit_bureau import CreditBureauUnavailable
-from loans.dependencies import credit_bureau, event_store
+from loans.dependencies import credit_bureau, event_store, reservations
 from loans.domain.loan_request import IdAlreadyUsed, Rejection
+from loans.domain.reservation import OpenRequestExists
 from loans.event_store import EventStoreUnavailable, StaleRevision
 from loans.forms import ApproveLoanForm, DenyLoanForm, RequestLoanForm
 from loans.use_cases import Answer
@@ -53,12 +53,17 @@ def apply(request: HtmxRequest) -> HttpResponse:
         return _form_again(request, form, status=422)
     try:
         answer = use_cases.request_loan(
-            form.command, event_store=event_store(), credit_bureau=credit_bureau()
+            form.command,
+            event_store=event_store(),
+            credit_bureau=credit_bureau(),
+            reservations=reservations(),
         )
     except IdAlreadyUsed:
         form.take_new_id()
         return _form_again(request, form, _USED_BEFORE, status=409)
-    except (CreditBureauUnavailable, *_UNAVAILABLE):
+    except OpenRequestExists as rejection:
+        return _form_again(request, form, str(rejection), status=409)
+    except _UNAVAILABLE:
         return _form_again(request, form, _APPLY_AGAIN, status=503)
     status_page = resolve_url("readmodels:status", answer.loan_request_id)
     return _see(request, _after(status_page, answer))

@@ -30,6 +30,7 @@ LONGEST_NAME: Final = 200
 HIGHEST_AMOUNT: Final = 9_999_999_999
 LONGEST_TEXT: Final = 500
 LONGEST_USERNAME: Final = 150
+LATEST_REVISION: Final = 2**63 - 1
 NATIONAL_ID_PATTERN: Final = "[0-9]{6}[A-Za-z]{2}"
 
 # Control characters, and those that reorder or break the lines of the text around them: a name
@@ -110,6 +111,7 @@ Text = Annotated[
     WithJsonSchema({"type": "string", "maxLength": LONGEST_TEXT}),
 ]
 Username = Annotated[str, Field(min_length=1, max_length=LONGEST_USERNAME)]
+Revision = Annotated[int, Field(ge=0, le=LATEST_REVISION)]
 
 
 class Command(BaseModel):
@@ -148,30 +150,71 @@ class RequestLoan(Command):
         return self.id
 
 
-class ApproveLoan(Command):
-    """Approve a request that is under review. `decided_by` is the underwriter's username."""
+class RecordCreditScore(Command):
+    """Record what the clearing house answered after the request had been accepted without it."""
+
+    credit_score: CreditScore
+
+    @property
+    def command_id(self) -> UUID:
+        return uuid5(self.id, type(self).__name__)
+
+
+class ParkCreditCheck(Command):
+    """Stop asking the clearing house about a request until someone has looked into it."""
+
+    reason: str
+    attempts: int
+
+    @property
+    def command_id(self) -> UUID:
+        # It may be parked again after it was tried anew, which is another fact.
+        return uuid5(self.id, f"{type(self).__name__}\n{self.issued_at.isoformat()}")
+
+
+class LapseApplication(Command):
+    """Close an application off that was never recorded, so that it cannot be on `revision`."""
+
+    revision: Revision | None
+
+    @property
+    def command_id(self) -> UUID:
+        return uuid5(self.id, f"{type(self).__name__}\n{self.revision}")
+
+
+class UnderwritersDecision(Command):
+    """What an underwriter decides. `decided_by` is the username.
+
+    `shown_revision` is the stream's revision that the underwriter's screen showed, `None` where
+    that does not matter.
+    """
 
     decided_by: Username
     note: Text = Field(default="", repr=False)
+    shown_revision: Revision | None = None
+
+
+class ApproveLoan(UnderwritersDecision):
+    """Approve a request that is under review."""
 
     @property
     def command_id(self) -> UUID:
         return _decision_id(self, self.decided_by, self.note)
 
 
-class DenyLoan(Command):
+class DenyLoan(UnderwritersDecision):
     """Deny a request that is under review, for a reason."""
 
-    decided_by: Username
     reason: Annotated[DenialReason, Field(strict=False)]
-    note: Text = Field(default="", repr=False)
 
     @property
     def command_id(self) -> UUID:
         return _decision_id(self, self.decided_by, self.reason, self.note)
 
 
-LoanCommand = RequestLoan | ApproveLoan | DenyLoan
+LoanCommand = (
+    RequestLoan | RecordCreditScore | ParkCreditCheck | LapseApplication | ApproveLoan | DenyLoan
+)
 
 
 def _decision_id(command: Command, *parts: str) -> UUID:

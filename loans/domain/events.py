@@ -1,4 +1,4 @@
-"""What has happened to a loan request: facts, in the past tense, that can always be processed.
+"""What has happened: facts, in the past tense, that can always be processed.
 
 A class's name and its fields are storage format. `tests/unit/test_codec.py` pins each of them; a
 change of meaning takes a new `SCHEMA_VERSION` and an upcaster in `loans/codec.py`.
@@ -55,6 +55,16 @@ class CreditChecked(Event):
     credit_score: int
 
 
+class CreditCheckParked(Event):
+    """The clearing house gave no usable score, `attempts` times: someone must look into it.
+
+    `reason` is for the operator, and tells nothing of the applicant.
+    """
+
+    reason: str
+    attempts: int
+
+
 class AutoApproved(Event):
     """The score alone was good enough."""
 
@@ -87,12 +97,38 @@ class ManuallyDenied(Event):
     note: str = Field(default="", repr=False)
 
 
+class ApplicationLapsed(Event):
+    """An application was never recorded, and its hold on the applicant's reservation has ended.
+
+    Whoever was about to record it finds that the stream has moved on. `LoanRequested` may still
+    come after it, under a new reservation.
+    """
+
+
 LoanEvent = (
     LoanRequested
     | CreditChecked
+    | CreditCheckParked
     | AutoApproved
     | AutoDenied
     | ManualReviewRequired
     | ManuallyApproved
     | ManuallyDenied
+    | ApplicationLapsed
 )
+
+
+class ReservationTaken(Event):
+    """A request, `id`, holds its applicant's reservation.
+
+    It may be recorded on the revision `covers` of its stream; `None`: as a new stream.
+    """
+
+    covers: int | None
+
+
+class ReservationReleased(Event):
+    """A request, `id`, no longer holds its applicant's reservation."""
+
+
+ReservationEvent = ReservationTaken | ReservationReleased

@@ -15,12 +15,22 @@ from functools import reduce
 from typing import assert_never
 from uuid import UUID
 
-from loans.domain.commands import ApproveLoan, DenyLoan, LoanCommand, RequestLoan
+from loans.domain.commands import (
+    ApproveLoan,
+    DenyLoan,
+    LapseApplication,
+    LoanCommand,
+    ParkCreditCheck,
+    RecordCreditScore,
+    RequestLoan,
+)
 from loans.domain.credit_score import Assessment, assess
 from loans.domain.events import (
+    ApplicationLapsed,
     AutoApproved,
     AutoDenied,
     CreditChecked,
+    CreditCheckParked,
     LoanEvent,
     LoanRequested,
     ManuallyApproved,
@@ -62,11 +72,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class LoanRequest:
-    """The state of one stream; the default is the state before its first event."""
+    """The state of one stream; the default is the state before its first event.
+
+    `parked` is why nobody asks the clearing house about it any more.
+    """
 
     status: Status = Status.NOT_REQUESTED
     application: Application | None = None
     credit_score: int | None = None
+    parked: str | None = None
     decision: Decision | None = None
 
 
@@ -110,6 +124,17 @@ class AlreadyDecided(Rejection):
         self.decision = decision
 
 
+class OutOfDate(Rejection):
+    """The request has changed since the screen on which it was decided was drawn.
+
+    `revision` is its stream's now.
+    """
+
+    def __init__(self, revision: int) -> None:
+        super().__init__("This loan request has changed since it was shown. Please look again.")
+        self.revision = revision
+
+
 def decide(command: LoanCommand, state: LoanRequest) -> list[LoanEvent]:
     """The events that `command` causes; none where it was carried out before.
 
@@ -119,6 +144,12 @@ def decide(command: LoanCommand, state: LoanRequest) -> list[LoanEvent]:
     match command:
         case RequestLoan():
             return _request(command, state)
+        case RecordCreditScore():
+            return _record_score(command, state)
+        case ParkCreditCheck():
+            return _park(command, state)
+        case LapseApplication():
+            return _lapse(command, state)
         case ApproveLoan():
             return _approve(command, state)
         case DenyLoan():
@@ -140,10 +171,8 @@ def _request(command: RequestLoan, state: LoanRequest) -> list[LoanEvent]:
     )
     if command.credit_score is None:
         return [requested]
-    checked = CreditChecked(
-        id=command.id, occurred_at=command.issued_at, credit_score=command.credit_score
-    )
-    return [requested, checked, _assessed(command, command.credit_score)]
+    application = _application_in(requested)
+    return [requested, *_checked(command, application, command.credit_score)]
 
 
 def _request_again(command: RequestLoan, application: Application) -> list[LoanEvent]:
@@ -152,7 +181,24 @@ def _request_again(command: RequestLoan, application: Application) -> list[LoanE
     raise IdAlreadyUsed(command.id)
 
 
-def _assessed(command: RequestLoan, score: int) -> LoanEvent:
+def _record_score(command: RecordCreditScore, state: LoanRequest) -> list[LoanEvent]:
+    if state.application is None:
+        raise UnknownLoanRequest(command.id)
+    if state.credit_score is not None:
+        return []
+    return _checked(command, state.application, command.credit_score)
+
+
+def _checked(
+    command: RequestLoan | RecordCreditScore, application: Application, score: int
+) -> list[LoanEvent]:
+    checked = CreditChecked(id=command.id, occurred_at=command.issued_at, credit_score=score)
+    return [checked, _assessed(command, application, score)]
+
+
+def _assessed(
+    command: RequestLoan | RecordCreditScore, application: Application, score: int
+) -> LoanEvent:
     match assess(score):
         case Assessment.APPROVE:
             return AutoApproved(id=command.id, occurred_at=command.issued_at)
@@ -162,13 +208,34 @@ def _assessed(command: RequestLoan, score: int) -> LoanEvent:
             return ManualReviewRequired(
                 id=command.id,
                 occurred_at=command.issued_at,
-                name=command.name,
-                national_id=command.national_id,
-                amount=command.amount,
+                name=application.name,
+                national_id=application.national_id,
+                amount=application.amount,
                 credit_score=score,
             )
         case unreachable:
             assert_never(unreachable)
+
+
+def _park(command: ParkCreditCheck, state: LoanRequest) -> list[LoanEvent]:
+    if state.application is None:
+        raise UnknownLoanRequest(command.id)
+    if state.credit_score is not None or state.parked == command.reason:
+        return []
+    return [
+        CreditCheckParked(
+            id=command.id,
+            occurred_at=command.issued_at,
+            reason=command.reason,
+            attempts=command.attempts,
+        )
+    ]
+
+
+def _lapse(command: LapseApplication, state: LoanRequest) -> list[LoanEvent]:
+    if state.application is not None:
+        return []
+    return [ApplicationLapsed(id=command.id, occurred_at=command.issued_at)]
 
 
 def _approve(command: ApproveLoan, state: LoanRequest) -> list[LoanEvent]:
@@ -214,7 +281,11 @@ def evolve(state: LoanRequest, event: LoanEvent) -> LoanRequest:
         case LoanRequested():
             return replace(state, status=Status.RECEIVED, application=_application_in(event))
         case CreditChecked():
-            return replace(state, credit_score=event.credit_score)
+            return replace(state, credit_score=event.credit_score, parked=None)
+        case CreditCheckParked():
+            return replace(state, parked=event.reason)
+        case ApplicationLapsed():
+            return state
         case ManualReviewRequired():
             return replace(state, status=Status.UNDER_REVIEW)
         case AutoApproved() | AutoDenied() | ManuallyApproved() | ManuallyDenied():

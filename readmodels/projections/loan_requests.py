@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import assert_never
 
 from loans.domain.events import (
+    ApplicationLapsed,
     AutoApproved,
     AutoDenied,
     CreditChecked,
+    CreditCheckParked,
     LoanEvent,
     LoanRequested,
     ManuallyApproved,
@@ -56,6 +58,8 @@ def handle(event: LoanEvent, rows: Rows[LoanRequest]) -> None:
                 denial_reason=event.reason,
                 note=event.note,
             )
+        case CreditCheckParked() | ApplicationLapsed():
+            pass
         case _:
             assert_never(event)
 

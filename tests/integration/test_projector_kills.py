@@ -17,6 +17,7 @@ from django.db import connections
 from pytest_django import Settings
 
 from lepret.event_store_client import event_store_client
+from loans.codec import loan_request_stream
 from loans.dependencies import event_store
 from loans.domain.events import (
     AutoApproved,
@@ -356,9 +357,13 @@ def events_of_a_few_loans() -> list[LoanEvent]:
 
 def append_one(event: LoanEvent) -> None:
     """Append an event by itself, to the end of its loan's stream."""
-    loan = event_store().load(event.id)
+    stream = loan_request_stream(event.id)
     event_store().append(
-        event.id, [event], revision=loan.revision, command_id=uuid4(), user="applicant"
+        stream,
+        [event],
+        revision=event_store().load(stream).revision,
+        command_id=uuid4(),
+        user="applicant",
     )
 
 

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from loans import codec
+from loans.codec import E, StreamId
 from loans.credit_bureau import CreditBureauUnavailable
-from loans.domain.events import LoanEvent
-from loans.event_store import EventStoreUnavailable, StaleRevision, Stream
+from loans.domain.events import Event, LoanEvent
+from loans.event_store import EventStoreUnavailable, Recorded, StaleRevision, Stream
+from loans.reservations import Reservations
 
 
 @dataclass
 class FakeEventStore:
     """Streams in a dictionary. `before_append` runs ahead of an append, as other people do."""
 
-    streams: dict[UUID, list[LoanEvent]] = field(default_factory=dict)
+    streams: dict[str, list[Recorded[Any]]] = field(default_factory=dict)
     before_append: list[Callable[[], object]] = field(default_factory=list)
     event_ids: list[UUID] = field(default_factory=list)
     is_away: bool = False
 
-    def load(self, loan_request_id: UUID) -> Stream:
+    def load(self, stream: StreamId[E]) -> Stream[E]:
         if self.is_away:
             raise EventStoreUnavailable
-        events = self.streams.get(loan_request_id, [])
-        if not events:
+        recorded = self.streams.get(stream.name, [])
+        if not recorded:
             return Stream()
-        return Stream(tuple(events), revision=len(events) - 1, position=len(self.event_ids))
+        return Stream(tuple(recorded), recorded[-1].revision, recorded[-1].position)
 
     def append(
         self,
-        loan_request_id: UUID,
-        events: Sequence[LoanEvent],
+        stream: StreamId[E],
+        events: Sequence[Event],
         *,
         revision: int | None,
         command_id: UUID,
@@ -40,12 +44,28 @@ class FakeEventStore:
     ) -> int:
         if self.before_append:
             self.before_append.pop(0)()
-        if self.load(loan_request_id).revision != revision:
+        ids = [codec.encode(each, command_id=command_id, user=user).id for each in events]
+        start = 0 if revision is None else revision + 1
+        recorded = self.streams.get(stream.name, [])
+        there = recorded[start : start + len(ids)]
+        if [self.event_ids[each.position] for each in there] == ids:
+            return there[-1].position
+        if len(recorded) != start:
             raise StaleRevision
-        self.streams.setdefault(loan_request_id, []).extend(events)
-        encode = codec.encode
-        self.event_ids += [encode(each, command_id=command_id, user=user).id for each in events]
-        return len(self.event_ids)
+        for number, (event, event_id) in enumerate(zip(events, ids, strict=True), start):
+            new = Recorded(event, number, len(self.event_ids), command_id)
+            self.streams.setdefault(stream.name, []).append(new)
+            self.event_ids.append(event_id)
+        return len(self.event_ids) - 1
+
+    def events_of(self, loan_request_id: UUID) -> list[LoanEvent]:
+        """What has happened to a loan request."""
+        return list(self.load(codec.loan_request_stream(loan_request_id)).events)
+
+
+def reservations_in(event_store: FakeEventStore) -> Reservations:
+    """The reservations that a fake store holds; in a new one everybody's is free."""
+    return Reservations(event_store, key=b"a key", lapse_after=timedelta(seconds=60))
 
 
 @dataclass

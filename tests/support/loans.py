@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Final
@@ -18,7 +18,7 @@ from loans.domain.commands import ApproveLoan, DenyLoan, RequestLoan
 from loans.domain.events import DenialReason, LoanEvent
 from loans.domain.loan_request import LoanRequest, fold
 from loans.use_cases import Answer
-from tests.support.fakes import FakeCreditBureau
+from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
 
 AT: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 
@@ -40,7 +40,7 @@ ZOE: Final = Applicant()
 
 
 def append_requested_loan(
-    score: int = 5, *, applicant: Applicant = ZOE, loan_request_id: UUID | None = None
+    score: int | None = 5, *, applicant: Applicant = ZOE, loan_request_id: UUID | None = None
 ) -> Answer:
     """A request and what follows from its score; the answer has its id and position."""
     command = RequestLoan(
@@ -52,7 +52,11 @@ def append_requested_loan(
         address=applicant.address,
     )
     return use_cases.request_loan(
-        command, event_store=event_store(), credit_bureau=FakeCreditBureau(score)
+        command,
+        event_store=event_store(),
+        credit_bureau=FakeCreditBureau(score),
+        # One applicant has many requests here, and it does not matter which are open.
+        reservations=reservations_in(FakeEventStore()),
     )
 
 
@@ -113,10 +117,16 @@ def recorded_loans() -> dict[UUID, LoanRequest]:
     }
 
 
-def recorded(event: LoanEvent, *, at: int = 1) -> RecordedEvent:
+def recorded(event: LoanEvent, *, at: int = 1, revision: int = 0) -> RecordedEvent:
     """`event` as a subscription hands it over, with `at` as its commit position."""
     encoded = codec.encode(event, command_id=uuid4(), user="applicant")
-    return recorded_as(encoded.type, encoded.data, at=at)
+    return in_stream_of(event.id, recorded_as(encoded.type, encoded.data, at=at), revision)
+
+
+def in_stream_of(loan_request_id: UUID, recorded: RecordedEvent, revision: int) -> RecordedEvent:
+    """The event as one of a loan request."""
+    name = codec.stream_name(loan_request_id)
+    return replace(recorded, stream_name=name, stream_position=revision)
 
 
 def recorded_as(event_type: str, data: bytes = b"{}", *, at: int = 1) -> RecordedEvent:

@@ -12,14 +12,19 @@ from pydantic import ValidationError
 
 from loans import codec
 from loans.domain.events import (
+    ApplicationLapsed,
     AutoApproved,
     AutoDenied,
     CreditChecked,
+    CreditCheckParked,
     LoanEvent,
     LoanRequested,
     ManuallyApproved,
     ManuallyDenied,
     ManualReviewRequired,
+    ReservationEvent,
+    ReservationReleased,
+    ReservationTaken,
 )
 
 ID = UUID("00000000-0000-4000-8000-000000000001")
@@ -43,6 +48,10 @@ GOLDEN: list[tuple[LoanEvent, dict[str, Any]]] = [
         },
     ),
     (CreditChecked(id=ID, occurred_at=AT, credit_score=5), {"credit_score": 5}),
+    (
+        CreditCheckParked(id=ID, occurred_at=AT, reason="timed out", attempts=24),
+        {"reason": "timed out", "attempts": 24},
+    ),
     (AutoApproved(id=ID, occurred_at=AT), {}),
     (AutoDenied(id=ID, occurred_at=AT), {}),
     (
@@ -69,6 +78,7 @@ GOLDEN: list[tuple[LoanEvent, dict[str, Any]]] = [
         ManuallyDenied(id=ID, occurred_at=AT, decided_by="uma", reason="other", note=""),
         {"decided_by": "uma", "reason": "other", "note": ""},
     ),
+    (ApplicationLapsed(id=ID, occurred_at=AT), {}),
 ]
 NAMES = [type(event).__name__ for event, _ in GOLDEN]
 
@@ -104,6 +114,35 @@ def test_fields_of_a_newer_version_are_passed_over(
     stored = json.dumps(COMMON | fields | {"added_later": [1, 2]}).encode()
     metadata = json.dumps({"schemaVersion": 99}).encode()
     assert codec.decode(type(event).__name__, stored, metadata) == event
+
+
+RESERVATIONS: list[tuple[ReservationEvent, dict[str, Any]]] = [
+    (ReservationTaken(id=ID, occurred_at=AT, covers=None), {"covers": None}),
+    (ReservationReleased(id=ID, occurred_at=AT), {}),
+]
+
+
+@pytest.mark.parametrize(("event", "fields"), RESERVATIONS)
+def test_reservations_are_pinned_too(event: ReservationEvent, fields: dict[str, Any]) -> None:
+    encoded = codec.encode(event, command_id=COMMAND_ID, user="reservations")
+    assert json.loads(encoded.data) == COMMON | fields
+    stream = codec.reservation_stream("Reservation:0a")
+    read = codec.decode_as(stream.classes, encoded.type, encoded.data, encoded.metadata)
+    assert read == event
+    assert codec.decode(encoded.type, encoded.data) is None, "no event of a loan request"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        (json.dumps({"$causationId": str(COMMAND_ID)}).encode(), COMMAND_ID),
+        (b'{"$causationId": "no UUID"}', None),
+        (b"{}", None),
+        (b"", None),
+    ],
+)
+def test_metadata_names_the_command(metadata: bytes, expected: UUID | None) -> None:
+    assert codec.command_id(metadata) == expected
 
 
 def test_types_of_a_newer_version_are_passed_over() -> None:

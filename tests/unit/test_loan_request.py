@@ -11,11 +11,21 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from loans.domain.commands import ApproveLoan, DenyLoan, LoanCommand, RequestLoan
+from loans.domain.commands import (
+    ApproveLoan,
+    DenyLoan,
+    LapseApplication,
+    LoanCommand,
+    ParkCreditCheck,
+    RecordCreditScore,
+    RequestLoan,
+)
 from loans.domain.events import (
+    ApplicationLapsed,
     AutoApproved,
     AutoDenied,
     CreditChecked,
+    CreditCheckParked,
     DenialReason,
     LoanEvent,
     LoanRequested,
@@ -58,6 +68,8 @@ TO_REVIEW = ManualReviewRequired(
     amount=5000,
     credit_score=5,
 )
+PARKED = CreditCheckParked(id=ID, occurred_at=TUESDAY, reason="timed out", attempts=24)
+LAPSED = ApplicationLapsed(id=ID, occurred_at=MONDAY)
 APPROVED_BY_UMA = ManuallyApproved(id=ID, occurred_at=TUESDAY, decided_by="uma")
 DENIED_BY_UMA = ManuallyDenied(
     id=ID, occurred_at=TUESDAY, decided_by="uma", reason="too_much_debt", note="Three loans."
@@ -71,6 +83,18 @@ def checked(score: int) -> CreditChecked:
 def request_loan(score: int | None = 5, **changes: Any) -> RequestLoan:
     fields = {"id": ID, "issued_at": MONDAY, "credit_score": score, **APPLICATION, **changes}
     return RequestLoan(**fields)
+
+
+def record_score(score: int = 5, *, at: datetime = MONDAY) -> RecordCreditScore:
+    return RecordCreditScore(id=ID, issued_at=at, credit_score=score)
+
+
+def park(reason: str = "timed out") -> ParkCreditCheck:
+    return ParkCreditCheck(id=ID, issued_at=TUESDAY, reason=reason, attempts=24)
+
+
+def lapse(revision: int | None = None) -> LapseApplication:
+    return LapseApplication(id=ID, issued_at=MONDAY, revision=revision)
 
 
 def approve(by: str = "uma", **changes: Any) -> ApproveLoan:
@@ -99,12 +123,42 @@ class TestNotRequestedYet:
     def test_without_a_score_the_request_is_only_recorded(self) -> None:
         given().when(request_loan(None)).then(REQUESTED)
 
-    @pytest.mark.parametrize("command", [approve(), deny()])
+    @pytest.mark.parametrize("command", [approve(), deny(), record_score(), park()])
     def test_there_is_nothing_to_decide(self, command: LoanCommand) -> None:
         given().when(command).then_rejected(UnknownLoanRequest)
 
+    def test_an_application_that_is_never_recorded_lapses(self) -> None:
+        given().when(lapse()).then(LAPSED)
+
+    def test_one_that_lapsed_can_still_be_made(self) -> None:
+        given(LAPSED).when(request_loan(9)).then(REQUESTED, checked(9), APPROVED)
+
 
 class TestReceived:
+    @pytest.mark.parametrize(
+        ("score", "outcome"), [(1, DENIED), (4, DENIED), (5, TO_REVIEW), (7, APPROVED)]
+    )
+    def test_a_score_that_comes_later_decides_as_at_once(
+        self, score: int, outcome: LoanEvent
+    ) -> None:
+        given(REQUESTED).when(record_score(score)).then(checked(score), outcome)
+
+    def test_a_check_is_parked_and_says_why(self) -> None:
+        given(REQUESTED).when(park()).then(PARKED)
+
+    def test_a_check_is_parked_for_the_same_reason_once(self) -> None:
+        given(REQUESTED, PARKED).when(park()).then_nothing()
+
+    def test_a_check_that_fails_in_another_way_is_parked_for_that(self) -> None:
+        reason = {"reason": "answered 500"}
+        given(REQUESTED, PARKED).when(park("answered 500")).then(PARKED.model_copy(update=reason))
+
+    def test_a_parked_check_can_be_made_after_all(self) -> None:
+        given(REQUESTED, PARKED).when(record_score(9)).then(checked(9), APPROVED)
+
+    def test_what_is_requested_does_not_lapse(self) -> None:
+        given(REQUESTED).when(lapse()).then_nothing()
+
     @pytest.mark.parametrize("command", [approve(), deny()])
     def test_it_cannot_be_decided_before_its_score_is_known(self, command: LoanCommand) -> None:
         given(REQUESTED).when(command).then_rejected(NotUnderReview)
@@ -121,6 +175,10 @@ class TestUnderReview:
 
     def test_the_same_request_again_is_the_same_request(self) -> None:
         given(*self.EVENTS).when(request_loan(9, issued_at=TUESDAY)).then_nothing()
+
+    @pytest.mark.parametrize("command", [record_score(9, at=TUESDAY), park()])
+    def test_a_request_is_scored_once(self, command: LoanCommand) -> None:
+        given(*self.EVENTS).when(command).then_nothing()
 
     @pytest.mark.parametrize(
         "change", [{"name": "Bob Example"}, {"national_id": "123456ab"}, {"amount": 1}]
@@ -154,13 +212,23 @@ class TestDecided:
 
 commands = st.one_of(
     st.builds(request_loan, st.one_of(st.none(), st.integers(1, 10)), amount=st.integers(1, 3)),
+    st.builds(record_score, st.integers(1, 10)),
+    st.builds(park, st.sampled_from(["timed out", "answered 500"])),
     st.builds(approve, st.sampled_from(["uma", "vic"]), note=st.sampled_from(["", "Fine."])),
     st.builds(deny, st.sampled_from(["uma", "vic"]), reason=st.sampled_from(DenialReason)),
 )
 DECISIONS = (AutoApproved, AutoDenied, ManuallyApproved, ManuallyDenied)
 EVERY_EVENT = (
-    REQUESTED, checked(5), APPROVED, DENIED, TO_REVIEW, APPROVED_BY_UMA, DENIED_BY_UMA
-)  # fmt: skip
+    REQUESTED,
+    checked(5),
+    PARKED,
+    APPROVED,
+    DENIED,
+    TO_REVIEW,
+    APPROVED_BY_UMA,
+    DENIED_BY_UMA,
+    LAPSED,
+)
 
 
 def carried_out(sequence: Sequence[LoanCommand]) -> list[LoanEvent]:

@@ -1,0 +1,123 @@
+"""The decider of a reservation: one for each person, so that each has one open request at most.
+
+A request takes its applicant's reservation before it is recorded, and gives it back once it is
+decided. There is no append to two streams at once, so the reservation names the revision of the
+request's stream that it covers: the request may be recorded on that revision and on no other. Who
+wants to release what was taken, but never recorded, moves that stream on first, and so whoever was
+about to record the request, and was late, no longer can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from typing import assert_never
+from uuid import UUID, uuid5
+
+from loans.domain.commands import Command, Revision
+from loans.domain.events import ReservationEvent, ReservationReleased, ReservationTaken
+from loans.domain.loan_request import Rejection
+
+
+class TakeReservation(Command):
+    """Reserve for the request `id`, which is about to be recorded on the revision `covers`.
+
+    `instead_of` is a request that was found to need its reservation no longer.
+    """
+
+    covers: Revision | None
+    instead_of: UUID | None = None
+
+    @property
+    def command_id(self) -> UUID:
+        return uuid5(self.id, f"{type(self).__name__}\n{self.covers}")
+
+
+class ReleaseReservation(Command):
+    """Give back what the request `id` took for the revision `covers`."""
+
+    covers: Revision | None
+
+    @property
+    def command_id(self) -> UUID:
+        return uuid5(self.id, f"{type(self).__name__}\n{self.covers}")
+
+
+ReservationCommand = TakeReservation | ReleaseReservation
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Which request holds a reservation, for which revision of its stream, and since when."""
+
+    id: UUID
+    covers: int | None
+    since: datetime
+
+
+class HeldByAnother(Exception):
+    """Another request holds the reservation, as far as this stream tells."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__("Another request holds the reservation.")
+        self.hold = hold
+
+
+class OpenRequestExists(Rejection):
+    """The person has a request that is not decided yet."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is a request for this national ID that is not decided yet. "
+            "A new one can be made as soon as it is."
+        )
+
+
+def decide(command: ReservationCommand, hold: Hold | None) -> list[ReservationEvent]:
+    """The events that `command` causes; none where it was carried out before.
+
+    Raises:
+        HeldByAnother: it is not free to be taken.
+    """
+    match command:
+        case TakeReservation():
+            return _take(command, hold)
+        case ReleaseReservation():
+            return _release(command, hold)
+        case _:
+            assert_never(command)
+
+
+def _take(command: TakeReservation, hold: Hold | None) -> list[ReservationEvent]:
+    taken = ReservationTaken(id=command.id, occurred_at=command.issued_at, covers=command.covers)
+    if hold is None:
+        return [taken]
+    if (hold.id, hold.covers) == (command.id, command.covers):
+        return []
+    if hold.id not in (command.id, command.instead_of):
+        raise HeldByAnother(hold)
+    return [ReservationReleased(id=hold.id, occurred_at=command.issued_at), taken]
+
+
+def _release(command: ReleaseReservation, hold: Hold | None) -> list[ReservationEvent]:
+    if hold is None or (hold.id, hold.covers) != (command.id, command.covers):
+        return []
+    return [ReservationReleased(id=command.id, occurred_at=command.issued_at)]
+
+
+def evolve(hold: Hold | None, event: ReservationEvent) -> Hold | None:
+    """Who holds the reservation after `event`; `None`: nobody."""
+    match event:
+        case ReservationTaken():
+            return Hold(event.id, event.covers, event.occurred_at)
+        case ReservationReleased():
+            return None
+        case _:
+            assert_never(event)
+
+
+def fold(events: Iterable[ReservationEvent]) -> Hold | None:
+    """Who holds the reservation after all of `events`, oldest first."""
+    return reduce(evolve, events, None)
