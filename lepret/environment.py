@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 DEMO_ENVIRONMENT_FILE = "demo.env"
+
+
+class Rate(NamedTuple):
+    """At most so many calls in so many seconds."""
+
+    calls: int
+    seconds: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +42,9 @@ class Environment:
     credit_bureau_url: str | None
     credit_bureau_latency_seconds: float
     readyz_max_lag_seconds: float | None
+    api_rate: Rate | None
+    api_anonymous_rate: Rate | None
+    api_proxies: int
 
     @classmethod
     def read(cls, base_dir: Path) -> Environment:
@@ -78,12 +89,15 @@ class Environment:
                 default="redis://127.0.0.1:6379/0",
             ),
             credit_bureau_url=(
-                _url(env, "CREDIT_BUREAU_URL", schemes=("http", "https"))
+                _url_with_host(env, "CREDIT_BUREAU_URL", schemes=("http", "https"))
                 if env.str("CREDIT_BUREAU_URL", default="")
                 else None
             ),
             credit_bureau_latency_seconds=env.float("CREDIT_BUREAU_LATENCY_SECONDS", default=0.1),
             readyz_max_lag_seconds=_seconds(env, "READYZ_MAX_LAG_SECONDS"),
+            api_rate=_rate(env, "API_RATE", default="600/min"),
+            api_anonymous_rate=_rate(env, "API_ANONYMOUS_RATE", default="none"),
+            api_proxies=_count(env, "API_PROXIES"),
         )
 
 
@@ -119,11 +133,46 @@ def _seconds(env: environ.Env, name: str) -> float | None:
     return seconds
 
 
+_SECONDS_IN = {"s": 1, "sec": 1, "min": 60, "hour": 3600, "day": 86_400}
+
+
+def _rate(env: environ.Env, name: str, *, default: str) -> Rate | None:
+    value: str = env.str(name, default=default) or default
+    if value == "none":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,3})?(s|sec|min|hour|day)", value)
+    if match is None:
+        raise ImproperlyConfigured(f"{name} must be none, or a rate such as 10/s or 600/min")
+    calls, many, unit = match.groups(default="1")
+    return Rate(int(calls), int(many) * _SECONDS_IN[unit])
+
+
+def _count(env: environ.Env, name: str) -> int:
+    value: str = env.str(name, default="") or "0"
+    if not (value.isascii() and value.isdigit() and len(value) <= 2):  # noqa: PLR2004
+        raise ImproperlyConfigured(f"{name} must be a number from 0 to 99")
+    return int(value)
+
+
 def _url(env: environ.Env, name: str, *, schemes: tuple[str, ...], default: str = "") -> str:
     value: str = env.str(name, default=default) or default
     if urlsplit(value).scheme not in schemes:
         wanted = " or ".join(f"{scheme}://" for scheme in schemes)
         raise ImproperlyConfigured(f"{name} must begin with {wanted}")
+    return value
+
+
+def _url_with_host(env: environ.Env, name: str, *, schemes: tuple[str, ...]) -> str:
+    value = _url(env, name, schemes=schemes)
+    parts = urlsplit(value)
+    try:
+        is_usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ImproperlyConfigured(
+            f"{name} must be an address such as {schemes[-1]}://bureau.example"
+        )
     return value
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.retry import Retry as BlockingRetry
 
 from lepret.environment import Environment
 
@@ -98,6 +99,29 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     }
 }
 
+# Counts the API's calls for all web servers together. Where Valkey is slow or away, calls must not
+# wait for it long: they go through uncounted. Seconds.
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": ENVIRONMENT.redis_url,
+        "KEY_PREFIX": "lepret",
+        "OPTIONS": {
+            "socket_connect_timeout": 0.5,
+            "socket_timeout": 0.5,
+            # A connection is found broken only when it is used again.
+            "retry": BlockingRetry(NoBackoff(), 1),
+        },
+    }
+}
+
+# How often a caller may call the API: with a token its user, without one the address. Behind
+# proxies, as many as there are write where a call comes from into X-Forwarded-For; what is further
+# to the left in it may be forged.
+API_RATE = ENVIRONMENT.api_rate
+API_ANONYMOUS_RATE = ENVIRONMENT.api_anonymous_rate
+NINJA_NUM_PROXIES = ENVIRONMENT.api_proxies
+
 # The event store. Seconds; every call has this bound.
 EVENTSTORE_URI = ENVIRONMENT.event_store_uri
 EVENTSTORE_TIMEOUT_SECONDS = 5.0
@@ -110,8 +134,19 @@ RESERVATION_LAPSES_AFTER_SECONDS = 60.0
 CREDIT_BUREAU_URL = ENVIRONMENT.credit_bureau_url
 CREDIT_BUREAU_LATENCY_SECONDS = ENVIRONMENT.credit_bureau_latency_seconds
 CREDIT_BUREAU_CONNECT_TIMEOUT_SECONDS = 1.0
-CREDIT_BUREAU_READ_TIMEOUT_SECONDS = 3.0
+CREDIT_BUREAU_READ_TIMEOUT_SECONDS = 2.0
+# For all attempts together: somebody waits for the page. After that the check is made later.
+CREDIT_BUREAU_DEADLINE_SECONDS = 5.0
 CREDIT_BUREAU_ATTEMPTS = 3
+# After so many failures in a row, in one process, it is left alone for so long.
+CREDIT_BUREAU_BREAKER_FAILURES = 5
+CREDIT_BUREAU_BREAKER_PAUSE_SECONDS = 5.0
+
+# What `check_credit` does about a request without a score: it tries again so often, after growing
+# delays of up to so many seconds, in so many threads. With these that goes on for about an hour.
+CREDIT_CHECK_RETRIES = 24
+CREDIT_CHECK_LONGEST_DELAY_SECONDS = 300.0
+CREDIT_CHECK_THREADS = 8
 
 # How long, in seconds, a page or an API call waits for a read model that is a moment behind.
 READ_MODEL_WAIT_SECONDS = 2.0
@@ -150,6 +185,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENVIRONMENT.https
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENVIRONMENT.https else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "loans.views.csrf_failure"
 
 LOGGING = {
     "version": 1,

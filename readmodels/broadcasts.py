@@ -19,8 +19,8 @@ from uuid import UUID
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
 
+from lepret.outages import Outage
 from readmodels.moments import oldest
-from readmodels.outages import Outage
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, Self
 
+from lepret.backoff import Backoff
 from lepret.error_places import type_and_place
+from lepret.outages import Outage
 from readmodels.advisory_locks import (
     LEASE_SECONDS,
     LockSession,
@@ -20,8 +22,6 @@ from readmodels.advisory_locks import (
     key_of,
 )
 from readmodels.assignment import Watch, plan
-from readmodels.backoff import Backoff
-from readmodels.outages import Outage
 from readmodels.routing import read_models_connection
 
 logger = logging.getLogger(__name__)

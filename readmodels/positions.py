@@ -22,10 +22,10 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
 from django.db import connections
 
-from readmodels.backoff import Backoff
+from lepret.backoff import Backoff
+from lepret.outages import Outage
 from readmodels.broadcasts import POSITIONS
 from readmodels.models import Checkpoint
-from readmodels.outages import Outage
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from uuid import UUID
 
 from django.db import Error, connections
 
+from lepret.backoff import Backoff
 from readmodels import failures
 from readmodels.applier import Applier, TargetGone, WentBack
-from readmodels.backoff import Backoff
 from readmodels.batches import (
     Changes,
     DatabaseAway,

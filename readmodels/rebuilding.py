@@ -16,10 +16,10 @@ from typing import Final
 
 from django.db import connections
 
+from lepret.backoff import Backoff
 from readmodels import failures
 from readmodels.advisory_locks import only_one
 from readmodels.applier import Applier, TargetGone, WentBack
-from readmodels.backoff import Backoff
 from readmodels.batches import EventNotHandled, NewerVersionIsLive, Target
 from readmodels.feeds import EVENT_STORE_AWAY, Cursor, Feeds
 from readmodels.models import Checkpoint, Failure, Rebuild

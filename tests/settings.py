@@ -12,6 +12,11 @@ for name in (
     "READMODELS_DATABASE_URL",
     "REDIS_URL",
     "LEPRET_HMAC_KEY",
+    "CREDIT_BUREAU_URL",
+    "CREDIT_BUREAU_LATENCY_SECONDS",
+    "API_RATE",
+    "API_ANONYMOUS_RATE",
+    "API_PROXIES",
 ):
     os.environ.pop(name, None)
 os.environ["LEPRET_DATA_DIR"] = tempfile.mkdtemp(prefix="lepret-tests-")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
@@ -33,9 +31,3 @@ def named(names: Sequence[str]) -> list[Projection]:
         known = ", ".join(PROJECTIONS)
         raise CommandError(f"No projection {', '.join(sorted(unknown))}. There are: {known}.")
     return [PROJECTIONS[name] for name in dict.fromkeys(names or PROJECTIONS)]
-
-
-def stop_on_signals(stop: threading.Event) -> None:
-    """Set the event at Ctrl-C, and when the process is asked to end."""
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: stop.set())

@@ -18,11 +18,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from lepret.backoff import Backoff
 from lepret.event_store_client import event_store_client
 from loans.domain.events import LoanEvent, LoanRequested
 from loans.domain.loan_request import Status
 from readmodels import feeds, projector, rebuilding
-from readmodels.backoff import Backoff
 from readmodels.coordination import Coordination, Uncoordinated
 from readmodels.feeds import EventSource, EventStoreSource, Feeds, Subscription
 from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest
@@ -41,6 +41,7 @@ SECONDS: Final = 20.0
 QUEUE: Final = PROJECTIONS["underwriters_queue"]
 STATUS: Final = PROJECTIONS["loan_status"]
 LOANS: Final = PROJECTIONS["loan_requests"]
+PARKED_CHECKS: Final = PROJECTIONS["parked_credit_checks"]
 
 
 def give(projection: Projection, *events: LoanEvent) -> None:
@@ -73,7 +74,7 @@ def double(event: LoanEvent, rows: Rows[LoanStatus]) -> None:
 
 
 COUNTING: Final = replace(STATUS, handle=count)
-DOUBLING: Final = replace(STATUS, handle=double, version=2)
+DOUBLING: Final = replace(STATUS, handle=double, version=STATUS.version + 1)
 
 
 @dataclass

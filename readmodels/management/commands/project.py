@@ -12,12 +12,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from lepret.event_store_client import close_event_store_client, event_store_client
+from lepret.stopping import stop_on_signals
 from readmodels import failures
 from readmodels.batches import EventNotHandled, NewerVersionIsLive
 from readmodels.broadcasts import Broadcaster
 from readmodels.coordination import Uncoordinated, coordinator
 from readmodels.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
-from readmodels.management.common import add_names, named, stop_on_signals
+from readmodels.management.common import add_names, named
 from readmodels.projections import Projection
 from readmodels.projector import DATABASE_AWAY, Follower
 from readmodels.rebuilding import (
