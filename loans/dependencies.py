@@ -9,8 +9,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from lepret.event_store_client import event_store_client
-from loans.credit_bureau import CreditBureau, HttpCreditBureau, SimulatedCreditBureau
+from loans.credit_bureau import CreditBureau, SimulatedCreditBureau
 from loans.event_store import EventStore, EventStoreDB
+from loans.http_credit_bureau import HttpCreditBureau, Patience
+from loans.idempotency import IdempotencyKeys
 from loans.reservations import Reservations
 
 
@@ -25,25 +27,36 @@ def credit_bureau() -> CreditBureau:
     """The clearing house that `CREDIT_BUREAU_URL` names, or the simulator."""
     if settings.CREDIT_BUREAU_URL is None:
         return SimulatedCreditBureau(latency=settings.CREDIT_BUREAU_LATENCY_SECONDS)
-    return HttpCreditBureau.at(
-        settings.CREDIT_BUREAU_URL,
+    patience = Patience(
         connect_timeout=settings.CREDIT_BUREAU_CONNECT_TIMEOUT_SECONDS,
         read_timeout=settings.CREDIT_BUREAU_READ_TIMEOUT_SECONDS,
+        deadline=settings.CREDIT_BUREAU_DEADLINE_SECONDS,
         attempts=settings.CREDIT_BUREAU_ATTEMPTS,
+        failures=settings.CREDIT_BUREAU_BREAKER_FAILURES,
+        pause=settings.CREDIT_BUREAU_BREAKER_PAUSE_SECONDS,
     )
+    return HttpCreditBureau(settings.CREDIT_BUREAU_URL, patience)
 
 
 @cache
-def reservations() -> Reservations:
-    """The reservations in the event store, under the settings' key.
+def reservations(*, lapse_after_seconds: float | None = None) -> Reservations:
+    """The reservations in the event store, under the settings' key, lapsing as the settings say.
 
     Raises:
         ImproperlyConfigured: there is no key.
     """
-    if not settings.HMAC_KEY:
+    seconds = lapse_after_seconds or settings.RESERVATION_LAPSES_AFTER_SECONDS
+    return Reservations(event_store(), key=_hmac_key(), lapse_after=timedelta(seconds=seconds))
+
+
+@cache
+def idempotency_keys() -> IdempotencyKeys:
+    """The keys that the API's callers have used, under the settings' key; raises likewise."""
+    return IdempotencyKeys(event_store(), secret=_hmac_key())
+
+
+def _hmac_key() -> bytes:
+    key: bytes = settings.HMAC_KEY
+    if not key:
         raise ImproperlyConfigured("Set LEPRET_HMAC_KEY, or DJANGO_SECRET_KEY, to derive it from")
-    return Reservations(
-        event_store(),
-        key=settings.HMAC_KEY,
-        lapse_after=timedelta(seconds=settings.RESERVATION_LAPSES_AFTER_SECONDS),
-    )
+    return key

@@ -195,9 +195,7 @@ def _decide_and_append(
     events = decide(command, state)
     if not events:
         return _answer(command, stream.as_left_by(command.command_id))
-    if _is_out_of_date(command, stream):
-        assert stream.revision is not None, "only what was requested can be decided"
-        raise OutOfDate(stream.revision)
+    _check_is_up_to_date(command, stream)
     position = event_store.append(
         codec.loan_request_stream(command.id),
         events,
@@ -209,10 +207,11 @@ def _decide_and_append(
     return Answer(command.id, fold(events, state), position, revision)
 
 
-def _is_out_of_date(command: LoanCommand, stream: LoanStream) -> bool:
+def _check_is_up_to_date(command: LoanCommand, stream: LoanStream) -> None:
     if not isinstance(command, UnderwritersDecision) or command.shown_revision is None:
-        return False
-    return command.shown_revision != stream.revision
+        return
+    if stream.revision is not None and command.shown_revision != stream.revision:
+        raise OutOfDate(stream.revision)
 
 
 def _answer(command: LoanCommand, stream: LoanStream) -> Answer:

@@ -9,3 +9,8 @@ _read_models = DATABASES[READMODELS_DATABASE]
 if _read_models["ENGINE"].endswith("sqlite3"):
     # How long a writer waits for another, in seconds.
     _read_models["OPTIONS"] = _read_models["OPTIONS"] | {"timeout": 1}
+
+READ_MODEL_WAIT_SECONDS = 0.1
+
+# How long the clearing house is left alone once it has failed too often, in seconds.
+CREDIT_BUREAU_BREAKER_PAUSE_SECONDS = 0.1

@@ -1,0 +1,62 @@
+"""`manage.py release_reservations`: gives back reservations that are needed no longer."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from lepret.event_store_client import event_store_client
+from loans.dependencies import event_store, reservations
+from loans.management.common import add_replay_parked, delay, replay_parked, work
+from loans.workers.groups import Group
+from loans.workers.redelivery import Redelivery
+from loans.workers.reservation_releases import LAPSES, RELEASES, Lapses, Releases
+from loans.workers.worker import Handler, Worker
+
+THREADS: Final = 4
+REDELIVERY: Final = Redelivery(retries=24, longest_delay=300.0)
+
+
+class Command(BaseCommand):
+    help = (
+        "Release the reservations of loan requests that are decided, and of those that were never "
+        "recorded. Run as many of these as you like: they share the work."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--lapse-after",
+            type=delay,
+            metavar="SECONDS",
+            default=settings.RESERVATION_LAPSES_AFTER_SECONDS,
+            help="how long a request may take to be recorded (default: %(default)g)",
+        )
+        add_replay_parked(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["replay_parked"]:
+            replay_parked([RELEASES, LAPSES], command=self)
+            return
+        seconds = options["lapse_after"]
+        handlers: dict[Group, Handler] = {
+            RELEASES: Releases(event_store=event_store(), reservations=reservations()),
+            LAPSES: Lapses(
+                reservations=reservations(lapse_after_seconds=seconds),
+                after=timedelta(seconds=seconds),
+            ),
+        }
+        workers = [
+            Worker(
+                group,
+                handler,
+                connect=event_store_client,
+                redelivery=REDELIVERY,
+                threads=THREADS,
+            )
+            for group, handler in handlers.items()
+        ]
+        work(workers, command=self, name="release_reservations")

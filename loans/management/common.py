@@ -1,0 +1,111 @@
+"""What the commands that work off events have in common."""
+
+from __future__ import annotations
+
+import math
+import threading
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Sequence
+
+from django.core.management.base import BaseCommand, CommandError
+from esdbclient.exceptions import EventStoreDBClientException
+
+from lepret.event_store_client import close_event_store_client, event_store_client
+from lepret.stopping import stop_on_signals
+from loans.workers.groups import LONGEST_DELAY_SECONDS, Group, GroupUnknown
+from loans.workers.worker import FINISH_WITHIN_SECONDS, Worker
+
+_POLL_SECONDS = 0.5
+
+
+def add_replay_parked(parser: ArgumentParser) -> None:
+    """Have a command take `--replay-parked`."""
+    parser.add_argument(
+        "--replay-parked",
+        action="store_true",
+        help="have the workers that run try anew what was parked, say how much that is, and exit",
+    )
+
+
+def work(workers: Sequence[Worker], *, command: BaseCommand, name: str) -> None:
+    """Run workers until the process is asked to end; says when all take part.
+
+    Raises:
+        CommandError: one has ended by itself.
+    """
+    stop = threading.Event()
+    stop_on_signals(stop)
+    is_ready = [threading.Event() for _ in workers]
+    threads = [
+        threading.Thread(target=worker.run, args=(stop, ready.set), daemon=True)
+        for worker, ready in zip(workers, is_ready, strict=True)
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        _say_when_ready(is_ready, stop, command, name)
+        while not stop.wait(_POLL_SECONDS):
+            if not all(thread.is_alive() for thread in threads):
+                raise CommandError("A worker has ended by itself.")
+        for thread in threads:
+            # It needs a moment more to give back what it was not done with.
+            thread.join(FINISH_WITHIN_SECONDS + 6.0)
+    finally:
+        close_event_store_client()
+
+
+def replay_parked(groups: Sequence[Group], *, command: BaseCommand) -> None:
+    """Have the workers of each group try anew what was parked.
+
+    Raises:
+        CommandError: there is no such group, or the event store is away.
+    """
+    try:
+        for group in groups:
+            count = group.replay_parked(event_store_client())
+            command.stdout.write(f"{group.name}: {count} parked to be tried anew.")
+    except GroupUnknown as group_name:
+        raise CommandError(
+            f"The event store has no group {group_name}: no worker has ever taken part in it."
+        ) from None
+    except EventStoreDBClientException as error:
+        raise CommandError(f"The event store is away ({type(error).__qualname__}).") from None
+    finally:
+        close_event_store_client()
+
+
+def whole_number(text: str) -> int:
+    """An option's value, from 1 up."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return number
+
+
+def delay(text: str) -> float:
+    """An option's value: seconds that a worker may keep an event."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= LONGEST_DELAY_SECONDS:
+        raise ArgumentTypeError(
+            f"{text!r} is not a number of seconds above 0, up to {LONGEST_DELAY_SECONDS:g}"
+        )
+    return seconds
+
+
+def _say_when_ready(
+    is_ready: Sequence[threading.Event],
+    stop: threading.Event,
+    command: BaseCommand,
+    name: str,
+) -> None:
+    while not stop.is_set():
+        if all(each.wait(_POLL_SECONDS) for each in is_ready):
+            command.stdout.write(f"{name} is ready")
+            command.stdout.flush()
+            return

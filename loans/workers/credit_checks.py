@@ -1,0 +1,57 @@
+"""Scores the requests that were accepted while the clearing house gave no score."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+from uuid import UUID
+
+from django.utils import timezone
+from esdbclient import RecordedEvent
+
+from loans import codec, use_cases
+from loans.credit_bureau import CreditBureau, CreditBureauUnavailable
+from loans.domain.events import LoanRequested
+from loans.event_store import EventStore
+from loans.workers.groups import Group
+from loans.workers.worker import TryAgain
+
+logger = logging.getLogger(__name__)
+
+CREDIT_CHECKS: Final = Group("credit-checks", (LoanRequested.__name__,))
+
+
+class CreditChecks:
+    """A `Handler` of `LoanRequested`: most requests were scored at once, and are passed over."""
+
+    def __init__(self, *, event_store: EventStore, credit_bureau: CreditBureau) -> None:
+        self._event_store = event_store
+        self._credit_bureau = credit_bureau
+
+    def handle(self, event: RecordedEvent) -> None:
+        """Score a request, if it has no score yet."""
+        try:
+            use_cases.check_credit(
+                _loan_request_id(event),
+                clock=timezone.now,
+                event_store=self._event_store,
+                credit_bureau=self._credit_bureau,
+            )
+        except CreditBureauUnavailable as error:
+            raise TryAgain(error.reason, after=error.retry_after or 0.0) from None
+
+    def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
+        """Record in the request's stream that it is not asked about any more, and why."""
+        loan_request_id = _loan_request_id(event)
+        use_cases.park_credit_check(
+            loan_request_id,
+            reason=reason,
+            attempts=attempts,
+            now=timezone.now(),
+            event_store=self._event_store,
+        )
+        logger.error("Parked the credit check of %s (%s)", loan_request_id, reason)
+
+
+def _loan_request_id(event: RecordedEvent) -> UUID:
+    return UUID(event.stream_name.removeprefix(codec.STREAM_PREFIX))

@@ -1,0 +1,56 @@
+"""Work that waits for its time, for threads to take when it has come."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from itertools import count
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class DelayQueue(Generic[T]):
+    """Gives each item once, the one that is due for the longest first. For many threads."""
+
+    def __init__(self) -> None:
+        self._condition: Final = threading.Condition()
+        self._heap: list[tuple[float, int, T]] = []
+        self._numbers = count()
+        self._is_closed = False
+
+    def put(self, item: T, *, after: float = 0.0) -> None:
+        """Have an item given out in `after` seconds."""
+        due = time.monotonic() + after
+        with self._condition:
+            heapq.heappush(self._heap, (due, next(self._numbers), item))
+            self._condition.notify()
+
+    def get(self) -> T | None:
+        """Wait for the next item that is due, and take it; `None` once the queue is closed."""
+        with self._condition:
+            while not self._is_closed:
+                seconds = self._seconds_until_due()
+                if seconds is None or seconds > 0:
+                    self._condition.wait(seconds)
+                    continue
+                item = heapq.heappop(self._heap)[2]
+                # Whoever waited along may have waited for this one: there is a next to wait for.
+                self._condition.notify()
+                return item
+            return None
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        with self._condition:
+            self._heap.clear()
+
+    def close(self) -> None:
+        """Give out nothing more, whether it is due or not."""
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify_all()
+
+    def _seconds_until_due(self) -> float | None:
+        return self._heap[0][0] - time.monotonic() if self._heap else None

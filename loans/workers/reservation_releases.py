@@ -1,0 +1,95 @@
+"""Gives back reservations that are needed no longer, should whoever took them not have done so.
+
+That keeps nobody out who may apply: applying looks for itself. But what is held without a need is
+not to be left lying about.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.utils import timezone
+from esdbclient import RecordedEvent
+
+from loans import codec, use_cases
+from loans.domain.events import (
+    AutoApproved,
+    AutoDenied,
+    ManuallyApproved,
+    ManuallyDenied,
+    ReservationTaken,
+)
+from loans.event_store import EventStore
+from loans.reservations import Reservations
+from loans.workers.groups import Group
+from loans.workers.worker import NotYet
+
+logger = logging.getLogger(__name__)
+
+RELEASES: Final = Group(
+    "reservation-releases",
+    tuple(each.__name__ for each in (AutoApproved, AutoDenied, ManuallyApproved, ManuallyDenied)),
+)
+LAPSES: Final = Group("reservation-lapses", (ReservationTaken.__name__,))
+
+
+class Releases:
+    """A `Handler` of decisions: a decided request has no need of its reservation."""
+
+    def __init__(self, *, event_store: EventStore, reservations: Reservations) -> None:
+        self._event_store = event_store
+        self._reservations = reservations
+
+    def handle(self, event: RecordedEvent) -> None:
+        """Release what the request still holds."""
+        use_cases.release_reservation(
+            UUID(event.stream_name.removeprefix(codec.STREAM_PREFIX)),
+            now=timezone.now(),
+            event_store=self._event_store,
+            reservations=self._reservations,
+        )
+
+    def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
+        """Tell the log."""
+        _tell_parked(event, reason, attempts)
+
+
+class Lapses:
+    """A `Handler` of what was taken: a request that is not recorded in time never will be."""
+
+    def __init__(self, *, reservations: Reservations, after: timedelta) -> None:
+        self._reservations = reservations
+        self._after = after
+
+    def handle(self, event: RecordedEvent) -> None:
+        """Release it, if after that time its request is still not there."""
+        lapses_at = _occurred_at(event) + self._after
+        wait = (lapses_at - timezone.now()).total_seconds()
+        if wait > 0:
+            raise NotYet(wait)
+        stream = codec.reservation_stream(event.stream_name)
+        self._reservations.settle(stream, now=timezone.now())
+
+    def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
+        """Tell the log."""
+        _tell_parked(event, reason, attempts)
+
+
+def _occurred_at(event: RecordedEvent) -> datetime:
+    taken = codec.decode_as(codec.RESERVATION_EVENTS, event.type, event.data, event.metadata)
+    assert taken is not None, "the group has no other types"
+    return taken.occurred_at
+
+
+def _tell_parked(event: RecordedEvent, reason: str, attempts: int) -> None:
+    # Not the stream's name, which stands for a person.
+    logger.error(
+        "Parked %s at %s after %d attempts (%s)",
+        event.type,
+        event.commit_position,
+        attempts,
+        reason,
+    )

@@ -1,0 +1,110 @@
+"""Items come when they are due, each once, and whoever waits for none is let go."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from loans.workers.delay_queue import DelayQueue
+
+SECONDS: Final = 10.0
+
+
+class TestAnItem:
+    def test_comes_at_once_if_nothing_else_is_said(self) -> None:
+        queue: DelayQueue[str] = DelayQueue()
+        queue.put("now")
+
+        assert queue.get() == "now"
+
+    def test_does_not_come_before_its_time(self) -> None:
+        queue: DelayQueue[str] = DelayQueue()
+        began = time.monotonic()
+        queue.put("later", after=0.05)
+
+        assert queue.get() == "later"
+        assert time.monotonic() - began >= 0.05
+
+    def test_comes_before_those_that_are_due_later(self) -> None:
+        queue: DelayQueue[str] = DelayQueue()
+        queue.put("third", after=0.02)
+        queue.put("second", after=0.01)
+        queue.put("first")
+
+        assert [queue.get() for _ in range(3)] == ["first", "second", "third"]
+
+    def test_that_comes_in_later_overtakes_one_that_is_waited_for(self) -> None:
+        queue: DelayQueue[str] = DelayQueue()
+        queue.put("much later", after=SECONDS)
+        with ThreadPoolExecutor() as executor:
+            waiting = executor.submit(queue.get)
+            queue.put("soon", after=0.01)
+
+            assert waiting.result(SECONDS / 2) == "soon"
+
+    def test_is_taken_once_however_many_wait(self) -> None:
+        queue: DelayQueue[int] = DelayQueue()
+        taken: list[int] = []
+        all_taken = threading.Event()
+
+        def take() -> None:
+            while (number := queue.get()) is not None:
+                taken.append(number)
+                if len(taken) == 200:
+                    all_taken.set()
+
+        with ThreadPoolExecutor(8) as executor:
+            for _ in range(8):
+                executor.submit(take)
+            for number in range(200):
+                queue.put(number, after=number % 7 / 1000)
+            all_are_taken = all_taken.wait(SECONDS)
+            queue.close()
+
+        assert all_are_taken
+        assert sorted(taken) == list(range(200))
+
+    def test_is_waited_for_by_another_while_the_first_to_wait_is_at_work(self) -> None:
+        """Two wait for the same item: the one who gets none goes on to wait for the next."""
+        queue: DelayQueue[str] = DelayQueue()
+        second = threading.Event()
+
+        def work() -> bool:
+            if queue.get() == "second":
+                second.set()
+            # The first item keeps its thread busy until the second was taken.
+            return second.wait(SECONDS)
+
+        with ThreadPoolExecutor(2) as executor:
+            working = [executor.submit(work) for _ in range(2)]
+            queue.put("first", after=0.01)
+            queue.put("second", after=0.02)
+
+            assert all(each.result(SECONDS) for each in working)
+
+
+class TestTheQueue:
+    def test_gives_nothing_more_once_it_is_closed(self) -> None:
+        queue: DelayQueue[str] = DelayQueue()
+        queue.put("too late")
+        queue.close()
+
+        assert queue.get() is None
+
+    def test_lets_those_go_who_wait_when_it_is_closed(self) -> None:
+        queue: DelayQueue[str] = DelayQueue()
+        with ThreadPoolExecutor() as executor:
+            waiting = executor.submit(queue.get)
+            queue.close()
+
+            assert waiting.result(SECONDS) is None
+
+    def test_forgets_what_waits(self) -> None:
+        queue: DelayQueue[str] = DelayQueue()
+        queue.put("forgotten")
+        queue.clear()
+        queue.put("new")
+
+        assert queue.get() == "new"
