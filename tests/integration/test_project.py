@@ -42,6 +42,7 @@ def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 PRODUCTION = {
     "DJANGO_SECRET_KEY": "k" * 30 + "0123456789abcdefghijklmnopqrstuvwxyz",
+    "LEPRET_HMAC_KEY": "0123456789abcdefghijklmnopqrstuvwxyz" * 2,
     "DJANGO_ALLOWED_HOSTS": "loans.example",
     "DATABASE_URL": "postgresql://lepret:secret@db/lepret",
     "EVENTSTORE_URI": "esdb://events:2113",
@@ -52,6 +53,13 @@ PRODUCTION = {
 def test_deployment_checks_are_clean_with_the_production_variables() -> None:
     result = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
     assert result.returncode == 0, result.stderr
+
+
+def test_hashes_without_a_key_of_their_own_are_warned_of() -> None:
+    production = {**PRODUCTION, "LEPRET_HMAC_KEY": ""}
+    result = manage("check", "--deploy", "--fail-level", "WARNING", **production)
+    assert result.returncode != 0
+    assert "LEPRET_HMAC_KEY" in result.stderr
 
 
 @pytest.mark.parametrize(
