@@ -33,7 +33,8 @@ class Child:
     """A process to run.
 
     It counts as ready when a line that it prints holds `ready_words`, or when `ready_check` says
-    so, whichever of the two is given; with neither, as soon as it runs.
+    so, whichever of the two is given; with neither, as soon as it runs. When all are stopped, those
+    that were started before it go on until it has ended, unless it `ends_beside_others`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Child:
     directory: Path | None = None
     ready_words: str | None = None
     ready_check: Callable[[], Awaitable[bool]] | None = None
+    ends_beside_others: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +160,8 @@ class Supervisor:
         deadline = asyncio.get_running_loop().time() + self._patience.in_all
         for kept in reversed(self._all_kept):
             kept.signal(signal.SIGTERM)
-            await self._ended(kept, within=self._patience.between)
+            if not kept.child.ends_beside_others:
+                await self._ended(kept, within=self._patience.between)
         for kept in self._all_kept:
             await self._ended(kept, within=deadline - asyncio.get_running_loop().time())
         self.kill()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec
 
@@ -27,6 +28,11 @@ PATIENT = Patience()
 P = ParamSpec("P")
 
 FOREVER = "import time\nprint('up', flush=True)\ntime.sleep(600)"
+POLITE = (
+    "import signal, sys\n"
+    "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye', flush=True)))\n"
+    f"{FOREVER}"
+)
 STUBBORN = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{FOREVER}"
 
 
@@ -278,13 +284,9 @@ def test_the_delay_grows_to_a_bound_and_is_forgotten_after_a_good_while(
 class TestStopping:
     @in_a_loop
     async def test_ends_the_children_in_reverse_order_and_shows_their_last_words(self) -> None:
-        says_goodbye = (
-            "import signal, sys, time\n"
-            "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye', flush=True)))\n"
-        )
         async with watched() as it:
             for name in ("first", "second", "third"):
-                await it.start(python(name, says_goodbye + FOREVER))
+                await it.start(python(name, POLITE))
             await it.supervisor.stop()
             assert it.lines[3:] == [("third", "bye"), ("second", "bye"), ("first", "bye")]
             assert children() == {}
@@ -299,6 +301,15 @@ class TestStopping:
             began = time.monotonic()
             await it.supervisor.stop()
             assert 0.3 <= time.monotonic() - began < 2
+            assert children() == {}
+
+    @in_a_loop
+    async def test_does_not_make_others_wait_for_one_that_ends_beside_them(self) -> None:
+        async with watched(patience=Patience(between=60, in_all=0.3)) as it:
+            await it.start(python("first", POLITE))
+            await it.start(replace(python("second", STUBBORN), ends_beside_others=True))
+            await asyncio.wait_for(it.supervisor.stop(), 5)
+            assert it.lines[2:] == [("first", "bye")]
             assert children() == {}
 
     @in_a_loop
