@@ -36,12 +36,15 @@ SECONDS_OF_ONE_CTRL_C = 0.5
 # What the environment may name itself; the first three are started or made where it does not.
 EVENT_STORE, DATABASE, REDIS = "EVENTSTORE_URI", "DATABASE_URL", "REDIS_URL"
 SECRET_KEY, ALLOWED_HOSTS = "DJANGO_SECRET_KEY", "DJANGO_ALLOWED_HOSTS"
+HMAC_KEY, CREDIT_BUREAU = "LEPRET_HMAC_KEY", "CREDIT_BUREAU_URL"
 PASSED_ON_AS_GIVEN = (
     "READMODELS_DATABASE_URL",
-    "CREDIT_BUREAU_URL",
+    CREDIT_BUREAU,
     "CREDIT_BUREAU_LATENCY_SECONDS",
     "DJANGO_DEBUG",
 )
+# So that nobody who watches has to wait for minutes once the clearing house is back.
+LONGEST_SECONDS_BETWEEN_CREDIT_CHECKS = 5
 
 
 class DemoFailed(Exception):
@@ -82,19 +85,26 @@ class WebAddress:
         raise DemoFailed(f"Port {self.port} is taken on {self.host}; choose another with --port")
 
 
-def run(*, host: str, port: int, data_dir: Path, fresh: bool) -> None:
+def run(*, host: str, port: int, data_dir: Path, fresh: bool, outage: float | None = None) -> None:
     """Run the demo until a signal ends it.
+
+    With an `outage` it has a clearing house of its own, which is away for so many seconds first.
 
     Raises:
         DemoFailed: it could not be started.
     """
+    if outage is not None and os.environ.get(CREDIT_BUREAU):
+        raise DemoFailed(
+            f"--outage does not go with {CREDIT_BUREAU}: it is the demo's own clearing house that "
+            "can be away; unset the one or leave out the other"
+        )
     try:
-        asyncio.run(_run(WebAddress(host, port), data_dir, fresh=fresh))
+        asyncio.run(_run(WebAddress(host, port), data_dir, fresh=fresh, outage=outage))
     except (ChildFailed, DirectoryRefused) as problem:
         raise DemoFailed(str(problem)) from problem
 
 
-async def _run(web: WebAddress, data_dir: Path, *, fresh: bool) -> None:
+async def _run(web: WebAddress, data_dir: Path, *, fresh: bool, outage: float | None) -> None:
     terminal = Terminal()
     supervisor = Supervisor(show=terminal.show, announce=terminal.say)
     with claimed(data_dir) as directory, _stop_signals(supervisor) as stop:
@@ -102,7 +112,7 @@ async def _run(web: WebAddress, data_dir: Path, *, fresh: bool) -> None:
         directory.withdraw()  # what a demo that was killed may have left
         if fresh:
             directory.begin_anew()
-        demo = _Demo(web, directory, terminal, supervisor)
+        demo = _Demo(web, directory, terminal, supervisor, outage)
         start = asyncio.create_task(demo.start())
         try:
             await _first_of(start, stop)
@@ -159,11 +169,14 @@ class _Demo:
         directory: DemoDirectory,
         terminal: Terminal,
         supervisor: Supervisor,
+        outage: float | None,
     ) -> None:
         self._web = web
         self._directory = directory
         self._terminal = terminal
         self._supervisor = supervisor
+        self._outage = outage
+        self._clearing_house_port = free_port()
         self._given = {name: value for name, value in os.environ.items() if value}
         self._settings = self._chosen_settings()
 
@@ -174,13 +187,22 @@ class _Demo:
         )
         self._directory.publish(self._settings)
         await self._start_projector()
-        await self._start_web()
+        await asyncio.gather(
+            self._start_web(),
+            self._start_worker(
+                *("credit", "check_credit"),
+                *("--longest-delay", str(LONGEST_SECONDS_BETWEEN_CREDIT_CHECKS)),
+            ),
+            self._start_worker("release", "release_reservations"),
+        )
         self._terminal.banner(
             url=self._web.url,
             event_store=without_credentials(self._settings[EVENT_STORE]),
             data_dir=self._directory.path,
             seen_by_others=self._web.is_seen_by_others,
         )
+        if self._outage is not None:
+            await self._end_outage_after(self._outage)
 
     def _chosen_settings(self) -> dict[str, str]:
         """What the children, and commands in other terminals, find in their environment."""
@@ -189,15 +211,24 @@ class _Demo:
         chosen = {
             DATABASE: f"sqlite:///{quote(str(self._directory.database))}",
             SECRET_KEY: given.get(SECRET_KEY) or self._directory.secret_key(),
+            HMAC_KEY: given.get(HMAC_KEY) or self._directory.hmac_key(),
             ALLOWED_HOSTS: ",".join(dict.fromkeys([*hosts, _in_url(self._web.host)])),
             "DJANGO_HTTPS": "false",
         }
         for name in (EVENT_STORE, DATABASE, REDIS, *PASSED_ON_AS_GIVEN):
             if name in given:
                 chosen[name] = given[name]
+        if self._outage is not None:
+            chosen[CREDIT_BUREAU] = f"http://{LOOPBACK}:{self._clearing_house_port}"
         return chosen
 
-    def _child(self, name: str, *command: str, ready_words: str | None = None) -> Child:
+    def _child(
+        self,
+        name: str,
+        *command: str,
+        ready_words: str | None = None,
+        ends_beside_others: bool = False,
+    ) -> Child:
         own = {"LEPRET_DATA_DIR": str(self._directory.path), "PYTHONUNBUFFERED": "1"}
         return Child(
             name=name,
@@ -205,10 +236,16 @@ class _Demo:
             environment={**os.environ, **self._settings, **own},
             directory=PROJECT,
             ready_words=ready_words,
+            ends_beside_others=ends_beside_others,
         )
 
     async def _start_event_store(self) -> None:
         if EVENT_STORE in self._given:
+            if HMAC_KEY not in self._given:
+                self._terminal.say(
+                    f"{HMAC_KEY} is not set, so this demo uses a key of its own; whoever else uses "
+                    "this event store needs the same one"
+                )
             return
 
         def on(port: int) -> Child:
@@ -266,6 +303,34 @@ class _Demo:
     async def _start_projector(self) -> None:
         child = self._child("project", sys.executable, "manage.py", "project")
         await self._supervisor.start(child, within=SECONDS_TO_BE_READY)
+
+    async def _start_worker(self, name: str, command: str, *options: str) -> None:
+        child = self._child(
+            name,
+            *(sys.executable, "manage.py", command, *options),
+            ready_words=f"{command} is ready",
+            ends_beside_others=True,
+        )
+        await self._supervisor.start(child, within=SECONDS_TO_BE_READY)
+
+    async def _end_outage_after(self, seconds: float) -> None:
+        self._terminal.say(
+            f"the clearing house is away for {seconds:g} seconds: apply now, and your application "
+            "is received all the same, and checked as soon as it is back"
+        )
+        await asyncio.sleep(seconds)
+        child = self._child(
+            "bureau",
+            *(sys.executable, "manage.py", "clearing_house"),
+            *("--host", LOOPBACK, "--port", str(self._clearing_house_port)),
+            ready_words="clearing house ready on",
+            ends_beside_others=True,
+        )
+        await self._supervisor.start(child, within=SECONDS_TO_BE_READY)
+        self._terminal.say(
+            "the clearing house is back: what was received without it is decided within seconds, "
+            "and the pages that show it change by themselves"
+        )
 
     async def _start_web(self) -> None:
         ready = _ReadyCheck(f"{self._web.url}readyz")

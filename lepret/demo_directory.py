@@ -17,12 +17,18 @@ _LOCK = "demo.lock"
 _EVENTS = "events.sqlite3"
 _DATABASE = "lepret.sqlite3"
 _KEY = "secret.key"
+_HMAC_KEY = "hmac.key"
 _VALKEY = "valkey"
 # By their whole names: somebody's `lepret.sqlite3.backup` is not the demo's to delete. SQLite
 # keeps files of its own beside a database, and the event store one that locks it.
 _BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal", ".lock")
 _MADE_BY_THE_DEMO = frozenset(
-    [_LOCK, _KEY, f"{_KEY}.new", _VALKEY, DEMO_ENVIRONMENT_FILE, f"{DEMO_ENVIRONMENT_FILE}.new"]
+    [_LOCK, _VALKEY]
+    + [
+        f"{name}{ending}"
+        for name in (_KEY, _HMAC_KEY, DEMO_ENVIRONMENT_FILE)
+        for ending in ("", ".new")
+    ]
     + [f"{name}{ending}" for name in (_EVENTS, _DATABASE) for ending in _BESIDE_A_DATABASE]
 )
 
@@ -58,10 +64,11 @@ class DemoDirectory:
 
     def secret_key(self) -> str:
         """The key that Django signs with. Made once, so that sessions outlive a restart."""
-        file = self.path / _KEY
-        if not file.is_file():
-            _write_private(file, secrets.token_urlsafe(50))
-        return file.read_text().strip()
+        return self._key(_KEY)
+
+    def hmac_key(self) -> str:
+        """The key of the hashes in the names of streams. Made once: the events stay, too."""
+        return self._key(_HMAC_KEY)
 
     def begin_anew(self) -> None:
         """Delete what earlier demos left here, and nothing else. The lock stays, and stays held."""
@@ -81,6 +88,12 @@ class DemoDirectory:
     def withdraw(self) -> None:
         """Take back what `publish` left, if it left anything."""
         (self.path / DEMO_ENVIRONMENT_FILE).unlink(missing_ok=True)
+
+    def _key(self, name: str) -> str:
+        file = self.path / name
+        if not file.is_file():
+            _write_private(file, secrets.token_urlsafe(50))
+        return file.read_text().strip()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,9 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
+from playwright.sync_api import expect
 
+from tests.support.browser import new_page, running_browser
 from tests.support.demo import COMMANDS, SECONDS_TO_STOP, Demo, running_demo, started_demo
 from tests.support.processes import is_alive, is_free, wait_until
 
@@ -84,10 +86,11 @@ class TestARunningDemo:
             assert f"(password: {name})" in demo.output
 
     def test_keeps_its_secrets_to_itself(self, demo: Demo) -> None:
-        secret = demo.published["DJANGO_SECRET_KEY"]
-        assert len(secret) >= 50
-        assert secret not in demo.output
-        for name in ("secret.key", "demo.env"):
+        for name in ("DJANGO_SECRET_KEY", "LEPRET_HMAC_KEY"):
+            secret = demo.published[name]
+            assert len(secret) >= 50
+            assert secret not in demo.output
+        for name in ("secret.key", "hmac.key", "demo.env"):
             assert (demo.data_dir / name).stat().st_mode & 0o777 == 0o600
 
     def test_prints_no_personal_data(self, demo: Demo) -> None:
@@ -144,6 +147,16 @@ class TestADemoThatCannotStart:
         )
         assert not (tmp_path / "data" / "events.sqlite3").exists()
 
+    def test_because_an_outage_of_a_given_clearing_house_is_not_in_its_power_says_so(
+        self, tmp_path: Path
+    ) -> None:
+        given = {"CREDIT_BUREAU_URL": "http://127.0.0.1:9"}
+        with started_demo(tmp_path / "data", "--outage", "5", environment=given) as demo:
+            assert demo.wait(20) == 1
+            [line] = demo.output.splitlines()
+        assert line.startswith("CommandError: --outage does not go with CREDIT_BUREAU_URL:")
+        assert not (tmp_path / "data").exists()
+
     def test_because_another_uses_its_data_directory_says_so(self, demo: Demo) -> None:
         with started_demo(demo.data_dir, "--fresh") as second:
             assert second.wait(20) == 1
@@ -185,12 +198,37 @@ class TestADemoThatCannotStart:
 def test_what_the_environment_names_is_used_and_nothing_started_in_its_place(
     demo: Demo, tmp_path: Path
 ) -> None:
-    named = {name: demo.published[name] for name in ("EVENTSTORE_URI", "REDIS_URL")}
+    # Who shares an event store shares the key of the streams' names, too.
+    names = ("EVENTSTORE_URI", "REDIS_URL", "LEPRET_HMAC_KEY")
+    named = {name: demo.published[name] for name in names}
     with running_demo(tmp_path / "data", environment=named) as second:
         assert [second.pid_of(name) for name in ("store", "valkey")] == [None, None]
+        assert second.published["LEPRET_HMAC_KEY"] == named["LEPRET_HMAC_KEY"]
         loan = apply(second)
         # They share the event store, so the other one's projector sees the loan too.
         wait_until(lambda: status_of(demo, loan) == "approved", SECONDS_TO_COME_BACK)
+
+
+def test_an_application_in_an_outage_is_received_and_decided_after_it(tmp_path: Path) -> None:
+    seconds = 8
+    outage = ("--outage", str(seconds))
+    with running_browser() as browser, running_demo(tmp_path / "data", *outage) as demo:
+        away = f"the clearing house is away for {seconds} seconds"
+        wait_until(lambda: away in demo.output, SECONDS_TO_COME_BACK)
+        page = new_page(browser, demo.base_url)
+        page.goto("/")
+        page.get_by_label("Name").fill("Ada Example")
+        page.get_by_label("National ID").fill("999999aa")
+        page.get_by_label("Amount").fill("1000")
+        page.get_by_role("button", name="Request").click()
+        expect(page.get_by_role("heading", name="Received")).to_be_visible()
+        expect(page.get_by_text("are checking your credit")).to_be_visible()
+        assert "the clearing house is back" not in demo.output
+
+        approved = page.get_by_role("heading", name="Approved")
+        expect(approved).to_be_visible(timeout=1000 * (seconds + SECONDS_TO_COME_BACK))
+
+        wait_until(lambda: "the clearing house is back" in demo.output, SECONDS_TO_COME_BACK)
 
 
 def test_sigterm_stops_it_within_five_seconds_and_leaves_nothing(tmp_path: Path) -> None:
@@ -212,11 +250,11 @@ def test_data_survives_a_restart(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with running_demo(data_dir) as demo:
         loan = apply(demo)
-        key = demo.published["DJANGO_SECRET_KEY"]
+        keys = {name: demo.published[name] for name in ("DJANGO_SECRET_KEY", "LEPRET_HMAC_KEY")}
         assert demo.stop(signal.SIGINT) == 0
     with running_demo(data_dir) as demo:
         assert status_of(demo, loan) == "approved"
-        assert demo.published["DJANGO_SECRET_KEY"] == key
+        assert keys.items() <= demo.published.items()
 
 
 def test_after_kill_its_children_are_gone_and_a_fresh_one_begins_anew(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ COMMANDS = {
     "store": "lepret.eventstore",
     "valkey": "valkey-server",
     "project": "manage.py project",
+    "credit": "manage.py check_credit",
+    "release": "manage.py release_reservations",
     "web": "daphne",
 }
 
@@ -93,7 +95,7 @@ class Demo:
         return descendants(self.process.pid)
 
     def pid_of(self, name: str) -> int | None:
-        """The process id of one of its children (`store`, `valkey`, `project` or `web`)."""
+        """The process id of one of its children, which `COMMANDS` names."""
         for child in self.children():
             if COMMANDS[name] in child.command_line:
                 return child.pid

@@ -60,6 +60,7 @@ class TestBeginningAnew:
         data = tmp_path / "data"
         with claimed(data) as directory:
             directory.secret_key()
+            directory.hmac_key()
             directory.publish({"REDIS_URL": "redis://127.0.0.1:1/0"})
             for name in ("events.sqlite3-wal", "lepret.sqlite3", "lepret.sqlite3.backup"):
                 (data / name).touch()
@@ -78,13 +79,15 @@ class TestBeginningAnew:
 
 
 class TestSecrets:
-    def test_the_key_stays_the_same_and_is_the_owners_alone(self, tmp_path: Path) -> None:
+    def test_the_keys_stay_the_same_and_are_the_owners_alone(self, tmp_path: Path) -> None:
         with claimed(tmp_path) as directory:
-            key = directory.secret_key()
+            keys = [directory.secret_key(), directory.hmac_key()]
         with claimed(tmp_path) as directory:
-            assert directory.secret_key() == key
-        assert len(key) >= 50
-        assert (tmp_path / "secret.key").stat().st_mode & 0o777 == 0o600
+            assert [directory.secret_key(), directory.hmac_key()] == keys
+        assert keys[0] != keys[1]
+        assert all(len(key) >= 50 for key in keys)
+        for name in ("secret.key", "hmac.key"):
+            assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
     def test_what_is_published_is_the_owners_alone_and_can_be_withdrawn(
         self, tmp_path: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ HIGHEST_PORT = 65_535
 
 class Command(BaseCommand):
     help = (
-        "Run the whole system on this machine: the web server, the projector, and in place of "
-        "what the environment does not name (EVENTSTORE_URI, DATABASE_URL, REDIS_URL), embedded "
-        "servers that need no installation. Ctrl-C stops it; the data stays."
+        "Run the whole system on this machine: the web server, the projector, the workers, and in "
+        "place of what the environment does not name (EVENTSTORE_URI, DATABASE_URL, REDIS_URL), "
+        "embedded servers that need no installation. Ctrl-C stops it; the data stays."
     )
     # What the children use is decided here, and only they check it.
     requires_system_checks = ()
@@ -40,6 +41,13 @@ class Command(BaseCommand):
             "--fresh", action="store_true", help="delete what an earlier demo kept, then start"
         )
 
+        parser.add_argument(
+            "--outage",
+            type=_seconds,
+            metavar="SECONDS",
+            help="have the clearing house be away for so long after the start, to see what happens",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             demo.run(
@@ -47,9 +55,20 @@ class Command(BaseCommand):
                 port=options["port"],
                 data_dir=options["data_dir"],
                 fresh=options["fresh"],
+                outage=options["outage"],
             )
         except demo.DemoFailed as problem:
             raise CommandError(str(problem)) from problem
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
 
 
 def _port(text: str) -> int:
