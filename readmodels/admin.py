@@ -10,6 +10,8 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
 
 from lepret.roles import is_back_office
 from readmodels.csv_export import csv_response
@@ -19,6 +21,7 @@ from readmodels.models import (
     Failure,
     LoanRequest,
     LoanStatus,
+    ParkedCreditCheck,
     PendingRequest,
     Rebuild,
     SkippedEvent,
@@ -94,11 +97,13 @@ class LoanRequestAdmin(ReadOnlyAdmin):
         "amount",
         "address",
         "credit_score",
+        "parked_because",
         "requested_at",
         "decided_at",
         "decided_by",
         "denial_reason",
         "note",
+        "revision",
         "history",
     )
 
@@ -131,6 +136,33 @@ class LoanStatusAdmin(ReadOnlyAdmin):
     search_fields = ("id",)
     ordering = ("-received_at",)
     actions = (export_as_csv,)
+
+
+@admin.register(ParkedCreditCheck)
+class ParkedCreditCheckAdmin(ReadOnlyAdmin):
+    """Requests without a score, about which nobody asks the clearing house any more."""
+
+    list_display = ("parked_at", "reason", "attempts", "loan_request")
+    list_display_links = None
+    list_filter = ("parked_at",)
+    search_fields = ("id", "reason")
+    ordering = ("parked_at",)
+    actions = (export_as_csv,)
+    fields = ("loan_request", "parked_at", "reason", "attempts")
+
+    @admin.display(description="Loan request, with its history")
+    def loan_request(self, parked: ParkedCreditCheck) -> str:
+        url = reverse("admin:readmodels_loanrequest_change", args=[parked.id])
+        return format_html('<a href="{}">{}</a>', url, parked.id)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {
+            "title": "Credit checks that were given up",
+            "subtitle": "To have all of them done again: manage.py check_credit --replay-parked",
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
 
 class StandingChangeList(ChangeList):

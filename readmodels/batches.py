@@ -188,6 +188,8 @@ def _change_rows(target: Target, events: Sequence[Received]) -> Changes:
     rows: Rows[Any] = Rows(target.table)
     changed: list[Received] = []
     takes, skipped = target.projection.takes, target.skipped
+    if target.projection.keeps_revisions:
+        _note_revisions(rows, events)
     for received in events:
         if received.recorded.type not in takes:
             continue
@@ -199,6 +201,15 @@ def _change_rows(target: Target, events: Sequence[Received]) -> Changes:
             changed.append(received)
     rows.write()
     return _to_be_told(target.projection, changed)
+
+
+def _note_revisions(rows: Rows[Any], events: Sequence[Received]) -> None:
+    # Whatever an event is, and whether it changes anything or is left out: it is in the stream, and
+    # whoever decides on the stream as it was before it is out of date.
+    for received in events:
+        loan_request_id = received.loan_request_id
+        if loan_request_id is not None:
+            rows.revise(loan_request_id, received.recorded.stream_position)
 
 
 def _handle(projection: Projection, received: Received, rows: Rows[Any]) -> None:

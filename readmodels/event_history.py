@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from esdbclient.exceptions import EventStoreDBClientException, NotFound
 
 from lepret.event_store_client import event_store_client
 from loans import codec
+from loans.domain.events import LoanRequested
 
 
 class HistoryUnavailable(Exception):
@@ -47,18 +47,19 @@ def history_of(loan_request_id: UUID) -> list[HistoryEntry]:
 def is_recorded(loan_request_id: UUID) -> bool:
     """Whether the event store has a request that the read models may not know yet.
 
+    A stream alone does not make one: an application may have lapsed before it was recorded.
+
     Raises:
         HistoryUnavailable: the event store did not answer in time.
     """
-    return bool(_read(loan_request_id, limit=1))
+    return any(event.type == LoanRequested.__name__ for event in _read(loan_request_id))
 
 
-def _read(loan_request_id: UUID, limit: int = sys.maxsize) -> Sequence[RecordedEvent]:
+def _read(loan_request_id: UUID) -> Sequence[RecordedEvent]:
     try:
         return event_store_client().get_stream(
             codec.stream_name(loan_request_id),
             timeout=settings.EVENTSTORE_TIMEOUT_SECONDS,
-            limit=limit,
         )
     except NotFound:
         return ()

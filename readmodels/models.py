@@ -10,6 +10,9 @@ from typing import Self
 from uuid import UUID
 
 from django.db import models
+from django.db.models import Q
+
+from readmodels.queue_cursor import Place
 
 
 class Status(models.TextChoices):
@@ -119,28 +122,56 @@ class SkippedEvent(models.Model):
         return f"{self.name} without {self.position}"
 
 
+def _revision() -> models.BigIntegerField[int, int]:
+    # In the database too, for a projector of an older version that still runs.
+    return models.BigIntegerField(default=0, db_default=0)
+
+
+class OfOneRequest(models.Model):
+    """A row that tells of one loan request.
+
+    `revision` is the number in its stream of the last event that came by, which a decision is
+    compared with. It is kept by `readmodels/batches.py` for every event of the request, those too
+    that the projection passes over.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    # Declared by each model after its older columns, which is where its migration puts it.
+    revision: models.BigIntegerField[int, int]
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class PendingRequestQuerySet(models.QuerySet["PendingRequest"]):
     def oldest_first(self) -> Self:
         return self.order_by("requested_at", "id")
 
+    def behind(self, place: Place | None) -> Self:
+        """Those that come after a place in the queue; all of them where it is `None`."""
+        if place is None:
+            return self
+        same_moment = Q(requested_at=place.requested_at, id__gt=place.id)
+        return self.filter(Q(requested_at__gt=place.requested_at) | same_moment)
 
-class PendingRequest(models.Model):
+
+class PendingRequest(OfOneRequest):
     """A request that waits for an underwriter. It leaves the table when anyone decides."""
 
-    id = models.UUIDField(primary_key=True)
     name = models.CharField(max_length=200)
     national_id = models.CharField("national ID", max_length=8)
     amount = models.BigIntegerField()
     credit_score = models.PositiveSmallIntegerField()
     requested_at = models.DateTimeField()
+    revision = _revision()
 
     objects = PendingRequestQuerySet.as_manager()
 
     class Meta:
         indexes = [models.Index(fields=["requested_at", "id"], name="pending_oldest_first")]
-
-    def __str__(self) -> str:
-        return str(self.id)
 
 
 class LoanStatusQuerySet(models.QuerySet["LoanStatus"]):
@@ -149,29 +180,34 @@ class LoanStatusQuerySet(models.QuerySet["LoanStatus"]):
         return self.filter(id=loan_request_id).first()
 
 
-class LoanStatus(models.Model):
-    """What an applicant may see: no national ID, no name, nothing of who decided."""
+class LoanStatus(OfOneRequest):
+    """What an applicant may see: no national ID, no name, nothing of who decided.
 
-    id = models.UUIDField(primary_key=True)
+    `delayed_at` is when the credit check was put aside for someone to look into.
+    """
+
     status = models.CharField(max_length=20, choices=Status)
     amount = models.BigIntegerField()
     denial_reason = models.CharField(max_length=50, blank=True, choices=DenialReason)
     received_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True)
+    delayed_at = models.DateTimeField(null=True)
+    checked_at = models.DateTimeField(null=True)
+    passed_on_at = models.DateTimeField("passed to an underwriter at", null=True)
+    revision = _revision()
 
     objects = LoanStatusQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "loan statuses"
 
-    def __str__(self) -> str:
-        return str(self.id)
 
+class LoanRequest(OfOneRequest):
+    """A loan request as the back office sees it: everything.
 
-class LoanRequest(models.Model):
-    """A loan request as the back office sees it: everything."""
+    `parked_because` is why nobody asks the clearing house about it at the moment.
+    """
 
-    id = models.UUIDField(primary_key=True)
     status = models.CharField(max_length=20, choices=Status, db_index=True)
     name = models.CharField(max_length=200, db_index=True)
     national_id = models.CharField("national ID", max_length=8, db_index=True)
@@ -183,6 +219,19 @@ class LoanRequest(models.Model):
     decided_by = models.CharField(max_length=150, blank=True)
     denial_reason = models.CharField(max_length=50, blank=True, choices=DenialReason)
     note = models.TextField(blank=True)
+    parked_because = models.TextField(
+        "credit check parked because", blank=True, default="", db_default=""
+    )
+    revision = _revision()
+
+
+class ParkedCreditCheck(models.Model):
+    """A request that waits for a score, and for someone to see why there is none."""
+
+    id = models.UUIDField(primary_key=True)
+    reason = models.TextField()
+    attempts = models.PositiveIntegerField()
+    parked_at = models.DateTimeField()
 
     def __str__(self) -> str:
         return str(self.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from uuid import UUID
 
 from esdbclient import RecordedEvent
 
@@ -20,6 +21,17 @@ class Received:
         self.position: Final = recorded.commit_position
         self.recorded: Final = recorded
         self._event: LoanEvent | None = None
+
+    @property
+    def loan_request_id(self) -> UUID | None:
+        """Whose stream it is in; `None` where that is no loan request's."""
+        name = self.recorded.stream_name
+        if not name.startswith(codec.STREAM_PREFIX):
+            return None
+        try:
+            return UUID(name.removeprefix(codec.STREAM_PREFIX))
+        except ValueError:
+            return None
 
     @property
     def event(self) -> LoanEvent:

@@ -34,6 +34,8 @@ class Rows(Generic[Row]):
         self._changed: dict[Hashable, Values] = {}
         self._removed: set[Hashable] = set()
         self._must_be_new: set[Hashable] = set()
+        self._revisions: dict[Hashable, int] = {}
+        self._began_here: set[Hashable] = set()
         self._stored: dict[Hashable, Row | None] = {}
         self.changes = 0
         """How many changes were asked for so far."""
@@ -54,10 +56,7 @@ class Rows(Generic[Row]):
     def change(self, key: Hashable, **values: Any) -> None:
         """Other values in some columns of a row. Where there is no such row, nothing happens."""
         self.changes += 1
-        if key in self._added:
-            self._added[key] |= values
-        elif key not in self._removed:
-            self._changed[key] = self._changed.get(key, {}) | values
+        self._put(key, values)
 
     def remove(self, key: Hashable) -> None:
         """Away with a row. Where there is none, nothing happens."""
@@ -83,12 +82,22 @@ class Rows(Generic[Row]):
             setattr(row, column, value)
         return row
 
+    def revise(self, key: Hashable, revision: int) -> None:
+        """Note the revision of a request whose row this is, if there is one when it is written.
+
+        That is no change that anybody is told of.
+        """
+        if revision == 0:
+            self._began_here.add(key)
+        self._revisions[key] = revision
+
     def write(self) -> None:
         """Bring the changes into the table.
 
         Raises:
             RowExists, IntegrityError: a row was to be added that is there.
         """
+        self._put_revisions()
         manager = self._table._base_manager
         # Added and removed again: one by one, the adding would have failed.
         if self._must_be_new and manager.filter(pk__in=self._must_be_new).exists():
@@ -101,6 +110,19 @@ class Rows(Generic[Row]):
             )
         for columns, changes in _by_columns(self._changed).items():
             self._update(columns, changes)
+
+    def _put(self, key: Hashable, values: Values) -> None:
+        if key in self._added:
+            self._added[key] |= values
+        elif key not in self._removed:
+            self._changed[key] = self._changed.get(key, {}) | values
+
+    def _put_revisions(self) -> None:
+        for key, revision in self._revisions.items():
+            # Of a request that began in this batch there is no row but one that was added in it,
+            # and most requests leave most tables alone.
+            if key in self._added or key not in self._began_here:
+                self._put(key, {"revision": revision})
 
     def _update(self, columns: tuple[str, ...], changes: Mapping[Hashable, Values]) -> None:
         # The ORM's `bulk_update` writes a CASE for each column with a branch for each row, which

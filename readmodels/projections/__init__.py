@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from readmodels.projections import loan_requests, loan_status, underwriters_queue
+from readmodels.projections import (
+    loan_requests,
+    loan_status,
+    parked_credit_checks,
+    underwriters_queue,
+)
 from readmodels.projections.base import Projection
 
 PROJECTIONS: dict[str, Projection] = {
     module.PROJECTION.name: module.PROJECTION
-    for module in (underwriters_queue, loan_status, loan_requests)
+    for module in (underwriters_queue, loan_status, loan_requests, parked_credit_checks)
 }
 
 __all__ = ["PROJECTIONS", "Projection"]

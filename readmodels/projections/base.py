@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db.models import Model
 
+from readmodels.models import OfOneRequest
 from readmodels.rows import Rows
 
 
@@ -22,6 +23,8 @@ class Projection:
     group that wants to hear of changes to a loan request. A change of `handle` that would make
     other rows of old events takes a new `version`: the rows are then built anew beside those that
     are there, and take their place when ready.
+
+    Where `model` is an `OfOneRequest`, its rows' `revision` is kept without `handle`.
     """
 
     name: str
@@ -35,3 +38,8 @@ class Projection:
         """The names of the types of events that `handle` is given."""
         named = get_type_hints(self.handle)["event"]
         return frozenset(each.__name__ for each in get_args(named) or [named])
+
+    @property
+    def keeps_revisions(self) -> bool:
+        """Whether each row tells of one loan request, and which revision of it that is."""
+        return issubclass(self.model, OfOneRequest)

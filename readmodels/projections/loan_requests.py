@@ -34,7 +34,9 @@ def handle(event: LoanEvent, rows: Rows[LoanRequest]) -> None:
                 requested_at=event.occurred_at,
             )
         case CreditChecked():
-            rows.change(event.id, credit_score=event.credit_score)
+            rows.change(event.id, credit_score=event.credit_score, parked_because="")
+        case CreditCheckParked():
+            rows.change(event.id, parked_because=event.reason)
         case ManualReviewRequired():
             rows.change(event.id, status=Status.UNDER_REVIEW)
         case AutoApproved():
@@ -58,10 +60,10 @@ def handle(event: LoanEvent, rows: Rows[LoanRequest]) -> None:
                 denial_reason=event.reason,
                 note=event.note,
             )
-        case CreditCheckParked() | ApplicationLapsed():
-            pass
+        case ApplicationLapsed():
+            pass  # Of an application that there is no row of.
         case _:
             assert_never(event)
 
 
-PROJECTION = Projection(name="loan_requests", version=1, model=LoanRequest, handle=handle)
+PROJECTION = Projection(name="loan_requests", version=2, model=LoanRequest, handle=handle)

@@ -7,6 +7,8 @@ from typing import assert_never
 from loans.domain.events import (
     AutoApproved,
     AutoDenied,
+    CreditChecked,
+    CreditCheckParked,
     LoanRequested,
     ManuallyApproved,
     ManuallyDenied,
@@ -19,6 +21,8 @@ from readmodels.rows import Rows
 
 Handled = (
     LoanRequested
+    | CreditChecked
+    | CreditCheckParked
     | ManualReviewRequired
     | AutoApproved
     | AutoDenied
@@ -36,8 +40,12 @@ def handle(event: Handled, rows: Rows[LoanStatus]) -> None:
                 amount=event.amount,
                 received_at=event.occurred_at,
             )
+        case CreditChecked():
+            rows.change(event.id, checked_at=event.occurred_at)
+        case CreditCheckParked():
+            rows.change(event.id, delayed_at=event.occurred_at)
         case ManualReviewRequired():
-            rows.change(event.id, status=Status.UNDER_REVIEW)
+            rows.change(event.id, status=Status.UNDER_REVIEW, passed_on_at=event.occurred_at)
         case AutoApproved() | ManuallyApproved():
             rows.change(event.id, status=Status.APPROVED, decided_at=event.occurred_at)
         case AutoDenied():
@@ -55,7 +63,7 @@ def handle(event: Handled, rows: Rows[LoanStatus]) -> None:
 
 PROJECTION = Projection(
     name="loan_status",
-    version=1,
+    version=2,
     model=LoanStatus,
     handle=handle,
     group=broadcasts.loan_request_group,

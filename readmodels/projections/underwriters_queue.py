@@ -36,7 +36,7 @@ def handle(event: Handled, rows: Rows[PendingRequest]) -> None:
 
 PROJECTION = Projection(
     name="underwriters_queue",
-    version=1,
+    version=2,
     model=PendingRequest,
     handle=handle,
     group=lambda loan_request_id: broadcasts.UNDERWRITING,

@@ -21,10 +21,13 @@ from readmodels.models import (
     Failure,
     LoanRequest,
     LoanStatus,
+    ParkedCreditCheck,
     PendingRequest,
     Rebuild,
     SkippedEvent,
 )
+from readmodels.projections import PROJECTIONS
+from tests.support.api import application
 from tests.support.loans import append_event
 from tests.support.staff import make_clerk, make_underwriter
 from tests.support.standing import checkpoint, failure, rebuild, skipped_event
@@ -37,7 +40,16 @@ pytestmark = [
 ]
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-MODELS = (LoanRequest, PendingRequest, LoanStatus, Checkpoint, Failure, SkippedEvent, Rebuild)
+MODELS = (
+    LoanRequest,
+    PendingRequest,
+    LoanStatus,
+    ParkedCreditCheck,
+    Checkpoint,
+    Failure,
+    SkippedEvent,
+    Rebuild,
+)
 
 
 def url(model: Any, page: str = "") -> str:
@@ -87,8 +99,8 @@ class TestBackOffice:
     def test_it_reads_the_whole_history_of_a_loan_from_the_event_store(
         self, client: Client
     ) -> None:
-        form = {"id": str(uuid4()), "name": "Zoë <b>", "national_id": "555555aa", "amount": "7"}
-        client.post("/", {**form, "address": ""})
+        form = application(score=5, name="Zoë <b>")
+        client.post("/", form)
         row = loan_request("Zoë <b>")
         LoanRequest.objects.filter(id=row.id).update(id=UUID(form["id"]))
 
@@ -105,6 +117,20 @@ class TestBackOffice:
         html = client.get(url(LoanRequest, f"{loan_request().id}/change/")).content.decode()
         assert "The event store does not answer" in html
         assert "Ann Example" in html
+
+    def test_it_sees_which_credit_checks_were_given_up_why_and_what_to_do(
+        self, client: Client
+    ) -> None:
+        row = loan_request(status="received", parked_because="timed out")
+        ParkedCreditCheck.objects.create(id=row.id, reason="timed out", attempts=25, parked_at=AT)
+
+        html = client.get(url(ParkedCreditCheck)).content.decode()
+
+        of_the_loan = url(LoanRequest, f"{row.id}/change/")
+        assert "timed out" in html
+        assert f'<a href="{of_the_loan}">' in html
+        assert "manage.py check_credit --replay-parked" in html
+        assert "timed out" in client.get(of_the_loan).content.decode()
 
     def test_rows_are_exported_as_csv_that_no_spreadsheet_runs(self, client: Client) -> None:
         row = loan_request("=1+1")
@@ -128,10 +154,15 @@ class TestProjections:
         append_event("SomethingHappened")
         checkpoint("loan_requests", 0)
         checkpoint("loan_status", 2**60, version=0)
-        checkpoint("underwriters_queue", 2**60)
+        checkpoint("parked_credit_checks", 2**60)
         failure("loan_requests")
         assert self.cells(client, "state") == ["stopped", "new version waiting", "level"]
-        assert self.cells(client, "versions") == ["1 (1)", "0 (1)", "1 (1)"]
+        versions = [PROJECTIONS[name].version for name in ("loan_requests", "loan_status")]
+        assert self.cells(client, "versions") == [
+            f"{versions[0]} ({versions[0]})",
+            f"0 ({versions[1]})",
+            "1 (1)",
+        ]
         behind, *level = self.cells(client, "lag_in_seconds")
         assert float(behind) >= 0.0
         assert level == ["0.0", "0.0"]
@@ -154,7 +185,7 @@ class TestProjections:
     def test_what_is_not_built_is_named(self, client: Client) -> None:
         checkpoint("loan_status", 1)
         html = client.get(url(Checkpoint)).content.decode()
-        assert "Not built yet: loan_requests, underwriters_queue" in html
+        assert "Not built yet: loan_requests, parked_credit_checks, underwriters_queue" in html
 
     def test_what_is_left_over_of_a_projection_that_is_gone_is_said(self, client: Client) -> None:
         Checkpoint.objects.create(name="gone", position=1)

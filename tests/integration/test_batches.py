@@ -179,6 +179,7 @@ def mixed_events(count: int) -> list[Received]:
                     update={"id": UUID(int=number // len(EVENTS) + 1)}
                 ),
                 at=number + 1,
+                revision=number % len(EVENTS),
             )
         )
         for number in range(count)

@@ -59,7 +59,9 @@ class TestStates:
         standings = read_standings()
         assert set(standings) == set(PROJECTIONS)
         assert {each.state for each in standings.values()} == {State.NOT_BUILT}
-        assert [each.lag.events for each in standings.values() if each.lag] == [1, 1, 1]
+        assert [each.lag.events for each in standings.values() if each.lag] == [1] * len(
+            PROJECTIONS
+        )
 
     def test_at_the_stores_end_it_is_level(self) -> None:
         checkpoint(NAME, append_event("SomethingHappened"))
@@ -132,8 +134,8 @@ class TestCommand:
         assert as_json()[NAME] == {
             "name": NAME,
             "state": "level",
-            "version": 1,
-            "code_version": 1,
+            "version": PROJECTIONS[NAME].version,
+            "code_version": PROJECTIONS[NAME].version,
             "position": position,
             "store_position": position,
             "lag_seconds": 0.0,
@@ -181,7 +183,8 @@ class TestCommand:
         checkpoint(NAME, append_event("SomethingHappened"))
         run(NAME)
         _, complaint = failing()
-        assert complaint == "underwriters_queue: not built; loan_requests: not built"
+        others = [name for name in PROJECTIONS if name != NAME]
+        assert complaint == "; ".join(f"{name}: not built" for name in others)
 
     def test_without_the_event_store_it_fails(self, event_store: RunningEventStore) -> None:
         checkpoints_at(5)

@@ -374,17 +374,20 @@ class TestANewVersion:
         old = {each.pk for each in LoanStatus.objects.all()}
         with following(DOUBLING):
             wait_for(STATUS, append_requested_loan().position)
-            assert Checkpoint.objects.get(name=STATUS.name).version == 1
+            assert Checkpoint.objects.get(name=STATUS.name).version == STATUS.version
             assert amounts(old) == {5000}
 
             with rebuilding_when_needed(DOUBLING):
-                wait_until(lambda: Checkpoint.objects.get(name=STATUS.name).version == 2, SECONDS)
+                wait_until(
+                    lambda: Checkpoint.objects.get(name=STATUS.name).version == DOUBLING.version,
+                    SECONDS,
+                )
                 assert amounts(old) == {10_000}
                 wait_for(STATUS, append_requested_loan().position)
 
         assert {each.pk for each in LoanStatus.objects.all()} == recorded_loans().keys()
         assert amounts(recorded_loans().keys()) == {10_000}
-        assert Checkpoint.objects.get(name=STATUS.name).version == 2
+        assert Checkpoint.objects.get(name=STATUS.name).version == DOUBLING.version
 
     def test_makes_a_follower_of_the_old_one_stand_aside_and_say_so_once(
         self, caplog: pytest.LogCaptureFixture
@@ -439,7 +442,7 @@ class TestANewVersion:
         with managing(event_store, read_models, "project") as projector:
             wait_until(lambda: not Checkpoint.objects.filter(version=0).exists(), SECONDS)
             wait_for(STATUS, append_requested_loan().position)
-        assert "loan_status is built anew, as version 1" in projector.output
+        assert f"loan_status is built anew, as version {STATUS.version}" in projector.output
         assert [row for row in rows() if row in built] == built
 
 

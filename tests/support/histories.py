@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -12,9 +13,11 @@ from esdbclient import RecordedEvent
 from hypothesis import strategies as st
 
 from loans.domain.events import (
+    ApplicationLapsed,
     AutoApproved,
     AutoDenied,
     CreditChecked,
+    CreditCheckParked,
     LoanEvent,
     LoanRequested,
     ManuallyApproved,
@@ -22,7 +25,7 @@ from loans.domain.events import (
     ManualReviewRequired,
 )
 from readmodels.received import Received
-from tests.support.loans import AT, recorded, recorded_as
+from tests.support.loans import AT, in_stream_of, recorded, recorded_as
 
 UNKNOWN = "LoanPaidBack"
 
@@ -53,8 +56,11 @@ def loans(draw: st.DrawFn, number: int) -> list[LoanEvent]:
             ]
         )
     )
+    parked = CreditCheckParked(**at(1), reason="timed out", attempts=draw(st.integers(1, 25)))
     whole: list[LoanEvent] = [
+        *draw(st.sampled_from([[], [ApplicationLapsed(**at(0))]])),
         LoanRequested(**at(0), **known, address=draw(st.sampled_from(["", "7 Nowhere Lane"]))),
+        *[parked] * draw(st.integers(0, 2)),
         CreditChecked(**at(1), credit_score=score),
         *end,
     ]
@@ -63,15 +69,24 @@ def loans(draw: st.DrawFn, number: int) -> list[LoanEvent]:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Received]:
-    """The events of several loans as the store has them: in turns, with strange ones between."""
+    """The events of several loans as the store has them: in turns, with strange ones between.
+
+    Some of these are in streams of their own, and some in a loan's.
+    """
     rest = [draw(loans(number)) for number in range(draw(st.integers(1, 6)))]
     received: list[Received] = []
+    revisions: Counter[UUID] = Counter()
     position = 0
     while rest := [each for each in rest if each]:
         position += draw(st.integers(1, 3))
         turn = draw(st.integers(-1, len(rest) - 1))
-        event = recorded_as(UNKNOWN, at=position) if turn < 0 else recorded(rest[turn].pop(0))
-        received.append(_at(position, event))
+        if turn < 0 and draw(st.booleans()):
+            received.append(_at(position, recorded_as(UNKNOWN)))
+            continue
+        id_ = rest[turn][0].id
+        event = recorded_as(UNKNOWN) if turn < 0 else recorded(rest[turn].pop(0))
+        received.append(_at(position, in_stream_of(id_, event, revisions[id_])))
+        revisions[id_] += 1
     return received
 
 

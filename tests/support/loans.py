@@ -21,6 +21,8 @@ from loans.use_cases import Answer
 from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
 
 AT: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+# The revision of a request's stream when its third event has sent it to an underwriter.
+UNDER_REVIEW_AT: Final = 2
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, get_args
 from uuid import UUID, uuid4
 
@@ -11,9 +12,11 @@ import pytest
 from django.forms import model_to_dict
 
 from loans.domain.events import (
+    ApplicationLapsed,
     AutoApproved,
     AutoDenied,
     CreditChecked,
+    CreditCheckParked,
     LoanEvent,
     LoanRequested,
     ManuallyApproved,
@@ -22,11 +25,20 @@ from loans.domain.events import (
 )
 from readmodels import broadcasts
 from readmodels.batches import Changes, CheckpointMoved, Target, apply_batch
-from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest, Status
+from readmodels.models import (
+    Checkpoint,
+    LoanRequest,
+    LoanStatus,
+    OfOneRequest,
+    ParkedCreditCheck,
+    PendingRequest,
+    SkippedEvent,
+    Status,
+)
 from readmodels.projections import PROJECTIONS, Projection
 from readmodels.received import Received
-from tests.support.loans import AT, ZOE, recorded, recorded_as
-from tests.support.projecting import give
+from tests.support.loans import AT, ZOE, in_stream_of, recorded, recorded_as
+from tests.support.projecting import PARKED_CHECKS, give
 
 pytestmark = pytest.mark.django_db
 
@@ -37,6 +49,7 @@ LOANS = PROJECTIONS["loan_requests"]
 ID, OTHER_ID = uuid4(), uuid4()
 LATER = AT + timedelta(hours=1)
 
+LAPSED = ApplicationLapsed(id=ID, occurred_at=AT)
 REQUESTED = LoanRequested(
     id=ID,
     occurred_at=AT,
@@ -45,6 +58,7 @@ REQUESTED = LoanRequested(
     amount=5000,
     address=ZOE.address,
 )
+PARKED = CreditCheckParked(id=ID, occurred_at=AT, reason="timed out", attempts=25)
 CHECKED = CreditChecked(id=ID, occurred_at=AT, credit_score=6)
 APPROVED = AutoApproved(id=ID, occurred_at=LATER)
 DENIED = AutoDenied(id=ID, occurred_at=LATER)
@@ -61,7 +75,9 @@ DENIED_BY_HAND = ManuallyDenied(
     id=ID, occurred_at=LATER, decided_by="uma", reason="too_much_debt", note="sorry"
 )
 EVENTS: tuple[LoanEvent, ...] = (
+    LAPSED,
     REQUESTED,
+    PARKED,
     CHECKED,
     APPROVED,
     DENIED,
@@ -81,6 +97,10 @@ def is_passed_over(projection: Projection, event: LoanEvent) -> bool:
     return named(event) not in projection.takes
 
 
+def at_the_time(event: LoanEvent, when: datetime) -> LoanEvent:
+    return event.model_copy(update={"occurred_at": when})
+
+
 def of_another(event: LoanEvent) -> LoanEvent:
     return event.model_copy(update={"id": OTHER_ID})
 
@@ -95,6 +115,7 @@ class TestTheUnderwritersQueue:
             "amount": 5000,
             "credit_score": 6,
             "requested_at": AT,
+            "revision": 0,
         }
 
     @pytest.mark.parametrize("decision", [APPROVED_BY_HAND, DENIED_BY_HAND], ids=named)
@@ -102,7 +123,9 @@ class TestTheUnderwritersQueue:
         give(QUEUE, REVIEW, of_another(REVIEW), decision)
         assert PendingRequest.objects.get().id == OTHER_ID
 
-    @pytest.mark.parametrize("event", [REQUESTED, CHECKED, APPROVED, DENIED], ids=named)
+    @pytest.mark.parametrize(
+        "event", [LAPSED, REQUESTED, PARKED, CHECKED, APPROVED, DENIED], ids=named
+    )
     def test_other_events_leave_it_alone(self, event: LoanEvent) -> None:
         give(QUEUE, of_another(REVIEW))
         assert is_passed_over(QUEUE, event)
@@ -121,7 +144,11 @@ class TestTheApplicantsStatus:
             "amount": 5000,
             "denial_reason": "",
             "received_at": AT,
+            "delayed_at": None,
+            "checked_at": None,
+            "passed_on_at": None,
             "decided_at": None,
+            "revision": 0,
             **changes,
         }
 
@@ -129,15 +156,21 @@ class TestTheApplicantsStatus:
         give(STATUS, REQUESTED)
         self.expect()
 
-    def test_is_not_changed_by_the_score(self) -> None:
-        give(STATUS, REQUESTED)
-        assert is_passed_over(STATUS, CHECKED)
-        give(STATUS, CHECKED)
-        self.expect()
+    def test_tells_of_the_score_only_when_there_was_one(self) -> None:
+        give(STATUS, REQUESTED, at_the_time(CHECKED, LATER))
+        self.expect(checked_at=LATER)
+
+    def test_tells_that_the_score_takes_longer_and_not_why(self) -> None:
+        give(STATUS, REQUESTED, at_the_time(PARKED, LATER))
+        self.expect(delayed_at=LATER)
 
     def test_is_under_review(self) -> None:
-        give(STATUS, REQUESTED, REVIEW)
-        self.expect(status=Status.UNDER_REVIEW)
+        give(STATUS, REQUESTED, at_the_time(REVIEW, LATER))
+        self.expect(status=Status.UNDER_REVIEW, passed_on_at=LATER)
+
+    def test_does_not_begin_with_an_application_that_lapsed(self) -> None:
+        give(STATUS, LAPSED)
+        assert not LoanStatus.objects.exists()
 
     @pytest.mark.parametrize("approval", [APPROVED, APPROVED_BY_HAND], ids=named)
     def test_is_approved(self, approval: LoanEvent) -> None:
@@ -150,7 +183,12 @@ class TestTheApplicantsStatus:
 
     def test_is_denied_by_an_underwriter_with_the_reason(self) -> None:
         give(STATUS, REQUESTED, REVIEW, DENIED_BY_HAND)
-        self.expect(status=Status.DENIED, decided_at=LATER, denial_reason="too_much_debt")
+        self.expect(
+            status=Status.DENIED,
+            passed_on_at=AT,
+            decided_at=LATER,
+            denial_reason="too_much_debt",
+        )
 
     def test_changes_for_no_other_applicant(self) -> None:
         give(STATUS, REQUESTED, of_another(REQUESTED))
@@ -171,11 +209,13 @@ class TestTheLoanRequests:
             "amount": 5000,
             "address": ZOE.address,
             "credit_score": None,
+            "parked_because": "",
             "requested_at": AT,
             "decided_at": None,
             "decided_by": "",
             "denial_reason": "",
             "note": "",
+            "revision": 0,
             **changes,
         }
 
@@ -183,8 +223,20 @@ class TestTheLoanRequests:
         give(LOANS, REQUESTED)
         self.expect()
 
+    def test_begin_with_it_too_after_an_application_that_lapsed(self) -> None:
+        give(LOANS, LAPSED)
+        assert not LoanRequest.objects.exists()
+        give(LOANS, REQUESTED)
+        self.expect()
+
     def test_show_the_score(self) -> None:
         give(LOANS, REQUESTED, CHECKED)
+        self.expect(credit_score=6)
+
+    def test_say_why_there_is_no_score_as_long_as_there_is_none(self) -> None:
+        give(LOANS, REQUESTED, PARKED)
+        self.expect(parked_because="timed out")
+        give(LOANS, CHECKED)
         self.expect(credit_score=6)
 
     def test_are_under_review(self) -> None:
@@ -214,6 +266,103 @@ class TestTheLoanRequests:
 
     def test_their_changes_are_told_to_nobody(self) -> None:
         assert changes_of(LOANS, REQUESTED) == {}
+
+
+class TestTheParkedCreditChecks:
+    def test_are_there_with_the_reason(self) -> None:
+        give(PARKED_CHECKS, REQUESTED, PARKED, of_another(REQUESTED))
+        assert model_to_dict(ParkedCreditCheck.objects.get()) == {
+            "id": ID,
+            "reason": "timed out",
+            "attempts": 25,
+            "parked_at": AT,
+        }
+
+    @pytest.mark.parametrize("is_one_batch", [True, False])
+    def test_are_there_once_after_they_were_tried_again_in_vain(self, is_one_batch: bool) -> None:
+        again = PARKED.model_copy(update={"attempts": 50, "occurred_at": LATER})
+        if is_one_batch:
+            give(PARKED_CHECKS, PARKED, again)
+        else:
+            give(PARKED_CHECKS, PARKED)
+            give(PARKED_CHECKS, again)
+        parked = ParkedCreditCheck.objects.get()
+        assert (parked.attempts, parked.parked_at) == (50, LATER)
+
+    @pytest.mark.parametrize(
+        "event", [CHECKED, APPROVED, DENIED, APPROVED_BY_HAND, DENIED_BY_HAND], ids=named
+    )
+    def test_leave_with_the_score_and_at_the_latest_with_the_decision(
+        self, event: LoanEvent
+    ) -> None:
+        give(PARKED_CHECKS, PARKED, of_another(PARKED), event)
+        assert ParkedCreditCheck.objects.get().id == OTHER_ID
+
+
+class TestTheRevision:
+    """Of a row: that of the stream's last event, whatever that was."""
+
+    @pytest.fixture(autouse=True, params=[1, 2, 3, 10])
+    def _batches(self, request: pytest.FixtureRequest) -> None:
+        self._size = request.param
+
+    def stream(self, *events: LoanEvent | str) -> list[Received]:
+        """A whole stream; a name is that of an event of an unknown type."""
+        return [
+            Received(
+                recorded(event, at=number + 1, revision=number)
+                if not isinstance(event, str)
+                else in_stream_of(ID, recorded_as(event, at=number + 1), number)
+            )
+            for number, event in enumerate(events)
+        ]
+
+    def give(self, projection: Projection, received: Sequence[Received]) -> None:
+        target = Target.live(projection)
+        for begin in range(0, len(received), self._size):
+            batch = received[begin : begin + self._size]
+            apply_batch(target, batch, after=batch[0].position - 1)
+
+    def revision(self, projection: Projection) -> int:
+        row = projection.model._default_manager.get(pk=ID)
+        assert isinstance(row, OfOneRequest)
+        return row.revision
+
+    @pytest.mark.parametrize("projection", [STATUS, LOANS], ids=lambda each: each.name)
+    @pytest.mark.parametrize(
+        "events",
+        [
+            (REQUESTED,),
+            (LAPSED, REQUESTED),
+            (REQUESTED, PARKED, PARKED),
+            (REQUESTED, PARKED, CHECKED, REVIEW),
+            (REQUESTED, CHECKED, REVIEW, APPROVED_BY_HAND),
+            (REQUESTED, CHECKED, APPROVED, "LoanPaidBack"),
+        ],
+        ids=len,
+    )
+    def test_is_that_of_the_last_event(
+        self, projection: Projection, events: tuple[LoanEvent | str, ...]
+    ) -> None:
+        self.give(projection, self.stream(*events))
+        assert self.revision(projection) == len(events) - 1
+
+    def test_in_the_queue_moves_with_events_that_the_queue_passes_over(self) -> None:
+        self.give(QUEUE, self.stream(LAPSED, REQUESTED, CHECKED, REVIEW, "NoteTaken"))
+        assert self.revision(QUEUE) == 4
+
+    def test_moves_with_an_event_that_is_left_out(self) -> None:
+        stream = self.stream(REQUESTED, CHECKED, REVIEW, DENIED_BY_HAND)
+        last = stream[-1]
+        SkippedEvent.objects.create(
+            name=QUEUE.name, position=last.position, event_id=last.recorded.id
+        )
+        self.give(QUEUE, stream)
+        assert self.revision(QUEUE) == 3
+
+    def test_brings_no_row_back_that_has_left(self) -> None:
+        self.give(QUEUE, self.stream(REQUESTED, CHECKED, REVIEW, APPROVED_BY_HAND, "LoanPaidBack"))
+        assert not PendingRequest.objects.exists()
 
 
 def changes_of(projection: Projection, event: LoanEvent) -> dict[str, set[UUID]]:

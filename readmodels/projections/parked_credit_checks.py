@@ -1,0 +1,50 @@
+"""The requests that nobody asks the clearing house about any more, for the back office."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from loans.domain.events import (
+    AutoApproved,
+    AutoDenied,
+    CreditChecked,
+    CreditCheckParked,
+    ManuallyApproved,
+    ManuallyDenied,
+)
+from readmodels.models import ParkedCreditCheck
+from readmodels.projections.base import Projection
+from readmodels.rows import Rows
+
+Handled = (
+    CreditCheckParked
+    | CreditChecked
+    | AutoApproved
+    | AutoDenied
+    | ManuallyApproved
+    | ManuallyDenied
+)
+
+
+def handle(event: Handled, rows: Rows[ParkedCreditCheck]) -> None:
+    match event:
+        case CreditCheckParked():
+            # It may have been parked before, and tried again in vain.
+            rows.remove(event.id)
+            rows.add(
+                event.id,
+                reason=event.reason,
+                attempts=event.attempts,
+                parked_at=event.occurred_at,
+            )
+        case (
+            CreditChecked() | AutoApproved() | AutoDenied() | ManuallyApproved() | ManuallyDenied()
+        ):
+            rows.remove(event.id)
+        case _:
+            assert_never(event)
+
+
+PROJECTION = Projection(
+    name="parked_credit_checks", version=1, model=ParkedCreditCheck, handle=handle
+)
