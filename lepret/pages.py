@@ -7,9 +7,16 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views import defaults
 from django.views.decorators.cache import never_cache
+from django_htmx.middleware import HtmxDetails
 
 from lepret.problems import not_found as not_found_problem
 from lepret.roles import is_back_office, is_underwriter
+
+
+class HtmxRequest(HttpRequest):
+    """A request behind django-htmx's middleware."""
+
+    htmx: HtmxDetails
 
 
 @never_cache

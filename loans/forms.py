@@ -64,7 +64,10 @@ class CommandForm(forms.Form, Generic[C]):
 
 
 class RequestLoanForm(CommandForm[RequestLoan]):
-    """The application form."""
+    """The application form.
+
+    No field says `autocomplete="off"`: browsers would empty it for who goes back to the form.
+    """
 
     command_class = RequestLoan
 
@@ -76,15 +79,13 @@ class RequestLoanForm(CommandForm[RequestLoan]):
         label="National ID",
         required=False,
         help_text="Six digits and two letters, such as 123456aa.",
-        widget=forms.TextInput(
-            {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
-        ),
+        widget=forms.TextInput({"autocapitalize": "none", "spellcheck": "false"}),
     )
     amount = forms.Field(
         label="Amount",
         required=False,
         help_text="A whole number, digits only.",
-        widget=forms.TextInput({"autocomplete": "off", "inputmode": "numeric"}),
+        widget=forms.TextInput({"inputmode": "numeric"}),
     )
     address = forms.Field(
         label="Address",
@@ -112,7 +113,24 @@ class RequestLoanForm(CommandForm[RequestLoan]):
         super()._show(name, message)
 
 
-class ApproveLoanForm(CommandForm[ApproveLoan]):
+D = TypeVar("D", ApproveLoan, DenyLoan)
+
+
+class DecisionForm(CommandForm[D]):
+    """A decision on a request as a page showed it, whose revision the page must name."""
+
+    shown_revision = forms.Field(required=False, widget=forms.HiddenInput)
+
+    def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:
+        return filled_in | {"shown_revision": _number_in(filled_in["shown_revision"])}
+
+    def _show(self, name: str, message: str) -> None:
+        if name == "shown_revision":
+            message = "The page did not say what it showed. Reload the list, and decide again."
+        super()._show(name, message)
+
+
+class ApproveLoanForm(DecisionForm[ApproveLoan]):
     """An approval, with an optional note."""
 
     command_class = ApproveLoan
@@ -120,7 +138,7 @@ class ApproveLoanForm(CommandForm[ApproveLoan]):
     note = forms.Field(label="Note", required=False, widget=forms.Textarea({"rows": 2}))
 
 
-class DenyLoanForm(CommandForm[DenyLoan]):
+class DenyLoanForm(DecisionForm[DenyLoan]):
     """A denial for one of a short list of reasons, with an optional note."""
 
     command_class = DenyLoan

@@ -8,19 +8,21 @@ from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render, resolve_url
-from django.views.decorators.cache import never_cache
+from django.views import csrf
+from django.views.decorators.cache import cache_control, never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect, retarget, trigger_client_event
-from django_htmx.middleware import HtmxDetails
 
+from lepret.pages import HtmxRequest
 from lepret.roles import underwriter_required
 from loans import use_cases
 from loans.dependencies import credit_bureau, event_store, reservations
 from loans.domain.loan_request import IdAlreadyUsed, Rejection
-from loans.domain.reservation import OpenRequestExists
 from loans.event_store import EventStoreUnavailable, StaleRevision
 from loans.forms import ApproveLoanForm, DenyLoanForm, RequestLoanForm
 from loans.use_cases import Answer
@@ -29,6 +31,12 @@ _APPLY_AGAIN: Final = (
     "We cannot take your application at the moment. What you typed is still here: please send it "
     "again in a minute."
 )
+_OPEN_TOO_LONG: Final = (
+    "This page was open for too long, or your browser does not keep cookies for this site. What "
+    "you typed is still here: please send it again."
+)
+_RELOAD: Final = "This page was open for too long. Reload it, and decide again."
+_NOTE_TOO_LONG: Final = "A note is plain text of at most 500 characters."
 _DECIDE_AGAIN: Final = "The decision could not be recorded. Please try again in a minute."
 _USED_BEFORE: Final = (
     "This form was sent before, as another application. To make this one too, send it again."
@@ -36,13 +44,8 @@ _USED_BEFORE: Final = (
 _UNAVAILABLE: Final = (EventStoreUnavailable, StaleRevision)
 
 
-class HtmxRequest(HttpRequest):
-    """A request behind django-htmx's middleware."""
-
-    htmx: HtmxDetails
-
-
-@never_cache
+# Not `no-store`: whoever goes back finds the form that was sent, which is still one request.
+@cache_control(private=True, no_cache=True)
 @require_http_methods(["GET", "POST"])
 def apply(request: HtmxRequest) -> HttpResponse:
     """The application form; once accepted, on to the page that shows how the request stands."""
@@ -58,17 +61,16 @@ def apply(request: HtmxRequest) -> HttpResponse:
             credit_bureau=credit_bureau(),
             reservations=reservations(),
         )
-    except IdAlreadyUsed:
-        form.take_new_id()
-        return _form_again(request, form, _USED_BEFORE, status=409)
-    except OpenRequestExists as rejection:
-        return _form_again(request, form, str(rejection), status=409)
+    except Rejection as rejection:
+        return _form_again(request, form, _why_not(form, rejection), status=409)
     except _UNAVAILABLE:
         return _form_again(request, form, _APPLY_AGAIN, status=503)
     status_page = resolve_url("readmodels:status", answer.loan_request_id)
     return _see(request, _after(status_page, answer))
 
 
+# It changes nothing, and goes on where a page was open for too long.
+@csrf_exempt
 @require_POST
 def validate(request: HtmxRequest) -> HttpResponse:
     """What is wrong with the one field that is being typed in, for the place beside it."""
@@ -86,7 +88,8 @@ def approve(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
     """Approve a request that is under review."""
     form = ApproveLoanForm(request.POST, known=_known(request, loan_request_id))
     if not form.is_valid():
-        return _decision(request, "A note is plain text of at most 500 characters.", status=422)
+        problem = " ".join(map(str, form.non_field_errors())) or _NOTE_TOO_LONG
+        return _decision(request, problem, status=422)
     approve_loan = partial(use_cases.approve_loan, form.command, event_store=event_store())
     return _carry_out(request, approve_loan)
 
@@ -97,12 +100,42 @@ def approve(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
 def deny(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
     """Ask for the reason, then deny a request that is under review."""
     if request.method == "GET":
-        return _ask_reason(request, DenyLoanForm(), loan_request_id)
+        form = DenyLoanForm(initial={"shown_revision": request.GET.get("shown_revision", "")})
+        return _ask_reason(request, form, loan_request_id)
     form = DenyLoanForm(request.POST, known=_known(request, loan_request_id))
     if not form.is_valid():
         return _ask_reason(request, form, loan_request_id, status=422)
     deny_loan = partial(use_cases.deny_loan, form.command, event_store=event_store())
     return _carry_out(request, deny_loan)
+
+
+def _why_not(form: RequestLoanForm, rejection: Rejection) -> str:
+    if not isinstance(rejection, IdAlreadyUsed):
+        return str(rejection)
+    form.take_new_id()
+    return _USED_BEFORE
+
+
+def csrf_failure(request: HtmxRequest, reason: str = "") -> HttpResponse:
+    """What to answer to a form without the token that its browser was given."""
+    if request.resolver_match and request.resolver_match.view_name == "loans:apply":
+        return _apply_again(request)
+    if request.htmx:
+        return _decision(request, _RELOAD, status=403)
+    return csrf.csrf_failure(request, reason)
+
+
+def _apply_again(request: HtmxRequest) -> HttpResponse:
+    form = RequestLoanForm(request.POST)
+    if not _is_from_here(request):
+        # Whoever chose an id can look at the request that gets it.
+        form.take_new_id()
+    return _form_again(request, form, _OPEN_TOO_LONG, status=403)
+
+
+def _is_from_here(request: HtmxRequest) -> bool:
+    here = f"{request.scheme}://{request.get_host()}"
+    return request.headers.get("Origin") in {here, *settings.CSRF_TRUSTED_ORIGINS}
 
 
 def _form_again(
@@ -154,11 +187,16 @@ def _carry_out(request: HtmxRequest, use_case: Callable[[], Answer]) -> HttpResp
 
 
 def _decision(request: HtmxRequest, text: str, *, status: int = 200) -> HttpResponse:
-    """Tell the underwriter what became of the decision; the row leaves by way of the read side."""
+    """Tell the underwriter what became of the decision; the row leaves by way of the read side.
+
+    Where nothing did, the page may show what is not so any more, and looks again.
+    """
     is_error = status != HTTPStatus.OK
     if not request.htmx:
         messages.error(request, text)
         return redirect("readmodels:underwriting")
     context = {"text": text, "is_error": is_error}
     notice = render(request, "loans/_notice.html", context, status=status)
+    if is_error:
+        trigger_client_event(notice, "outdated", after="swap")
     return trigger_client_event(notice, "decision")

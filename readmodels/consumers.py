@@ -23,7 +23,7 @@ from django.contrib.sessions.backends.base import SessionBase
 
 from lepret.roles import is_underwriter
 from readmodels import broadcasts, frame_latency
-from readmodels.live_views import LiveViewLost, Read, watching
+from readmodels.live_views import LiveViewLost, Read, Watch, watching
 from readmodels.queue_page import QueuePage
 from readmodels.status_page import StatusPage
 
@@ -51,6 +51,7 @@ class LivePage(AsyncWebsocketConsumer):
     """What the frame latencies of such pages are counted under."""
 
     _staying_open: asyncio.Task[None] | None = None
+    _watch: Watch | None = None
 
     async def __call__(self, *args: Any) -> None:
         try:
@@ -89,6 +90,7 @@ class LivePage(AsyncWebsocketConsumer):
 
     async def _keep_level(self) -> None:
         async with watching(self.group(), self.reader()) as watch:
+            self._watch = watch
             while True:
                 frame = await watch.next_frame()
                 async with asyncio.timeout(TAKE_FRAME_SECONDS):
@@ -120,6 +122,11 @@ class UnderwritingConsumer(LivePage):
         return await database_sync_to_async(_is_underwriters_page)(
             self.scope["user"], self.scope["session"]
         )
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Whatever the page sends: it was told that it is out of date, and wants to start over."""
+        if self._watch is not None:
+            self._watch.start_over()
 
     def group(self) -> str:
         return broadcasts.UNDERWRITING

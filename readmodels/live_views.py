@@ -106,6 +106,11 @@ class Watch:
         self._given = state.number
         return Frame(state.step if is_one_behind else await state.whole(), recorded_at)
 
+    def start_over(self) -> None:
+        """The page is not sure of what it has: it gets the whole, as it is now."""
+        self._given = None
+        self._view.look_again()
+
     def tell(self, state: _State | None, recorded_at: float | None = None) -> None:
         """The view has looked, and this is what it saw; `None` where it is lost."""
         if state is not None and self._given == state.number:
@@ -155,8 +160,11 @@ class _LiveView:
         watch = Watch(self)
         self._watches.add(watch)
         # What was last seen may be seconds old, where a broadcast was lost.
-        self._changed.set()
+        self.look_again()
         return watch
+
+    def look_again(self) -> None:
+        self._changed.set()
 
     def detach(self, watch: Watch) -> None:
         self._watches.discard(watch)

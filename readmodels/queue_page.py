@@ -24,6 +24,7 @@ class Row(NamedTuple):
     amount: int
     credit_score: int
     requested_at: datetime
+    revision: int
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from lepret.pages import HtmxRequest
 from lepret.roles import underwriter_required
 from readmodels.event_history import HistoryUnavailable
 from readmodels.projections import underwriters_queue
@@ -30,11 +31,12 @@ from readmodels.waiting import (
 @never_cache
 @underwriter_required
 @require_safe
-def underwriting(request: HttpRequest) -> HttpResponse:
-    """The requests that wait for a decision, oldest first."""
+def underwriting(request: HtmxRequest) -> HttpResponse:
+    """The requests that wait for a decision, oldest first; for htmx the list alone."""
     is_level = is_level_with(underwriters_queue.PROJECTION, _after(request))
     context = QueuePage.read().context() | {"is_late": not is_level}
-    return render(request, "readmodels/underwriting.html", context)
+    template = "readmodels/_queue.html" if request.htmx else "readmodels/underwriting.html"
+    return render(request, template, context)
 
 
 @never_cache
@@ -49,7 +51,8 @@ def status(request: HttpRequest, loan_request_id: UUID) -> HttpResponse:
         "is_late": after is not None and not known.is_up_to_date,
     }
     response = render(request, "readmodels/loan_status.html", context)
-    response["X-Robots-Tag"] = "noindex"
+    # Its address is all that it takes to see it.
+    response["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     return response
 
 

@@ -3,101 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.support.browser import PATIENCE_MS, new_page, running_browser
-from tests.support.demo import Demo, running_demo
+from tests.support.browser import PATIENCE_MS
+from tests.support.demo import Demo
+from tests.support.pages import (
+    apply,
+    deny,
+    expect_live,
+    log_in,
+    open_queue,
+    page_of,
+    row,
+    someone,
+    status,
+)
 from tests.support.processes import wait_until
-
-expect.set_options(timeout=PATIENCE_MS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def demo(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    # After the browser: without one there is nothing to start a demo for.
-    with running_demo(tmp_path_factory.mktemp("demo")) as demo:
-        yield demo
-
-
-@pytest.fixture
-def applicant(browser: Browser, demo: Demo) -> Iterator[Page]:
-    yield from page_of(browser, demo)
-
-
-@pytest.fixture
-def underwriter(browser: Browser, demo: Demo) -> Iterator[Page]:
-    for page in page_of(browser, demo):
-        open_queue(page)
-        yield page
-
-
-@pytest.fixture
-def colleague(browser: Browser, demo: Demo) -> Iterator[Page]:
-    for page in page_of(browser, demo):
-        open_queue(page)
-        yield page
-
-
-def page_of(browser: Browser, demo: Demo) -> Iterator[Page]:
-    page = new_page(browser, demo.base_url)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    page.context.close()
-    assert errors == []
-
-
-def log_in(page: Page, name: str) -> None:
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill(name)
-    page.get_by_role("button", name="Log in", exact=True).click()
-
-
-def open_queue(page: Page, name: str = "underwriter") -> None:
-    page.goto("/underwriting/")
-    log_in(page, name)
-    expect_live(page)
-
-
-def expect_live(page: Page) -> None:
-    expect(page.locator("#connection")).to_have_text("Live")
-
-
-def someone() -> str:
-    """A name that no other test uses."""
-    return f"Ann {uuid4().hex[:8]}"
-
-
-def apply(page: Page, name: str, national_id: str = "555555aa", amount: str = "5000") -> None:
-    page.goto("/")
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("National ID").fill(national_id)
-    page.get_by_label("Amount").fill(amount)
-    page.get_by_role("button", name="Request loan").click()
-
-
-def status(page: Page) -> Locator:
-    return page.locator("#loan-status h2")
-
-
-def row(page: Page, name: str) -> Locator:
-    return page.get_by_role("row", name=re.compile(name))
-
-
-def deny(page: Page, name: str) -> None:
-    row(page, name).get_by_role("button", name="Deny", exact=True).click()
-    page.get_by_label("Reason").select_option(label="Too much debt")
-    page.get_by_role("button", name="Deny request").click()
 
 
 @pytest.mark.parametrize(
@@ -184,6 +107,7 @@ def test_of_two_underwriters_at_the_same_moment_one_decides(
 ) -> None:
     for colleague in page_of(browser, demo):
         open_queue(colleague, "admin")
+        expect_live(colleague)
         name = someone()
         apply(applicant, name)
         # Both have the dialog open, so that neither's row can be taken from under the hand.
@@ -259,7 +183,7 @@ def test_without_javascript_people_can_apply_and_decide(browser: Browser, demo: 
     name = someone()
     context = browser.new_context(base_url=demo.base_url, java_script_enabled=False)
     applicant, page = context.new_page(), context.new_page()
-    apply(applicant, name)
+    apply(applicant, name, national_id="666666aa")
     expect(applicant).to_have_url(re.compile("/loans/"))
     page.goto("/underwriting/")
     log_in(page, "underwriter")
@@ -274,4 +198,5 @@ def test_without_javascript_people_can_apply_and_decide(browser: Browser, demo: 
     page.get_by_role("button", name="Deny request").click()
     expect(page.locator("#notices")).to_contain_text(f"Denied: {name}.")
     expect(status(applicant)).to_have_text("Denied")  # it looks again by itself
+    expect(applicant.locator(".time-line li")).to_have_count(4)
     context.close()

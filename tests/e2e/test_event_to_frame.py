@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from tests.support.api import application
 from tests.support.demo import Demo, running_demo
+from tests.support.loans import UNDER_REVIEW_AT
 from tests.support.processes import wait_until
 
 SECONDS = 20.0
-
-# The simulated clearing house leaves this one to an underwriter.
-UNDER_REVIEW = "555555aa"
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,19 @@ def post(browser: httpx2.Client, path: str, **form: str) -> httpx2.Response:
     return browser.post(path, data={**form, "csrfmiddlewaretoken": browser.cookies["csrftoken"]})
 
 
-def apply(demo: Demo) -> UUID:
+def approve(browser: httpx2.Client, loan: UUID) -> None:
+    shown = str(UNDER_REVIEW_AT)
+    answer = post(browser, f"/underwriting/{loan}/approve/", shown_revision=shown)
+    assert answer.status_code == httpx2.codes.FOUND, answer.text
+
+
+def apply(demo: Demo, body: Mapping[str, Any] | None = None) -> UUID:
     """Apply through the API for a loan that goes to an underwriter."""
-    loan = uuid4()
-    body = {"id": str(loan), "name": "Ann Example", "national_id": UNDER_REVIEW, "amount": 5000}
+    body = body or application(score=5)
     url = f"{demo.base_url}/api/loan-requests"
     answer = httpx2.post(url, json=body, timeout=10, trust_env=False)
     assert answer.json()["status"] == "under_review", answer.text
-    return loan
+    return UUID(body["id"])
 
 
 @contextmanager
@@ -88,14 +93,15 @@ def test_a_request_appears_on_an_open_page_and_leaves_it_with_the_decision(
     with websocket(demo, "/ws/underwriting/", underwriter) as queue:
         receive(queue, '<div id="queue">')
 
-        loan = apply(demo)
+        body = application(score=5)
+        loan = apply(demo, body)
         assert "Ann Example" in receive(queue, row(loan))
 
         with websocket(demo, f"/ws/loans/{loan}/") as applicant:
             receive(applicant, "Under review")
-            post(underwriter, f"/underwriting/{loan}/approve/")
+            approve(underwriter, loan)
             receive(queue, no_row(loan))
-            assert UNDER_REVIEW not in receive(applicant, "Approved")
+            assert body["national_id"] not in receive(applicant, "Approved")
 
 
 def test_after_server_and_projector_were_killed_a_new_connection_shows_the_true_list(
@@ -106,7 +112,7 @@ def test_after_server_and_projector_were_killed_a_new_connection_shows_the_true_
         receive(queue, row(pending))
 
         demo.kill("project")
-        post(underwriter, f"/underwriting/{decided}/approve/")
+        approve(underwriter, decided)
         new = apply(demo)
         demo.kill("web")
 

@@ -101,6 +101,10 @@ class Page:
         """What it is sent next."""
         return str(await self._socket.receive_from(SECONDS))
 
+    async def is_sent_nothing(self) -> bool:
+        """Whether nothing has come by now."""
+        return bool(await self._socket.receive_nothing())
+
     async def closed(self) -> int:
         """The code with which the server closes it."""
         output = await self._socket.receive_output(SECONDS)
@@ -332,6 +336,19 @@ class TestTheQueue:
             async with broadcasting_all_the_time(broadcaster):
                 await underwriter.groups.aclear()
                 assert await queue.closed() == FORBIDDEN
+
+    @in_event_loop
+    async def test_is_listed_anew_for_a_page_that_asks(self, underwriter: User) -> None:
+        pending = await add_pending_request()
+        socket = await websocket(QUEUE, underwriter)
+        async with page(socket) as queue, page(await websocket(QUEUE, underwriter)) as other:
+            await queue.next_fragments()
+            await other.next_fragments()
+            await socket.send_to("start over")
+            fragments = await queue.next_fragments()
+            assert '<div id="queue">' in fragments
+            assert row(pending) in fragments
+            assert await other.is_sent_nothing()
 
 
 class TestAStatusPage:

@@ -199,6 +199,26 @@ class TestAPage:
         assert numbers.renderings.count("all of 2") == 1
 
     @in_event_loop
+    async def test_that_starts_over_gets_the_whole_as_it_is_now_and_the_others_the_change(
+        self,
+    ) -> None:
+        numbers = Numbers()
+        async with AsyncExitStack() as stack:
+            first, other = [await opened(stack, numbers) for _ in range(2)]
+            numbers.number = 1  # and nobody is told
+            first.start_over()
+            assert (await next_frame(first)).fragments == "all of 1"
+            assert (await next_frame(other)).fragments == "0 to 1"
+
+    @in_event_loop
+    async def test_that_starts_over_gets_the_whole_where_nothing_has_changed(self) -> None:
+        numbers = Numbers()
+        async with AsyncExitStack() as stack:
+            watch = await opened(stack, numbers)
+            watch.start_over()
+            assert (await next_frame(watch)).fragments == "all of 0"
+
+    @in_event_loop
     async def test_is_told_since_when_the_oldest_event_waits(self) -> None:
         numbers = Numbers()
         async with AsyncExitStack() as stack:

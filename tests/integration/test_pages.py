@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,28 +13,47 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from loans.codec import loan_request_stream
+from loans.dependencies import event_store
+from loans.domain.events import ApplicationLapsed
 from readmodels import positions
 from readmodels.models import Checkpoint, LoanStatus, PendingRequest
+from tests.support.api import application
 from tests.support.fakes import FakeCreditBureau
+from tests.support.loans import UNDER_REVIEW_AT
 from tests.support.staff import make_clerk, make_underwriter
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 HTMX = {"HX-Request": "true"}
+FROM_HERE = {"Origin": "http://testserver"}
+# The national ID of someone who is decided on at once, and may apply as often as they like.
+APPROVED = "999999aa"
 TO_COME = "The outcome will appear here by itself in a moment."
 
 
-def filled_in(loan_request_id: UUID | None = None, **changes: str) -> dict[str, str]:
-    form = {"id": str(loan_request_id or uuid4()), "name": "Ann Example", "amount": "5000"}
-    return {**form, "national_id": "555555aa", "address": "", **changes}
+def filled_in(**changes: str) -> dict[str, str]:
+    """A form of somebody whose credit score is for an underwriter to look at."""
+    typed = {name: str(value) for name, value in application(score=5).items()}
+    return {**typed, "address": "", **changes}
 
 
-def request_loan(client: Client, **changes: str) -> UUID:
+def typed_in(response: Any) -> dict[str, str]:
+    """What the form in a response holds."""
+    return {field.name: field.value() for field in response.context["form"]}
+
+
+def request_loan(client: Client) -> UUID:
     """Apply, and answer the id of the request, which is then under review."""
-    loan_request_id = uuid4()
-    client.post("/", filled_in(loan_request_id, **changes))
-    return loan_request_id
+    form = filled_in()
+    client.post("/", form)
+    return UUID(form["id"])
+
+
+def as_shown(revision: object = UNDER_REVIEW_AT, **changes: str) -> dict[str, str]:
+    """What a page sends along with a decision on a request that it shows."""
+    return {"shown_revision": str(revision), **changes}
 
 
 def pending(loan_request_id: UUID, name: str = "Ann Example", **changes: Any) -> PendingRequest:
@@ -66,6 +85,16 @@ def no_clearing_house(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loans.views.credit_bureau", lambda: FakeCreditBureau(None))
 
 
+as_htmx_and_without = pytest.mark.parametrize("headers", [HTMX, {}], ids=["htmx", "without"])
+
+
+def token_in(response: Any) -> dict[str, str]:
+    """The token that the form in a response has."""
+    found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', response.content.decode())
+    assert found is not None
+    return {"csrfmiddlewaretoken": found[1]}
+
+
 class TestApply:
     def test_the_form_needs_no_login_and_no_query(
         self, client: Client, django_assert_num_queries: DjangoAssertNumQueries
@@ -82,15 +111,15 @@ class TestApply:
         assert first != second
 
     def test_it_leads_to_the_status_page(self, client: Client) -> None:
-        loan_request_id = uuid4()
-        response = client.post("/", filled_in(loan_request_id))
+        form = filled_in()
+        response = client.post("/", form)
         assert response.status_code == 302
-        assert re.fullmatch(rf"/loans/{loan_request_id}/\?after=\d+", response["Location"])
+        assert re.fullmatch(rf"/loans/{form['id']}/\?after=\d+", response["Location"])
 
     def test_with_htmx_the_browser_is_told_where_to_go(self, client: Client) -> None:
-        loan_request_id = uuid4()
-        response = client.post("/", filled_in(loan_request_id), headers=HTMX)
-        assert re.fullmatch(rf"/loans/{loan_request_id}/\?after=\d+", response["HX-Redirect"])
+        form = filled_in()
+        response = client.post("/", form, headers=HTMX)
+        assert re.fullmatch(rf"/loans/{form['id']}/\?after=\d+", response["HX-Redirect"])
 
     def test_sent_twice_it_is_one_request(self, client: Client) -> None:
         form = filled_in()
@@ -100,7 +129,7 @@ class TestApply:
     def test_another_application_on_the_same_form_gets_an_id_of_its_own(
         self, client: Client
     ) -> None:
-        form = filled_in()
+        form = filled_in(national_id=APPROVED)
         client.post("/", form)
 
         response = client.post("/", {**form, "amount": "7000"})
@@ -117,31 +146,102 @@ class TestApply:
         assert response.status_code == 422
         assert UUID(response.context["form"]["id"].value())
 
+    @as_htmx_and_without
+    def test_whoever_has_an_open_request_is_told_so_and_not_which(
+        self, client: Client, headers: dict[str, str]
+    ) -> None:
+        first = filled_in()
+        client.post("/", first)
+        form = filled_in(national_id=first["national_id"].upper())
+
+        response = client.post("/", form, headers=headers)
+
+        html = response.content.decode()
+        assert response.status_code == 409
+        assert "not decided yet" in html
+        assert first["id"] not in html
+        assert typed_in(response) == form
+
     @pytest.mark.usefixtures("no_clearing_house")
-    def test_without_the_clearing_house_nothing_typed_is_lost(self, client: Client) -> None:
+    def test_without_the_clearing_house_the_request_is_received(self, client: Client) -> None:
+        response = client.post("/", filled_in(), follow=True)
+        assert "<h2>Received</h2>" in response.content.decode()
+
+    @as_htmx_and_without
+    @pytest.mark.usefixtures("no_event_store")
+    def test_without_the_event_store_nothing_typed_is_lost(
+        self, client: Client, headers: dict[str, str]
+    ) -> None:
         form = filled_in()
-        response = client.post("/", form)
+        response = client.post("/", form, headers=headers)
         assert response.status_code == 503
         assert "send it again" in response.content.decode()
-        assert {name: response.context["form"][name].value() for name in form} == form
+        assert typed_in(response) == form
 
-    @pytest.mark.usefixtures("no_event_store")
-    def test_without_the_event_store_nothing_typed_is_lost(self, client: Client) -> None:
+    def test_the_form_may_be_gone_back_to_but_kept_by_no_one_else(self, client: Client) -> None:
+        assert client.get("/")["Cache-Control"] == "private, no-cache"
+
+
+@pytest.fixture
+def strict() -> Client:
+    """A browser whose tokens are looked at."""
+    return Client(enforce_csrf_checks=True)
+
+
+class TestAFormWithoutAGoodToken:
+    """It was open for too long, or its browser has lost its cookies, or it is from elsewhere."""
+
+    @as_htmx_and_without
+    def test_is_given_one_and_keeps_what_was_typed_as_the_same_request(
+        self, strict: Client, headers: dict[str, str]
+    ) -> None:
         form = filled_in()
-        response = client.post("/", form)
-        assert response.status_code == 503
-        assert {name: response.context["form"][name].value() for name in form} == form
+        headers = {**FROM_HERE, **headers}
 
-    def test_a_form_from_elsewhere_is_refused_with_a_page(self) -> None:
-        response = Client(enforce_csrf_checks=True).post("/", filled_in())
+        response = strict.post("/", {**form, "csrfmiddlewaretoken": "x" * 64}, headers=headers)
+
         assert response.status_code == 403
-        assert "Please send it again" in response.content.decode()
+        assert "please send it again" in response.content.decode()
+        assert typed_in(response) == form
+        again = strict.post("/", {**form, **token_in(response)}, headers=headers)
+        assert form["id"] in (again.get("Location") or again["HX-Redirect"])
+
+    @pytest.mark.parametrize("origin", [{}, {"Origin": "https://evil.example"}])
+    def test_is_another_request_where_it_may_be_from_elsewhere(
+        self, strict: Client, origin: dict[str, str]
+    ) -> None:
+        form = filled_in()
+        response = strict.post("/", form, headers=origin)
+        assert response.status_code == 403
+        assert typed_in(response) == {**form, "id": typed_in(response)["id"]}
+        assert UUID(typed_in(response)["id"]) != UUID(form["id"])
+
+    def test_is_validated_while_typing_all_the_same(self, strict: Client) -> None:
+        response = strict.post("/validate/?field=amount", {"amount": "1e3"}, headers=HTMX)
+        assert "whole number" in response.content.decode()
+
+    def test_is_refused_with_a_notice_on_the_underwriters_page(self, strict: Client) -> None:
+        strict.force_login(make_underwriter())
+        path = f"/underwriting/{uuid4()}/approve/"
+        response = strict.post(path, as_shown(), headers={**FROM_HERE, **HTMX})
+        assert response.status_code == 403
+        assert response.content.decode().startswith('<p class="notice is-error">')
+        assert "Reload it, and decide again." in response.content.decode()
+
+    @pytest.mark.parametrize("path", ["/accounts/login/", f"/underwriting/{uuid4()}/deny/"])
+    def test_is_refused_with_a_page_elsewhere(self, strict: Client, path: str) -> None:
+        response = strict.post(path, {}, headers=FROM_HERE)
+        assert response.status_code == 403
+        assert "Go back, reload the page, and send it again." in response.content.decode()
 
 
 class TestStatusPage:
     def status(self, loan_request_id: UUID, **changes: Any) -> LoanStatus:
         row = {"status": "received", "amount": 5000, "received_at": AT, **changes}
         return LoanStatus.objects.create(id=loan_request_id, **row)
+
+    def page(self, client: Client, **changes: Any) -> str:
+        return client.get(f"/loans/{self.status(uuid4(), **changes).id}/").content.decode()
 
     @pytest.mark.parametrize(
         ("status", "words"),
@@ -163,11 +263,73 @@ class TestStatusPage:
         with django_assert_num_queries(1):
             response = client.get(f"/loans/{row.id}/")
         assert f"<h2>{words}</h2>" in response.content.decode()
-        assert response["X-Robots-Tag"] == "noindex"
 
     def test_a_denial_says_why(self, client: Client) -> None:
-        row = self.status(uuid4(), status="denied", denial_reason="too_much_debt", decided_at=AT)
-        assert "You owe too much already." in client.get(f"/loans/{row.id}/").content.decode()
+        by_hand = {"passed_on_at": AT, "denial_reason": "too_much_debt"}
+        assert "You owe too much already." in self.page(client, status="denied", **by_hand)
+        assert "Your credit score is too low" in self.page(client, status="denied")
+        of_a_newer_version = {"passed_on_at": AT, "denial_reason": "too_young"}
+        assert "We cannot give you this loan." in self.page(
+            client, status="denied", **of_a_newer_version
+        )
+
+    def test_while_the_credit_is_checked_it_says_what_comes_next(self, client: Client) -> None:
+        html = self.page(client)
+        assert "are checking your credit" in html
+        assert "You need not do anything" in html.replace("\n      ", " ")
+
+    def test_a_credit_check_that_was_put_aside_is_told_without_internals(
+        self, client: Client
+    ) -> None:
+        html = self.page(client, delayed_at=AT + timedelta(hours=2))
+        assert "<h2>Taking longer than usual</h2>" in html
+        assert "Someone here is looking into it" in html
+        assert "<h2>Approved</h2>" in self.page(
+            client, status="approved", delayed_at=AT, checked_at=AT, decided_at=AT
+        )
+
+    def test_a_time_line_says_what_happened_and_when(self, client: Client) -> None:
+        hours = {
+            name: AT + timedelta(hours=number)
+            for number, name in enumerate(
+                ("received_at", "delayed_at", "checked_at", "passed_on_at", "decided_at")
+            )
+        }
+        html = self.page(client, status="denied", denial_reason="other", **hours)
+        assert re.findall(
+            r"<li><time[^>]*>23 November 2026, (..):30 UTC</time> (.*)</li>", html
+        ) == [
+            ("09", "Request received"),
+            ("10", "Credit check delayed"),
+            ("11", "Credit checked"),
+            ("12", "Passed to an underwriter"),
+            ("13", "Denied"),
+        ]
+        assert '<time datetime="2026-11-23T13:30:00+00:00">' in html
+
+    def test_what_has_not_happened_is_not_on_the_time_line(self, client: Client) -> None:
+        html = self.page(client, status="under_review", checked_at=AT, passed_on_at=AT)
+        assert html.count("<li><time") == 3
+        assert "delayed" not in html
+
+    @pytest.mark.parametrize(
+        ("changes", "looks_again"), [({}, True), ({"status": "approved", "decided_at": AT}, False)]
+    )
+    def test_without_javascript_it_looks_again_until_there_is_a_decision(
+        self, client: Client, changes: dict[str, Any], looks_again: bool
+    ) -> None:
+        refresh = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+        assert (refresh in self.page(client, **changes)) == looks_again
+
+    def test_nobody_else_keeps_it_or_is_told_its_address(self, client: Client) -> None:
+        response = client.get(f"/loans/{self.status(uuid4()).id}/")
+        assert response["X-Robots-Tag"] == "noindex, nofollow, noarchive"
+        assert response["Referrer-Policy"] == "same-origin"
+        assert "no-store" in response["Cache-Control"]
+        html = response.content.decode()
+        assert '<meta name="robots" content="noindex, nofollow, noarchive">' in html
+        assert "http://" not in html
+        assert "https://" not in html
 
     def test_a_request_that_the_read_model_does_not_know_yet_is_received(
         self, client: Client
@@ -200,9 +362,24 @@ class TestStatusPage:
         assert TO_COME not in html
 
     def test_it_shows_no_national_id(self, client: Client) -> None:
-        loan_request_id = request_loan(client)
-        self.status(loan_request_id)
-        assert "555555aa" not in client.get(f"/loans/{loan_request_id}/").content.decode()
+        form = filled_in()
+        client.post("/", form)
+        self.status(UUID(form["id"]))
+        html = client.get(f"/loans/{form['id']}/").content.decode()
+        assert form["national_id"] not in html
+        assert form["name"] not in html
+
+    def test_an_application_that_was_never_recorded_is_not_there(self, client: Client) -> None:
+        loan_request_id = uuid4()
+        lapsed = ApplicationLapsed(id=loan_request_id, occurred_at=AT)
+        event_store().append(
+            loan_request_stream(loan_request_id),
+            [lapsed],
+            revision=None,
+            command_id=uuid4(),
+            user="applicant",
+        )
+        assert client.get(f"/loans/{loan_request_id}/").status_code == 404
 
     @pytest.mark.parametrize("path", [f"/loans/{uuid4()}/", "/loans/1/", "/nothing/"])
     def test_what_is_not_there_is_a_page_that_says_so(self, client: Client, path: str) -> None:
@@ -243,14 +420,16 @@ class TestUnderwriting:
     @pytest.mark.usefixtures("underwriter")
     def test_an_approval_says_whose_it_was(self, client: Client) -> None:
         loan_request_id = request_loan(client)
-        response = client.post(f"/underwriting/{loan_request_id}/approve/", headers=HTMX)
+        path = f"/underwriting/{loan_request_id}/approve/"
+        response = client.post(path, as_shown(), headers=HTMX)
         assert response.status_code == 200
         assert "Approved: Ann Example." in response.content.decode()
 
     @pytest.mark.usefixtures("underwriter", "no_patience")
     def test_without_htmx_it_leads_back_to_the_queue(self, client: Client) -> None:
         loan_request_id = request_loan(client)
-        response = client.post(f"/underwriting/{loan_request_id}/approve/", follow=True)
+        path = f"/underwriting/{loan_request_id}/approve/"
+        response = client.post(path, as_shown(), follow=True)
         [(address, _)] = response.redirect_chain
         assert re.fullmatch(r"/underwriting/\?after=\d+", address)
         assert "Approved: Ann Example." in response.content.decode()
@@ -271,32 +450,95 @@ class TestUnderwriting:
     @pytest.mark.usefixtures("underwriter")
     def test_a_denial_asks_for_a_reason_from_the_list(self, client: Client) -> None:
         path = f"/underwriting/{request_loan(client)}/deny/"
-        assert "Too much debt" in client.get(path, headers=HTMX).content.decode()
-        assert client.post(path, {"reason": ""}, headers=HTMX).status_code == 422
-        assert client.post(path, {"reason": "no_such"}, headers=HTMX).status_code == 422
-        done = client.post(path, {"reason": "too_much_debt", "note": ""}, headers=HTMX)
+        dialog = client.get(path, as_shown(), headers=HTMX).content.decode()
+        assert "Too much debt" in dialog
+        assert f'name="shown_revision" value="{UNDER_REVIEW_AT}"' in dialog
+        for reason in ("", "no_such"):
+            response = client.post(path, as_shown(reason=reason), headers=HTMX)
+            assert response.status_code == 422
+            assert f'value="{UNDER_REVIEW_AT}"' in response.content.decode()
+        done = client.post(path, as_shown(reason="too_much_debt", note=""), headers=HTMX)
         assert "Denied: Ann Example." in done.content.decode()
 
     @pytest.mark.usefixtures("underwriter")
-    def test_a_second_decision_is_told_of_the_first(self, client: Client) -> None:
+    def test_a_second_decision_is_told_of_the_first_and_the_list_read_anew(
+        self, client: Client
+    ) -> None:
         path = f"/underwriting/{request_loan(client)}"
-        client.post(f"{path}/approve/")
+        client.post(f"{path}/approve/", as_shown())
         client.force_login(make_underwriter("vic"))
 
-        response = client.post(f"{path}/deny/", {"reason": "other"}, headers=HTMX)
+        response = client.post(f"{path}/deny/", as_shown(reason="other"), headers=HTMX)
 
         assert response.status_code == 409
         assert "Already approved by uma on" in response.content.decode()
+        assert "outdated" in response["HX-Trigger-After-Swap"]
+
+    @pytest.mark.usefixtures("underwriter")
+    @pytest.mark.parametrize("action", ["approve", "deny"])
+    def test_a_decision_on_what_is_not_so_any_more_is_refused_and_the_list_read_anew(
+        self, client: Client, action: str
+    ) -> None:
+        path = f"/underwriting/{request_loan(client)}/{action}/"
+        before = as_shown(UNDER_REVIEW_AT - 1, reason="other")
+
+        response = client.post(path, before, headers=HTMX)
+
+        assert response.status_code == 409
+        assert "has changed since it was shown" in response.content.decode()
+        assert "outdated" in response["HX-Trigger-After-Swap"]
+        again = client.post(path, as_shown(reason="other"), headers=HTMX)
+        assert again.status_code == 200
+        assert "HX-Trigger-After-Swap" not in again
+
+    @pytest.mark.usefixtures("underwriter")
+    @pytest.mark.parametrize("action", ["approve", "deny"])
+    def test_without_htmx_the_fresh_list_says_why_a_decision_was_refused(
+        self, client: Client, action: str
+    ) -> None:
+        path = f"/underwriting/{request_loan(client)}/{action}/"
+        response = client.post(path, as_shown(0, reason="other"), follow=True)
+        assert response.redirect_chain == [("/underwriting/", 302)]
+        assert "has changed since it was shown" in response.content.decode()
+
+    @pytest.mark.usefixtures("underwriter")
+    @pytest.mark.parametrize("action", ["approve", "deny"])
+    @pytest.mark.parametrize(
+        "shown",
+        ["", "two", "-1", "1.5", "²", str(2**63), "9" * 5_000, None],
+        ids=lambda each: str(each)[:20],
+    )
+    @as_htmx_and_without
+    def test_a_decision_must_say_what_was_shown(
+        self, client: Client, action: str, shown: str | None, headers: dict[str, str]
+    ) -> None:
+        form = {"reason": "other"} if shown is None else as_shown(shown, reason="other")
+        path = f"/underwriting/{request_loan(client)}/{action}/"
+        response = client.post(path, form, headers=headers, follow=True)
+        assert "The page did not say what it showed." in response.content.decode()
+
+    @pytest.mark.usefixtures("underwriter")
+    def test_each_row_says_which_revision_it_shows(self, client: Client) -> None:
+        pending(uuid4(), revision=17)
+        html = client.get("/underwriting/").content.decode()
+        assert html.count('<input type="hidden" name="shown_revision" value="17">') == 2
+
+    @pytest.mark.usefixtures("underwriter")
+    def test_htmx_is_given_the_list_alone(self, client: Client) -> None:
+        pending(uuid4())
+        html = client.get("/underwriting/", headers=HTMX).content.decode()
+        assert html.startswith('<div id="queue">')
+        assert "Ann Example" in html
 
     @pytest.mark.usefixtures("underwriter")
     def test_a_double_click_is_one_decision(self, client: Client) -> None:
         path = f"/underwriting/{request_loan(client)}/approve/"
-        statuses = [client.post(path, headers=HTMX).status_code for _ in range(2)]
+        statuses = [client.post(path, as_shown(), headers=HTMX).status_code for _ in range(2)]
         assert statuses == [200, 200]
 
     @pytest.mark.usefixtures("underwriter")
     def test_what_is_not_there_cannot_be_decided(self, client: Client) -> None:
-        response = client.post(f"/underwriting/{uuid4()}/approve/", headers=HTMX)
+        response = client.post(f"/underwriting/{uuid4()}/approve/", as_shown(), headers=HTMX)
         assert response.status_code == 409
         assert "There is no loan request" in response.content.decode()
 
@@ -304,7 +546,7 @@ class TestUnderwriting:
     def test_without_the_event_store_the_underwriter_is_told_to_try_again(
         self, client: Client
     ) -> None:
-        response = client.post(f"/underwriting/{uuid4()}/approve/", headers=HTMX)
+        response = client.post(f"/underwriting/{uuid4()}/approve/", as_shown(), headers=HTMX)
         assert response.status_code == 503
         assert "try again" in response.content.decode()
 

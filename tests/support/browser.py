@@ -53,6 +53,21 @@ def running_browser() -> Iterator[Browser]:
             del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
+@contextmanager
+def running_browser_that_keeps_pages(beside: Browser) -> Iterator[Browser]:
+    """A browser that keeps pages as they were left for who goes back, as people's do.
+
+    Playwright's do not. There can be only one Playwright, so this is one more browser of its.
+    """
+    browser = beside.browser_type.launch(
+        executable_path=chromium(),
+        args=_ARGUMENTS,
+        ignore_default_args=["--disable-back-forward-cache"],
+    )
+    yield browser
+    browser.close()
+
+
 def new_page(browser: Browser, base_url: str) -> Page:
     """A page of someone's own: no cookies shared with others."""
     page = browser.new_context(base_url=base_url).new_page()

@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx2
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from readmodels.projections import PROJECTIONS
+from tests.support.api import application
 from tests.support.forking import Forked, ForkServer
+from tests.support.loans import UNDER_REVIEW_AT
 from tests.support.processes import free_port, wait_until
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
@@ -35,9 +37,6 @@ User.objects.create_user({USERNAME!r}, password={PASSWORD!r}).groups.add(
 )
 """
 
-# The simulated clearing house leaves this one to an underwriter.
-_UNDER_REVIEW: Final = "555555aa"
-
 
 @dataclass(frozen=True)
 class Applied:
@@ -54,17 +53,17 @@ class Node:
         self.name = name
         self.port = port
         self.base_url = f"http://127.0.0.1:{port}"
-        self._forks = forks
+        self.forks = forks
         self._projectors = 0
 
     def start_projector(self) -> Forked:
         """Begin a projector."""
         self._projectors += 1
-        return self._forks.start("project", name=f"{self.name}-{self._projectors}")
+        return self.forks.start("project", name=f"{self.name}-{self._projectors}")
 
     def standings(self) -> Mapping[str, Mapping[str, Any]]:
         """What `manage.py projections` says here, by projection."""
-        command = self._forks.run("projections", "--json", "--max-lag", "1000")
+        command = self.forks.run("projections", "--json", "--max-lag", "1000")
         assert command.status == 0, command.output
         return {each["name"]: each for each in json.loads(command.output)}
 
@@ -85,9 +84,8 @@ class Node:
 
     def apply(self) -> Applied:
         """Apply through the API for a loan that goes to an underwriter."""
-        body = {"id": str(uuid4()), "name": "Ann", "national_id": _UNDER_REVIEW, "amount": 5000}
         url = f"{self.base_url}/api/loan-requests"
-        answer = httpx2.post(url, json=body, timeout=10, trust_env=False)
+        answer = httpx2.post(url, json=application(score=5), timeout=10, trust_env=False)
         assert answer.status_code == httpx2.codes.CREATED, answer.text
         return Applied(UUID(answer.json()["id"]), answer.json()["position"])
 
@@ -134,7 +132,8 @@ class Underwriter:
 
     def approve(self, loan: UUID) -> None:
         """Decide on a loan."""
-        answer = self._post(f"/underwriting/{loan}/approve/")
+        shown = str(UNDER_REVIEW_AT)
+        answer = self._post(f"/underwriting/{loan}/approve/", shown_revision=shown)
         assert not answer.is_error, answer.text
 
     def sees(self, loan: UUID) -> bool:

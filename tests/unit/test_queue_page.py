@@ -24,6 +24,7 @@ def pending(minute: int) -> Row:
         amount=1_234_567,
         credit_score=5,
         requested_at=AT + timedelta(minutes=minute),
+        revision=2,
     )
 
 
@@ -110,6 +111,12 @@ def test_a_request_that_says_something_else_has_the_list_sent_anew() -> None:
     html = page(FIRST._replace(amount=7), SECOND).changes_since(page(FIRST, SECOND))
     assert is_listed_anew(html)
     assert ">7<" in html
+
+
+def test_a_request_whose_stream_has_moved_on_has_the_list_sent_anew() -> None:
+    html = page(FIRST._replace(revision=3), SECOND).changes_since(page(FIRST, SECOND))
+    assert is_listed_anew(html)
+    assert 'name="shown_revision" value="3"' in html
 
 
 def test_a_request_that_waits_behind_the_page_changes_the_number_only() -> None:

@@ -1,5 +1,6 @@
 // What htmx does not do by itself: say whether the page is live, keep waiting times current, open
-// and close the dialog, and tell assistive technology about errors beside fields.
+// and close the dialog, look again after a refused decision, say when no answer came, and tell
+// assistive technology about errors beside fields.
 "use strict";
 
 const FORBIDDEN = 4403;
@@ -15,7 +16,12 @@ function showConnection(state, words) {
   connection.firstElementChild.textContent = words;
 }
 
-document.addEventListener("htmx:wsOpen", () => showConnection("live", "Live"));
+let liveSocket;
+
+document.addEventListener("htmx:wsOpen", (event) => {
+  liveSocket = event.detail.socketWrapper;
+  showConnection("live", "Live");
+});
 
 document.addEventListener("htmx:wsClose", (event) => {
   const { event: close, socketWrapper } = event.detail;
@@ -54,15 +60,19 @@ document.addEventListener("htmx:afterSwap", (event) => {
   const { target, requestConfig } = event.detail;
   if (target.matches("#deny-dialog-content")) openDenyDialog(requestConfig.elt);
   // Not `target.id`: the form's own field of that name would be found instead.
-  if (target.matches("#apply")) focusFirstError(document.getElementById("apply"));
+  if (target.matches("#apply")) {
+    keepNumber({ isBack: false });
+    showFirstError(document.getElementById("apply"));
+  }
   if (target.matches(".field-error")) markValidity(event.target);
 });
 
 function openDenyDialog(button) {
-  if (denyDialog().open) return;
+  const dialog = denyDialog();
+  if (!dialog || dialog.open) return;
   const name = button.closest("tr")?.querySelector("th")?.textContent;
   if (name) document.getElementById("deny-title").textContent = `Deny the request of ${name}`;
-  denyDialog().showModal();
+  dialog.showModal();
 }
 
 document.addEventListener("decision", () => denyDialog()?.close());
@@ -74,9 +84,68 @@ document.addEventListener("click", (event) => {
   }
 });
 
-function focusFirstError(form) {
-  form?.querySelector("[aria-invalid=true]")?.focus();
+function showFirstError(form) {
+  const field = form?.querySelector("[aria-invalid=true]");
+  if (field) field.focus();
+  else form?.querySelector(".notice:not([hidden])")?.scrollIntoView({ block: "center" });
 }
+
+// A decision was refused: the page may show what is not so any more.
+document.addEventListener("outdated", async () => {
+  if (!document.getElementById("queue")) return;
+  await htmx.ajax("GET", location.pathname, { target: "#queue", swap: "outerHTML" });
+  // What was pushed meanwhile may be newer than what was fetched.
+  liveSocket?.send("start over");
+});
+
+// A whole page (a proxy's, the login form, what a server shows that fails) is no part of this one.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (!/^\s*<(!doctype|html)/i.test(event.detail.xhr.responseText)) return;
+  event.detail.shouldSwap = false;
+  event.detail.isError = true;
+});
+
+for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  document.addEventListener(failure, ({ detail }) => showFailure(detail.elt, true));
+}
+document.addEventListener("htmx:beforeRequest", ({ detail }) => showFailure(detail.elt, false));
+
+function showFailure(form, hasFailed) {
+  if (!form.matches("form, body")) return; // What is validated while typing is validated again.
+  const words = form.querySelector(".failure") ?? document.querySelector("main > .failure");
+  if (!words) return;
+  words.hidden = !hasFailed;
+  if (!hasFailed) return;
+  document.getElementById("notices")?.replaceChildren(); // They tell of what was before.
+  words.scrollIntoView({ block: "center" });
+}
+
+// A form has a number of its own, so that it is one request however often it is sent. Whoever goes
+// back finds the form with what was typed, but where the browser had to load it again, with another
+// number: it gets back the one that it had.
+function keepNumber({ isBack }) {
+  const number = document.getElementById("id_id");
+  if (!number) return;
+  if (isBack && history.state?.number) number.value = history.state.number;
+  history.replaceState({ ...history.state, number: number.value }, "");
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const [navigation] = performance.getEntriesByType("navigation");
+  keepNumber({ isBack: navigation.type === "back_forward" });
+});
+
+// Whoever goes back may find the page as it was left: with a button that still works on it. As htmx
+// counts what is under way, the form is made anew, with what was typed.
+window.addEventListener("pageshow", (event) => {
+  const form = document.getElementById("apply");
+  if (!event.persisted || !form) return;
+  const fresh = form.cloneNode(true);
+  fresh.classList.remove("htmx-request");
+  fresh.querySelector("[data-disabled-by-htmx]")?.removeAttribute("disabled");
+  form.replaceWith(fresh);
+  htmx.process(fresh);
+});
 
 function markValidity(error) {
   const input = error.closest(".field").querySelector("input, select, textarea");

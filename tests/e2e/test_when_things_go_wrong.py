@@ -1,0 +1,266 @@
+"""What people see in a real browser when an answer does not come, comes late, or is a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+from esdbclient import EventStoreDBClient
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
+from pytest_django import Settings
+
+from lepret.event_store_client import close_event_store_client, event_store_client
+from loans import dependencies
+from tests.support.browser import PATIENCE_MS, running_browser_that_keeps_pages
+from tests.support.demo import Demo
+from tests.support.loans import append_approval
+from tests.support.pages import (
+    apply,
+    expect_live,
+    fill_in,
+    open_queue,
+    page_of,
+    row,
+    send,
+    someone,
+    status,
+)
+from tests.support.processes import wait_until
+
+# Whom the clearing house lets have any loan at once.
+APPROVED = "999999aa"
+
+
+@pytest.fixture
+def store(demo: Demo, settings: Settings) -> Iterator[EventStoreDBClient]:
+    """The demo's event store, which the use cases here have too."""
+    settings.EVENTSTORE_URI = demo.published["EVENTSTORE_URI"]
+    dependencies.event_store.cache_clear()
+    yield event_store_client()
+    close_event_store_client()
+
+
+def requests_in(store: EventStoreDBClient) -> int:
+    """How many loan requests were recorded so far."""
+    return sum(1 for _ in store.read_all(filter_include=["LoanRequested"]))
+
+
+def path_of(page: Page) -> str:
+    return urlsplit(page.url).path
+
+
+def go_back(page: Page) -> None:
+    # Playwright's own waits for a page to be loaded, which one that was kept is not.
+    page.evaluate("history.back()")
+    expect(page.locator("#apply")).to_be_visible()
+
+
+def abort(route: Route) -> None:
+    """As where there is no network."""
+    route.abort()
+
+
+def problem(page: Page) -> str:
+    """What the form says, once it says something."""
+    notice = page.locator("#apply .notice:visible")
+    expect(notice).to_have_count(1)
+    return notice.inner_text()
+
+
+def expect_that_nothing_is_lost(page: Page, name: str) -> None:
+    expect(page.get_by_label("Name")).to_have_value(name)
+    expect(page.get_by_label("National ID")).to_have_value(APPROVED)
+    expect(page.get_by_label("Amount")).to_have_value("5000")
+    expect(page.get_by_role("button", name="Request loan")).to_be_enabled()
+
+
+class TestWhoeverGoesBack:
+    def test_and_sends_the_form_again_has_one_loan(
+        self, applicant: Page, store: EventStoreDBClient
+    ) -> None:
+        apply(applicant, someone(), APPROVED)
+        expect(status(applicant)).to_have_text("Approved")
+        first, requests = path_of(applicant), requests_in(store)
+
+        go_back(applicant)
+        send(applicant)
+
+        expect(status(applicant)).to_have_text("Approved")
+        assert path_of(applicant) == first
+        assert requests_in(store) == requests
+
+    def test_and_sends_something_else_is_told_before_it_is_another_loan(
+        self, applicant: Page, store: EventStoreDBClient
+    ) -> None:
+        apply(applicant, someone(), APPROVED)
+        expect(status(applicant)).to_have_text("Approved")
+        first, requests = path_of(applicant), requests_in(store)
+
+        go_back(applicant)
+        applicant.get_by_label("Amount").fill("7000")
+        send(applicant)
+        assert "as another application" in problem(applicant)
+        expect(applicant.get_by_label("Amount")).to_have_value("7000")
+        send(applicant)
+
+        expect(status(applicant)).to_have_text("Approved")
+        assert path_of(applicant) != first
+        assert requests_in(store) == requests + 1
+
+
+@pytest.fixture
+def applicant_elsewhere(browser: Browser, demo: Demo) -> Iterator[Page]:
+    """With a browser that keeps pages as they were left."""
+    with running_browser_that_keeps_pages(beside=browser) as other:
+        yield from page_of(other, demo)
+
+
+def test_a_page_that_the_browser_kept_can_be_sent_again(
+    applicant_elsewhere: Page, store: EventStoreDBClient
+) -> None:
+    page = applicant_elsewhere
+    apply(page, someone(), APPROVED)
+    expect(status(page)).to_have_text("Approved")
+    first, requests = path_of(page), requests_in(store)
+
+    go_back(page)
+    expect(page.get_by_role("button", name="Request loan")).to_be_enabled()
+    send(page)
+
+    expect(status(page)).to_have_text("Approved")
+    assert path_of(page) == first
+    assert requests_in(store) == requests
+
+
+class TestTheForm:
+    @pytest.mark.parametrize("has_javascript", [True, False])
+    def test_that_was_open_for_too_long_can_be_sent_again(
+        self, browser: Browser, demo: Demo, *, has_javascript: bool
+    ) -> None:
+        context = browser.new_context(base_url=demo.base_url, java_script_enabled=has_javascript)
+        page, name = context.new_page(), someone()
+        page.goto("/")
+        fill_in(page, name, APPROVED)
+        context.clear_cookies()
+        send(page)
+        assert "open for too long" in problem(page)
+        expect_that_nothing_is_lost(page, name)
+        send(page)
+        expect(status(page)).to_have_text("Approved")
+        context.close()
+
+    @pytest.mark.parametrize("failure", ["no network", "an error", "a proxy's page", "no answer"])
+    def test_stays_and_says_so_where_no_answer_comes(self, applicant: Page, failure: str) -> None:
+        name, held = someone(), list[Route]()
+        answers = {
+            "no network": abort,
+            "an error": lambda route: route.fulfill(status=500, body="<!doctype html><p>No"),
+            "a proxy's page": lambda route: route.fulfill(status=503, body="<html><p>No"),
+            "no answer": lambda route: held.append(route),  # noqa: PLW0108 (not a built-in)
+        }
+        applicant.goto("/")
+        applicant.evaluate("htmx.config.timeout = 300")
+        fill_in(applicant, name, APPROVED)
+        applicant.route("**/", answers[failure])
+        send(applicant)
+
+        assert "No answer came" in problem(applicant)
+        expect_that_nothing_is_lost(applicant, name)
+        applicant.unroute("**/")
+        applicant.evaluate("htmx.config.timeout = 30000")
+        send(applicant)
+        expect(status(applicant)).to_have_text("Approved")
+
+    def test_of_someone_with_an_open_request_says_so(self, applicant: Page) -> None:
+        apply(applicant, someone(), "666666aa")
+        expect(status(applicant)).to_have_text("Under review")
+        apply(applicant, someone(), "666666aa")
+        assert "not decided yet" in problem(applicant)
+        expect(applicant.get_by_label("National ID")).to_have_value("666666aa")
+
+
+class TestTheQueue:
+    def test_is_read_anew_when_it_is_out_of_date(self, applicant: Page, underwriter: Page) -> None:
+        name = someone()
+        apply(applicant, name)
+        shown = row(underwriter, name).locator("form[method=post] [name=shown_revision]")
+        expect(shown).to_have_value("2")
+        shown.evaluate("field => { field.value = 1 }")
+
+        row(underwriter, name).get_by_role("button", name="Approve", exact=True).click()
+
+        expect(underwriter.locator("#notices")).to_contain_text("has changed since it was shown")
+        expect(shown).to_have_value("2")
+        row(underwriter, name).get_by_role("button", name="Approve", exact=True).click()
+        expect(status(applicant)).to_have_text("Approved")
+
+    def test_loses_a_row_that_was_decided_though_its_page_is_not_live(
+        self, browser: Browser, demo: Demo, applicant: Page, underwriter: Page
+    ) -> None:
+        def cut_off(socket: WebSocketRoute) -> None:
+            socket.close()
+
+        name = someone()
+        apply(applicant, name)
+        expect(row(underwriter, name)).to_have_count(1)
+        for colleague in page_of(browser, demo):
+            colleague.route_web_socket("**/ws/**", cut_off)
+            open_queue(colleague, "admin")
+            expect(row(colleague, name)).to_have_count(1)
+            row(underwriter, name).get_by_role("button", name="Approve", exact=True).click()
+            expect(row(underwriter, name)).to_have_count(0)
+
+            row(colleague, name).get_by_role("button", name="Approve", exact=True).click()
+
+            notices = colleague.locator("#notices")
+            expect(notices).to_contain_text("Already approved by underwriter on")
+            expect(row(colleague, name)).to_have_count(0)
+
+    def test_says_that_a_decision_may_not_have_been_recorded(
+        self, applicant: Page, underwriter: Page
+    ) -> None:
+        name = someone()
+        apply(applicant, name)
+        approve = row(underwriter, name).get_by_role("button", name="Approve", exact=True)
+        failure = underwriter.locator("main > .failure")
+        underwriter.route("**/approve/", abort)
+        approve.click()
+        expect(failure).to_contain_text("may have been recorded or not")
+        underwriter.unroute("**/approve/")
+        approve.click()
+        expect(underwriter.locator("#notices")).to_contain_text(f"Approved: {name}.")
+        expect(failure).to_be_hidden()
+
+    def test_takes_whoever_was_logged_out_to_no_login_form_in_its_midst(
+        self, applicant: Page, underwriter: Page
+    ) -> None:
+        name = someone()
+        apply(applicant, name)
+        expect(row(underwriter, name)).to_have_count(1)
+        underwriter.context.clear_cookies(name="sessionid")
+        row(underwriter, name).get_by_role("button", name="Approve", exact=True).click()
+        expect(underwriter.locator("main > .failure")).to_contain_text("reload the page")
+        expect(underwriter.get_by_label("Username")).to_have_count(0)
+
+
+def test_a_status_page_that_lost_its_connection_shows_the_truth_when_it_is_back(
+    demo: Demo, applicant: Page, store: EventStoreDBClient
+) -> None:
+    apply(applicant, someone())
+    expect(status(applicant)).to_have_text("Under review")
+    expect_live(applicant)
+    applicant.evaluate(
+        "window.states = []; new MutationObserver(() => states.push(connection.dataset.state))"
+        ".observe(connection, {attributes: true})"
+    )
+    web = demo.kill("web")
+    append_approval(UUID(path_of(applicant).split("/")[2]))
+    wait_until(lambda: demo.pid_of("web") not in (None, web), PATIENCE_MS / 1000)
+
+    expect(status(applicant)).to_have_text("Approved")
+    expect(applicant.locator(".time-line li")).to_have_count(4)
+    expect_live(applicant)
+    # It was never loaded anew.
+    assert applicant.evaluate("states")[0] == "lost"

@@ -1,0 +1,84 @@
+"""What people do on the pages, in a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from uuid import uuid4
+
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.support.api import application
+from tests.support.browser import new_page
+from tests.support.demo import Demo
+
+
+def page_of(browser: Browser, demo: Demo) -> Iterator[Page]:
+    """Someone's page, on which no script may fail."""
+    page = new_page(browser, demo.base_url)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    page.context.close()
+    assert errors == []
+
+
+def log_in(page: Page, name: str) -> None:
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password").fill(name)
+    page.get_by_role("button", name="Log in", exact=True).click()
+
+
+def open_queue(page: Page, name: str = "underwriter") -> None:
+    page.goto("/underwriting/")
+    log_in(page, name)
+
+
+def expect_live(page: Page) -> None:
+    expect(page.locator("#connection")).to_have_text("Live")
+
+
+def someone() -> str:
+    """A name that no other test uses."""
+    return f"Ann {uuid4().hex[:8]}"
+
+
+def apply(page: Page, name: str, national_id: str = "", amount: str = "5000") -> None:
+    """Apply as someone with this national ID, or as somebody whom an underwriter must look at."""
+    page.goto("/")
+    fill_in(page, name, national_id or _to_be_looked_at(page), amount)
+    send(page)
+
+
+def fill_in(page: Page, name: str, national_id: str, amount: str = "5000") -> None:
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("National ID").fill(national_id)
+    page.get_by_label("Amount").fill(amount)
+
+
+def send(page: Page) -> None:
+    page.get_by_role("button", name="Request loan").click()
+
+
+def _to_be_looked_at(page: Page) -> str:
+    # The simulated clearing house's score follows from the number of the form.
+    body = application(score=5)
+    page.locator("#id_id").evaluate("(field, id) => { field.value = id }", body["id"])
+    national_id: str = body["national_id"]
+    return national_id
+
+
+def status(page: Page) -> Locator:
+    """In a word or two, how the request stands."""
+    return page.locator("#loan-status h2")
+
+
+def row(page: Page, name: str) -> Locator:
+    """Someone's row in the underwriters' queue."""
+    return page.get_by_role("row", name=re.compile(name))
+
+
+def deny(page: Page, name: str) -> None:
+    row(page, name).get_by_role("button", name="Deny", exact=True).click()
+    page.get_by_label("Reason").select_option(label="Too much debt")
+    page.get_by_role("button", name="Deny request").click()
