@@ -24,20 +24,38 @@ CONTENT_TYPE: Final = "application/problem+json"
 
 
 class FieldError(BaseModel):
-    """What is wrong with one field of the body, the path, or the headers."""
+    """What is wrong with one field of the body, the path, the query, or the headers."""
 
     field: str
     message: str
 
 
 class ProblemDocument(BaseModel):
-    """The body of every error."""
+    """The body of every error (RFC 9457)."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
     errors: list[FieldError] = Field(default_factory=list)
+
+
+# What any call may be answered: a token that is no good, too many calls, a bug, something away.
+_ANY_CALL: Final = frozenset({401, 429, 500, 503})
+
+
+# As RFC 9110 has them; before version 3.13, Python has older ones.
+_TITLES: Final[Mapping[int, str]] = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+def title_of(status: int) -> str:
+    """What a status means, in the words of its specification."""
+    return _TITLES.get(status) or HTTPStatus(status).phrase
+
+
+def problems(*statuses: int) -> dict[frozenset[int], type[ProblemDocument]]:
+    """For an operation's `response`: these errors, and those that any call may be answered."""
+    return {_ANY_CALL.union(statuses): ProblemDocument}
 
 
 class Problem(Exception):
@@ -60,7 +78,7 @@ class Problem(Exception):
     def response(self) -> HttpResponse:
         """The problem as a response."""
         document = ProblemDocument(
-            title=self.status.phrase,
+            title=title_of(self.status),
             status=self.status.value,
             detail=self.detail,
             errors=self.errors,
@@ -78,7 +96,16 @@ def not_found() -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
 
 
+def unavailable(detail: str) -> Problem:
+    """The problem that something which is needed is away; says when to try again."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
+
+
 def _invalid(error: ValidationError) -> Problem:
+    if any(_is_missing_condition(each) for each in error.errors):
+        # RFC 6585, section 3.
+        detail = "Send the ETag that was shown as If-Match, or * to decide whatever it is now."
+        return Problem(HTTPStatus.PRECONDITION_REQUIRED, detail)
     if any(_is_about_the_document(each) for each in error.errors):
         return Problem(HTTPStatus.BAD_REQUEST, "The body must be a JSON object.")
     errors = [
@@ -95,14 +122,17 @@ def _is_about_the_document(error: Mapping[str, Any]) -> bool:
     return False
 
 
+def _is_missing_condition(error: Mapping[str, Any]) -> bool:
+    return (error["type"], error["loc"]) == ("missing", ("header", "If-Match"))
+
+
 def _http_error(error: HttpError) -> Problem:
-    return Problem(HTTPStatus(error.status_code), f"{error}.")
+    return Problem(HTTPStatus(error.status_code), f"{str(error).rstrip('.')}.")
 
 
 def _database_away(error: Exception) -> Problem:
     logger.warning("The database is away (%s)", type_and_place(error))
-    detail = "The database does not answer at the moment."
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
+    return unavailable("The database does not answer at the moment.")
 
 
 def _unexpected(error: Exception) -> Problem:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import include, path
-from ninja import NinjaAPI
 
 from lepret import health, pages
+from lepret.openapi import DESCRIPTION, TAGS, DocumentedApi
 from lepret.problems import answer_with_problems
+from lepret.throttling import throttles
 from loans.api import router as commands
 from readmodels import metrics, readiness
 from readmodels.api import router as queries
 
-api = NinjaAPI(
+api = DocumentedApi(
     title="lepret",
     version="1",
-    description="Apply for a loan, and see how the request stands.",
+    description=DESCRIPTION,
     urls_namespace="api",
+    throttle=throttles(),
+    openapi_extra={"tags": TAGS},
 )
 api.add_router("", commands)
 api.add_router("", queries)

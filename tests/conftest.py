@@ -36,9 +36,17 @@ def streams(shared_event_store: RunningEventStore, settings: Settings) -> Iterat
 
 
 @pytest.fixture
-def event_store(tmp_path: Path, settings: Settings) -> Iterator[RunningEventStore]:
+def event_store_port() -> int:
+    """Where an event store of the test's own listens; 0: anywhere."""
+    return 0
+
+
+@pytest.fixture
+def event_store(
+    tmp_path: Path, settings: Settings, event_store_port: int
+) -> Iterator[RunningEventStore]:
     """The application uses an event store of this test's own: for tests that look at `$all`."""
-    with running_event_store(tmp_path / "events.sqlite3") as store:
+    with running_event_store(tmp_path / "events.sqlite3", event_store_port) as store:
         for _ in _used(store, settings):
             yield store
 

@@ -1,0 +1,63 @@
+"""What is neither a loan's nor a read model's: the tokens that programs call the API with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+LONGEST_TOKEN_NAME: Final = 100
+
+
+class Scope(models.TextChoices):
+    """What a token is good for."""
+
+    CREATE = "requests:create", "Apply for loans under the token's own name."
+    READ_QUEUE = "queue:read", "Read the underwriters' queue."
+    DECIDE = "requests:decide", "Approve and deny loan requests."
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def usable(self, at: datetime) -> Self:
+        """Neither revoked nor expired, and their users are active."""
+        return self.filter(
+            Q(expires_at=None) | Q(expires_at__gt=at), revoked_at=None, user__is_active=True
+        )
+
+
+class ApiToken(models.Model):
+    """A program's token: it acts as its user, within its scopes.
+
+    The token itself is kept nowhere; `digest` is its SHA-256, in hex. `last_used_at` may be a
+    minute behind.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens"
+    )
+    name = models.CharField(max_length=LONGEST_TOKEN_NAME)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    objects = ApiTokenQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API token"
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.user}"
+
+    def state(self, at: datetime) -> str:
+        """In one word: usable, revoked, expired, or of a user who is inactive."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= at:
+            return "expired"
+        return "usable" if self.user.is_active else "inactive"

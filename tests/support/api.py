@@ -1,0 +1,87 @@
+"""Callers of the JSON API, with and without tokens."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+from collections.abc import Mapping
+from itertools import count
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from django.contrib.auth.models import User
+from django.test import Client
+
+from lepret import tokens
+from lepret.models import Scope
+from loans.credit_bureau import simulated_score
+from tests.support.staff import make_underwriter
+
+EVERYTHING: Final = tuple(Scope)
+
+
+class Caller:
+    """Someone who calls the API, with a token if there is one."""
+
+    def __init__(self, token: str | None = None) -> None:
+        self._client = Client()
+        self._authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None, /, **headers: str) -> Any:
+        return self._client.get(f"/api{path}", query, headers=self._all(headers))
+
+    def post(self, path: str, body: Any, **headers: str) -> Any:
+        return self._client.post(
+            f"/api{path}",
+            json.dumps(body),
+            content_type="application/json",
+            headers=self._all(headers),
+        )
+
+    def apply(self, body: Mapping[str, Any], **headers: str) -> Any:
+        return self.post("/loan-requests", body, **headers)
+
+    def approve(self, loan: object, etag: str = "*", note: str = "", **headers: str) -> Any:
+        path = f"/loan-requests/{loan}/approve"
+        return self.post(path, {"note": note}, **{"If-Match": etag}, **headers)
+
+    def deny(
+        self, loan: object, etag: str = "*", reason: str = "other", note: str = "", **headers: str
+    ) -> Any:
+        path = f"/loan-requests/{loan}/deny"
+        body = {"reason": reason, "note": note}
+        return self.post(path, body, **{"If-Match": etag}, **headers)
+
+    def _all(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {**self._authorization, **headers}
+
+
+def caller_for(user: User, *scopes: Scope) -> Caller:
+    """A caller with a token of this user, good for everything if no scope is named."""
+    token, _ = tokens.issue(user, name="a tool", scopes=scopes or EVERYTHING)
+    return Caller(token)
+
+
+def underwriters_tool(username: str = "uma") -> Caller:
+    """A caller with an underwriter's token that is good for everything."""
+    return caller_for(make_underwriter(username))
+
+
+def somebody() -> str:
+    """The national ID of someone who has no request yet."""
+    letters = "".join(random.choices(string.ascii_lowercase, k=2))
+    return f"{random.randrange(1_000_000):06}{letters}"
+
+
+def application(score: int = 5, **changes: Any) -> dict[str, Any]:
+    """Somebody's, with an id of its own; the simulated clearing house gives this score."""
+    national_id = somebody()
+    loan_request_id = _id_that_scores(national_id, score)
+    body = {"name": "Ann Example", "national_id": national_id, "amount": 5000}
+    return {**body, "id": str(loan_request_id), **changes}
+
+
+def _id_that_scores(national_id: str, score: int) -> UUID:
+    ids = (uuid4() for _ in count())
+    return next(each for each in ids if simulated_score(national_id, each) == score)
