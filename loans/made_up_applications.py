@@ -40,21 +40,29 @@ class Application:
 
 
 def applications(seed: int | None = None) -> Iterator[Application]:
-    """Applications without end: for a seed always the same, ids too; without one, always others."""
+    """Applications without end: for a seed always the same, ids too; without one, always others.
+
+    Each is another person's, since nobody may have two requests open.
+    """
     chance = random.Random(seed)  # noqa: S311
+    taken: set[str] = set()
     for _ in count():
         yield Application(
             id=UUID(int=chance.getrandbits(128), version=4),
             name=f"{chance.choice(_FIRST_NAMES)} {chance.choice(_LAST_NAMES)}",
-            national_id=_national_id(chance),
+            national_id=_national_id(chance, taken),
             amount=chance.randrange(5, 1000) * 100,
             address=_address(chance),
         )
 
 
-def _national_id(chance: random.Random) -> str:
-    letters = "".join(chance.choices(string.ascii_lowercase, k=2))
-    return f"{chance.randrange(1_000_000):06}{letters}"
+def _national_id(chance: random.Random, taken: set[str]) -> str:
+    while True:
+        letters = "".join(chance.choices(string.ascii_lowercase, k=2))
+        national_id = f"{chance.randrange(1_000_000):06}{letters}"
+        if national_id not in taken:
+            taken.add(national_id)
+            return national_id
 
 
 def _address(chance: random.Random) -> str:

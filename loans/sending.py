@@ -24,6 +24,7 @@ CONNECTIONS: Final = 64
 TIMEOUT: Final = httpx2.Timeout(15.0, connect=3.0)
 ATTEMPTS: Final = 6
 SECONDS_FOR_ALL_ATTEMPTS: Final = 30.0
+_LATER: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 class NobodyThere(Exception):
@@ -130,7 +131,7 @@ async def _outcome(client: httpx2.AsyncClient, application: Application) -> Stat
 
 def _may_go_well_later(error: Exception) -> bool:
     if isinstance(error, httpx2.HTTPStatusError):
-        return error.response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        return error.response.status_code in _LATER
     return isinstance(error, httpx2.TransportError)
 
 
