@@ -22,7 +22,6 @@ import contextlib
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,7 +33,6 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-import httpx2
 from channels_redis.pubsub import RedisPubSubChannelLayer  # type: ignore[import-untyped]
 from esdbclient import EventStoreDBClient, NewEvent, StreamState
 from rich.console import Console
@@ -44,15 +42,19 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from benchmarks.live_pages import Page, log_in, open_pages
-from lepret.ports import free_port
+from benchmarks.web_servers import running_web_server
 from loans import codec
-from loans.domain.events import LoanEvent, LoanRequested, ManuallyApproved, ManualReviewRequired
-from tests.support.demo import Demo, running_demo
-from tests.support.processes import wait_until
+from loans.domain.events import (
+    CreditChecked,
+    LoanEvent,
+    LoanRequested,
+    ManuallyApproved,
+    ManualReviewRequired,
+)
+from tests.support.demo import running_demo
 
 QUEUE: Final = "/ws/underwriting/"
 BARE: Final = "/ws/bare/"
-SECONDS_TO_START: Final = 60.0
 SECONDS_TO_SHOW: Final = 60.0
 # So that opening so many sockets is no part of what is measured.
 SECONDS_TO_SETTLE: Final = 3.0
@@ -79,10 +81,10 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="lepret-live-") as directory,
         running_demo(Path(directory) / "data") as demo,
-        _web_server(demo) as url,
+        running_web_server(demo, "benchmarks.live_asgi:application") as web,
         EventStoreDBClient(demo.published["EVENTSTORE_URI"]) as client,
     ):
-        figures = asyncio.run(_measure(url, client, demo.published["REDIS_URL"], options))
+        figures = asyncio.run(_measure(web.url, client, demo.published["REDIS_URL"], options))
     Console().print(_table(figures))
     if options.json:
         print(json.dumps(figures))
@@ -98,35 +100,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--burst", type=int, default=500, help="events within a second")
     parser.add_argument("--json", action="store_true", help="the figures as the last line")
     return parser.parse_args()
-
-
-@contextlib.contextmanager
-def _web_server(demo: Demo) -> Iterator[str]:
-    """A web server that also has the bare sockets; its URL, without a slash at the end."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "daphne", "--verbosity", "0"),
-            *("-b", "127.0.0.1", "-p", str(port), "benchmarks.live_asgi:application"),
-        ],
-        cwd=PROJECT,
-        env={**demo.environment, **demo.published, "LEPRET_DATA_DIR": str(demo.data_dir)},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: _is_ready(url), SECONDS_TO_START)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _is_ready(url: str) -> bool:
-    with contextlib.suppress(httpx2.TransportError):
-        answer = httpx2.get(f"{url}/readyz", timeout=5, trust_env=False)
-        return answer.status_code == httpx2.codes.OK
-    return False
 
 
 # What is measured ---------------------------------------------------------------------------
@@ -282,7 +255,6 @@ class _Desk:
         self.waiting: list[str] = []  # the true list
         self._client = client
         self._threads = threads
-        self._requested: list[UUID] = []
         self._row_comes = True
 
     async def fill(self, rows: int) -> None:
@@ -293,7 +265,7 @@ class _Desk:
         """New requests, of which the queue knows nothing yet."""
         ids = [uuid4() for _ in range(loans)]
         for each in ids:
-            await self._append(_requested(each), StreamState.NO_STREAM)
+            await self._append(StreamState.NO_STREAM, _requested(each), _scored(each))
         return ids
 
     async def something_happens(self) -> Happened:
@@ -307,31 +279,43 @@ class _Desk:
     async def review(self, loan: UUID) -> Happened:
         """The request's row comes to the queue."""
         self.waiting.append(str(loan))
-        return {(str(loan), True): await self._append(_under_review(loan), 0)}
+        return {(str(loan), True): await self._append(1, _under_review(loan))}
 
     async def _approve(self, loan: UUID) -> Happened:
         self.waiting.remove(str(loan))
-        return {(str(loan), False): await self._append(_approved(loan), 1)}
+        return {(str(loan), False): await self._append(2, _approved(loan))}
 
-    async def _append(self, event: LoanEvent, version: int | StreamState) -> float:
-        """Append it; answers when the event store has answered."""
+    async def _append(self, version: int | StreamState, *events: LoanEvent) -> float:
+        """Append to a request's stream; answers when the event store has answered."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._append_now, event, version
+            self._threads, self._append_now, version, events
         )
 
-    def _append_now(self, event: LoanEvent, version: int | StreamState) -> float:
-        encoded = codec.encode(event, command_id=uuid4(), user="benchmark")
-        new = NewEvent(
-            id=encoded.id, type=encoded.type, data=encoded.data, metadata=encoded.metadata
-        )
+    def _append_now(self, version: int | StreamState, events: Sequence[LoanEvent]) -> float:
+        command_id = uuid4()
         self._client.append_to_stream(
-            codec.stream_name(event.id), current_version=version, events=[new], timeout=10
+            codec.stream_name(events[0].id),
+            current_version=version,
+            events=[
+                _new_event(codec.encode(event, command_id=command_id, user="benchmark"))
+                for event in events
+            ],
+            timeout=10,
         )
         return time.perf_counter()
 
 
+def _new_event(event: codec.Encoded) -> NewEvent:
+    return NewEvent(id=event.id, type=event.type, data=event.data, metadata=event.metadata)
+
+
 def _requested(loan: UUID) -> LoanRequested:
     return LoanRequested(id=loan, occurred_at=datetime.now(UTC), **_APPLICATION)
+
+
+def _scored(loan: UUID) -> CreditChecked:
+    # With the request: without a score, the demo's worker would see to it.
+    return CreditChecked(id=loan, occurred_at=datetime.now(UTC), credit_score=5)
 
 
 def _under_review(loan: UUID) -> ManualReviewRequired:
