@@ -1,9 +1,12 @@
-"""Which cores the processes of a benchmark run on, so that figures can be compared."""
+"""Which cores the processes of a benchmark run on, and how much of them they take."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+_TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 def keep_apart(server: int) -> None:
@@ -22,6 +25,22 @@ def keep_to_one_core() -> None:
     """Give this process, and those it will start, one core."""
     if len(cores := _cores()) > 1:
         os.sched_setaffinity(0, cores[:1])
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has taken so far, with all its threads, to a hundredth of a second."""
+    # The second field is the program's name in brackets, which may hold anything.
+    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    user, system = fields[11:13]
+    return (int(user) + int(system)) / _TICKS_PER_SECOND
+
+
+def machine_cpu_seconds() -> float:
+    """What all processes of the machine have taken since it was started."""
+    _, user, nice, system, _, _, irq, softirq, steal, *_ = (
+        Path("/proc/stat").read_text().splitlines()[0].split()
+    )
+    return sum(map(int, (user, nice, system, irq, softirq, steal))) / _TICKS_PER_SECOND
 
 
 def _cores() -> list[int]:

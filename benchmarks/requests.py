@@ -1,0 +1,217 @@
+"""How many requests a second the form and the API take, and how long each of them takes.
+
+    uv run python benchmarks/requests.py --json
+
+Starts a demo of its own (event store, Valkey, database, projector, workers) with two web servers
+beside it, which are like the demo's: in one the clearing house answers at once, in the other after
+100 ms. For 1, 8 and 32 clients, each with one call at a time, it measures in turn, round by round:
+
+- the form, as a browser without JavaScript sends it; and beside it, behind the same middleware, a
+  view that checks the form's token too, and then only inserts a row into the same database;
+- `POST /api/loan-requests`; and beside it the same view without a token;
+- for 32 clients both with the slow clearing house, and beside them both without.
+
+What a call leaves to the other processes is waited for before something else is measured; how much
+of a core's time each of them takes for a call is told, since they share the cores with the server.
+
+`--profile` also tells where the web server's time goes. It needs py-spy, which is in no group:
+`uv run --with py-spy python benchmarks/requests.py --profile`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+PROJECT: Final = Path(__file__).resolve().parent.parent
+# In place of this directory, in which others would find this file when they import `requests`.
+sys.path[0] = str(PROJECT)
+
+from benchmarks.cores import cpu_seconds, machine_cpu_seconds
+from benchmarks.requests_figures import (
+    WEB,
+    Case,
+    Measured,
+    Seconds,
+    conclusions,
+    cost_table,
+    figures,
+    speed_table,
+)
+from benchmarks.requests_load import Call, Load
+from benchmarks.requests_profile import Profile, profiled, py_spy
+from benchmarks.web_servers import WebServer, running_web_server
+from tests.support.demo import COMMANDS, Demo, running_demo
+from tests.support.postgresql import running_postgresql
+
+CLIENTS: Final = (1, 8, 32)
+SLOW_SECONDS: Final = 0.1
+APPLICATION: Final = "benchmarks.requests_asgi:application"
+LATENCY: Final = "CREDIT_BUREAU_LATENCY_SECONDS"
+
+PEOPLE_IN_A_RUN: Final = 100_000
+SECONDS_FOR_A_RUN: Final = 120.0
+# Processes that take less of a core than this for so long have come to rest.
+REST_SECONDS, REST_CORES = 0.25, 0.1
+SECONDS_TO_REST: Final = 10.0
+
+
+def main() -> None:
+    options = _options()
+    with (
+        tempfile.TemporaryDirectory(prefix="lepret-requests-") as directory,
+        _database(options.database) as database,
+        running_demo(Path(directory) / "data", environment={LATENCY: "0", **database}) as demo,
+        running_web_server(demo, APPLICATION) as web,
+        running_web_server(demo, APPLICATION, **{LATENCY: str(SLOW_SECONDS)}) as slow_web,
+    ):
+        bench = Bench(demo, {0.0: web, SLOW_SECONDS: slow_web}, options.seconds)
+        if options.profile:
+            bench.profile = Profile()
+        bench.run(options.clients, rounds=options.rounds)
+    if failures := sum((of.failures for of in bench.results.values()), Counter[str]()):
+        sys.exit(f"Some calls failed: {dict(failures)}")
+    _report(bench, as_json=options.json)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
+    parser.add_argument("--seconds", type=float, default=2.5, help="for each case in a round")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--profile", action="store_true", help="where the server's time goes")
+    parser.add_argument("--json", action="store_true", help="the figures as the last line")
+    options = parser.parse_args()
+    if options.profile:
+        py_spy()
+    return options
+
+
+@contextmanager
+def _database(name: str) -> Iterator[dict[str, str]]:
+    """What the demo is to find in its environment."""
+    if name == "sqlite":
+        yield {}
+        return
+    with running_postgresql() as postgresql:
+        yield {"DATABASE_URL": postgresql.new_database()}
+
+
+def _report(bench: Bench, *, as_json: bool) -> None:
+    console = Console()
+    console.print(speed_table(bench.results), cost_table(bench.results))
+    if bench.profile is not None:
+        console.print(*bench.profile.tables())
+    for conclusion in conclusions(bench.results):
+        console.print(conclusion, highlight=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(figures(bench.results)))
+
+
+class Bench:
+    """Runs the cases against web servers, of which there is one for each latency."""
+
+    def __init__(self, demo: Demo, webs: dict[float, WebServer], seconds: float) -> None:
+        self.results: dict[Case, Measured] = {}
+        self.profile: Profile | None = None
+        self._webs = webs
+        self._seconds = seconds
+        # The demo's own web server has nothing to do.
+        self._others = _running(demo)
+        del self._others[WEB]
+        self._first_person = count(step=PEOPLE_IN_A_RUN)
+
+    def run(self, clients: Sequence[int], *, rounds: int) -> None:
+        """Run all cases, in each round once."""
+        for number in clients:
+            cases = list(_cases(number, with_slow=number == max(clients)))
+            for _ in range(rounds):
+                for case in cases:
+                    self._run(case)
+
+    def _run(self, case: Case) -> None:
+        web = self._webs[case.latency]
+        pids = {WEB: web.pid, **self._others}
+        before, machine_before = _cpu(pids), machine_cpu_seconds()
+        with self._perhaps_profiled(case, web.pid):
+            load = self._load(case, web.url)
+        meanwhile, machine_meanwhile = _cpu(pids), machine_cpu_seconds()
+        _wait_for_rest(pids)
+        measured = self.results.setdefault(case, Measured())
+        measured.add(
+            load,
+            cpu=_less(_cpu(pids), before),
+            cpu_meanwhile=_less(meanwhile, before),
+            machine_cpu=machine_meanwhile - machine_before,
+        )
+
+    def _perhaps_profiled(self, case: Case, pid: int) -> AbstractContextManager[None]:
+        if self.profile is None or case.compared_with is None or case.latency:
+            return nullcontext()
+        return profiled(pid, self.profile)
+
+    def _load(self, case: Case, url: str) -> Load:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "benchmarks.requests_load", url, case.call),
+                *(str(case.clients), str(self._seconds), str(next(self._first_person))),
+            ],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            timeout=SECONDS_FOR_A_RUN,
+            check=True,
+        )
+        return Load(**json.loads(done.stdout))
+
+
+def _cases(clients: int, *, with_slow: bool) -> Iterator[Case]:
+    for call in (Call.CHECKED_INSERT, Call.FORM, Call.INSERT, Call.API):
+        yield Case(call, clients)
+    if with_slow:
+        yield Case(Call.FORM, clients, SLOW_SECONDS)
+        yield Case(Call.API, clients, SLOW_SECONDS)
+
+
+def _running(demo: Demo) -> dict[str, int]:
+    """The demo's processes, by name."""
+    return {name: pid for name in COMMANDS if (pid := demo.pid_of(name)) is not None}
+
+
+def _cpu(pids: dict[str, int]) -> Seconds:
+    """What each has taken so far."""
+    return {name: cpu_seconds(pid) for name, pid in pids.items()}
+
+
+def _less(later: Seconds, earlier: Seconds) -> Seconds:
+    return {name: took - earlier[name] for name, took in later.items()}
+
+
+def _wait_for_rest(pids: dict[str, int]) -> None:
+    """Wait until what was left to be done is done, or the processes do other things."""
+    deadline = time.monotonic() + SECONDS_TO_REST
+    before = sum(_cpu(pids).values())
+    while time.monotonic() < deadline:
+        time.sleep(REST_SECONDS)
+        now = sum(_cpu(pids).values())
+        if now - before < REST_CORES * REST_SECONDS:
+            return
+        before = now
+
+
+if __name__ == "__main__":
+    main()

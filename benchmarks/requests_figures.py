@@ -1,0 +1,248 @@
+"""What `requests.py` has measured: figures, tables, and which goals are met."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rich.table import Table
+
+from benchmarks.requests_load import Call, Load
+
+LEAST_RATE_RATIO: Final = 0.5
+MOST_P99_RATIO: Final = 2.0
+# With a slow clearing house: of the rate without, or of what the waiting leaves possible.
+LEAST_RATE_RATIO_IF_SLOW: Final = 0.8
+
+# A core that is taken up to here is what there is not enough of.
+FULLY_BUSY: Final = 0.9
+# So much of a core, taken by others, makes the figures worse than they are.
+NOT_ALONE: Final = 0.1
+
+WEB: Final = "web"
+LOAD: Final = "load"
+
+_INSERTS: Final = {Call.FORM: Call.CHECKED_INSERT, Call.API: Call.INSERT}
+_NAMES: Final = {
+    Call.FORM: "form",
+    Call.API: "API",
+    Call.INSERT: "insert",
+    Call.CHECKED_INSERT: "insert, with a token",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured by itself; `latency` is the clearing house's, in seconds."""
+
+    call: Call
+    clients: int
+    latency: float = 0.0
+
+    def __str__(self) -> str:
+        slow = ", slow" if self.latency else ""
+        return f"{_NAMES[self.call]}{slow}"
+
+    @property
+    def compared_with(self) -> Case | None:
+        """A row that is inserted; with a slow clearing house, the same without it."""
+        if self.latency:
+            return Case(self.call, self.clients)
+        insert = _INSERTS.get(self.call)
+        return None if insert is None else Case(insert, self.clients)
+
+
+# By process.
+Seconds = dict[str, float]
+
+
+@dataclass
+class Measured:
+    """What came of a case, in all rounds together.
+
+    `cpu` is what each process took for it, in seconds; `cpu_meanwhile` until the last call was
+    answered, which was `elapsed` seconds after the first was made. In that time all the machine's
+    processes took `machine_cpu`.
+    """
+
+    seconds: float = 0.0
+    elapsed: float = 0.0
+    calls: int = 0
+    latencies_ms: list[float] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+    cpu: Seconds = field(default_factory=dict)
+    cpu_meanwhile: Seconds = field(default_factory=dict)
+    machine_cpu: float = 0.0
+
+    def add(self, load: Load, *, cpu: Seconds, cpu_meanwhile: Seconds, machine_cpu: float) -> None:
+        """Take in what came of one round."""
+        self.machine_cpu += machine_cpu
+        self.seconds += load.seconds
+        self.elapsed += load.elapsed
+        self.calls += load.calls
+        self.latencies_ms += load.latencies_ms
+        self.failures.update(load.failures)
+        for name, took in {**cpu, LOAD: load.cpu_seconds}.items():
+            self.cpu[name] = self.cpu.get(name, 0.0) + took
+        for name, took in {**cpu_meanwhile, LOAD: load.cpu_seconds}.items():
+            self.cpu_meanwhile[name] = self.cpu_meanwhile.get(name, 0.0) + took
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies_ms) / self.seconds
+
+    def percentile(self, percent: int) -> float:
+        """Of the latencies, in milliseconds."""
+        return statistics.quantiles(self.latencies_ms, n=100)[percent - 1]
+
+
+Results = Mapping[Case, Measured]
+
+
+def figures(results: Results) -> dict[str, Any]:
+    """All of it as plain numbers, with the goals that are missed in words."""
+    return {
+        "cases": [_figures(case, results) for case in results],
+        "missed": [goal.in_words for goal in _goals(results) if not goal.is_met],
+    }
+
+
+def _figures(case: Case, results: Results) -> dict[str, Any]:
+    of = results[case]
+    return {
+        "call": case.call.value,
+        "clients": case.clients,
+        "clearing_house_ms": 1000 * case.latency,
+        "per_second": round(of.per_second, 1),
+        "p50_ms": round(of.percentile(50), 1),
+        "p99_ms": round(of.percentile(99), 1),
+        **{name: round(value, 2) for name, value in _ratios(case, results).items()},
+        "cpu_ms": {name: round(took, 2) for name, took in _cpu_ms(of).items()},
+    }
+
+
+def _ratios(case: Case, results: Results) -> dict[str, float]:
+    other = results.get(case.compared_with) if case.compared_with else None
+    if other is None:
+        return {}
+    of = results[case]
+    return {
+        "rate_ratio": of.per_second / other.per_second,
+        "p99_ratio": of.percentile(99) / other.percentile(99),
+    }
+
+
+def speed_table(results: Results) -> Table:
+    """How many a second, and how long each took."""
+    table = Table("", title="Requests, each compared with an insert, or if slow with itself")
+    table.columns[0].no_wrap = True
+    for heading in ("clients", "per second", "p50 ms", "p99 ms", "rate ratio", "p99 ratio"):
+        table.add_column(heading, justify="right")
+    for case in results:
+        of = _figures(case, results)
+        ratios = (f"{of[name]:.2f}" if name in of else "" for name in ("rate_ratio", "p99_ratio"))
+        table.add_row(
+            str(case),
+            str(case.clients),
+            *(f"{of[name]:.1f}" for name in ("per_second", "p50_ms", "p99_ms")),
+            *ratios,
+        )
+    return table
+
+
+def cost_table(results: Results) -> Table:
+    """What each process took for a call, with as many clients as there were."""
+    most = {case: of for case, of in results.items() if case.clients == _most_clients(results)}
+    table = Table("", title=f"Milliseconds of a core for a call, {_most_clients(results)} clients")
+    for case in most:
+        table.add_column(str(case), justify="right")
+    for name in next(iter(most.values())).cpu:
+        table.add_row(name, *(f"{_cpu_ms(of)[name]:.1f}" for of in most.values()))
+    table.add_row("all", *(f"{sum(_cpu_ms(of).values()):.1f}" for of in most.values()))
+    return table
+
+
+def _cpu_ms(of: Measured) -> dict[str, float]:
+    """For a call, by process."""
+    return {name: 1000 * took / of.calls for name, took in of.cpu.items()}
+
+
+def _most_clients(results: Results) -> int:
+    return max(case.clients for case in results)
+
+
+# Goals --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Goal:
+    is_met: bool
+    in_words: str
+
+    def __str__(self) -> str:
+        return f"{'met' if self.is_met else 'MISSED'}: {self.in_words}"
+
+
+def conclusions(results: Results) -> Iterator[str]:
+    """For each goal whether it is met, and for each case with most clients what limits it."""
+    yield from map(str, _goals(results))
+    for case, of in results.items():
+        if case.clients == _most_clients(results):
+            yield f"{_in_words(case)}: {_limit(of)}"
+
+
+def _goals(results: Results) -> Iterator[_Goal]:
+    for case in results:
+        if case.latency:
+            yield _goal_if_slow(case, results)
+        elif case.compared_with in results:
+            yield from _goals_beside_insert(case, results)
+
+
+def _goals_beside_insert(case: Case, results: Results) -> Iterator[_Goal]:
+    ratios = _ratios(case, results)
+    rate, p99 = ratios["rate_ratio"], ratios["p99_ratio"]
+    what = _in_words(case)
+    yield _Goal(
+        rate >= LEAST_RATE_RATIO,
+        f"{what}: {rate:.2f} of the insert's rate, at least {LEAST_RATE_RATIO:g} is wanted",
+    )
+    yield _Goal(
+        p99 <= MOST_P99_RATIO,
+        f"{what}: {p99:.1f} times the insert's p99, at most {MOST_P99_RATIO:g} is wanted",
+    )
+
+
+def _goal_if_slow(case: Case, results: Results) -> _Goal:
+    assert case.compared_with is not None, "there is one with latency"
+    possible = min(results[case.compared_with].per_second, case.clients / case.latency)
+    ratio = results[case].per_second / possible
+    return _Goal(
+        ratio >= LEAST_RATE_RATIO_IF_SLOW,
+        f"{_in_words(case)}: {ratio:.2f} of the {possible:.0f} a second that are "
+        f"possible, at least {LEAST_RATE_RATIO_IF_SLOW:g} is wanted",
+    )
+
+
+def _in_words(case: Case) -> str:
+    return f"{case}, {case.clients} client{'s' if case.clients > 1 else ''}"
+
+
+def _limit(of: Measured) -> str:
+    cores = os.cpu_count() or 1
+    web = of.cpu_meanwhile[WEB] / of.elapsed
+    ours = sum(of.cpu_meanwhile.values()) / of.elapsed
+    # Both are rounded, and a little apart in time.
+    others = max(0.0, of.machine_cpu / of.elapsed - ours)
+    busy = f"{web:.2f} cores busy with the web server, {ours - web:.2f} with what is beside it"
+    if others >= NOT_ALONE:
+        busy += f", {others:.2f} with what is not of this benchmark"
+    if ours + others >= FULLY_BUSY * cores:
+        return f"{busy}: the machine's {cores} cores limit it"
+    if web >= FULLY_BUSY:
+        return f"{busy}: the web server limits it, since one Python process has but one core"
+    return f"{busy}: no core limits it, it waits"

@@ -1,0 +1,232 @@
+"""Clients of a web server for `requests.py`, in a process of their own.
+
+    python -m benchmarks.requests_load URL CALL CLIENTS SECONDS FIRST_PERSON
+
+Each client has a connection, which it keeps, and makes its next call when the last is answered.
+Prints as JSON what came of it: see `Load`.
+
+It speaks no more HTTP than the server's answers need: the core that this takes, the server lacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from itertools import count
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+from uuid import uuid4
+
+WARM_UP_SECONDS: Final = 0.5
+SECONDS_TO_ANSWER: Final = 30.0
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_JSON: Final = "application/json"
+_LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+_COOKIE: Final = re.compile(rb"(csrftoken=\w+)")
+_TOKEN: Final = re.compile(rb'name="csrfmiddlewaretoken" value="(\w+)"')
+
+
+class Call(StrEnum):
+    """What is asked of the server."""
+
+    FORM = "form"
+    API = "api"
+    INSERT = "insert"
+    CHECKED_INSERT = "checked-insert"
+
+
+@dataclass
+class Load:
+    """What came of the calls.
+
+    The latencies are of those that were answered within the `seconds` after the warm-up; the rest
+    is of all `calls`, from the first to the last answer. `cpu_seconds` is what this process took.
+    """
+
+    seconds: float
+    latencies_ms: list[float] = field(default_factory=list)
+    calls: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    elapsed: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+def main() -> None:
+    url, call, clients, seconds, first_person = sys.argv[1:]
+    make = _CALLS[Call(call)]
+    people = _people(int(first_person))
+    load = asyncio.run(_load(url, make, people, clients=int(clients), seconds=float(seconds)))
+    print(json.dumps(asdict(load)))
+
+
+def _people(first: int) -> Iterator[str]:
+    """National IDs, from the `first` on, none twice: nobody has more than one open request."""
+    for number in count(first):
+        letter, digits = divmod(number, 1_000_000)
+        yield f"{digits:06}b{chr(ord('a') + letter)}"
+
+
+async def _load(
+    url: str, make: MakeCall, people: Iterator[str], *, clients: int, seconds: float
+) -> Load:
+    load = Load(seconds)
+    connections = await asyncio.gather(*(_Connection.opened(url) for _ in range(clients)))
+    began, cpu_began = time.perf_counter(), time.process_time()
+    counts_from = began + WARM_UP_SECONDS
+    until = counts_from + seconds
+
+    async def call_again_and_again(connection: _Connection) -> None:
+        with closing(connection):
+            while (sent := time.perf_counter()) < until:
+                problem = await _problem_of(make(connection, next(people)))
+                answered = time.perf_counter()
+                load.calls += 1
+                if problem:
+                    load.failures[problem] += 1
+                elif counts_from <= answered < until:
+                    load.latencies_ms.append(round(1000 * (answered - sent), 3))
+
+    await asyncio.gather(*map(call_again_and_again, connections))
+    load.elapsed = time.perf_counter() - began
+    load.cpu_seconds = time.process_time() - cpu_began
+    return load
+
+
+async def _problem_of(call: Awaitable[None]) -> str | None:
+    """Make a call; what was wrong with its answer, if anything was."""
+    try:
+        async with asyncio.timeout(SECONDS_TO_ANSWER):
+            await call
+    except WrongAnswer as wrong:
+        return str(wrong)
+    except (OSError, EOFError) as error:  # time-outs are among these
+        return type(error).__qualname__
+    return None
+
+
+# HTTP ---------------------------------------------------------------------------------------
+
+
+class WrongAnswer(Exception):
+    """The server answered something else than it should have."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    head: bytes
+    body: bytes
+
+    def check(self, status: int, *, sign: str = "") -> None:
+        """Check that it has this status, and `sign` somewhere.
+
+        Raises:
+            WrongAnswer: it has not.
+        """
+        if self.status != status:
+            raise WrongAnswer(f"status {self.status}")
+        if sign.encode() not in self.head + self.body:
+            raise WrongAnswer(f"status {self.status}, but about something else")
+
+
+class _Connection:
+    """A connection of a browser that has opened the form, and so has its token."""
+
+    def __init__(
+        self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._host = host
+        self._reader = reader
+        self._writer = writer
+        self.token = ""
+        self._cookie = ""
+
+    @classmethod
+    async def opened(cls, url: str) -> _Connection:
+        """A connection to the server at `url`."""
+        parts = urlsplit(url)
+        connection = cls(parts.netloc, *await asyncio.open_connection(parts.hostname, parts.port))
+        form = await connection._exchange(f"GET / HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n")
+        connection.token = _found(_TOKEN, form.body)
+        connection._cookie = _found(_COOKIE, form.head)
+        return connection
+
+    async def post(self, path: str, body: str, *, content_type: str) -> _Answer:
+        """Send a body, in ASCII, as a browser would send it from the form's page."""
+        return await self._exchange(
+            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nOrigin: http://{self._host}\r\n"
+            f"Cookie: {self._cookie}\r\nContent-Type: {content_type}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        )
+
+    async def _exchange(self, request: str) -> _Answer:
+        self._writer.write(request.encode("ascii"))
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        body = await self._reader.readexactly(int(_found(_LENGTH, head)))
+        return _Answer(int(head[9:12]), head, body)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _found(pattern: re.Pattern[bytes], text: bytes) -> str:
+    match = pattern.search(text)
+    if match is None:
+        raise WrongAnswer(f"no {pattern.pattern!r} in it")
+    return match[1].decode()
+
+
+# The calls ----------------------------------------------------------------------------------
+
+MakeCall = Callable[[_Connection, str], Awaitable[None]]
+
+
+async def _form(connection: _Connection, national_id: str) -> None:
+    id_ = str(uuid4())
+    fields = _application(id_, national_id) | {"csrfmiddlewaretoken": connection.token}
+    answer = await connection.post("/", urlencode(fields), content_type=_FORM)
+    answer.check(302, sign=f"/loans/{id_}/")
+
+
+async def _api(connection: _Connection, national_id: str) -> None:
+    id_ = str(uuid4())
+    body = json.dumps(_application(id_, national_id))
+    answer = await connection.post("/api/loan-requests", body, content_type=_JSON)
+    answer.check(201, sign=id_)
+
+
+async def _insert(connection: _Connection, _: str) -> None:
+    answer = await connection.post("/benchmark/insert/", "{}", content_type=_JSON)
+    answer.check(201)
+
+
+async def _checked_insert(connection: _Connection, _: str) -> None:
+    body = urlencode({"csrfmiddlewaretoken": connection.token})
+    path = "/benchmark/checked-insert/"
+    answer = await connection.post(path, body, content_type=_FORM)
+    answer.check(201)
+
+
+def _application(id_: str, national_id: str) -> dict[str, str | int]:
+    return {"id": id_, "name": "Ann Example", "national_id": national_id, "amount": 5000}
+
+
+_CALLS: Final[dict[Call, MakeCall]] = {
+    Call.FORM: _form,
+    Call.API: _api,
+    Call.INSERT: _insert,
+    Call.CHECKED_INSERT: _checked_insert,
+}
+
+
+if __name__ == "__main__":
+    main()
