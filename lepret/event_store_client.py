@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import threading
 
+import grpc
 from django.conf import settings
 from esdbclient import EventStoreDBClient
+from grpc.experimental import ChannelOptions
 
 _lock = threading.Lock()
 _clients: dict[str, EventStoreDBClient] = {}
@@ -23,7 +25,7 @@ def event_store_client() -> EventStoreDBClient:
     uri = settings.EVENTSTORE_URI
     with _lock:
         if uri not in _clients:
-            _clients[uri] = EventStoreDBClient(uri)
+            _clients[uri] = _Client(uri)
         return _clients[uri]
 
 
@@ -32,6 +34,19 @@ def close_event_store_client() -> None:
     with _lock:
         while _clients:
             _clients.popitem()[1].close()
+
+
+class _Client(EventStoreDBClient):
+    """Reads streams in the thread that asks for them.
+
+    gRPC otherwise has a thread of its own hand over each message, which takes twice the time.
+    """
+
+    def _construct_grpc_channel(
+        self, grpc_target: str, grpc_options: tuple[tuple[str, str | int], ...] = ()
+    ) -> grpc.Channel:
+        in_one_thread = (ChannelOptions.SingleThreadedUnaryStream, 1)
+        return super()._construct_grpc_channel(grpc_target, (*grpc_options, in_one_thread))
 
 
 # gRPC complains of clients that are left to the garbage collector of an ending interpreter.
