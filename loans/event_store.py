@@ -130,11 +130,13 @@ class EventStoreDB:
         user: str,
     ) -> int:
         encode = partial(codec.encode, command_id=command_id, user=user)
+        new = [_new_event(encode(event)) for event in events]
         try:
             return self._connect().append_to_stream(
                 stream.name,
                 current_version=StreamState.NO_STREAM if revision is None else revision,
-                events=[_new_event(encode(event)) for event in events],
+                # An event by itself goes a shorter way than several do.
+                events=new[0] if len(new) == 1 else new,
                 timeout=self._timeout,
             )
         except WrongCurrentVersion as error:
