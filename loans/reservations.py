@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 from lepret.keyed_hashes import keyed_hash
 from loans import codec
@@ -64,6 +65,22 @@ class Reservations:
 
         until_not_stale(take)
 
+    def release(self, loan_request_id: UUID, *, national_id: str, now: datetime) -> None:
+        """Give back what a request holds that is known to be decided; harmless if it holds nothing.
+
+        Raises:
+            EventStoreUnavailable, StaleRevision: as `EventStore.append`.
+        """
+        stream_id = self.stream_of(national_id)
+
+        def release() -> None:
+            stream = self._event_store.load(stream_id)
+            hold = fold(stream.events)
+            if hold is not None and hold.id == loan_request_id:
+                self._release(hold, stream_id, stream, now=now)
+
+        until_not_stale(release)
+
     def settle(self, stream_id: ReservationStream, *, now: datetime) -> None:
         """Release what a request holds that is decided, or that was never recorded.
 
@@ -92,8 +109,18 @@ class Reservations:
         stream = self._event_store.load(stream_id)
         hold = fold(stream.events)
         if hold is not None and self._is_over(hold, now=now):
-            release = ReleaseReservation(id=hold.id, covers=hold.covers, issued_at=now)
-            self._carry_out(release, stream_id, stream)
+            self._release(hold, stream_id, stream, now=now)
+
+    def _release(
+        self,
+        hold: Hold,
+        stream_id: ReservationStream,
+        stream: Stream[ReservationEvent],
+        *,
+        now: datetime,
+    ) -> None:
+        release = ReleaseReservation(id=hold.id, covers=hold.covers, issued_at=now)
+        self._carry_out(release, stream_id, stream)
 
     def _carry_out(
         self,

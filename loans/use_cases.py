@@ -133,9 +133,10 @@ def release_reservation(
     Raises:
         EventStoreUnavailable, StaleRevision: not released; doing it again is safe.
     """
-    application = fold(_load(loan_request_id, event_store).events).application
-    if application is not None:
-        reservations.settle(reservations.stream_of(application.national_id), now=now)
+    state = fold(_load(loan_request_id, event_store).events)
+    if state.application is not None and state.decision is not None:
+        national_id = state.application.national_id
+        reservations.release(loan_request_id, national_id=national_id, now=now)
 
 
 def approve_loan(command: ApproveLoan, *, event_store: EventStore) -> Answer:
