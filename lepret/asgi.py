@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 
+import django
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
-from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lepret.settings")
-# First, because it sets Django up, without which the routes below cannot be imported.
-django_application = get_asgi_application()
+# First, because without it what follows cannot be imported.
+django.setup(set_prefix=False)
 
+from lepret.handlers import OneThreadHandler, collect_garbage_less_often  # noqa: E402
 from readmodels.urls import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": django_application,
+        "http": OneThreadHandler(),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
         ),
     }
 )
+
+
+collect_garbage_less_often()
