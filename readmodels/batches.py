@@ -203,6 +203,22 @@ def _change_rows(target: Target, events: Sequence[Received]) -> Changes:
     return _to_be_told(target.projection, changed)
 
 
+def concerns(projection: Projection, events: Sequence[Received]) -> bool:
+    """Whether any of these may change the projection's rows; otherwise they move its checkpoint."""
+    began_here: set[UUID] = set()
+    for received in events:
+        if received.recorded.type in projection.takes:
+            return True
+        loan_request_id = received.loan_request_id if projection.keeps_revisions else None
+        if loan_request_id is None or loan_request_id in began_here:
+            continue
+        if received.recorded.stream_position != 0:
+            return True
+        # There is no row yet of a request that begins here.
+        began_here.add(loan_request_id)
+    return False
+
+
 def _note_revisions(rows: Rows[Any], events: Sequence[Received]) -> None:
     # Whatever an event is, and whether it changes anything or is left out: it is in the stream, and
     # whoever decides on the stream as it was before it is out of date.

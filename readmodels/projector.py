@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
@@ -25,15 +26,18 @@ from readmodels.batches import (
     EventNotHandled,
     NewerVersionIsLive,
     Target,
+    concerns,
 )
 from readmodels.coordination import Coordination
 from readmodels.feeds import EVENT_STORE_AWAY, Feeds
 from readmodels.projections import Projection
+from readmodels.received import Received
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE: Final = 500
 POLL_SECONDS: Final = 0.5
+HOLD_SECONDS: Final = 0.1
 STOPPED_POLL_SECONDS: Final = 1.0
 MOST_LATE_CHANGES: Final = 1_000
 
@@ -85,6 +89,51 @@ class Announcements:
     def _send(self, changes: Changes) -> None:
         if changes:
             self._announcer.send(changes.groups, recorded_at=changes.recorded_at)
+
+
+class Held:
+    """Live events that nobody waits for, kept for a moment to share a commit with those to come.
+
+    That is those that change no row, and all of a projection of whose changes nobody is told.
+    """
+
+    def __init__(
+        self, projection: Projection, *, most: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._projection = projection
+        self._most = most
+        self._clock = clock
+        self._events: list[Received] = []
+        self._since = 0.0
+        self._are_urgent = False
+
+    def add(self, events: Sequence[Received]) -> None:
+        """Keep these, too."""
+        if not events:
+            return
+        if not self._events:
+            self._since = self._clock()
+        self._events += events
+        self._are_urgent = self._projection.group is not None and concerns(
+            self._projection, self._events
+        )
+
+    def are_due(self) -> bool:
+        """Whether they are to be applied now."""
+        if self._are_urgent or len(self._events) >= self._most:
+            return True
+        return bool(self._events) and self.seconds_left(HOLD_SECONDS) <= 0
+
+    def seconds_left(self, otherwise: float) -> float:
+        """How long they may still be kept; if there are none, what is given."""
+        if not self._events:
+            return otherwise
+        return max(0.0, self._since + HOLD_SECONDS - self._clock())
+
+    def take(self) -> list[Received]:
+        """All of them, which are then no longer kept."""
+        events, self._events, self._are_urgent = self._events, [], False
+        return events
 
 
 class Follower:
@@ -164,12 +213,15 @@ class Follower:
             self._announcer.send_reached(self._name, position)
 
         applier = Applier(target, committed)
+        held = Held(self._projection, most=self._batch_size)
         try:
             with self._feeds.after(target.position) as cursor:
                 while self._goes_on():
-                    batch = cursor.next_batch(limit=self._batch_size, timeout=POLL_SECONDS)
-                    if batch.events:
-                        applier.apply(batch.events)
+                    timeout = held.seconds_left(POLL_SECONDS)
+                    batch = cursor.next_batch(limit=self._batch_size, timeout=timeout)
+                    held.add(batch.events)
+                    if batch.caught_up or not cursor.is_caught_up or held.are_due():
+                        applier.apply(held.take())
                     elif self._is_ahead:
                         # Nothing comes until a rebuild has taken the checkpoint back.
                         applier.look_again()
