@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from lepret.stopping import stop_on_signals
+from lepret.stopping import stop_on_signals, wait_for
 from loans.clearing_house.manners import Manners
 from loans.clearing_house.server import ClearingHouse
 
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         serving.start()
         self.stdout.write(f"clearing house ready on {clearing_house.url}")
         self.stdout.flush()
-        stop.wait()
+        wait_for(stop)
         clearing_house.shutdown()
 
 

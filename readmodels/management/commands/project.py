@@ -6,13 +6,13 @@ import getpass
 import threading
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from lepret.event_store_client import close_event_store_client, event_store_client
-from lepret.stopping import stop_on_signals
+from lepret.stopping import WAKE_SECONDS, stop_on_signals
 from readmodels import failures
 from readmodels.batches import EventNotHandled, NewerVersionIsLive
 from readmodels.broadcasts import Broadcaster
@@ -123,10 +123,9 @@ def _run_all(jobs: Sequence[Job], stop: threading.Event) -> None:
     """Run each job in a thread; when one fails, stop the others and tell."""
     with ThreadPoolExecutor(max_workers=len(jobs)) as executor:
         futures = [executor.submit(job) for job in jobs]
-        done, rest = wait(futures, return_when=FIRST_EXCEPTION)
-        if rest:
+        if not _all_end_well(futures):
             stop.set()
-    for future in done:
+    for future in futures:
         try:
             future.result()
         except (*DATABASE_AWAY, *EVENT_STORE_AWAY) as error:
@@ -139,3 +138,13 @@ def _run_all(jobs: Sequence[Job], stop: threading.Event) -> None:
             raise CommandError(str(error)) from None
         except RebuildInterrupted:
             return
+
+
+def _all_end_well(futures: Sequence[Future[object]]) -> bool:
+    """Wait until one has failed, or all are done."""
+    while True:
+        done, rest = wait(futures, timeout=WAKE_SECONDS, return_when=FIRST_EXCEPTION)
+        if any(each.exception() is not None for each in done):
+            return False
+        if not rest:
+            return True
