@@ -9,7 +9,6 @@ python benchmarks/replaying.py raw|one|all|plain EVENTS
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 import threading
@@ -148,11 +147,11 @@ class NotesMemory:
 
 @contextmanager
 def _client() -> Iterator[EventStoreDBClient]:
-    client = EventStoreDBClient(os.environ["EVENTSTORE_URI"])
+    """The same client as the projector's, so that no more is compared than what is done with it."""
     try:
-        yield client
+        yield event_store_client()
     finally:
-        client.close()
+        close_event_store_client()
 
 
 if __name__ == "__main__":
