@@ -8,7 +8,6 @@ the same moment.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -56,14 +55,12 @@ class Reservations:
             EventStoreUnavailable, StaleRevision: as `EventStore.append`.
         """
         stream_id = self.stream_of(national_id)
-        # Most people have none. Whether that is so, the append itself finds out.
-        assumed: list[Stream[ReservationEvent]] = [Stream()]
 
-        def take() -> None:
-            stream = assumed.pop() if assumed else self._event_store.load(stream_id)
+        def take(stream: Stream[ReservationEvent]) -> None:
             self._carry_out(self._taking(command, stream), stream_id, stream)
 
-        until_not_stale(take)
+        # Most people have none. Whether that is so, the append itself finds out.
+        until_not_stale(take, stream_id, self._event_store, known=Stream())
 
     def release(self, loan_request_id: UUID, *, national_id: str, now: datetime) -> None:
         """Give back what a request holds that is known to be decided; harmless if it holds nothing.
@@ -73,13 +70,12 @@ class Reservations:
         """
         stream_id = self.stream_of(national_id)
 
-        def release() -> None:
-            stream = self._event_store.load(stream_id)
+        def release(stream: Stream[ReservationEvent]) -> None:
             hold = fold(stream.events)
             if hold is not None and hold.id == loan_request_id:
                 self._release(hold, stream_id, stream, now=now)
 
-        until_not_stale(release)
+        until_not_stale(release, stream_id, self._event_store)
 
     def settle(self, stream_id: ReservationStream, *, now: datetime) -> None:
         """Release what a request holds that is decided, or that was never recorded.
@@ -87,7 +83,13 @@ class Reservations:
         Raises:
             EventStoreUnavailable, StaleRevision: as `EventStore.append`.
         """
-        until_not_stale(partial(self._settle, stream_id, now))
+
+        def settle(stream: Stream[ReservationEvent]) -> None:
+            hold = fold(stream.events)
+            if hold is not None and self._is_over(hold, now=now):
+                self._release(hold, stream_id, stream, now=now)
+
+        until_not_stale(settle, stream_id, self._event_store)
 
     def stream_of(self, national_id: str) -> ReservationStream:
         """A person's stream; the case of the national ID's letters does not matter."""
@@ -104,12 +106,6 @@ class Reservations:
                 raise OpenRequestExists from None
             return command.model_copy(update={"instead_of": other.hold.id})
         return command
-
-    def _settle(self, stream_id: ReservationStream, now: datetime) -> None:
-        stream = self._event_store.load(stream_id)
-        hold = fold(stream.events)
-        if hold is not None and self._is_over(hold, now=now):
-            self._release(hold, stream_id, stream, now=now)
 
     def _release(
         self,

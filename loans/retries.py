@@ -7,18 +7,28 @@ from typing import Final, TypeVar
 
 import stamina
 
-from loans.event_store import StaleRevision
+from loans.codec import E, StreamId
+from loans.event_store import EventStore, StaleRevision, Stream
 
 T = TypeVar("T")
 
 ATTEMPTS: Final = 5
 
 
-def until_not_stale(decide_and_append: Callable[[], T]) -> T:
-    """Do it, and as long as others are quicker again, on the streams as they then are.
+def until_not_stale(
+    decide_and_append: Callable[[Stream[E]], T],
+    stream_id: StreamId[E],
+    event_store: EventStore,
+    *,
+    known: Stream[E] | None = None,
+) -> T:
+    """Do it on the stream as it is, and as long as others are quicker again on what it then is.
+
+    The first time on what is `known` of the stream, if anything is.
 
     Raises:
         StaleRevision: others were quicker, `ATTEMPTS` times in a row.
+        EventStoreUnavailable: no answer in time.
     """
     for attempt in stamina.retry_context(
         on=StaleRevision,
@@ -29,5 +39,7 @@ def until_not_stale(decide_and_append: Callable[[], T]) -> T:
         wait_jitter=0.02,
     ):
         with attempt:
-            return decide_and_append()
+            if known is not None and attempt.num == 1:
+                return decide_and_append(known)
+            return decide_and_append(event_store.load(stream_id))
     raise AssertionError("retry_context either returns or raises")

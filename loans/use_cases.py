@@ -74,8 +74,7 @@ def request_loan(
     """
     score = cache(partial(_score_if_possible, command, credit_bureau))
 
-    def request() -> Answer:
-        stream = _load(command.id, event_store)
+    def request(stream: LoanStream) -> Answer:
         if fold(stream.events).application is not None:
             return _decide_and_append(command, stream, user=APPLICANT, event_store=event_store)
         take = TakeReservation(id=command.id, issued_at=command.issued_at, covers=stream.revision)
@@ -84,7 +83,7 @@ def request_loan(
         answer = _decide_and_append(scored, stream, user=APPLICANT, event_store=event_store)
         return answer if score() is not None else _answer_again(command, event_store)
 
-    return until_not_stale(request)
+    return until_not_stale(request, codec.loan_request_stream(command.id), event_store)
 
 
 def check_credit(
@@ -176,13 +175,12 @@ def _handle(
     Raises:
         StaleRevision: others were quicker every time.
     """
-    known = [loaded] if loaded else []
 
-    def handle() -> Answer:
-        stream = known.pop() if known else _load(command.id, event_store)
+    def handle(stream: LoanStream) -> Answer:
         return _decide_and_append(command, stream, user=user, event_store=event_store)
 
-    return until_not_stale(handle)
+    stream_id = codec.loan_request_stream(command.id)
+    return until_not_stale(handle, stream_id, event_store, known=loaded)
 
 
 def _load(loan_request_id: UUID, event_store: EventStore) -> LoanStream:
