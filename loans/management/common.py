@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
@@ -11,11 +10,10 @@ from django.core.management.base import BaseCommand, CommandError
 from esdbclient.exceptions import EventStoreDBClientException
 
 from lepret.event_store_client import close_event_store_client, event_store_client
-from lepret.stopping import stop_on_signals
+from lepret.option_types import number_in
+from lepret.stopping import WAKE_SECONDS, stop_on_signals
 from loans.workers.groups import LONGEST_DELAY_SECONDS, Group, GroupUnknown
 from loans.workers.worker import FINISH_WITHIN_SECONDS, Worker
-
-_POLL_SECONDS = 0.5
 
 
 def add_replay_parked(parser: ArgumentParser) -> None:
@@ -44,7 +42,7 @@ def work(workers: Sequence[Worker], *, command: BaseCommand, name: str) -> None:
         for thread in threads:
             thread.start()
         _say_when_ready(is_ready, stop, command, name)
-        while not stop.wait(_POLL_SECONDS):
+        while not stop.wait(WAKE_SECONDS):
             if not all(thread.is_alive() for thread in threads):
                 raise CommandError("A worker has ended by itself.")
         for thread in threads:
@@ -74,23 +72,9 @@ def replay_parked(groups: Sequence[Group], *, command: BaseCommand) -> None:
         close_event_store_client()
 
 
-def whole_number(text: str) -> int:
-    """An option's value, from 1 up."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
-    return number
-
-
 def delay(text: str) -> float:
     """An option's value: seconds that a worker may keep an event."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
+    seconds = number_in(text)
     if not 0 < seconds <= LONGEST_DELAY_SECONDS:
         raise ArgumentTypeError(
             f"{text!r} is not a number of seconds above 0, up to {LONGEST_DELAY_SECONDS:g}"
@@ -105,7 +89,7 @@ def _say_when_ready(
     name: str,
 ) -> None:
     while not stop.is_set():
-        if all(each.wait(_POLL_SECONDS) for each in is_ready):
+        if all(each.wait(WAKE_SECONDS) for each in is_ready):
             command.stdout.write(f"{name} is ready")
             command.stdout.flush()
             return

@@ -11,8 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from lepret import demo
-
-HIGHEST_PORT = 65_535
+from lepret.option_types import number_in, port_from
 
 
 class Command(BaseCommand):
@@ -29,7 +28,7 @@ class Command(BaseCommand):
             "--host", default="127.0.0.1", help="address of the web server (default: %(default)s)"
         )
         parser.add_argument(
-            "--port", type=_port, default=8000, help="its port (default: %(default)s)"
+            "--port", type=port_from(1), default=8000, help="its port (default: %(default)s)"
         )
         parser.add_argument(
             "--data-dir",
@@ -62,16 +61,7 @@ class Command(BaseCommand):
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
+    seconds = number_in(text)
     if not 0 < seconds < math.inf:
         raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= HIGHEST_PORT:
-        return int(text)
-    raise ArgumentTypeError(f"{text!r} is not a port; those are numbers from 1 to {HIGHEST_PORT}")

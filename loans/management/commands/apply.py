@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from lepret.option_types import number_in, whole_number
 from loans.domain.loan_request import Status
 from loans.made_up_applications import applications
 from loans.sending import NobodyThere, Results, check_somebody_is_there, send
@@ -32,7 +33,7 @@ class Command(BaseCommand):
             "--url", type=_url, default="http://127.0.0.1:8000", help="default: %(default)s"
         )
         parser.add_argument(
-            "--count", type=_count, default=10, help="how many (default: %(default)s)"
+            "--count", type=whole_number, default=10, help="how many (default: %(default)s)"
         )
         parser.add_argument(
             "--rate", type=_rate, help="how many per second (default: as many as it takes)"
@@ -107,21 +108,8 @@ def _reasons(results: Results) -> str:
     return ", ".join(f"{reason} ({times})" for reason, times in results.failures.most_common())
 
 
-def _count(text: str) -> int:
-    try:
-        count = int(text)
-    except ValueError:
-        count = 0
-    if count < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
-    return count
-
-
 def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
+    rate = number_in(text)
     if not (math.isfinite(rate) and rate > 0):
         raise ArgumentTypeError(f"{text!r} is not a number above 0")
     return rate

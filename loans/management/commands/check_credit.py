@@ -9,8 +9,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from lepret.event_store_client import event_store_client
+from lepret.option_types import whole_number
 from loans.dependencies import credit_bureau, event_store
-from loans.management.common import add_replay_parked, delay, replay_parked, whole_number, work
+from loans.management.common import add_replay_parked, delay, replay_parked, work
 from loans.workers.credit_checks import CREDIT_CHECKS, CreditChecks
 from loans.workers.redelivery import Redelivery
 from loans.workers.worker import Worker

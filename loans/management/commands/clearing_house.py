@@ -10,11 +10,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from lepret.option_types import number_in, port_from
 from lepret.stopping import stop_on_signals, wait_for
 from loans.clearing_house.manners import Manners
 from loans.clearing_house.server import ClearingHouse
 
-HIGHEST_PORT = 65_535
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -28,7 +28,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
         parser.add_argument(
-            "--port", type=_port, default=8100, help="0 takes a free one (default: %(default)s)"
+            "--port",
+            type=port_from(0),
+            default=8100,
+            help="0 takes a free one (default: %(default)s)",
         )
         parser.add_argument(
             "--latency",
@@ -88,18 +91,9 @@ def _clearing_house(host: str, port: int, manners: Manners) -> ClearingHouse:
         ) from error
 
 
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) <= HIGHEST_PORT:
-        return int(text)
-    raise ArgumentTypeError(f"{text!r} is not a port; those are numbers from 0 to {HIGHEST_PORT}")
-
-
 def _number(least: float, most: float) -> Callable[[str], float]:
     def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = number_in(text)
         if math.isfinite(value) and least <= value <= most:
             return value
         bounds = f"from {least:g} up" if most == math.inf else f"from {least:g} to {most:g}"
