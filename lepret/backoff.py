@@ -6,6 +6,11 @@ import random
 from typing import Final
 
 
+def jittered(seconds: float) -> float:
+    """Between half of it and all: those who wait for the same do not come back together."""
+    return seconds * random.uniform(0.5, 1.0)  # noqa: S311 (not cryptography)
+
+
 class Backoff:
     """Growing delays in seconds, with jitter, so that those who wait do not all knock at once."""
 
@@ -16,7 +21,7 @@ class Backoff:
 
     def next_delay(self) -> float:
         """Between half of the delay that is due and all of it; the next one is twice as long."""
-        delay = self._next * random.uniform(0.5, 1.0)  # noqa: S311 (jitter, not cryptography)
+        delay = jittered(self._next)
         self._next = min(2 * self._next, self._longest)
         return delay
 

@@ -55,6 +55,17 @@ def stream_name(loan_request_id: UUID) -> str:
     return f"{STREAM_PREFIX}{loan_request_id}"
 
 
+def loan_request_id(name: str) -> UUID:
+    """Whose stream has this name.
+
+    Raises:
+        ValueError: it is no loan request's.
+    """
+    if not name.startswith(STREAM_PREFIX):
+        raise ValueError("not the stream of a loan request")
+    return UUID(name.removeprefix(STREAM_PREFIX))
+
+
 def loan_request_stream(loan_request_id: UUID) -> StreamId[LoanEvent]:
     """The stream of one loan request, with what it holds."""
     return StreamId(stream_name(loan_request_id), LOAN_EVENTS)

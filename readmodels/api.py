@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from lepret.callers import Bearer
 from lepret.etags import etag
 from lepret.models import Scope
-from lepret.openapi import ETAG, header
+from lepret.openapi import ETAG, EXAMPLE_ID, header
 from lepret.problems import Problem, problems, unavailable
 from readmodels.event_history import HistoryUnavailable
 from readmodels.models import PendingRequest, Status
@@ -28,7 +28,6 @@ from readmodels.waiting import LAST_POSITION, KnownStatus, UnknownLoanRequest, s
 
 router = Router()
 
-_EXAMPLE_ID: Final = "b9e84a3c-7a5c-4d7d-9d0f-2f6d7a1c5e11"
 _EXAMPLE_CURSOR: Final = "AAZEbXN4n6C56Eo8elxNfZ0PL214HF4R"
 _LONGEST_PAGE: Final = 500
 
@@ -52,9 +51,9 @@ class LoanRequestStatus(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "id": _EXAMPLE_ID,
+                    "id": EXAMPLE_ID,
                     "status": "under_review",
-                    "link": f"https://loans.example.com/loans/{_EXAMPLE_ID}/",
+                    "link": f"https://loans.example.com/loans/{EXAMPLE_ID}/",
                     "up_to_date": True,
                 }
             ]
@@ -179,7 +178,7 @@ class QueueAnswer(BaseModel):
                 {
                     "items": [
                         {
-                            "id": _EXAMPLE_ID,
+                            "id": EXAMPLE_ID,
                             "name": "Ann Example",
                             "national_id": "666666aa",
                             "amount": 5000,

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import random
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -21,6 +20,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import SessionBase
 
+from lepret.backoff import jittered
 from lepret.roles import is_underwriter
 from readmodels import broadcasts, frame_latency
 from readmodels.live_views import LiveViewLost, Read, Watch, watching
@@ -100,7 +100,7 @@ class LivePage(AsyncWebsocketConsumer):
     async def _keep_asking(self) -> None:
         while True:
             # Pages that were opened together do not ask together.
-            await asyncio.sleep(ASK_AGAIN_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311
+            await asyncio.sleep(jittered(ASK_AGAIN_SECONDS))
             if not await self.is_allowed():
                 raise NotAllowed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import EllipsisType
 from typing import Final
 from uuid import UUID
 
@@ -14,24 +15,24 @@ from loans.domain.events import LoanEvent
 class Received:
     """A recorded event at its commit position."""
 
-    __slots__ = ("_event", "position", "recorded")
+    __slots__ = ("_event", "_loan_request_id", "position", "recorded")
 
     def __init__(self, recorded: RecordedEvent) -> None:
         assert recorded.commit_position is not None, "events of $all have a position"
         self.position: Final = recorded.commit_position
         self.recorded: Final = recorded
         self._event: LoanEvent | None = None
+        self._loan_request_id: UUID | EllipsisType | None = ...  # not looked at yet
 
     @property
     def loan_request_id(self) -> UUID | None:
-        """Whose stream it is in; `None` where that is no loan request's."""
-        name = self.recorded.stream_name
-        if not name.startswith(codec.STREAM_PREFIX):
-            return None
-        try:
-            return UUID(name.removeprefix(codec.STREAM_PREFIX))
-        except ValueError:
-            return None
+        """Whose stream it is in; `None` where that is no loan request's. Read from it once."""
+        if self._loan_request_id is ...:
+            try:
+                self._loan_request_id = codec.loan_request_id(self.recorded.stream_name)
+            except ValueError:
+                self._loan_request_id = None
+        return self._loan_request_id
 
     @property
     def event(self) -> LoanEvent:

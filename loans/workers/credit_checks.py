@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from typing import Final
-from uuid import UUID
 
 from django.utils import timezone
 from esdbclient import RecordedEvent
@@ -32,7 +31,7 @@ class CreditChecks:
         """Score a request, if it has no score yet."""
         try:
             use_cases.check_credit(
-                _loan_request_id(event),
+                codec.loan_request_id(event.stream_name),
                 clock=timezone.now,
                 event_store=self._event_store,
                 credit_bureau=self._credit_bureau,
@@ -42,7 +41,7 @@ class CreditChecks:
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
         """Record in the request's stream that it is not asked about any more, and why."""
-        loan_request_id = _loan_request_id(event)
+        loan_request_id = codec.loan_request_id(event.stream_name)
         use_cases.park_credit_check(
             loan_request_id,
             reason=reason,
@@ -51,7 +50,3 @@ class CreditChecks:
             event_store=self._event_store,
         )
         logger.error("Parked the credit check of %s (%s)", loan_request_id, reason)
-
-
-def _loan_request_id(event: RecordedEvent) -> UUID:
-    return UUID(event.stream_name.removeprefix(codec.STREAM_PREFIX))

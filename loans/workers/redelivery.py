@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from typing import Final
+
+from lepret.backoff import jittered
 
 FIRST_DELAY_SECONDS: Final = 1.0
 # More doublings than any delay needs, and than floating point could not hold.
@@ -21,11 +22,9 @@ class Redelivery:
     def delay(self, retry_count: int, *, at_least: float = 0.0) -> float:
         """Seconds until the next delivery of what was delivered again `retry_count` times so far.
 
-        Between half of what is due and all of it, so that those who failed together do not come
-        back together. `at_least` counts up to the longest delay.
+        Between half of what is due and all of it. `at_least` counts up to the longest delay.
         """
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311 (not cryptography)
-        return min(max(self._due(retry_count) * jitter, at_least), self.longest_delay)
+        return min(max(jittered(self._due(retry_count)), at_least), self.longest_delay)
 
     def is_used_up(self, retry_count: int, *, age: float) -> bool:
         """Whether it was the last time for a message that was recorded `age` seconds ago.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import UUID
 
 from django.utils import timezone
 from esdbclient import RecordedEvent
@@ -46,7 +45,7 @@ class Releases:
     def handle(self, event: RecordedEvent) -> None:
         """Release what the request still holds."""
         use_cases.release_reservation(
-            UUID(event.stream_name.removeprefix(codec.STREAM_PREFIX)),
+            codec.loan_request_id(event.stream_name),
             now=timezone.now(),
             event_store=self._event_store,
             reservations=self._reservations,

@@ -9,7 +9,6 @@ when it is killed, stopped, or cut off, the event store delivers to another.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from django.utils import timezone
 from esdbclient import RecordedEvent
 from esdbclient.exceptions import EventStoreDBClientException
 
-from lepret.backoff import Backoff
+from lepret.backoff import Backoff, jittered
 from lepret.error_places import type_and_place
 from lepret.outages import Outage
 from loans.event_store import EventStoreUnavailable
@@ -192,7 +191,7 @@ class Worker:
         except NotYet as too_early:
             self._jobs.put(again, after=too_early.seconds)
         except EventStoreUnavailable:
-            self._jobs.put(again, after=_until_store_is_asked_again())
+            self._jobs.put(again, after=jittered(_SECONDS_UNTIL_STORE_IS_ASKED_AGAIN))
         except TryAgain as failure:
             self._try_again(delivery, failure)
         except Exception as error:  # noqa: BLE001 (no event may end the worker)
@@ -214,7 +213,7 @@ class Worker:
             self._handler.give_up(delivery.event, reason=reason, attempts=delivery.retry_count + 1)
         except EventStoreUnavailable:
             again = partial(self._give_up, delivery, reason)
-            self._jobs.put(again, after=_until_store_is_asked_again())
+            self._jobs.put(again, after=jittered(_SECONDS_UNTIL_STORE_IS_ASKED_AGAIN))
             return
         except Exception as error:  # noqa: BLE001 (it is parked in any case)
             logger.error("Could not tell that %s is parked: %s", delivery, type_and_place(error))
@@ -288,7 +287,3 @@ class Delivery:
     def park(self) -> None:
         """Have it put aside until someone has parked events replayed."""
         self._session.subscription.nack(self.event, "park")
-
-
-def _until_store_is_asked_again() -> float:
-    return _SECONDS_UNTIL_STORE_IS_ASKED_AGAIN * random.uniform(0.5, 1.0)  # noqa: S311

@@ -110,7 +110,7 @@ def recorded_loans() -> dict[UUID, LoanRequest]:
     )
     by_stream = groupby(sorted(of_loans, key=stream_name), key=stream_name)
     return {
-        UUID(name.removeprefix(codec.STREAM_PREFIX)): fold(
+        codec.loan_request_id(name): fold(
             event
             for each in events
             if (event := codec.decode(each.type, each.data, each.metadata)) is not None

@@ -145,6 +145,16 @@ def test_metadata_names_the_command(metadata: bytes, expected: UUID | None) -> N
     assert codec.command_id(metadata) == expected
 
 
+def test_a_streams_name_tells_whose_it_is() -> None:
+    assert codec.loan_request_id(codec.stream_name(ID)) == ID
+
+
+@pytest.mark.parametrize("name", [str(ID), f"Reservation:{ID}", "LoanRequest:any", ""])
+def test_other_streams_are_nobodys(name: str) -> None:
+    with pytest.raises(ValueError, match=r"stream of a loan request|badly formed"):
+        codec.loan_request_id(name)
+
+
 def test_types_of_a_newer_version_are_passed_over() -> None:
     assert codec.decode("LoanPaidBack", b"{}") is None
 

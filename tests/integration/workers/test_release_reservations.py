@@ -246,7 +246,7 @@ def underwriter() -> Iterator[None]:
     def work() -> None:
         while not stop.wait(0.05):
             for stream in list(events_by_stream("ManualReviewRequired"))[:50]:
-                approve(UUID(stream.removeprefix(codec.STREAM_PREFIX)))
+                approve(codec.loan_request_id(stream))
 
     thread = threading.Thread(target=work)
     thread.start()
