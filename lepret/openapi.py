@@ -37,6 +37,9 @@ TAGS: Final = [
     {"name": "Underwriting", "description": "For underwriters' tools, with a token."},
 ]
 
+# The loan request that all examples are about.
+EXAMPLE_ID: Final = "b9e84a3c-7a5c-4d7d-9d0f-2f6d7a1c5e11"
+
 
 def header(description: str, example: str) -> Description:
     """A response header that is a string."""

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from lepret.callers import ApiRequest
 from lepret.etags import PATTERN as ETAG_PATTERN
 from lepret.etags import etag, revision_in
+from lepret.openapi import EXAMPLE_ID
 from lepret.problems import FieldError, Problem, unavailable
 from loans.dependencies import idempotency_keys
 from loans.domain.loan_request import (
@@ -33,7 +34,6 @@ from loans.idempotency import IdempotencyKey, KeyUsedOtherwise
 from loans.use_cases import Answer
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
-EXAMPLE_ID: Final = "b9e84a3c-7a5c-4d7d-9d0f-2f6d7a1c5e11"
 
 # A string as RFC 9651 (section 3.3.3) has it; many send it bare.
 _QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
