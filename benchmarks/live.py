@@ -43,7 +43,7 @@ sys.path.insert(0, str(PROJECT))
 
 from benchmarks.live_pages import Page, log_in, open_pages
 from benchmarks.web_servers import running_web_server
-from loans import codec
+from loans.adapters import codec
 from loans.domain.events import (
     CreditChecked,
     LoanEvent,

@@ -38,9 +38,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cores import keep_apart
 from lepret.eventstore.appends import Append, Expectation, ProposedEvent
-from lepret.eventstore.datafile import prepare_data_file
-from lepret.eventstore.log import Log
-from loans import codec
+from lepret.eventstore.storage.datafile import prepare_data_file
+from lepret.eventstore.storage.log import Log
+from loans.adapters import codec
 from loans.domain.events import (
     AutoApproved,
     AutoDenied,
@@ -51,7 +51,7 @@ from loans.domain.events import (
     ManuallyDenied,
     ManualReviewRequired,
 )
-from loans.made_up_applications import Application, applications
+from loans.simulation.made_up_applications import Application, applications
 from tests.support.event_store import RunningEventStore, running_event_store
 from tests.support.postgresql import running_postgresql
 

@@ -25,14 +25,14 @@ from esdbclient import EventStoreDBClient
 sys.path.insert(0, str(Path(__file__).parents[1]))
 django.setup()
 
-from lepret.event_store_client import close_event_store_client, event_store_client
-from loans import codec
-from readmodels.batches import Target, apply_batch
-from readmodels.coordination import Uncoordinated
-from readmodels.feeds import EventStoreSource, Feeds
+from lepret.common.event_store_client import close_event_store_client, event_store_client
+from loans.adapters import codec
 from readmodels.projections import PROJECTIONS
-from readmodels.projector import Follower
-from readmodels.received import Received
+from readmodels.projector.batches import Target, apply_batch
+from readmodels.projector.coordination.coordinator import Uncoordinated
+from readmodels.projector.feeds import EventStoreSource, Feeds
+from readmodels.projector.follower import Follower
+from readmodels.projector.received import Received
 
 QUEUE = "underwriters_queue"
 

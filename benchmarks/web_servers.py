@@ -12,7 +12,7 @@ from typing import Final
 
 import httpx2
 
-from lepret.ports import free_port
+from lepret.demo.ports import free_port
 from tests.support.demo import Demo
 from tests.support.processes import wait_until
 

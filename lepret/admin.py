@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from lepret import tokens
+from lepret.api import tokens
 from lepret.models import ApiToken
 
 if TYPE_CHECKING:

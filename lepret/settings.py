@@ -67,7 +67,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "lepret.roles.roles",
+                "lepret.staff.roles.roles",
             ],
         },
     },
@@ -78,7 +78,7 @@ READMODELS_DATABASE = "default"
 if ENVIRONMENT.readmodels_database is not None:
     DATABASES["readmodels"] = ENVIRONMENT.readmodels_database
     READMODELS_DATABASE = "readmodels"
-DATABASE_ROUTERS = ["readmodels.routing.ReadModelsRouter"]
+DATABASE_ROUTERS = ["readmodels.database.ReadModelsRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
@@ -185,7 +185,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENVIRONMENT.https
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENVIRONMENT.https else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-CSRF_FAILURE_VIEW = "loans.views.csrf_failure"
+CSRF_FAILURE_VIEW = "loans.web.views.csrf_failure"
 
 LOGGING = {
     "version": 1,

@@ -6,13 +6,14 @@ from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import include, path
 
-from lepret import health, pages
-from lepret.openapi import DESCRIPTION, TAGS, DocumentedApi
-from lepret.problems import answer_with_problems
-from lepret.throttling import throttles
-from loans.api import router as commands
-from readmodels import metrics, readiness
-from readmodels.api import router as queries
+from lepret.api.openapi import DESCRIPTION, TAGS, DocumentedApi
+from lepret.api.problems import answer_with_problems, page_not_found
+from lepret.api.throttling import throttles
+from lepret.common import health
+from lepret.staff import pages
+from loans.web.api import router as commands
+from readmodels.monitoring import metrics, readiness
+from readmodels.pages.api import router as queries
 
 api = DocumentedApi(
     title="lepret",
@@ -39,4 +40,4 @@ urlpatterns = [
     path("metrics", metrics.metrics, name="metrics"),
 ]
 
-handler404 = pages.not_found
+handler404 = page_not_found

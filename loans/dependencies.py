@@ -8,12 +8,12 @@ from functools import cache
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from lepret.event_store_client import event_store_client
-from loans.credit_bureau import CreditBureau, SimulatedCreditBureau
-from loans.event_store import EventStore, EventStoreDB
-from loans.http_credit_bureau import HttpCreditBureau, Patience
-from loans.idempotency import IdempotencyKeys
-from loans.reservations import Reservations
+from lepret.common.event_store_client import event_store_client
+from loans.adapters.credit_bureau import CreditBureau, SimulatedCreditBureau
+from loans.adapters.event_store import EventStore, EventStoreDB
+from loans.adapters.http_credit_bureau import HttpCreditBureau, Patience
+from loans.application.idempotency import IdempotencyKeys
+from loans.application.reservations import Reservations
 
 
 @cache

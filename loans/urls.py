@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from loans import views
+from loans.web import views
 
 app_name = "loans"
 

@@ -13,9 +13,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 
-from lepret.roles import is_back_office
-from readmodels.csv_export import csv_response
-from readmodels.event_history import HistoryUnavailable, history_of
+from lepret.staff.roles import is_back_office
 from readmodels.models import (
     Checkpoint,
     Failure,
@@ -26,8 +24,10 @@ from readmodels.models import (
     Rebuild,
     SkippedEvent,
 )
+from readmodels.monitoring.status import Standing, read_standings, speed_of
+from readmodels.pages.csv_export import csv_response
+from readmodels.pages.event_history import HistoryUnavailable, history_of
 from readmodels.projections import PROJECTIONS
-from readmodels.standing import Standing, read_standings, speed_of
 
 admin.site.site_header = admin.site.site_title = "lepret back office"
 admin.site.index_title = "Loan requests and what is built from them"

@@ -6,13 +6,12 @@ is how far each has come, what stopped it, and what was left out.
 
 from __future__ import annotations
 
-from typing import Self
+from datetime import datetime
+from typing import NamedTuple, Self
 from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
-
-from readmodels.queue_cursor import Place
 
 
 class Status(models.TextChoices):
@@ -131,8 +130,8 @@ class OfOneRequest(models.Model):
     """A row that tells of one loan request.
 
     `revision` is the number in its stream of the last event that came by, which a decision is
-    compared with. It is kept by `readmodels/batches.py` for every event of the request, those too
-    that the projection passes over.
+    compared with. It is kept by `readmodels/projector/batches.py` for every event of the request,
+    those too that the projection passes over.
     """
 
     id = models.UUIDField(primary_key=True)
@@ -144,6 +143,13 @@ class OfOneRequest(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class Place(NamedTuple):
+    """What the underwriters' queue is sorted by."""
+
+    requested_at: datetime
+    id: UUID
 
 
 class PendingRequestQuerySet(models.QuerySet["PendingRequest"]):

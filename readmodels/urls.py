@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from django.urls import path
 
-from readmodels import consumers, views
+from readmodels.pages import consumers, views
 
 app_name = "readmodels"
 

@@ -13,7 +13,7 @@ from channels.layers import channel_layers
 from pytest_django import DjangoDbBlocker, Settings
 
 from lepret import settings as project_settings
-from lepret.event_store_client import close_event_store_client
+from lepret.common.event_store_client import close_event_store_client
 from loans import dependencies
 from tests.support.event_store import RunningEventStore, running_event_store
 from tests.support.postgresql import RunningPostgreSQL, running_postgresql

@@ -10,9 +10,9 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from lepret.eventstore.datafile import DataFileError, lock_data_file, prepare_data_file
-from lepret.eventstore.listening import PortError, listen
 from lepret.eventstore.server import Server
+from lepret.eventstore.storage.datafile import DataFileError, lock_data_file, prepare_data_file
+from lepret.eventstore.wire.listening import PortError, listen
 
 
 def main() -> int:

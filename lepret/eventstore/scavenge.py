@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lepret.eventstore.datafile import (
+from lepret.eventstore.storage.datafile import (
     DataFileError,
     connect,
     lock_data_file,
     prepare_data_file,
 )
-from lepret.eventstore.stream_state import TOMBSTONE_REVISION, StreamState
+from lepret.eventstore.storage.stream_state import TOMBSTONE_REVISION, StreamState
 
 
 class Scavenged(NamedTuple):

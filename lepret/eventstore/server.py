@@ -4,22 +4,22 @@ import asyncio
 import socket
 from pathlib import Path
 
-from lepret.eventstore.append_calls import AppendCalls
-from lepret.eventstore.gossip_service import gossip_service
-from lepret.eventstore.group_commit import GroupCommit
-from lepret.eventstore.grpc_transport import GrpcServer
-from lepret.eventstore.health_service import health_service
-from lepret.eventstore.history import History
-from lepret.eventstore.http2.connection import Connection
-from lepret.eventstore.listening import BACKLOG
-from lepret.eventstore.log import Log
 from lepret.eventstore.persistent.groups import Groups
 from lepret.eventstore.persistent.service import persistent_subscriptions_service
-from lepret.eventstore.reads import Reads
 from lepret.eventstore.rpc import Refusal, Status
-from lepret.eventstore.server_features_service import server_features_service
-from lepret.eventstore.streams_service import streams_service
-from lepret.eventstore.tail import Tail
+from lepret.eventstore.services.append_calls import AppendCalls
+from lepret.eventstore.services.gossip import gossip_service
+from lepret.eventstore.services.health import health_service
+from lepret.eventstore.services.reads import Reads
+from lepret.eventstore.services.server_features import server_features_service
+from lepret.eventstore.services.streams import streams_service
+from lepret.eventstore.storage.group_commit import GroupCommit
+from lepret.eventstore.storage.history import History
+from lepret.eventstore.storage.log import Log
+from lepret.eventstore.storage.tail import Tail
+from lepret.eventstore.wire.grpc import GrpcServer
+from lepret.eventstore.wire.http2.connection import Connection
+from lepret.eventstore.wire.listening import BACKLOG
 
 ANSWERS_WITHIN = 0.8
 """Seconds that clients have to take the answers to their last appends."""

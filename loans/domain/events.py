@@ -1,7 +1,8 @@
 """What has happened: facts, in the past tense, that can always be processed.
 
-A class's name and its fields are storage format. `tests/unit/test_codec.py` pins each of them; a
-change of meaning takes a new `SCHEMA_VERSION` and an upcaster in `loans/codec.py`.
+A class's name and its fields are storage format. `tests/unit/loans/adapters/test_codec.py` pins
+each of them; a change of meaning takes a new `SCHEMA_VERSION` and an upcaster in
+`loans/adapters/codec.py`.
 
 Personal data is left out of `repr`, so that an event that ends up in a log or a stack trace tells
 nobody who the applicant is.

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from django.core.management.base import BaseCommand, CommandError
 from esdbclient.exceptions import EventStoreDBClientException
 
-from lepret.event_store_client import close_event_store_client, event_store_client
-from lepret.option_types import number_in
-from lepret.stopping import WAKE_SECONDS, stop_on_signals
+from lepret.common.event_store_client import close_event_store_client, event_store_client
+from lepret.common.option_types import number_in
+from lepret.common.stopping import WAKE_SECONDS, stop_on_signals
 from loans.workers.groups import LONGEST_DELAY_SECONDS, Group, GroupUnknown
 from loans.workers.worker import FINISH_WITHIN_SECONDS, Worker
 

@@ -8,10 +8,11 @@ from typing import Final
 from django.utils import timezone
 from esdbclient import RecordedEvent
 
-from loans import codec, use_cases
-from loans.credit_bureau import CreditBureau, CreditBureauUnavailable
+from loans.adapters import codec
+from loans.adapters.credit_bureau import CreditBureau, CreditBureauUnavailable
+from loans.adapters.event_store import EventStore
+from loans.application import use_cases
 from loans.domain.events import LoanRequested
-from loans.event_store import EventStore
 from loans.workers.groups import Group
 from loans.workers.worker import TryAgain
 

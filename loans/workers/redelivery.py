@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from lepret.backoff import jittered
+from lepret.common.backoff import jittered
 
 FIRST_DELAY_SECONDS: Final = 1.0
 # More doublings than any delay needs, and than floating point could not hold.

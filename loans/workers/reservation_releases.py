@@ -13,7 +13,10 @@ from typing import Final
 from django.utils import timezone
 from esdbclient import RecordedEvent
 
-from loans import codec, use_cases
+from loans.adapters import codec
+from loans.adapters.event_store import EventStore
+from loans.application import use_cases
+from loans.application.reservations import Reservations
 from loans.domain.events import (
     AutoApproved,
     AutoDenied,
@@ -21,8 +24,6 @@ from loans.domain.events import (
     ManuallyDenied,
     ReservationTaken,
 )
-from loans.event_store import EventStore
-from loans.reservations import Reservations
 from loans.workers.groups import Group
 from loans.workers.worker import NotYet
 

@@ -19,10 +19,10 @@ from django.utils import timezone
 from esdbclient import RecordedEvent
 from esdbclient.exceptions import EventStoreDBClientException
 
-from lepret.backoff import Backoff, jittered
-from lepret.error_places import type_and_place
-from lepret.outages import Outage
-from loans.event_store import EventStoreUnavailable
+from lepret.common.backoff import Backoff, jittered
+from lepret.common.error_places import type_and_place
+from lepret.common.outages import Outage
+from loans.adapters.event_store import EventStoreUnavailable
 from loans.workers.delay_queue import DelayQueue
 from loans.workers.groups import (
     MESSAGE_TIMEOUT_SECONDS,

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import Model
 
 from readmodels.models import OfOneRequest
-from readmodels.rows import Rows
+from readmodels.projections.rows import Rows
 
 
 @dataclass(frozen=True)

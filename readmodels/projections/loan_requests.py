@@ -18,7 +18,7 @@ from loans.domain.events import (
 )
 from readmodels.models import LoanRequest, Status
 from readmodels.projections.base import Projection
-from readmodels.rows import Rows
+from readmodels.projections.rows import Rows
 
 
 def handle(event: LoanEvent, rows: Rows[LoanRequest]) -> None:

@@ -14,10 +14,10 @@ from loans.domain.events import (
     ManuallyDenied,
     ManualReviewRequired,
 )
-from readmodels import broadcasts
+from readmodels.live import broadcasts
 from readmodels.models import LoanStatus, Status
 from readmodels.projections.base import Projection
-from readmodels.rows import Rows
+from readmodels.projections.rows import Rows
 
 Handled = (
     LoanRequested

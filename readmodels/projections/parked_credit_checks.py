@@ -14,7 +14,7 @@ from loans.domain.events import (
 )
 from readmodels.models import ParkedCreditCheck
 from readmodels.projections.base import Projection
-from readmodels.rows import Rows
+from readmodels.projections.rows import Rows
 
 Handled = (
     CreditCheckParked

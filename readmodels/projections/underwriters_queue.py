@@ -9,10 +9,10 @@ from loans.domain.events import (
     ManuallyDenied,
     ManualReviewRequired,
 )
-from readmodels import broadcasts
+from readmodels.live import broadcasts
 from readmodels.models import PendingRequest
 from readmodels.projections.base import Projection
-from readmodels.rows import Rows
+from readmodels.projections.rows import Rows
 
 Handled = ManualReviewRequired | ManuallyApproved | ManuallyDenied
 

@@ -18,11 +18,11 @@ import pytest
 
 from readmodels.projections import PROJECTIONS
 from tests.support.event_store import RunningEventStore, running_event_store
-from tests.support.forking import Forked, ForkServer, fork_server
+from tests.support.fork_server import Forked, ForkServer, fork_server
 from tests.support.nodes import UNDERWRITER, Applied, Node, node, wait_for_frame
 from tests.support.postgresql import RunningPostgreSQL
 from tests.support.processes import wait_until
-from tests.support.projecting import environment
+from tests.support.projectors import environment
 from tests.support.read_models import ReadModelsDatabase
 from tests.support.valkey import RunningValkey
 

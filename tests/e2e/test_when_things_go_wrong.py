@@ -11,7 +11,7 @@ from esdbclient import EventStoreDBClient
 from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 from pytest_django import Settings
 
-from lepret.event_store_client import close_event_store_client, event_store_client
+from lepret.common.event_store_client import close_event_store_client, event_store_client
 from loans import dependencies
 from tests.support.browser import PATIENCE_MS, running_browser_that_keeps_pages
 from tests.support.demo import Demo

@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from readmodels import positions
+from readmodels.live import positions
 from readmodels.models import Checkpoint, LoanStatus
 from tests.support.api import Caller, application
 from tests.support.fakes import FakeCreditBureau
@@ -87,7 +87,7 @@ class TestRequestLoan:
     def test_without_the_clearing_house_it_is_received_all_the_same(
         self, anybody: Caller, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("loans.api.credit_bureau", lambda: FakeCreditBureau(None))
+        monkeypatch.setattr("loans.web.api.credit_bureau", lambda: FakeCreditBureau(None))
         response = anybody.apply(application())
         assert (response.status_code, response.json()["status"]) == (201, "received")
 

@@ -13,10 +13,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from loans.codec import loan_request_stream
+from loans.adapters.codec import loan_request_stream
 from loans.dependencies import event_store
 from loans.domain.events import ApplicationLapsed
-from readmodels import positions
+from readmodels.live import positions
 from readmodels.models import Checkpoint, LoanStatus, PendingRequest
 from tests.support.api import application
 from tests.support.fakes import FakeCreditBureau
@@ -82,7 +82,7 @@ def no_patience(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture
 def no_clearing_house(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loans.views.credit_bureau", lambda: FakeCreditBureau(None))
+    monkeypatch.setattr("loans.web.views.credit_bureau", lambda: FakeCreditBureau(None))
 
 
 as_htmx_and_without = pytest.mark.parametrize("headers", [HTMX, {}], ids=["htmx", "without"])

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.support.processes import PROJECT
 
 
 @pytest.mark.django_db

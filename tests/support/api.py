@@ -13,9 +13,9 @@ from uuid import UUID, uuid4
 from django.contrib.auth.models import User
 from django.test import Client
 
-from lepret import tokens
+from lepret.api import tokens
 from lepret.models import Scope
-from loans.credit_bureau import simulated_score
+from loans.adapters.credit_bureau import simulated_score
 from tests.support.staff import make_underwriter
 
 EVERYTHING: Final = tuple(Scope)

@@ -13,9 +13,8 @@ from typing import Any, Final
 
 import httpx2
 
-from tests.support.processes import wait_until
+from tests.support.processes import PROJECT, wait_until
 
-PROJECT: Final = Path(__file__).resolve().parents[2]
 READY_WORDS: Final = "clearing house ready on "
 SECONDS: Final = 30.0
 

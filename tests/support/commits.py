@@ -1,8 +1,8 @@
 """A list of who has moved which checkpoint, kept by the read models' database itself.
 
 A trigger writes it in the transaction that moves the checkpoint: what is in the list was committed,
-and what is not was not. Only processes that `tests.support.forking` has begun may move checkpoints
-then, since SQLite asks them for their names.
+and what is not was not. Only processes that `tests.support.fork_server` has begun may move
+checkpoints then, since SQLite asks them for their names.
 """
 
 from __future__ import annotations

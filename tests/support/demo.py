@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from tests.support.processes import Process, descendants, free_port, is_free, wait_until
+from tests.support.processes import PROJECT, Process, descendants, free_port, is_free, wait_until
 
-PROJECT = Path(__file__).resolve().parents[2]
 SECONDS_TO_START = 60.0
 SECONDS_TO_STOP = 5.0
 

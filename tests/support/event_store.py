@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.processes import PROJECT
+
 READY_WITHIN = 20.0
 """Seconds within which the server must say that it is ready."""
 
@@ -96,7 +98,7 @@ def start_event_store(data: Path, port: int = 0) -> subprocess.Popen[bytes]:
     """The bare process, for tests of how it starts and refuses to."""
     return subprocess.Popen(
         [sys.executable, "-m", "lepret.eventstore", "--data", str(data), "--port", str(port)],
-        cwd=Path(__file__).parents[2],
+        cwd=PROJECT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

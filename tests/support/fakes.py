@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from loans import codec
-from loans.codec import E, StreamId
-from loans.credit_bureau import CreditBureauUnavailable
+from loans.adapters import codec
+from loans.adapters.codec import E, StreamId
+from loans.adapters.credit_bureau import CreditBureauUnavailable
+from loans.adapters.event_store import EventStoreUnavailable, Recorded, StaleRevision, Stream
+from loans.application.reservations import Reservations
 from loans.domain.events import Event, LoanEvent
-from loans.event_store import EventStoreUnavailable, Recorded, StaleRevision, Stream
-from loans.reservations import Reservations
 
 
 @dataclass

@@ -24,7 +24,7 @@ from loans.domain.events import (
     ManuallyDenied,
     ManualReviewRequired,
 )
-from readmodels.received import Received
+from readmodels.projector.received import Received
 from tests.support.loans import AT, in_stream_of, recorded, recorded_as
 
 UNKNOWN = "LoanPaidBack"

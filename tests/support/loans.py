@@ -11,13 +11,14 @@ from uuid import UUID, uuid4
 from django.utils import timezone
 from esdbclient import NewEvent, RecordedEvent, StreamState
 
-from lepret.event_store_client import event_store_client
-from loans import codec, use_cases
+from lepret.common.event_store_client import event_store_client
+from loans.adapters import codec
+from loans.application import use_cases
+from loans.application.use_cases import Answer
 from loans.dependencies import event_store
 from loans.domain.commands import ApproveLoan, DenyLoan, RequestLoan
 from loans.domain.events import DenialReason, LoanEvent
 from loans.domain.loan_request import LoanRequest, fold
-from loans.use_cases import Answer
 from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
 
 AT: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)

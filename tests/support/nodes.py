@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,11 +17,10 @@ from websockets.typing import Origin
 
 from readmodels.projections import PROJECTIONS
 from tests.support.api import application
-from tests.support.forking import Forked, ForkServer
+from tests.support.fork_server import Forked, ForkServer
 from tests.support.loans import UNDER_REVIEW_AT
-from tests.support.processes import free_port, wait_until
+from tests.support.processes import PROJECT, free_port, wait_until
 
-PROJECT: Final = Path(__file__).resolve().parents[2]
 SECONDS: Final = 30.0
 
 USERNAME: Final = "uma"
@@ -31,7 +29,7 @@ PASSWORD: Final = "tried-and-true-7"
 # What `manage.py shell` makes an underwriter with.
 UNDERWRITER: Final = f"""
 from django.contrib.auth.models import Group, User
-from lepret.roles import UNDERWRITERS
+from lepret.staff.roles import UNDERWRITERS
 User.objects.create_user({USERNAME!r}, password={PASSWORD!r}).groups.add(
     Group.objects.get(name=UNDERWRITERS)
 )

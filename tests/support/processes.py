@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from lepret.ports import free_port, is_free
+from lepret.demo.ports import free_port, is_free
 
 __all__ = [
+    "PROJECT",
     "Process",
     "descendants",
     "free_port",
@@ -20,6 +21,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
 
 
 def wait_until(

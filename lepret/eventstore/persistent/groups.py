@@ -4,8 +4,6 @@ import asyncio
 import logging
 import sqlite3
 
-from lepret.eventstore.group_commit import GroupCommit
-from lepret.eventstore.history import History
 from lepret.eventstore.persistent import refusals
 from lepret.eventstore.persistent.running import RunningGroup
 from lepret.eventstore.persistent.settings import ALL, GroupName, Settings
@@ -13,7 +11,9 @@ from lepret.eventstore.persistent.source import Source
 from lepret.eventstore.persistent.store import Store
 from lepret.eventstore.persistent.strategies import STRATEGIES
 from lepret.eventstore.rpc import Refusal
-from lepret.eventstore.tail import Tail
+from lepret.eventstore.storage.group_commit import GroupCommit
+from lepret.eventstore.storage.history import History
+from lepret.eventstore.storage.tail import Tail
 
 TICK = 1.0
 """Seconds between two looks at the clock. Clients count on time-outs not to be finer."""

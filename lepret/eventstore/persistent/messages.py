@@ -9,11 +9,11 @@ from uuid import UUID
 from esdbclient.protos.Grpc import persistent_pb2
 
 from lepret.eventstore import messages
-from lepret.eventstore.links import LINK_TYPE
 from lepret.eventstore.persistent.message import Message
 from lepret.eventstore.persistent.settings import GroupName
 from lepret.eventstore.persistent.strategies import PINNED_BY_CORRELATION
-from lepret.eventstore.records import Record
+from lepret.eventstore.storage.links import LINK_TYPE
+from lepret.eventstore.storage.records import Record
 
 _Event = persistent_pb2.ReadResp.ReadEvent.RecordedEvent
 

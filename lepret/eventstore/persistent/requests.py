@@ -10,7 +10,6 @@ from esdbclient.protos.Grpc import persistent_pb2, shared_pb2
 from pydantic import ValidationError
 
 from lepret.eventstore import messages
-from lepret.eventstore.log import MAX_REVISION
 from lepret.eventstore.persistent.group import Nack
 from lepret.eventstore.persistent.settings import (
     ALL,
@@ -21,6 +20,7 @@ from lepret.eventstore.persistent.settings import (
     Settings,
 )
 from lepret.eventstore.rpc import bad_request
+from lepret.eventstore.storage.log import MAX_REVISION
 
 CreateOrUpdate = persistent_pb2.CreateReq | persistent_pb2.UpdateReq
 NextNumber = Callable[[str], Awaitable[int]]

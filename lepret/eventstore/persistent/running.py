@@ -7,7 +7,6 @@ import time
 from collections.abc import Coroutine, Iterable, Sequence
 from uuid import UUID
 
-from lepret.eventstore.history import History
 from lepret.eventstore.persistent import messages, refusals
 from lepret.eventstore.persistent.group import Group, Nack
 from lepret.eventstore.persistent.message import Message
@@ -16,9 +15,10 @@ from lepret.eventstore.persistent.settings import Settings
 from lepret.eventstore.persistent.source import Source
 from lepret.eventstore.persistent.store import Parked, Store
 from lepret.eventstore.persistent.subscriber import Delivery, Subscriber
-from lepret.eventstore.records import Record
 from lepret.eventstore.rpc import Refusal
-from lepret.eventstore.stream_state import StreamIsDeleted
+from lepret.eventstore.storage.history import History
+from lepret.eventstore.storage.records import Record
+from lepret.eventstore.storage.stream_state import StreamIsDeleted
 
 SEND_AT_ONCE = 256 * 1024
 """Bytes of events that are sent to a subscriber in one go."""

@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from lepret.eventstore import filters
+from lepret.eventstore.storage import filters
 
 ALL = "$all"
 

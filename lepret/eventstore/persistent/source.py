@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from lepret.eventstore.filters import Filter, everything, in_all
-from lepret.eventstore.history import History
-from lepret.eventstore.log import PAGE_EVENTS
 from lepret.eventstore.persistent.settings import ALL, Settings
-from lepret.eventstore.records import Record
-from lepret.eventstore.stream_state import TOMBSTONE_REVISION
-from lepret.eventstore.subscriptions import live
-from lepret.eventstore.tail import Tail
+from lepret.eventstore.services.subscriptions import live
+from lepret.eventstore.storage.filters import Filter, everything, in_all
+from lepret.eventstore.storage.history import History
+from lepret.eventstore.storage.log import PAGE_EVENTS
+from lepret.eventstore.storage.records import Record
+from lepret.eventstore.storage.stream_state import TOMBSTONE_REVISION
+from lepret.eventstore.storage.tail import Tail
 
 _in_all = in_all(everything)
 

@@ -14,17 +14,17 @@ from pydantic import BaseModel, ValidationError
 
 from lepret.eventstore import messages
 from lepret.eventstore.appends import Append, Appended, Delete, Expectation, ProposedEvent
-from lepret.eventstore.group_commit import GroupCommit
-from lepret.eventstore.history import History
-from lepret.eventstore.links import LINK_TYPE
-from lepret.eventstore.log import MAX_REVISION
 from lepret.eventstore.persistent.message import Message
 from lepret.eventstore.persistent.settings import ALL, GroupName, Settings
-from lepret.eventstore.records import Record
 from lepret.eventstore.rpc import Refusal, Status
-from lepret.eventstore.stream_metadata import METADATA_TYPE, metastream_of
-from lepret.eventstore.stream_state import StreamIsDeleted
-from lepret.eventstore.tail import Tail
+from lepret.eventstore.storage.group_commit import GroupCommit
+from lepret.eventstore.storage.history import History
+from lepret.eventstore.storage.links import LINK_TYPE
+from lepret.eventstore.storage.log import MAX_REVISION
+from lepret.eventstore.storage.records import Record
+from lepret.eventstore.storage.stream_metadata import METADATA_TYPE, metastream_of
+from lepret.eventstore.storage.stream_state import StreamIsDeleted
+from lepret.eventstore.storage.tail import Tail
 
 SETTINGS_STREAM = "$persistentSubscriptionConfig"
 SETTINGS_TYPE = "$PersistentConfig"

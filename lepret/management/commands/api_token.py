@@ -12,7 +12,7 @@ from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
-from lepret import tokens
+from lepret.api import tokens
 from lepret.models import LONGEST_TOKEN_NAME, ApiToken, Scope
 
 LONGEST_DAYS: Final = 3650

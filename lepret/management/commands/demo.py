@@ -10,8 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from lepret import demo
-from lepret.option_types import number_in, port_from
+from lepret.common.option_types import number_in, port_from
+from lepret.demo import system as demo
 
 
 class Command(BaseCommand):

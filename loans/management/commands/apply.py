@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lepret.option_types import number_in, whole_number
+from lepret.common.option_types import number_in, whole_number
 from loans.domain.loan_request import Status
-from loans.made_up_applications import applications
-from loans.sending import NobodyThere, Results, check_somebody_is_there, send
+from loans.simulation.made_up_applications import applications
+from loans.simulation.sending import NobodyThere, Results, check_somebody_is_there, send
 
 
 class Command(BaseCommand):

@@ -8,8 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from lepret.event_store_client import event_store_client
-from lepret.option_types import whole_number
+from lepret.common.event_store_client import event_store_client
+from lepret.common.option_types import whole_number
 from loans.dependencies import credit_bureau, event_store
 from loans.management.common import add_replay_parked, delay, replay_parked, work
 from loans.workers.credit_checks import CREDIT_CHECKS, CreditChecks

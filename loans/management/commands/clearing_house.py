@@ -10,10 +10,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from lepret.option_types import number_in, port_from
-from lepret.stopping import stop_on_signals, wait_for
-from loans.clearing_house.manners import Manners
-from loans.clearing_house.server import ClearingHouse
+from lepret.common.option_types import number_in, port_from
+from lepret.common.stopping import stop_on_signals, wait_for
+from loans.simulation.clearing_house import ClearingHouse
+from loans.simulation.manners import Manners
 
 SECONDS_BETWEEN_LOOKS = 0.1
 

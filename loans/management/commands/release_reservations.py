@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from lepret.event_store_client import event_store_client
+from lepret.common.event_store_client import event_store_client
 from loans.dependencies import event_store, reservations
 from loans.management.common import add_replay_parked, delay, replay_parked, work
 from loans.workers.groups import Group

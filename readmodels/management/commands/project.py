@@ -11,17 +11,17 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from lepret.event_store_client import close_event_store_client, event_store_client
-from lepret.stopping import WAKE_SECONDS, stop_on_signals
-from readmodels import failures
-from readmodels.batches import EventNotHandled, NewerVersionIsLive
-from readmodels.broadcasts import Broadcaster
-from readmodels.coordination import Uncoordinated, coordinator
-from readmodels.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
+from lepret.common.event_store_client import close_event_store_client, event_store_client
+from lepret.common.stopping import WAKE_SECONDS, stop_on_signals
+from readmodels.live.broadcasts import Broadcaster
 from readmodels.management.common import add_names, named
 from readmodels.projections import Projection
-from readmodels.projector import DATABASE_AWAY, Follower
-from readmodels.rebuilding import (
+from readmodels.projector import failures
+from readmodels.projector.batches import EventNotHandled, NewerVersionIsLive
+from readmodels.projector.coordination.coordinator import Uncoordinated, coordinator
+from readmodels.projector.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
+from readmodels.projector.follower import DATABASE_AWAY, Follower
+from readmodels.projector.rebuilding import (
     Rebuilder,
     RebuildInterrupted,
     RebuildRunsElsewhere,

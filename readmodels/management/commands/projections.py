@@ -9,11 +9,11 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
 from django.db import InterfaceError, OperationalError
 
-from lepret.event_store_client import close_event_store_client
+from lepret.common.event_store_client import close_event_store_client
 from readmodels.management.common import add_names, named
 from readmodels.models import SkippedEvent
-from readmodels.standing import Standing, read_standings
-from readmodels.standing_report import as_json, print_tables
+from readmodels.monitoring.report import as_json, print_tables
+from readmodels.monitoring.status import Standing, read_standings
 
 DEFAULT_MAX_LAG_SECONDS: Final = 60.0
 

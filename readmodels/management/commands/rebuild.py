@@ -19,15 +19,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lepret.event_store_client import close_event_store_client, event_store_client
-from lepret.stopping import stop_on_signals
-from readmodels.advisory_locks import only_one
-from readmodels.batches import NewerVersionIsLive
-from readmodels.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
+from lepret.common.event_store_client import close_event_store_client, event_store_client
+from lepret.common.stopping import stop_on_signals
 from readmodels.management.common import add_names, named
 from readmodels.projections import Projection
-from readmodels.projector import DATABASE_AWAY
-from readmodels.rebuilding import (
+from readmodels.projector.batches import NewerVersionIsLive
+from readmodels.projector.coordination.advisory_locks import only_one
+from readmodels.projector.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
+from readmodels.projector.follower import DATABASE_AWAY
+from readmodels.projector.rebuilding import (
     Advance,
     Rebuilder,
     RebuildInterrupted,

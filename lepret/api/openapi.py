@@ -1,0 +1,138 @@
+"""The API's OpenAPI document, with what ninja leaves out of it.
+
+That is: errors are problem documents with a media type of their own, which headers answers carry,
+and which scopes operations want.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
+
+from lepret.api.auth import Bearer
+from lepret.api.problems import CONTENT_TYPE, FieldError, ProblemDocument, title_of
+
+Description = dict[str, Any]
+
+DESCRIPTION: Final = """\
+Apply for a loan, see how the request stands, and, with an underwriter's token, decide.
+
+**Errors** are problem documents (RFC 9457); where a value is at fault, `errors` names it.
+
+**Sent again**, after a lost answer, each command is carried out once and answered as the first
+time: name it with an `id` or an `Idempotency-Key`.
+
+**Decisions** are made on what was shown: send its `etag` as `If-Match`. What has changed since then
+is answered with 412, what someone else has decided with 409.
+
+**Too many calls** are answered with 429, and `Retry-After` says when the next one is welcome.
+"""
+TAGS: Final = [
+    {"name": "Loan requests", "description": "For applicants and those who apply for them."},
+    {"name": "Underwriting", "description": "For underwriters' tools, with a token."},
+]
+
+# The loan request that all examples are about.
+EXAMPLE_ID: Final = "b9e84a3c-7a5c-4d7d-9d0f-2f6d7a1c5e11"
+
+
+def header(description: str, example: str) -> Description:
+    """A response header that is a string."""
+    return {"description": description, "schema": {"type": "string"}, "example": example}
+
+
+ETAG: Final = {
+    "ETag": header("The request's revision, to be sent as `If-Match` with a decision.", '"2"')
+}
+_CHALLENGE: Final = {
+    "WWW-Authenticate": header("What is wrong with the token (RFC 6750).", 'Bearer realm="lepret"')
+}
+_RETRY_AFTER: Final = {"Retry-After": header("When to try again, in seconds.", "10")}
+
+_HEADERS: Final[Mapping[int, Description]] = {
+    HTTPStatus.UNAUTHORIZED: _CHALLENGE,
+    HTTPStatus.FORBIDDEN: _CHALLENGE,
+    HTTPStatus.TOO_MANY_REQUESTS: _RETRY_AFTER,
+    HTTPStatus.SERVICE_UNAVAILABLE: _RETRY_AFTER,
+}
+_MEANINGS: Final[Mapping[int, str]] = {
+    HTTPStatus.BAD_REQUEST: "The body is no JSON object.",
+    HTTPStatus.UNAUTHORIZED: "There is no token, or none that is good.",
+    HTTPStatus.FORBIDDEN: "The token has not the scope, or its user is not an underwriter.",
+    HTTPStatus.NOT_FOUND: "There is no loan request with this id.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Some values cannot be used: `errors` names each, and why.",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many calls of this caller.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong here.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Something that is needed is away. Nothing is lost: send it "
+    "again.",
+}
+_DETAILS: Final[Mapping[int, str]] = {
+    HTTPStatus.CONFLICT: "Already approved by uma on 23 November 2026 at 09:30:00 UTC.",
+    HTTPStatus.PRECONDITION_FAILED: "This loan request has changed since it was shown.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Some values cannot be used.",
+    HTTPStatus.PRECONDITION_REQUIRED: "Send the ETag that was shown as If-Match.",
+}
+_FIELD_ERROR: Final = FieldError(field="amount", message="An amount is at least 1.")
+
+
+class DocumentedApi(NinjaAPI):
+    """An API whose document is complete."""
+
+    def get_openapi_schema(
+        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+    ) -> OpenAPISchema:
+        if path_prefix is None:
+            path_prefix = self.get_root_path(path_params or {})
+        return _Document(self, path_prefix)
+
+
+class _Document(OpenAPISchema):
+    def responses(self, operation: Operation) -> dict[int, Description]:
+        answers = sorted(super().responses(operation).items())
+        return {status: _completed(status, each) for status, each in answers}
+
+    def operation_parameters(self, operation: Operation) -> list[Description]:
+        return [_without_null(each) for each in super().operation_parameters(operation)]
+
+    def operation_security(self, operation: Operation) -> list[Description] | None:
+        callbacks = [each for each in operation.auth_callbacks if isinstance(each, Bearer)]
+        for each in callbacks:
+            self.securitySchemes[type(each).__name__] = each.openapi_security_schema
+        return [way for each in callbacks for way in _ways_in(each)]
+
+
+def _ways_in(bearer: Bearer) -> list[Description]:
+    with_token = {type(bearer).__name__: [bearer.scope.value] if bearer.scope else []}
+    return [with_token] if bearer.is_needed else [with_token, {}]
+
+
+def _without_null(parameter: Description) -> Description:
+    # What is optional may be left out; neither a header nor a query can say null.
+    schema = dict(parameter["schema"])
+    for each in schema.pop("anyOf", ()):
+        if each != {"type": "null"}:
+            schema.update(each)
+    return {**parameter, "schema": schema}
+
+
+def _completed(status: int, answer: Description) -> Description:
+    answer["description"] = _MEANINGS.get(status, answer["description"])
+    if status in _HEADERS:
+        answer["headers"] = dict(_HEADERS[status])
+    if status >= HTTPStatus.BAD_REQUEST:
+        (schema,) = answer["content"].values()
+        answer["content"] = {CONTENT_TYPE: {**schema, "example": _example(status)}}
+    return answer
+
+
+def _example(status: int) -> Description:
+    detail = _DETAILS.get(status, _MEANINGS.get(status, ""))
+    errors = [_FIELD_ERROR] if status == HTTPStatus.UNPROCESSABLE_ENTITY else []
+    example = ProblemDocument(title=title_of(status), status=status, detail=detail, errors=errors)
+    return example.model_dump()

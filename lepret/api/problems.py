@@ -1,0 +1,172 @@
+"""Errors of the JSON API as problem+json (RFC 9457), with the field that each is about."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+from ninja import NinjaAPI
+from ninja.errors import HttpError, ValidationError
+from pydantic import BaseModel, Field
+
+from lepret.common.error_places import type_and_place
+from lepret.common.input_errors import describe
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE: Final = "application/problem+json"
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field of the body, the path, the query, or the headers."""
+
+    field: str
+    message: str
+
+
+class ProblemDocument(BaseModel):
+    """The body of every error (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] = Field(default_factory=list)
+
+
+# What any call may be answered: a token that is no good, too many calls, a bug, something away.
+_ANY_CALL: Final = frozenset({401, 429, 500, 503})
+
+
+# As RFC 9110 has them; before version 3.13, Python has older ones.
+_TITLES: Final[Mapping[int, str]] = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+def title_of(status: int) -> str:
+    """What a status means, in the words of its specification."""
+    return _TITLES.get(status) or HTTPStatus(status).phrase
+
+
+def problems(*statuses: int) -> dict[frozenset[int], type[ProblemDocument]]:
+    """For an operation's `response`: these errors, and those that any call may be answered."""
+    return {_ANY_CALL.union(statuses): ProblemDocument}
+
+
+class Problem(Exception):
+    """An error that the API answers with; `headers` such as `Retry-After` go along."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+    def response(self) -> HttpResponse:
+        """The problem as a response."""
+        document = ProblemDocument(
+            title=title_of(self.status),
+            status=self.status.value,
+            detail=self.detail,
+            errors=self.errors,
+        )
+        return JsonResponse(
+            document.model_dump(),
+            status=self.status.value,
+            headers=self.headers,
+            content_type=CONTENT_TYPE,
+        )
+
+
+def not_found() -> Problem:
+    """The problem for an address or an id that there is not."""
+    return Problem(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
+
+
+def unavailable(detail: str) -> Problem:
+    """The problem that something which is needed is away; says when to try again."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
+
+
+def _invalid(error: ValidationError) -> Problem:
+    if any(_is_missing_condition(each) for each in error.errors):
+        # RFC 6585, section 3.
+        detail = "Send the ETag that was shown as If-Match, or * to decide whatever it is now."
+        return Problem(HTTPStatus.PRECONDITION_REQUIRED, detail)
+    if any(_is_about_the_document(each) for each in error.errors):
+        return Problem(HTTPStatus.BAD_REQUEST, "The body must be a JSON object.")
+    errors = [
+        FieldError(field=str(each["loc"][-1]), message=describe(each)) for each in error.errors
+    ]
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Some values cannot be used.", errors=errors)
+
+
+def _is_about_the_document(error: Mapping[str, Any]) -> bool:
+    # ("body", parameter) is the document as a whole, ("body", parameter, field) one of its fields.
+    match error["loc"]:
+        case ("body",) | ("body", _):
+            return True
+    return False
+
+
+def _is_missing_condition(error: Mapping[str, Any]) -> bool:
+    return (error["type"], error["loc"]) == ("missing", ("header", "If-Match"))
+
+
+def _http_error(error: HttpError) -> Problem:
+    return Problem(HTTPStatus(error.status_code), f"{str(error).rstrip('.')}.")
+
+
+def _database_away(error: Exception) -> Problem:
+    logger.warning("The database is away (%s)", type_and_place(error))
+    return unavailable("The database does not answer at the moment.")
+
+
+def _unexpected(error: Exception) -> Problem:
+    logger.error("The API failed: %s", type_and_place(error))
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here.")
+
+
+_PROBLEMS: Final[Mapping[type[Exception], Callable[[Any], Problem]]] = {
+    Problem: lambda problem: problem,
+    ValidationError: _invalid,
+    HttpError: _http_error,
+    Http404: lambda _: not_found(),
+    RequestDataTooBig: lambda _: Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large."
+    ),
+    OperationalError: _database_away,
+    InterfaceError: _database_away,
+    Exception: _unexpected,
+}
+
+
+def answer_with_problems(api: NinjaAPI) -> None:
+    """Make `api` answer every error, its own and the framework's, with a problem document."""
+    for kind, problem_of in _PROBLEMS.items():
+        api.add_exception_handler(kind, partial(_answer, problem_of))
+
+
+def _answer(problem_of: Callable[[Any], Problem], request: HttpRequest, error: Any) -> HttpResponse:
+    return problem_of(error).response()
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404 for an address that there is not: a problem document under `/api/`, else a page."""
+    if request.path.startswith("/api/"):
+        return not_found().response()
+    return defaults.page_not_found(request, exception)

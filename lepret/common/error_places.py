@@ -1,0 +1,41 @@
+"""Says what went wrong and where, without the values that a message or a stack trace may quote."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+_PROJECT: Final = Path(__file__).resolve().parents[2]
+
+
+def type_and_place(error: BaseException) -> str:
+    """Such as `KeyError at loan_status.py:34`: enough to find it, and nobody's data.
+
+    The place is the last one in the project's own code. Of data that is not valid, the fields are
+    named with what is wrong: `ValidationError at codec.py:103 (amount: missing)`.
+    """
+    name = type(error).__qualname__
+    stack = traceback.extract_tb(error.__traceback__)
+    if not stack:
+        return name
+    place = next((frame for frame in reversed(stack) if _is_ours(frame)), stack[-1])
+    return f"{name} at {Path(place.filename).name}:{place.lineno}{_fields(error)}"
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    path = Path(frame.filename)
+    return path.is_relative_to(_PROJECT) and "site-packages" not in path.parts
+
+
+def _fields(error: BaseException) -> str:
+    if not isinstance(error, ValidationError):
+        return ""
+    wrong = error.errors(include_input=False, include_context=False, include_url=False)
+    return f" ({', '.join(_path(each['loc']) + ': ' + each['type'] for each in wrong)})"
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "data"

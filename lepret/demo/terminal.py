@@ -1,0 +1,92 @@
+"""What the demo prints: its children's lines, each with its name before it, and a banner."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import cycle
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from lepret.demo.database import ACCOUNTS
+
+_NAME_WIDTH = len("project")
+_DEMO = "demo"
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on, where rich would end the process."""
+        _silence_standard_output()
+
+
+class Terminal:
+    """Prints to standard output, and goes on in silence once nobody is there to read it."""
+
+    def __init__(self) -> None:
+        self._console = _Console(highlight=False)
+        self._colours = cycle(["cyan", "magenta", "green", "yellow", "blue"])
+        self._styles = {_DEMO: "bold white"}
+
+    def show(self, name: str, line: str) -> None:
+        """Print a line of the child `name`."""
+        style = self._styles.setdefault(name, next(self._colours))
+        prefix = Text(f"{name:>{_NAME_WIDTH}} | ", style=style)
+        self._print(prefix + Text.from_ansi(line))
+
+    def say(self, line: str) -> None:
+        """Print a line of the demo's own."""
+        self.show(_DEMO, line)
+
+    def banner(self, *, url: str, event_store: str, data_dir: Path, seen_by_others: bool) -> None:
+        """Print where everything is, and who can log in.
+
+        Args:
+            url: the web server's address, with a slash at the end.
+            seen_by_others: whether other machines can reach it.
+        """
+        grid = Table.grid(padding=(0, 3))
+        for row in _addresses(url, event_store, data_dir):
+            grid.add_row(*row)
+        grid.add_row()
+        for account in ACCOUNTS:
+            grid.add_row(account.name, f"{account.role} (password: {account.name})")
+        grid.add_row()
+        if seen_by_others:
+            warning = "Other machines can reach this, and everyone knows the passwords."
+            grid.add_row("Beware", Text(warning, style="bold red"))
+        grid.add_row("Ctrl-C", "stops everything; the data stays")
+        self._print(Panel(grid, title="lepret is ready", box=box.ROUNDED, expand=False))
+
+    def _print(self, what: RenderableType) -> None:
+        try:
+            self._console.print(what, soft_wrap=True)
+        except OSError:
+            _silence_standard_output()
+
+
+def _silence_standard_output() -> None:
+    """Let all further output vanish.
+
+    The terminal was closed, or what read the pipe has ended. The children must be looked after, and
+    stopped in good order, all the same.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _addresses(url: str, event_store: str, data_dir: Path) -> list[tuple[str, str]]:
+    return [
+        ("Apply for a loan", url),
+        ("Underwriting", f"{url}underwriting/"),
+        ("Back office", f"{url}admin/"),
+        ("API", f"{url}api/docs"),
+        ("Event store", event_store),
+        ("Data", str(data_dir)),
+    ]

@@ -1,0 +1,285 @@
+"""The methods that write: from messages to appends and deletes, and back."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from esdbclient.protos.Grpc import streams_pb2
+
+from lepret.eventstore import messages
+from lepret.eventstore.appends import (
+    MAX_APPEND_SIZE,
+    Append,
+    Delete,
+    Expectation,
+    Expected,
+    ProposedEvent,
+    Tombstone,
+)
+from lepret.eventstore.rpc import Call, Refusal, Status, bad_request, only_request
+from lepret.eventstore.services import answers
+from lepret.eventstore.storage.group_commit import GroupCommit
+
+Request = streams_pb2.BatchAppendReq
+
+MAX_UNFINISHED_BATCHES = 100
+"""Batches of one call that may wait for their last chunk at the same time."""
+
+MAX_RUNNING_BATCHES = 256
+"""Batches of one call that may wait to be written; beyond, no more of the call is read."""
+
+
+class AppendTooLarge(Exception):
+    """The events are larger than one append may be."""
+
+
+class AppendTooLate(Exception):
+    """The append's deadline has passed."""
+
+
+class AppendCalls:
+    """Hands what clients propose to the group commit."""
+
+    def __init__(self, commit: GroupCommit) -> None:
+        self._commit = commit
+        self._unanswered = 0
+        self._all_answered = asyncio.Event()
+
+    async def answered(self, within: float) -> None:
+        """Wait until the writes that were taken are answered, for at most so many seconds."""
+        if self._unanswered:
+            self._all_answered.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_answered.wait(), within)
+
+    async def append(self, call: Call) -> None:
+        """Handle one call of Append: options first, then one event per message."""
+        options: streams_pb2.AppendReq.Options | None = None
+        events = _Events()
+        async for serialised in call.requests():
+            request = messages.parse(streams_pb2.AppendReq, serialised)
+            match request.WhichOneof("content"):
+                case "options" if options is None:
+                    options = request.options
+                case "proposed_message" if options is not None:
+                    _add_or_refuse(events, request.proposed_message)
+                case _:
+                    raise bad_request("An append is its options, then events.")
+        if options is None:
+            raise bad_request("The append has no options.")
+        append = Append(*_target(options), events.taken())
+        with self._answering():
+            outcome = await self._commit.append(append)
+            await call.send([answers.to_append(outcome, append)])
+
+    async def delete(self, call: Call) -> None:
+        """Handle one call of Delete."""
+        request = messages.parse(streams_pb2.DeleteReq, await only_request(call))
+        await self._delete(call, Delete(*_target(request.options)))
+
+    async def tombstone(self, call: Call) -> None:
+        """Handle one call of Tombstone."""
+        request = messages.parse(streams_pb2.TombstoneReq, await only_request(call))
+        await self._delete(call, Tombstone(*_target(request.options)))
+
+    async def _delete(self, call: Call, write: Delete | Tombstone) -> None:
+        with self._answering():
+            outcome = await self._commit.append(write)
+            await call.send([answers.to_delete(outcome, write)])
+
+    async def batch_append(self, call: Call) -> None:
+        """Handle one call of BatchAppend: any number of appends, answered as they are written."""
+        running: set[asyncio.Task[None]] = set()
+        try:
+            await self._start_batches(call, running)
+        finally:
+            # A request that ends the call does not cost those before it their answers.
+            await asyncio.gather(*running)
+
+    async def _start_batches(self, call: Call, running: set[asyncio.Task[None]]) -> None:
+        batches: dict[bytes, _Batch] = {}
+        async for serialised in call.requests():
+            request = messages.parse(Request, serialised)
+            batch = _batch_of(request, batches)
+            batch.add(request)
+            if not request.is_final:
+                continue
+            del batches[batch.key]
+            if not call.has_more:
+                # Nothing comes while this one is written, so it needs no task of its own.
+                await self._finish(batch, call)
+                continue
+            if len(running) >= MAX_RUNNING_BATCHES:
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            task = asyncio.create_task(self._finish(batch, call))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """While a write is taken and not answered yet."""
+        self._unanswered += 1
+        try:
+            yield
+        finally:
+            self._unanswered -= 1
+            if not self._unanswered:
+                self._all_answered.set()
+
+    async def _finish(self, batch: "_Batch", call: Call) -> None:
+        with self._answering():
+            await call.send([await self._answer(batch)])
+
+    async def _answer(self, batch: "_Batch") -> bytes:
+        """Every refusal is an answer to its own batch and leaves the call to the others."""
+        try:
+            append = batch.append()
+            outcome = await self._commit.append(append)
+        except AppendTooLate:
+            return answers.too_late(batch.first)
+        except AppendTooLarge:
+            return answers.too_large(batch.first)
+        except Refusal as refusal:
+            return answers.refused(batch.first, refusal)
+        return answers.to_batch(batch.first, outcome, append.expected)
+
+
+@dataclass(slots=True)
+class _Events:
+    """Events on their way into one append; never holds more than an append may."""
+
+    events: list[ProposedEvent] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, event: ProposedEvent) -> None:
+        """Raises AppendTooLarge."""
+        self.size += event.size
+        if self.size > MAX_APPEND_SIZE:
+            self.events.clear()
+            raise AppendTooLarge
+        self.events.append(event)
+
+    def taken(self) -> tuple[ProposedEvent, ...]:
+        return tuple(self.events)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One append of a BatchAppend call, as its chunks come in."""
+
+    key: bytes
+    first: Request
+    """The correlation id and the options; its events have been moved to ``events``."""
+    deadline: float | None
+    """As `time.monotonic` counts."""
+    events: _Events = field(default_factory=_Events)
+    fault: Exception | None = None
+
+    def add(self, request: Request) -> None:
+        """Take a chunk's events. A fault is kept for the answer; the rest is then dropped."""
+        try:
+            if self.fault is None:
+                for message in request.proposed_messages:
+                    self.events.add(_proposed(message))
+        except (AppendTooLarge, Refusal) as fault:
+            self.fault = fault
+            self.events = _Events()
+        finally:
+            request.ClearField("proposed_messages")
+
+    def append(self) -> Append:
+        """The whole append.
+
+        Raises AppendTooLate, whatever else is wrong with it; AppendTooLarge; Refusal
+        (INVALID_ARGUMENT).
+        """
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise AppendTooLate
+        if self.fault is not None:
+            raise self.fault
+        options = self.first.options
+        return Append(
+            messages.stream_name(options.stream_identifier),
+            _expected(options.WhichOneof("expected_stream_position"), options.stream_position),
+            self.events.taken(),
+            self.deadline,
+        )
+
+
+def _batch_of(request: Request, batches: dict[bytes, _Batch]) -> _Batch:
+    key = request.correlation_id.SerializeToString()
+    batch = batches.get(key)
+    if batch is not None:
+        return batch
+    if len(batches) >= MAX_UNFINISHED_BATCHES:
+        raise Refusal(Status.RESOURCE_EXHAUSTED, "Too many batches wait for their last chunk.")
+    batch = batches[key] = _Batch(key, request, _deadline(request.options))
+    return batch
+
+
+def _add_or_refuse(events: _Events, message: streams_pb2.AppendReq.ProposedMessage) -> None:
+    try:
+        events.add(_proposed(message))
+    except AppendTooLarge:
+        raise answers.too_large_refusal() from None
+
+
+def _proposed(
+    message: streams_pb2.AppendReq.ProposedMessage | Request.ProposedMessage,
+) -> ProposedEvent:
+    event_type = _required(message.metadata, "type")
+    content_type = _required(message.metadata, "content-type")
+    return ProposedEvent(
+        id=messages.uuid(message.id),
+        type=event_type,
+        is_json=content_type == messages.JSON,
+        data=message.data,
+        metadata=message.custom_metadata,
+    )
+
+
+def _required(metadata: Mapping[str, str], key: str) -> str:
+    value = metadata.get(key)
+    if not value:
+        raise answers.missing_property_refusal(key)
+    return value
+
+
+def _target(
+    options: streams_pb2.AppendReq.Options
+    | streams_pb2.DeleteReq.Options
+    | streams_pb2.TombstoneReq.Options,
+) -> tuple[str, Expected]:
+    """The stream to write to, and what the client expects of it."""
+    return (
+        messages.stream_name(options.stream_identifier),
+        _expected(options.WhichOneof("expected_stream_revision"), options.revision),
+    )
+
+
+def _expected(kind: str | None, revision: int) -> Expected:
+    match kind:
+        case "any":
+            return Expectation.ANY
+        case "no_stream":
+            return Expectation.NO_STREAM
+        case "stream_exists":
+            return Expectation.STREAM_EXISTS
+        case "revision" | "stream_position":
+            return revision
+        case _:
+            raise bad_request("The expected revision is missing.")
+
+
+def _deadline(options: Request.Options) -> float | None:
+    """When the append is too late, counted from now; as `time.monotonic` counts."""
+    match options.WhichOneof("deadline_option"):
+        case "deadline":
+            return time.monotonic() + options.deadline.seconds + options.deadline.nanos / 1e9
+        case "deadline_21_10_0":
+            left = options.deadline_21_10_0.seconds - time.time()
+            return time.monotonic() + left + options.deadline_21_10_0.nanos / 1e9
+        case _:
+            return None

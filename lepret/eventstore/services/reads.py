@@ -1,0 +1,212 @@
+"""The Read method: of a stream or of `$all`, once or as a subscription."""
+
+import uuid
+from collections.abc import AsyncIterator
+
+from esdbclient.protos.Grpc import streams_pb2
+
+from lepret.eventstore import messages
+from lepret.eventstore.rpc import Call, bad_request, only_request
+from lepret.eventstore.services import answers
+from lepret.eventstore.services.subscriptions import (
+    Resolve,
+    Search,
+    follow_all,
+    follow_stream,
+    unresolved,
+)
+from lepret.eventstore.storage import filters
+from lepret.eventstore.storage.history import History
+from lepret.eventstore.storage.log import MAX_REVISION
+from lepret.eventstore.storage.records import Record
+from lepret.eventstore.storage.stream_state import StreamIsDeleted
+from lepret.eventstore.storage.tail import Tail
+
+Options = streams_pb2.ReadReq.Options
+Pages = AsyncIterator[list[Record]]
+
+_DEFAULT_WINDOW = 32
+"""Events searched per window where the client leaves the window to the server."""
+
+
+class Reads:
+    """Answers reads from the history, and subscriptions from history and tail."""
+
+    def __init__(self, history: History, tail: Tail) -> None:
+        self._history = history
+        self._tail = tail
+
+    async def read(self, call: Call) -> None:
+        """Handle one call of Read."""
+        options = messages.parse(streams_pb2.ReadReq, await only_request(call)).options
+        try:
+            await self._read(call, options)
+        except StreamIsDeleted as error:
+            raise answers.stream_deleted_refusal(error.stream) from None
+
+    async def _read(self, call: Call, options: Options) -> None:
+        if options.WhichOneof("count_option") == "count":
+            await self._read_once(call, options)
+        elif options.WhichOneof("count_option") == "subscription":
+            await self._subscribe(call, options)
+        else:
+            raise bad_request("A read needs a count, or is a subscription.")
+
+    # Once ---------------------------------------------------------------------------
+
+    async def _read_once(self, call: Call, options: Options) -> None:
+        encode = _encoding(options)
+        resolve = self._resolve(options)
+        pages = await self._pages(call, options)
+        if pages is None:
+            return
+        keep = _filter(options)
+        remaining = options.count
+        while remaining and (page := await anext(pages, None)) is not None:
+            records = [record for record in page if keep(record)][:remaining]
+            remaining -= len(records)
+            if records:
+                await call.send(encode([record.frame for record in await resolve(records)]))
+
+    def _resolve(self, options: Options) -> Resolve:
+        return self._history.resolved if options.resolve_links else unresolved
+
+    async def _pages(self, call: Call, options: Options) -> Pages | None:
+        """What is to be read; None when the answer is that there is no such stream."""
+        if options.WhichOneof("stream_option") == "all":
+            return self._pages_of_all(options)
+        if options.WhichOneof("filter_option") == "filter":
+            raise bad_request("Only $all can be read with a filter.")
+        stream = _stream(options)
+        if await self._history.stream_exists(stream):
+            return self._pages_of_stream(stream, options)
+        await call.send([messages.stream_not_found(stream)])
+        return None
+
+    def _pages_of_all(self, options: Options) -> Pages:
+        """`$all` as it is now: what is appended during the read is not part of it."""
+        head = self._tail.head
+        start = _position(options, end=head + 1)
+        if options.read_direction == Options.Backwards:
+            return self._history.all_backwards(min(start, head + 1))
+        return self._history.all_forwards(start, head)
+
+    def _pages_of_stream(self, stream: str, options: Options) -> Pages:
+        """A stream as it is now."""
+        head = self._tail.head
+        backwards = options.read_direction == Options.Backwards
+        start = _revision(options, end=MAX_REVISION)
+        if backwards:
+            return self._history.stream_backwards(stream, start, head)
+        return self._history.stream_forwards(stream, start, head)
+
+    # Subscriptions ------------------------------------------------------------------
+
+    async def _subscribe(self, call: Call, options: Options) -> None:
+        if options.read_direction == Options.Backwards:
+            raise bad_request("A subscription reads forwards.")
+        encode = _encoding(options)
+        following = await self._following(options)
+        await call.send([messages.confirmation(str(uuid.uuid4()))])
+        async for batch in following:
+            await call.send(encode(batch))
+
+    async def _following(self, options: Options) -> AsyncIterator[list[bytes]]:
+        """Where the subscription starts is settled here, before it is confirmed."""
+        resolve = self._resolve(options)
+        if options.WhichOneof("stream_option") == "all":
+            after = _position(options, end=self._tail.head, start=-1)
+            search = Search(_filter(options), _checkpoint_window(options))
+            return follow_all(self._history, self._tail, after, search, resolve)
+        if options.WhichOneof("filter_option") == "filter":
+            raise bad_request("Only $all can be subscribed to with a filter.")
+        stream = _stream(options)
+        next_revision = await self._next_revision(stream, options)
+        return follow_stream(self._history, self._tail, stream, next_revision, resolve)
+
+    async def _next_revision(self, stream: str, options: Options) -> int:
+        if options.stream.WhichOneof("revision_option") != "end":
+            return _revision(options, end=0, start=-1) + 1
+        newest = self._history.stream_backwards(stream, MAX_REVISION, self._tail.head)
+        page = await anext(newest, None)
+        return page[0].revision + 1 if page else 0
+
+
+def _encoding(options: Options) -> messages.Encoding:
+    if options.uuid_option.WhichOneof("content") == "structured":
+        return messages.with_structured_ids
+    return messages.as_stored
+
+
+def _stream(options: Options) -> str:
+    if options.WhichOneof("stream_option") != "stream":
+        raise bad_request("A read names a stream or $all.")
+    return messages.stream_name(options.stream.stream_identifier)
+
+
+def _position(options: Options, *, end: int, start: int = 0) -> int:
+    """Where in `$all` a read begins."""
+    match options.all.WhichOneof("all_option"):
+        case "position":
+            return options.all.position.commit_position
+        case "start":
+            return start
+        case "end":
+            return end
+        case _:
+            raise bad_request("A read of $all says where it begins.")
+
+
+def _revision(options: Options, *, end: int, start: int = 0) -> int:
+    """Where in a stream a read begins."""
+    match options.stream.WhichOneof("revision_option"):
+        case "revision":
+            return options.stream.revision
+        case "start":
+            return start
+        case "end":
+            return end
+        case _:
+            raise bad_request("A read of a stream says where it begins.")
+
+
+def _filter(options: Options) -> filters.Filter:
+    """What of the records is to be shown. Raises Refusal (INVALID_ARGUMENT)."""
+    if options.WhichOneof("stream_option") == "all":
+        return filters.in_all(_described_filter(options))
+    return filters.everything
+
+
+def _described_filter(options: Options) -> filters.Filter:
+    """The filter that the client describes. Raises Refusal (INVALID_ARGUMENT)."""
+    if options.WhichOneof("filter_option") != "filter":
+        return filters.everything
+    match options.filter.WhichOneof("filter"):
+        case "event_type":
+            return filters.by_type(_matches(options.filter.event_type))
+        case "stream_identifier":
+            return filters.by_stream(_matches(options.filter.stream_identifier))
+        case _:
+            raise bad_request("A filter looks at the event type or at the stream name.")
+
+
+def _matches(expression: Options.FilterOptions.Expression) -> filters.Matches:
+    if expression.prefix:
+        return filters.by_prefix(expression.prefix)
+    try:
+        return filters.by_regex(expression.regex)
+    except ValueError as error:
+        raise bad_request(str(error)) from None
+
+
+def _checkpoint_window(options: Options) -> int | None:
+    """Events to search between checkpoints. Raises Refusal (INVALID_ARGUMENT)."""
+    if options.WhichOneof("filter_option") != "filter":
+        return None
+    size = _DEFAULT_WINDOW
+    if options.filter.WhichOneof("window") == "max":
+        size = options.filter.max
+    window = size * options.filter.checkpointIntervalMultiplier
+    if not window:
+        raise bad_request("A filter's window and checkpoint interval are at least 1.")
+    return window

@@ -1,0 +1,206 @@
+"""The log: every event in the order of its position, in one SQLite file.
+
+Positions and, within a stream, revisions are whole numbers, without gaps until the log is
+scavenged. An event is kept as the very message that reads send, so that serving it needs
+no parsing; beside it stand the columns that reads and filters look at.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from lepret.eventstore import messages
+from lepret.eventstore.appends import Append, Expectation, Outcome, ProposedEvent, Write
+from lepret.eventstore.storage.datafile import connect
+from lepret.eventstore.storage.links import LINK_TYPE, link_target
+from lepret.eventstore.storage.records import Record
+from lepret.eventstore.storage.stream_metadata import METADATA_TYPE
+from lepret.eventstore.storage.stream_state import StreamIsDeleted, StreamState
+from lepret.eventstore.storage.writer import Writer
+
+PAGE_EVENTS = 512
+PAGE_BYTES = 1024 * 1024
+"""A page of history ends at whichever of the two it reaches first."""
+
+MAX_REVISION = 2**63 - 1
+"""The largest number that SQLite stores; the protocol's numbers go beyond it."""
+
+_FIRST_EVENT = ProposedEvent(
+    id=UUID("6c657072-0000-4000-8000-000000000000"),
+    type=METADATA_TYPE,
+    is_json=True,
+    data=b'{"$maxAge":2592000}',
+    metadata=b"",
+)
+_FIRST_STREAM = "$$$scavenges"
+
+
+class Log:
+    """The log in its file. One thread may append; any number may read."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file that `datafile` has prepared. Raises sqlite3.Error."""
+        self._path = path
+        self._connections: list[sqlite3.Connection] = []
+        self._connections_lock = threading.Lock()
+        self._local = threading.local()
+        self._connection = connect(path, writable=True)
+        self._writer = Writer(self._connection)
+        if self._writer.head is None:
+            self._write_first_event()
+
+    @property
+    def head(self) -> int:
+        """The position of the last event that was committed."""
+        return self._writer.head or 0
+
+    # Writing ------------------------------------------------------------------------
+
+    def append_all(self, writes: Sequence[Write]) -> tuple[list[Outcome], list[Record]]:
+        """Decide and write in order, in one transaction, durable on return.
+
+        Returns an outcome for each and the records of all. Raises sqlite3.Error when
+        nothing could be written; the log is then as it was.
+        """
+        head = self._writer.head
+        outcomes: list[Outcome] = []
+        records: list[Record] = []
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for write in writes:
+                outcome, written = self._writer.write(write)
+                outcomes.append(outcome)
+                records.extend(written)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._writer.head = head
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return outcomes, records
+
+    def checkpoint(self) -> None:
+        """Move everything from the write-ahead log into the file."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Close all connections; no thread may use the log any more."""
+        with self._connections_lock:
+            for connection in self._connections:
+                connection.close()
+        self._connection.close()
+
+    def _write_first_event(self) -> None:
+        """Like EventStoreDB's, a log begins with a system event."""
+        self.append_all([Append(_FIRST_STREAM, Expectation.NO_STREAM, (_FIRST_EVENT,))])
+
+    # Reading ------------------------------------------------------------------------
+
+    def stream_exists(self, stream: str) -> bool:
+        """Whether the stream has been written to, and not been deleted since.
+
+        Raises StreamIsDeleted for one that has ended for good.
+        """
+        state = StreamState(self._reader(), stream)
+        state.refuse_tombstoned()
+        return state.last_revision is not None and not state.is_deleted
+
+    def all_forwards(self, start: int, head: int) -> list[Record]:
+        """A page of `$all` from ``start`` on, both inclusive."""
+        return self._page("position BETWEEN ? AND ? ORDER BY position", (start, head))
+
+    def all_backwards(self, end: int) -> list[Record]:
+        """A page of `$all` before ``end``, exclusive, newest first."""
+        return self._page("position < ? ORDER BY position DESC", (end,))
+
+    def stream_forwards(self, stream: str, start: int, head: int) -> list[Record]:
+        """A page of a stream from revision ``start`` on, up to position ``head``, inclusive.
+
+        Only what the stream's metadata leave to be read. Raises StreamIsDeleted.
+        """
+        first, oldest = self._bounds(stream)
+        return self._page(
+            "stream = ? AND revision >= ? AND position <= ? AND created >= ? ORDER BY revision",
+            (stream, max(start, first), head, oldest),
+        )
+
+    def stream_backwards(self, stream: str, end: int, head: int) -> list[Record]:
+        """A page of a stream from revision ``end`` back, inclusive, newest first.
+
+        Only what the stream's metadata leave to be read. Raises StreamIsDeleted.
+        """
+        first, oldest = self._bounds(stream)
+        return self._page(
+            "stream = ? AND revision BETWEEN ? AND ? AND position <= ? AND created >= ?"
+            " ORDER BY revision DESC",
+            (stream, first, end, head, oldest),
+        )
+
+    def resolve(self, records: Sequence[Record]) -> list[Record]:
+        """The records with the events that links among them point to."""
+        return [
+            record._replace(frame=self._resolved(record)) if record.type == LINK_TYPE else record
+            for record in records
+        ]
+
+    def _resolved(self, link: Record) -> bytes:
+        target = link_target(messages.data_of(link.frame))
+        event = None if target is None else self._event(*target)
+        return messages.resolved_link(link.frame, event)
+
+    def _event(self, stream: str, revision: int) -> bytes | None:
+        """One event that may be read; None where there is none."""
+        try:
+            first, oldest = self._bounds(stream)
+        except StreamIsDeleted:
+            return None
+        if revision < first:
+            return None
+        page = self._page(
+            "stream = ? AND revision = ? AND created >= ?", (stream, revision, oldest)
+        )
+        return page[0].frame if page else None
+
+    def _bounds(self, stream: str) -> tuple[int, int]:
+        """The first revision, and the time of the oldest event, that may be read."""
+        state = StreamState(self._reader(), stream)
+        state.refuse_tombstoned()
+        if state.last_revision is None:
+            return 0, 0
+        metadata = state.metadata
+        return metadata.first_revision(state.last_revision), metadata.oldest(time.time_ns() // 100)
+
+    def _page(self, condition: str, parameters: tuple[str | int, ...]) -> list[Record]:
+        rows = self._reader().execute(
+            # The conditions are the five above; values are parameters.
+            f"SELECT position, stream, revision, type, frame FROM events WHERE {condition}"  # noqa: S608
+            f" LIMIT {PAGE_EVENTS}",
+            parameters,
+        )
+        page = _up_to_page_size(rows)
+        rows.close()
+        return page
+
+    def _reader(self) -> sqlite3.Connection:
+        """This thread's own connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = connect(self._path)
+            with self._connections_lock:
+                self._connections.append(connection)
+        return connection
+
+
+def _up_to_page_size(rows: Iterable[tuple[int, str, int, str, bytes]]) -> list[Record]:
+    page: list[Record] = []
+    size = 0
+    for row in rows:
+        record = Record._make(row)
+        page.append(record)
+        size += len(record.frame)
+        if size >= PAGE_BYTES:
+            break
+    return page

@@ -1,0 +1,91 @@
+"""What the log says of a stream as a whole: how far it goes, and what of it may be read."""
+
+import sqlite3
+from functools import cached_property
+
+from lepret.eventstore import messages
+from lepret.eventstore.storage.stream_metadata import (
+    NO_METADATA,
+    OF_METASTREAMS,
+    StreamMetadata,
+    metastream_of,
+    original_of,
+    parse_metadata,
+)
+
+TOMBSTONE_TYPE = "$streamDeleted"
+
+TOMBSTONE_REVISION = 2**63 - 1
+"""The revision of the event that ends a stream for good."""
+
+
+class StreamIsDeleted(Exception):
+    """The stream was tombstoned: it cannot be read any more."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.stream = stream
+
+
+class StreamState:
+    """A stream as it is in one transaction; each fact is looked up when it is asked for."""
+
+    def __init__(self, connection: sqlite3.Connection, stream: str) -> None:
+        self.stream = stream
+        self._connection = connection
+
+    @cached_property
+    def last_revision(self) -> int | None:
+        """The last event's; None for a stream without events."""
+        (revision,) = self._connection.execute(
+            "SELECT max(revision) FROM events WHERE stream = ?", (self.stream,)
+        ).fetchone()
+        return None if revision is None else int(revision)
+
+    @property
+    def next_revision(self) -> int:
+        """What the next event's will be."""
+        return 0 if self.last_revision is None else self.last_revision + 1
+
+    @cached_property
+    def metadata(self) -> StreamMetadata:
+        """The metadata in force."""
+        if self.original is not None:
+            return OF_METASTREAMS
+        data = self.metadata_data
+        return NO_METADATA if data is None else parse_metadata(data)
+
+    @property
+    def metadata_data(self) -> bytes | None:
+        """The metadata as a client wrote it; None where there is none."""
+        row = self._connection.execute(
+            "SELECT frame FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1",
+            (metastream_of(self.stream),),
+        ).fetchone()
+        return None if row is None else messages.data_of(row[0])
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether there are neither events nor metadata."""
+        return self.last_revision is None and self.metadata_data is None
+
+    @property
+    def is_tombstoned(self) -> bool:
+        """Whether the stream has ended for good."""
+        return self.last_revision == TOMBSTONE_REVISION
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the stream is deleted, until it is written to again."""
+        return self.metadata.is_deleted
+
+    @cached_property
+    def original(self) -> "StreamState | None":
+        """The stream whose metadata this one holds."""
+        name = original_of(self.stream)
+        return None if name is None else StreamState(self._connection, name)
+
+    def refuse_tombstoned(self) -> None:
+        """Raises StreamIsDeleted where nothing may be read; that goes for its metadata as well."""
+        if self.is_tombstoned or (self.original is not None and self.original.is_tombstoned):
+            raise StreamIsDeleted(self.stream)

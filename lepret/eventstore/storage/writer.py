@@ -1,0 +1,205 @@
+"""Decides what may be written to the log, and writes it."""
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from lepret.eventstore import messages
+from lepret.eventstore.appends import (
+    Append,
+    Appended,
+    DeadlinePassed,
+    Delete,
+    Expectation,
+    Expected,
+    Outcome,
+    ProposedEvent,
+    StreamDeleted,
+    Tombstone,
+    Write,
+    WrongExpectedVersion,
+)
+from lepret.eventstore.storage.records import Record
+from lepret.eventstore.storage.stream_metadata import (
+    METADATA_TYPE,
+    deleting_metadata,
+    metadata_beginning_at,
+    metastream_of,
+)
+from lepret.eventstore.storage.stream_state import TOMBSTONE_REVISION, TOMBSTONE_TYPE, StreamState
+
+_FIRST_POSITION = 1
+"""Clients take position 0 for the beginning of the log, before any event."""
+
+Written = tuple[Outcome, list[Record]]
+"""What to answer, and the records that were added, in order."""
+
+
+class Writer:
+    """Writes within transactions that the log begins and ends; never more than one at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.head = self._last_position()
+        """The last event's position; None in an empty log."""
+
+    def write(self, write: Write) -> Written:
+        """Decide by what is in the log, and write what may be written."""
+        state = StreamState(self._connection, write.stream)
+        match write:
+            case Append():
+                return self._append(write, state)
+            case Delete():
+                return self._delete(write, state)
+            case Tombstone():
+                return self._tombstone(write, state)
+
+    def _append(self, append: Append, state: StreamState) -> Written:
+        if append.deadline is not None and time.monotonic() >= append.deadline:
+            return DeadlinePassed(), []
+        answer = self._answer(state, append.expected, [event.id for event in append.events])
+        if answer is not None:
+            return answer, []
+        if not append.events:
+            return Appended(state.last_revision, None), []
+        deleted = _deleted(state)
+        records = self._add(append.stream, state.next_revision, append.events)
+        appended = Appended(records[-1].revision, records[-1].position)
+        if deleted is not None:
+            records += self._begin_anew(deleted)
+        return appended, records
+
+    def _delete(self, delete: Delete, state: StreamState) -> Written:
+        if state.is_absent:
+            return WrongExpectedVersion(None), []
+        answer = self._answer(state, delete.expected, [uuid4()])
+        if answer is not None:
+            return answer, []
+        (record,) = self._add_metadata(delete.stream, deleting_metadata())
+        return Appended(state.last_revision, record.position), [record]
+
+    def _tombstone(self, tombstone: Tombstone, state: StreamState) -> Written:
+        event = ProposedEvent(uuid4(), TOMBSTONE_TYPE, is_json=False, data=b"", metadata=b"")
+        answer = self._answer(state, tombstone.expected, [event.id])
+        if answer is not None:
+            return answer, []
+        (record,) = self._add(tombstone.stream, TOMBSTONE_REVISION, [event])
+        return Appended(record.revision, record.position), [record]
+
+    # Deciding -----------------------------------------------------------------------
+
+    def _answer(
+        self, state: StreamState, expected: Expected, ids: Sequence[UUID]
+    ) -> Outcome | None:
+        """What there is to answer without writing; None when these events may be written."""
+        if state.is_tombstoned:
+            return StreamDeleted()
+        match expected:
+            case Expectation.ANY:
+                return self._repeat_under_any(state, ids)
+            case Expectation.STREAM_EXISTS:
+                return _missing(state) or self._repeat_under_any(state, ids)
+            case Expectation.NO_STREAM:
+                return self._repeat_of_new(state, ids)
+            case int(revision):
+                return self._repeat_at(state, revision, ids)
+
+    def _repeat_under_any(self, state: StreamState, ids: Sequence[UUID]) -> Outcome | None:
+        """The first answer when all ids are in the stream; a mix of old and new is refused."""
+        found = [self._find(state.stream, event_id) for event_id in ids]
+        known = [place for place in found if place is not None]
+        if not known:
+            return None
+        if len(known) < len(found):
+            return WrongExpectedVersion(state.last_revision)
+        return Appended(*known[-1])
+
+    def _repeat_of_new(self, state: StreamState, ids: Sequence[UUID]) -> Outcome | None:
+        """A stream is new where nothing is, and again after it was deleted."""
+        answer = self._repeat_at(state, -1, ids)
+        if not isinstance(answer, WrongExpectedVersion):
+            return answer
+        if state.is_deleted:
+            return self._repeat_under_any(state, ids)
+        return self._repeat_at(state, state.metadata.truncate_before - 1, ids) or answer
+
+    def _repeat_at(self, state: StreamState, expected: int, ids: Sequence[UUID]) -> Outcome | None:
+        """The first answer when just these ids follow the expected revision."""
+        current = state.last_revision
+        if expected == (-1 if current is None else current):
+            return None
+        if current is None or expected > current or not ids:
+            return WrongExpectedVersion(current)
+        followers = self._connection.execute(
+            "SELECT revision, position, id FROM events"
+            " WHERE stream = ? AND revision > ? ORDER BY revision LIMIT ?",
+            (state.stream, expected, len(ids)),
+        ).fetchall()
+        if [event_id.bytes for event_id in ids] != [row[2] for row in followers]:
+            return WrongExpectedVersion(current)
+        revision, position, _ = followers[-1]
+        return Appended(revision, position)
+
+    def _find(self, stream: str, event_id: UUID) -> tuple[int, int] | None:
+        """Revision and position of the event with that id in the stream."""
+        row: tuple[int, int] | None = self._connection.execute(
+            "SELECT revision, position FROM events WHERE id = ? AND stream = ?"
+            " ORDER BY position LIMIT 1",
+            (event_id.bytes, stream),
+        ).fetchone()
+        return row
+
+    # Writing ------------------------------------------------------------------------
+
+    def _begin_anew(self, deleted: StreamState) -> list[Record]:
+        """Let a deleted stream be read again, from its next event on."""
+        metadata = metadata_beginning_at(deleted.metadata_data or b"{}", deleted.next_revision)
+        return self._add_metadata(deleted.stream, metadata)
+
+    def _add_metadata(self, stream: str, data: bytes) -> list[Record]:
+        metastream = StreamState(self._connection, metastream_of(stream))
+        event = ProposedEvent(uuid4(), METADATA_TYPE, is_json=True, data=data, metadata=b"")
+        return self._add(metastream.stream, metastream.next_revision, [event])
+
+    def _add(self, stream: str, revision: int, events: Sequence[ProposedEvent]) -> list[Record]:
+        """Add the events from that revision on, each with a position of its own."""
+        created = time.time_ns() // 100
+        position = _FIRST_POSITION if self.head is None else self.head + 1
+        records = [
+            Record(
+                position + n,
+                stream,
+                revision + n,
+                event.type,
+                messages.event_frame(event, stream, revision + n, position + n, created),
+            )
+            for n, event in enumerate(events)
+        ]
+        self._connection.executemany(
+            "INSERT INTO events (position, stream, revision, type, frame, id, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (*record, event.id.bytes, created)
+                for record, event in zip(records, events, strict=True)
+            ),
+        )
+        self.head = records[-1].position
+        return records
+
+    def _last_position(self) -> int | None:
+        (position,) = self._connection.execute("SELECT max(position) FROM events").fetchone()
+        return None if position is None else int(position)
+
+
+def _missing(state: StreamState) -> Outcome | None:
+    """What to answer whoever expects a stream; metadata alone make one as well."""
+    if state.is_deleted:
+        return StreamDeleted()
+    return WrongExpectedVersion(None) if state.is_absent else None
+
+
+def _deleted(state: StreamState) -> StreamState | None:
+    """The deleted stream that a write would bring back: the stream itself, or by its metadata."""
+    stream = state.original or state
+    return stream if stream.is_deleted else None

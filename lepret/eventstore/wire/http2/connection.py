@@ -1,0 +1,420 @@
+"""One client's connection: frames in and out, streams, and flow control both ways."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from lepret.eventstore.wire.http2 import frames
+from lepret.eventstore.wire.http2.frames import ConnectionFault, ErrorCode, Frame, Setting
+from lepret.eventstore.wire.http2.headers import (
+    MAX_HEADER_LIST,
+    Header,
+    HeaderDecoder,
+    HeadersUnreadable,
+)
+
+MAX_STREAMS = 1000
+"""Streams that one client may have open at the same time."""
+
+STREAM_WINDOW = 256 * 1024
+CONNECTION_WINDOW = 4 * 1024 * 1024
+"""Octets that a client may send ahead: on one stream, and on all of them together."""
+
+MAX_HEADER_BLOCK = 64 * 1024
+
+LARGEST_WRITE = 256 * 1024
+"""Octets given to the socket at once."""
+
+
+class StreamOwner(Protocol):
+    """Whoever answers a stream. Called from the event loop, never to block."""
+
+    def data_received(self, data: bytes) -> None:
+        """Octets from the client, in order. Say `Stream.consumed` when they are used."""
+
+    def end_received(self) -> None:
+        """The client sends no more on this stream."""
+
+    def lost(self) -> None:
+        """The client gave the stream up, or the connection is gone: no answer is wanted."""
+
+
+class StreamLost(Exception):
+    """Nothing can be sent on the stream any more."""
+
+
+class Stream:
+    """One stream of a connection, as its owner uses it."""
+
+    def __init__(self, connection: "Connection", stream_id: int, window: int) -> None:
+        self.id = stream_id
+        self.window = window
+        """Octets that the client is ready to receive on this stream; may be negative."""
+        self.owner: StreamOwner | None = None
+        self.client_ended = False
+        self.closed = False
+        self._connection = connection
+
+    def send_headers(self, block: bytes, *, end: bool = False) -> None:
+        """Send an encoded header block; ``end`` makes it the last thing on the stream."""
+        if not self.closed:
+            self._connection.send_headers(self, block, end=end)
+
+    async def send_data(self, data: bytes) -> None:
+        """Send octets as fast as the client takes them. Raises StreamLost."""
+        await self._connection.send_data(self, data)
+
+    def consumed(self, octets: int) -> None:
+        """Let the client send that many octets more."""
+        if octets and not self.closed and not self.client_ended:
+            self._connection.write(frames.window_update(self.id, octets))
+
+
+Accept = Callable[[Stream, list[Header]], StreamOwner]
+"""Called with each new stream and its headers."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """HTTP/2 from the server's side, over one socket."""
+
+    # Shared by all connections: filled and emptied in one turn of the event loop.
+    _incoming = memoryview(bytearray(64 * 1024))
+
+    def __init__(self, accept: Accept, connections: "set[Connection]") -> None:
+        self._accept = accept
+        self._connections = connections
+        self._transport: asyncio.Transport
+        self._loop = asyncio.get_running_loop()
+        self._buffer = bytearray()
+        self._outgoing: list[bytes] = []
+        self._preface_seen = False
+        self._decoder = HeaderDecoder()
+        self._streams: dict[int, Stream] = {}
+        self._last_stream_id = 0
+        self._closing = False
+        # A header block that is not complete: stream, flags of its first frame, octets.
+        self._headers: tuple[int, int, bytearray] | None = None
+        self._window = frames.DEFAULT_WINDOW
+        self._stream_window = frames.DEFAULT_WINDOW
+        self._max_frame = frames.DEFAULT_MAX_FRAME
+        self._writable = True
+        self._room = asyncio.Event()
+        self._unacknowledged = 0
+        self.closed = asyncio.Event()
+
+    # The socket ---------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(self)
+        peer: socket.socket = transport.get_extra_info("socket")
+        # Without the first, a client that vanished would be kept for ever; without the second,
+        # the kernel would hold small answers back for up to 40 ms.
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.write(
+            frames.settings(
+                {
+                    Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+                    Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+                    Setting.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST,
+                }
+            )
+            + frames.window_update(0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        for stream in list(self._streams.values()):
+            self._lose(stream)
+        self._room.set()
+        self.closed.set()
+
+    def pause_writing(self) -> None:
+        """The client does not read; do not read from it either, or answers would pile up."""
+        self._writable = False
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._transport.resume_reading()
+        self._room.set()
+
+    def write(self, data: bytes) -> None:
+        """Send octets soon: what is written in one turn of the event loop goes out together."""
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(data)
+
+    def _flush(self) -> None:
+        outgoing = b"".join(self._outgoing)
+        self._outgoing.clear()
+        if outgoing and not self._transport.is_closing():
+            self._transport.write(outgoing)
+
+    def close(self, code: ErrorCode = ErrorCode.NO_ERROR, reason: str = "") -> None:
+        """Say why, and close once everything written is sent.
+
+        Any stream may have been answered, we say, whatever we have seen of it: grpcio 1.71
+        otherwise repeats those that we have not seen by itself, and when it then cannot connect,
+        such a call hangs beyond its time-out.
+        """
+        self._closing = True
+        self.write(frames.goaway(frames.MAX_STREAM_ID, code, reason))
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close without waiting for the client."""
+        self._transport.abort()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._incoming
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._buffer += self._incoming[:nbytes]
+        try:
+            self._take_frames()
+        except ConnectionFault as fault:
+            self._fail(fault)
+        except HeadersUnreadable as error:
+            self._fail(ConnectionFault(ErrorCode.COMPRESSION_ERROR, str(error)))
+
+    def _fail(self, fault: ConnectionFault) -> None:
+        self._buffer.clear()
+        self.close(fault.code, str(fault))
+
+    # Frames in ----------------------------------------------------------------------
+
+    def _take_frames(self) -> None:
+        if not self._preface_seen and not self._take_preface():
+            return
+        buffer = self._buffer
+        at = 0
+        while len(buffer) - at >= frames.HEADER_SIZE:
+            length, kind, flags, stream_id = frames.parse_header(buffer, at)
+            if length > frames.DEFAULT_MAX_FRAME:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
+            end = at + frames.HEADER_SIZE + length
+            if end > len(buffer):
+                break
+            self._take(kind, flags, stream_id, bytes(buffer[at + frames.HEADER_SIZE : end]))
+            at = end
+        del buffer[:at]
+
+    def _take_preface(self) -> bool:
+        received = bytes(self._buffer[: len(frames.PREFACE)])
+        if not frames.PREFACE.startswith(received):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this port speaks HTTP/2 only")
+        if len(received) < len(frames.PREFACE):
+            return False
+        del self._buffer[: len(frames.PREFACE)]
+        self._preface_seen = True
+        return True
+
+    def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._headers is not None and kind != Frame.CONTINUATION:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
+        match kind:
+            case Frame.DATA:
+                self._take_data(flags, stream_id, payload)
+            case Frame.HEADERS:
+                self._take_headers(flags, stream_id, payload)
+            case Frame.CONTINUATION:
+                self._take_continuation(flags, stream_id, payload)
+            case Frame.WINDOW_UPDATE:
+                self._take_window_update(stream_id, payload)
+            case Frame.RST_STREAM:
+                self._take_reset(stream_id, payload)
+            case Frame.SETTINGS:
+                self._take_settings(flags, payload)
+            case Frame.PING:
+                self._take_ping(flags, payload)
+            case Frame.PUSH_PROMISE:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
+            case _:
+                pass  # priorities, the client's own going away, extensions
+
+    def _take_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self._replenish_connection(len(payload))
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._refuse_if_idle(stream_id)
+            return
+        data = frames.unpadded(payload, flags)
+        ended = bool(flags & frames.END_STREAM)
+        stream.client_ended = ended
+        stream.consumed(len(payload) - len(data))
+        assert stream.owner is not None
+        if data:
+            stream.owner.data_received(data)
+        if ended:
+            stream.owner.end_received()
+
+    def _replenish_connection(self, octets: int) -> None:
+        """What all streams share is given back at once: each stream has a limit of its own."""
+        self._unacknowledged += octets
+        if self._unacknowledged >= CONNECTION_WINDOW // 2:
+            self.write(frames.window_update(0, self._unacknowledged))
+            self._unacknowledged = 0
+
+    def _take_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        block = frames.unpadded(payload, flags)
+        if flags & frames.PRIORITY_FLAG:
+            block = block[5:]
+        if flags & frames.END_HEADERS:
+            self._take_header_block(flags, stream_id, block)
+        else:
+            self._headers = (stream_id, flags, bytearray(block))
+
+    def _take_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._headers is None or self._headers[0] != stream_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "nothing to continue")
+        _, first_flags, block = self._headers
+        block += payload
+        if len(block) > MAX_HEADER_BLOCK:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the headers are too large")
+        if flags & frames.END_HEADERS:
+            self._headers = None
+            self._take_header_block(first_flags, stream_id, bytes(block))
+
+    def _take_header_block(self, flags: int, stream_id: int, block: bytes) -> None:
+        headers = self._decoder.decode(block)  # always: the next block builds on it
+        stream = self._streams.get(stream_id)
+        ended = bool(flags & frames.END_STREAM)
+        if stream is not None:
+            self._take_trailers(stream, ended)
+        elif stream_id > self._last_stream_id and stream_id % 2:
+            self._open(stream_id, headers, ended)
+        elif not stream_id % 2:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client's streams are odd")
+
+    def _take_trailers(self, stream: Stream, ended: bool) -> None:
+        if not ended or stream.client_ended:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "trailers out of place")
+        stream.client_ended = True
+        assert stream.owner is not None
+        stream.owner.end_received()
+
+    def _open(self, stream_id: int, headers: list[Header], ended: bool) -> None:
+        self._last_stream_id = stream_id
+        if self._closing or len(self._streams) >= MAX_STREAMS:
+            self.write(frames.rst_stream(stream_id, ErrorCode.REFUSED_STREAM))
+            return
+        stream = self._streams[stream_id] = Stream(self, stream_id, self._stream_window)
+        stream.client_ended = ended
+        stream.owner = self._accept(stream, headers)
+        if ended:
+            stream.owner.end_received()
+
+    def _take_window_update(self, stream_id: int, payload: bytes) -> None:
+        octets = frames.parse_word(payload)
+        if not octets:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a window update of nothing")
+        if stream_id == 0:
+            self._window += octets
+            if self._window > frames.MAX_WINDOW:
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window is too large")
+        elif stream := self._streams.get(stream_id):
+            stream.window += octets
+            if stream.window > frames.MAX_WINDOW:
+                self._reset(stream, ErrorCode.FLOW_CONTROL_ERROR)
+        self._room.set()
+
+    def _take_reset(self, stream_id: int, payload: bytes) -> None:
+        frames.parse_word(payload)
+        self._refuse_if_idle(stream_id)
+        if stream := self._streams.get(stream_id):
+            self._lose(stream)
+
+    def _take_settings(self, flags: int, payload: bytes) -> None:
+        if flags & frames.ACK:
+            return
+        for setting, value in frames.parse_settings(payload):
+            if setting == Setting.INITIAL_WINDOW_SIZE:
+                self._change_stream_windows(value)
+            elif setting == Setting.MAX_FRAME_SIZE:
+                if not frames.DEFAULT_MAX_FRAME <= value < 2**24:
+                    raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no such frame size")
+                self._max_frame = value
+        self.write(frames.frame(Frame.SETTINGS, frames.ACK, 0))
+        self._room.set()
+
+    def _change_stream_windows(self, size: int) -> None:
+        if size > frames.MAX_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window is too large")
+        for stream in self._streams.values():
+            stream.window += size - self._stream_window
+        self._stream_window = size
+
+    def _take_ping(self, flags: int, payload: bytes) -> None:
+        if len(payload) != frames.PING_SIZE:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a ping of a wrong length")
+        if not flags & frames.ACK:
+            self.write(frames.frame(Frame.PING, frames.ACK, 0, payload))
+
+    def _refuse_if_idle(self, stream_id: int) -> None:
+        """A stream that was never opened is a fault; one that has ended is only late."""
+        if stream_id == 0 or stream_id > self._last_stream_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "there is no such stream")
+
+    # Frames out ---------------------------------------------------------------------
+
+    def send_headers(self, stream: Stream, block: bytes, *, end: bool) -> None:
+        """Send a header block; with ``end``, the stream is then closed."""
+        flags = frames.END_HEADERS | (frames.END_STREAM if end else 0)
+        self.write(frames.frame(Frame.HEADERS, flags, stream.id, block))
+        if not end:
+            return
+        if not stream.client_ended:
+            self.write(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
+        self._forget(stream)
+
+    async def send_data(self, stream: Stream, data: bytes) -> None:
+        """Send octets as the windows of stream and connection allow. Raises StreamLost."""
+        sent = 0
+        while True:
+            if stream.closed:
+                raise StreamLost
+            room = min(stream.window, self._window, LARGEST_WRITE, len(data) - sent)
+            if room > 0 and self._writable:
+                self._write_data(stream, data[sent : sent + room] if room < len(data) else data)
+                sent += room
+                if room == LARGEST_WRITE:
+                    self._flush()
+            if sent == len(data):
+                return
+            if room <= 0 or not self._writable:
+                self._room.clear()
+                await self._room.wait()
+
+    def _write_data(self, stream: Stream, data: bytes) -> None:
+        stream.window -= len(data)
+        self._window -= len(data)
+        self.write(
+            b"".join(
+                piece
+                for start in range(0, len(data), self._max_frame)
+                for piece in _data_frame(stream.id, data[start : start + self._max_frame])
+            )
+        )
+
+    def _reset(self, stream: Stream, code: ErrorCode) -> None:
+        self.write(frames.rst_stream(stream.id, code))
+        self._lose(stream)
+
+    def _lose(self, stream: Stream) -> None:
+        self._forget(stream)
+        if stream.owner is not None:
+            stream.owner.lost()
+
+    def _forget(self, stream: Stream) -> None:
+        stream.closed = True
+        self._streams.pop(stream.id, None)
+        self._room.set()
+
+
+def _data_frame(stream_id: int, payload: bytes) -> tuple[bytes, bytes]:
+    return frames.frame_header(Frame.DATA, 0, stream_id, len(payload)), payload

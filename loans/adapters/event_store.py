@@ -1,0 +1,177 @@
+"""Loads streams and appends to them, over esdbclient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, Protocol
+from uuid import UUID
+
+from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent, StreamState
+from esdbclient.exceptions import (
+    DeadlineExceeded,
+    DiscoveryFailed,
+    GrpcError,
+    NodeIsNotLeader,
+    NotFound,
+    WrongCurrentVersion,
+)
+
+from loans.adapters import codec
+from loans.adapters.codec import E, StreamId
+from loans.domain.events import Event
+
+
+class EventStoreUnavailable(Exception):
+    """The event store did not answer in time; what was asked of it may or may not have happened."""
+
+
+class StaleRevision(Exception):
+    """The stream has moved on since the revision that a decision was based on."""
+
+
+@dataclass(frozen=True)
+class Recorded(Generic[E]):
+    """An event where it is stored, and the command that caused it, if its metadata names one."""
+
+    event: E
+    revision: int
+    position: int
+    command_id: UUID | None
+
+
+@dataclass(frozen=True)
+class Stream(Generic[E]):
+    """A stream's events, oldest first, and where they end.
+
+    `revision` is the last event's number in the stream and `position` its commit position in the
+    whole store; both `None` for a stream that has no events. The last event may be of a type that
+    this version does not know, and is then not among the events.
+    """
+
+    recorded: tuple[Recorded[E], ...] = ()
+    revision: int | None = None
+    position: int | None = None
+
+    @property
+    def events(self) -> tuple[E, ...]:
+        """What has happened."""
+        return tuple(each.event for each in self.recorded)
+
+    def as_left_by(self, command_id: UUID) -> Stream[E]:
+        """The stream as it was after what a command had recorded; as it is, if that was nothing."""
+        own = [number for number, each in enumerate(self.recorded) if each.command_id == command_id]
+        if not own:
+            return self
+        until = self.recorded[: own[-1] + 1]
+        return Stream(until, until[-1].revision, until[-1].position)
+
+
+class EventStore(Protocol):
+    """What the use cases need of an event store."""
+
+    def load(self, stream: StreamId[E]) -> Stream[E]:
+        """A stream as it is now, empty where there is none.
+
+        Raises:
+            EventStoreUnavailable: no answer in time.
+        """
+
+    def append(
+        self,
+        stream: StreamId[E],
+        events: Sequence[Event],
+        *,
+        revision: int | None,
+        command_id: UUID,
+        user: str,
+    ) -> int:
+        """Append after `revision` (`None`: a new stream); answers the commit position.
+
+        Appending the same command's events again answers as the first time did.
+
+        Raises:
+            StaleRevision: the stream does not end at `revision`.
+            EventStoreUnavailable: no answer in time.
+        """
+
+
+_UNAVAILABLE = (DeadlineExceeded, DiscoveryFailed, GrpcError, NodeIsNotLeader)
+
+
+class EventStoreDB:
+    """An `EventStore` in EventStoreDB, or in anything that speaks its protocol.
+
+    `connect` gives the client; it may fail as long as the server is away. `timeout` in seconds
+    bounds each call.
+    """
+
+    def __init__(self, connect: Connect, *, timeout: float) -> None:
+        self._connect = connect
+        self._timeout = timeout
+
+    def load(self, stream: StreamId[E]) -> Stream[E]:
+        try:
+            recorded = self._connect().get_stream(stream.name, timeout=self._timeout)
+        except NotFound:
+            return Stream()
+        except _UNAVAILABLE as error:
+            raise EventStoreUnavailable from error
+        return _stream(stream, recorded)
+
+    def append(
+        self,
+        stream: StreamId[E],
+        events: Sequence[Event],
+        *,
+        revision: int | None,
+        command_id: UUID,
+        user: str,
+    ) -> int:
+        encode = partial(codec.encode, command_id=command_id, user=user)
+        new = [_new_event(encode(event)) for event in events]
+        try:
+            return self._connect().append_to_stream(
+                stream.name,
+                current_version=StreamState.NO_STREAM if revision is None else revision,
+                # An event by itself goes a shorter way than several do.
+                events=new[0] if len(new) == 1 else new,
+                timeout=self._timeout,
+            )
+        except WrongCurrentVersion as error:
+            raise StaleRevision from error
+        except _UNAVAILABLE as error:
+            raise EventStoreUnavailable from error
+
+
+class Connect(Protocol):
+    """Gives the process's client, which it makes when it is first asked for."""
+
+    def __call__(self) -> EventStoreDBClient: ...
+
+
+def _stream(stream: StreamId[E], recorded: Sequence[RecordedEvent]) -> Stream[E]:
+    known = (_recorded(stream, each) for each in recorded)
+    return Stream(
+        recorded=tuple(each for each in known if each is not None),
+        revision=recorded[-1].stream_position,
+        position=recorded[-1].commit_position,
+    )
+
+
+def _recorded(stream: StreamId[E], recorded: RecordedEvent) -> Recorded[E] | None:
+    event = codec.decode_as(stream.classes, recorded.type, recorded.data, recorded.metadata)
+    if event is None:
+        return None
+    assert recorded.commit_position is not None, "esdbclient leaves it out of links only"
+    return Recorded(
+        event=event,
+        revision=recorded.stream_position,
+        position=recorded.commit_position,
+        command_id=codec.command_id(recorded.metadata),
+    )
+
+
+def _new_event(event: codec.Encoded) -> NewEvent:
+    return NewEvent(id=event.id, type=event.type, data=event.data, metadata=event.metadata)

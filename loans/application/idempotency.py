@@ -1,0 +1,85 @@
+"""`Idempotency-Key`: a call that is sent again is known for what it is, by the event store.
+
+The first call with a key makes a stream for it, with one event that says what was asked. Its id
+follows from that, so that the same call can record it again, at the same moment or years later, and
+another call cannot. What is asked is a command, which is answered as the first time by itself.
+
+See https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID, uuid5
+
+from lepret.common.keyed_hashes import keyed_hash
+from loans.adapters.codec import StreamId
+from loans.adapters.event_store import EventStore, StaleRevision
+from loans.domain.events import Event
+
+STREAM_PREFIX: Final = "IdempotencyKey:"
+IDEMPOTENCY: Final = "idempotency"
+
+
+class IdempotencyKeyUsed(Event):
+    """A caller used a key for a call about the loan request `id`.
+
+    `fingerprint` is a keyed hash of the call, in hex: there is personal data in it.
+    """
+
+    fingerprint: str
+
+
+class KeyUsedOtherwise(Exception):
+    """The caller has used the key for another call."""
+
+
+@dataclass(frozen=True)
+class IdempotencyKey:
+    """A key, which is its caller's own: others may use the same one."""
+
+    caller: str
+    value: str = field(repr=False)
+
+
+class IdempotencyKeys:
+    """The keys that callers have used. The `secret` hides keys and calls in their hashes."""
+
+    def __init__(self, event_store: EventStore, *, secret: bytes) -> None:
+        self._event_store = event_store
+        self._secret = secret
+
+    def loan_request_id(self, key: IdempotencyKey) -> UUID:
+        """The id of the request that is made with a key; it cannot be guessed from the key."""
+        return UUID(bytes=self._hash("loan request", key)[:16], version=4)
+
+    def use(self, key: IdempotencyKey, *call: str, loan_request_id: UUID, now: datetime) -> None:
+        """Say that a key stands for a call, of which `call` is all that matters.
+
+        Raises:
+            KeyUsedOtherwise: it stands for another one.
+            EventStoreUnavailable: no answer in time; doing it again is safe.
+        """
+        fingerprint = keyed_hash(self._secret, "idempotent call", *call).hex()
+        used = IdempotencyKeyUsed(id=loan_request_id, occurred_at=now, fingerprint=fingerprint)
+        stream_id = self.stream_of(key)
+        try:
+            self._event_store.append(
+                stream_id,
+                [used],
+                revision=None,
+                command_id=uuid5(loan_request_id, f"{stream_id.name}\n{fingerprint}"),
+                user=IDEMPOTENCY,
+            )
+        except StaleRevision:
+            raise KeyUsedOtherwise from None
+
+    def stream_of(self, key: IdempotencyKey) -> StreamId[IdempotencyKeyUsed]:
+        """The stream of a caller's key."""
+        name = f"{STREAM_PREFIX}{self._hash('idempotency key', key).hex()}"
+        return StreamId(name, {IdempotencyKeyUsed.__name__: IdempotencyKeyUsed})
+
+    def _hash(self, purpose: str, key: IdempotencyKey) -> bytes:
+        return keyed_hash(self._secret, purpose, key.caller, key.value)

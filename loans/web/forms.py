@@ -1,0 +1,167 @@
+"""Forms that build commands. They hold no rules: the command validates, the form shows its errors.
+
+Their fields are plain `forms.Field`s, since its subclasses trim, convert and validate on their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Generic, TypeVar
+from uuid import uuid4
+
+import pydantic
+from django import forms
+from django.utils import timezone
+
+from lepret.common.input_errors import describe
+from loans.domain.commands import ApproveLoan, DenyLoan, LoanCommand, RequestLoan
+from loans.domain.events import DenialReason
+
+# More digits than any amount has, and few enough for int() to be quick about.
+_MOST_DIGITS: Final = 100
+
+DENIAL_REASON_LABELS: Final[Mapping[str, str]] = {
+    DenialReason.INCOME_TOO_LOW: "Income too low",
+    DenialReason.TOO_MUCH_DEBT: "Too much debt",
+    DenialReason.UNVERIFIED_IDENTITY: "Identity could not be verified",
+    DenialReason.INCOMPLETE_DETAILS: "Details incomplete",
+    DenialReason.OTHER: "Another reason",
+}
+
+C = TypeVar("C", bound=LoanCommand)
+
+
+class CommandForm(forms.Form, Generic[C]):
+    """A form that, once valid, holds a `command` of `command_class`.
+
+    `known` are fields of the command that the user does not fill in.
+    """
+
+    command_class: ClassVar[type[LoanCommand]]
+    command: C
+
+    def __init__(self, *args: Any, known: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._known = known or {}
+
+    def clean(self) -> dict[str, Any]:
+        filled_in = {name: value or "" for name, value in self.cleaned_data.items()}
+        fields = {**self.adapt(filled_in), **self._known, "issued_at": timezone.now()}
+        try:
+            self.command = self.command_class.model_validate(fields)  # type: ignore[assignment]
+        except pydantic.ValidationError as invalid:
+            for error in invalid.errors():
+                self._show(str(error["loc"][0]), describe(error))
+        return self.cleaned_data
+
+    def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:
+        """What was typed, in the types that the command has."""
+        return filled_in
+
+    def _show(self, name: str, message: str) -> None:
+        is_visible = name in self.fields and not self.fields[name].widget.is_hidden
+        self.add_error(name if is_visible else None, message)
+
+
+class RequestLoanForm(CommandForm[RequestLoan]):
+    """The application form.
+
+    No field says `autocomplete="off"`: browsers would empty it for who goes back to the form.
+    """
+
+    command_class = RequestLoan
+
+    id = forms.Field(required=False, widget=forms.HiddenInput)
+    name = forms.Field(
+        label="Name", required=False, widget=forms.TextInput({"autocomplete": "name"})
+    )
+    national_id = forms.Field(
+        label="National ID",
+        required=False,
+        help_text="Six digits and two letters, such as 123456aa.",
+        widget=forms.TextInput({"autocapitalize": "none", "spellcheck": "false"}),
+    )
+    amount = forms.Field(
+        label="Amount",
+        required=False,
+        help_text="A whole number, digits only.",
+        widget=forms.TextInput({"inputmode": "numeric"}),
+    )
+    address = forms.Field(
+        label="Address",
+        required=False,
+        help_text="May be left empty.",
+        widget=forms.Textarea({"autocomplete": "street-address", "rows": 2}),
+    )
+
+    @classmethod
+    def blank(cls) -> RequestLoanForm:
+        """An empty form with an id of its own: however often it is sent, it is one request."""
+        return cls(initial={"id": uuid4()})
+
+    def take_new_id(self) -> None:
+        """Keep what was typed, but as another request when it is sent again."""
+        self.data = {**{name: self.data.get(name) for name in self.fields}, "id": str(uuid4())}
+
+    def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:
+        return filled_in | {"amount": _number_in(filled_in["amount"])}
+
+    def _show(self, name: str, message: str) -> None:
+        if name == "id":
+            self.take_new_id()
+            message = "This form had lost its number and was given a new one. Please send it again."
+        super()._show(name, message)
+
+
+D = TypeVar("D", ApproveLoan, DenyLoan)
+
+
+class DecisionForm(CommandForm[D]):
+    """A decision on a request as a page showed it, whose revision the page must name."""
+
+    shown_revision = forms.Field(required=False, widget=forms.HiddenInput)
+
+    def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:
+        return filled_in | {"shown_revision": _number_in(filled_in["shown_revision"])}
+
+    def _show(self, name: str, message: str) -> None:
+        if name == "shown_revision":
+            message = "The page did not say what it showed. Reload the list, and decide again."
+        super()._show(name, message)
+
+
+class ApproveLoanForm(DecisionForm[ApproveLoan]):
+    """An approval, with an optional note."""
+
+    command_class = ApproveLoan
+
+    note = forms.Field(label="Note", required=False, widget=forms.Textarea({"rows": 2}))
+
+
+class DenyLoanForm(DecisionForm[DenyLoan]):
+    """A denial for one of a short list of reasons, with an optional note."""
+
+    command_class = DenyLoan
+
+    reason = forms.Field(
+        label="Reason",
+        widget=forms.Select(choices=[("", "Choose a reason"), *DENIAL_REASON_LABELS.items()]),
+        error_messages={"required": "Choose a reason."},
+    )
+    note = forms.Field(
+        label="Note",
+        required=False,
+        help_text="May be left empty.",
+        widget=forms.Textarea({"rows": 2}),
+    )
+
+
+def _number_in(typed: str) -> int | str:
+    """What was typed as an int, where it is digits only; else unchanged, for the command to refuse.
+
+    `int` alone would let 1_000, +5 and other scripts' digits pass.
+    """
+    digits = typed.strip(" ")
+    if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS:
+        return int(digits)
+    return digits

@@ -1,0 +1,202 @@
+"""Where people give commands: form -> command -> one use case -> redirect or fragment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpResponse, HttpResponseBadRequest
+from django.shortcuts import redirect, render, resolve_url
+from django.views import csrf
+from django.views.decorators.cache import cache_control, never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRedirect, retarget, trigger_client_event
+
+from lepret.common.htmx import HtmxRequest
+from lepret.staff.roles import underwriter_required
+from loans.adapters.event_store import EventStoreUnavailable, StaleRevision
+from loans.application import use_cases
+from loans.application.use_cases import Answer
+from loans.dependencies import credit_bureau, event_store, reservations
+from loans.domain.loan_request import IdAlreadyUsed, Rejection
+from loans.web.forms import ApproveLoanForm, DenyLoanForm, RequestLoanForm
+
+_APPLY_AGAIN: Final = (
+    "We cannot take your application at the moment. What you typed is still here: please send it "
+    "again in a minute."
+)
+_OPEN_TOO_LONG: Final = (
+    "This page was open for too long, or your browser does not keep cookies for this site. What "
+    "you typed is still here: please send it again."
+)
+_RELOAD: Final = "This page was open for too long. Reload it, and decide again."
+_NOTE_TOO_LONG: Final = "A note is plain text of at most 500 characters."
+_DECIDE_AGAIN: Final = "The decision could not be recorded. Please try again in a minute."
+_USED_BEFORE: Final = (
+    "This form was sent before, as another application. To make this one too, send it again."
+)
+_UNAVAILABLE: Final = (EventStoreUnavailable, StaleRevision)
+
+
+# Not `no-store`: whoever goes back finds the form that was sent, which is still one request.
+@cache_control(private=True, no_cache=True)
+@require_http_methods(["GET", "POST"])
+def apply(request: HtmxRequest) -> HttpResponse:
+    """The application form; once accepted, on to the page that shows how the request stands."""
+    if request.method == "GET":
+        return render(request, "loans/apply.html", {"form": RequestLoanForm.blank()})
+    form = RequestLoanForm(request.POST)
+    if not form.is_valid():
+        return _form_again(request, form, status=422)
+    try:
+        answer = use_cases.request_loan(
+            form.command,
+            event_store=event_store(),
+            credit_bureau=credit_bureau(),
+            reservations=reservations(),
+        )
+    except Rejection as rejection:
+        return _form_again(request, form, _why_not(form, rejection), status=409)
+    except _UNAVAILABLE:
+        return _form_again(request, form, _APPLY_AGAIN, status=503)
+    status_page = resolve_url("readmodels:status", answer.loan_request_id)
+    return _see(request, _after(status_page, answer))
+
+
+# It changes nothing, and goes on where a page was open for too long.
+@csrf_exempt
+@require_POST
+def validate(request: HtmxRequest) -> HttpResponse:
+    """What is wrong with the one field that is being typed in, for the place beside it."""
+    form = RequestLoanForm(request.POST)
+    name = request.GET.get("field", "")
+    if name not in form.fields:
+        return HttpResponseBadRequest("Name a field of the form in the parameter `field`.")
+    return render(request, "loans/_field_error.html", {"field": form[name]})
+
+
+@never_cache
+@underwriter_required
+@require_POST
+def approve(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
+    """Approve a request that is under review."""
+    form = ApproveLoanForm(request.POST, known=_known(request, loan_request_id))
+    if not form.is_valid():
+        problem = " ".join(map(str, form.non_field_errors())) or _NOTE_TOO_LONG
+        return _decision(request, problem, status=422)
+    approve_loan = partial(use_cases.approve_loan, form.command, event_store=event_store())
+    return _carry_out(request, approve_loan)
+
+
+@never_cache
+@underwriter_required
+@require_http_methods(["GET", "POST"])
+def deny(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
+    """Ask for the reason, then deny a request that is under review."""
+    if request.method == "GET":
+        form = DenyLoanForm(initial={"shown_revision": request.GET.get("shown_revision", "")})
+        return _ask_reason(request, form, loan_request_id)
+    form = DenyLoanForm(request.POST, known=_known(request, loan_request_id))
+    if not form.is_valid():
+        return _ask_reason(request, form, loan_request_id, status=422)
+    deny_loan = partial(use_cases.deny_loan, form.command, event_store=event_store())
+    return _carry_out(request, deny_loan)
+
+
+def _why_not(form: RequestLoanForm, rejection: Rejection) -> str:
+    if not isinstance(rejection, IdAlreadyUsed):
+        return str(rejection)
+    form.take_new_id()
+    return _USED_BEFORE
+
+
+def csrf_failure(request: HtmxRequest, reason: str = "") -> HttpResponse:
+    """What to answer to a form without the token that its browser was given."""
+    if request.resolver_match and request.resolver_match.view_name == "loans:apply":
+        return _apply_again(request)
+    if request.htmx:
+        return _decision(request, _RELOAD, status=403)
+    return csrf.csrf_failure(request, reason)
+
+
+def _apply_again(request: HtmxRequest) -> HttpResponse:
+    form = RequestLoanForm(request.POST)
+    if not _is_from_here(request):
+        # Whoever chose an id can look at the request that gets it.
+        form.take_new_id()
+    return _form_again(request, form, _OPEN_TOO_LONG, status=403)
+
+
+def _is_from_here(request: HtmxRequest) -> bool:
+    here = f"{request.scheme}://{request.get_host()}"
+    return request.headers.get("Origin") in {here, *settings.CSRF_TRUSTED_ORIGINS}
+
+
+def _form_again(
+    request: HtmxRequest, form: RequestLoanForm, problem: str = "", *, status: int
+) -> HttpResponse:
+    if problem:
+        form.add_error(None, problem)
+    template = "loans/_apply_form.html" if request.htmx else "loans/apply.html"
+    return render(request, template, {"form": form}, status=status)
+
+
+def _see(request: HtmxRequest, url: str) -> HttpResponse:
+    return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
+
+
+def _after(url: str, answer: Answer) -> str:
+    """The page at `url`, as soon as it shows what the command has recorded."""
+    return f"{url}?after={answer.position}"
+
+
+def _known(request: HtmxRequest, loan_request_id: UUID) -> dict[str, Any]:
+    return {"id": loan_request_id, "decided_by": request.user.get_username()}
+
+
+def _ask_reason(
+    request: HtmxRequest, form: DenyLoanForm, loan_request_id: UUID, *, status: int = 200
+) -> HttpResponse:
+    context = {"form": form, "loan_request_id": loan_request_id}
+    if not request.htmx:
+        return render(request, "loans/deny.html", context, status=status)
+    # A decision's answer goes to the notices; the form, asked for or with errors, to its dialog.
+    form_again = render(request, "loans/_deny_form.html", context, status=status)
+    return retarget(form_again, "#deny-dialog-content")
+
+
+def _carry_out(request: HtmxRequest, use_case: Callable[[], Answer]) -> HttpResponse:
+    try:
+        answer = use_case()
+    except Rejection as rejection:
+        return _decision(request, str(rejection), status=409)
+    except _UNAVAILABLE:
+        return _decision(request, _DECIDE_AGAIN, status=503)
+    assert answer.state.application is not None, "what is decided was requested"
+    text = f"{answer.status.capitalize()}: {answer.state.application.name}."
+    if not request.htmx:
+        messages.success(request, text)
+        return redirect(_after(resolve_url("readmodels:underwriting"), answer))
+    return _decision(request, text)
+
+
+def _decision(request: HtmxRequest, text: str, *, status: int = 200) -> HttpResponse:
+    """Tell the underwriter what became of the decision; the row leaves by way of the read side.
+
+    Where nothing did, the page may show what is not so any more, and looks again.
+    """
+    is_error = status != HTTPStatus.OK
+    if not request.htmx:
+        messages.error(request, text)
+        return redirect("readmodels:underwriting")
+    context = {"text": text, "is_error": is_error}
+    notice = render(request, "loans/_notice.html", context, status=status)
+    if is_error:
+        trigger_client_event(notice, "outdated", after="swap")
+    return trigger_client_event(notice, "decision")

@@ -1,0 +1,189 @@
+"""The only place that sends to the channel layer's groups.
+
+A broadcast carries ids, never rows: whoever hears it reads the row again. It is a hint that may be
+lost, so that sending one never fails a projection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from datetime import datetime
+from typing import Any, Final, Self
+from uuid import UUID
+
+from channels import DEFAULT_CHANNEL_LAYER
+from channels.layers import channel_layers
+
+from lepret.common.moments import oldest
+from lepret.common.outages import Outage
+
+logger = logging.getLogger(__name__)
+
+UNDERWRITING: Final = "underwriting"
+# The group of those who wait for a projection to reach a position.
+POSITIONS: Final = "positions"
+
+SEND_TIMEOUT_SECONDS: Final = 2.0
+LAST_SENDING_SECONDS: Final = 0.5
+# Between two sendings, so that a projector in full flight spends its time on events.
+REST_SECONDS: Final = 0.002
+# How much waits while the channel layer is slow or away. The pages of the rest update late.
+MOST_WAITING_IDS: Final = 5_000
+
+# The types of the messages. The one is the name of the consumers' handler method.
+CHANGED: Final = "changed"
+REACHED: Final = "reached"
+
+
+def loan_request_group(loan_request_id: UUID) -> str:
+    """The group of those who watch one loan request."""
+    return f"loan-request.{loan_request_id.hex}"
+
+
+class Broadcaster:
+    """Sends to groups from ordinary threads, without making them wait.
+
+    What comes during one sending waits for the next, and goes out together: one message of many
+    changes to a group, and of many positions of a projection the last. What waits is thus bounded,
+    however much comes and however slow the channel layer is.
+
+    It has an event loop of its own: a channel layer keeps its connections per loop, so a loop per
+    call would connect anew each time.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="broadcasts", daemon=True)
+        self._filled = asyncio.Event()
+        self._lock = threading.Lock()  # guards the two below
+        self._outbox = _Outbox()
+        self._last_sent = _done()
+        self._outage = Outage(logger, "the channel layer", consequence="pages update late")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(TimeoutError):
+            self._last_sent.result(LAST_SENDING_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def send(
+        self, changes: Mapping[str, Iterable[UUID]], *, recorded_at: datetime | None = None
+    ) -> Future[None]:
+        """Tell each group which loan requests have changed. Returns at once.
+
+        `recorded_at` is when the oldest of the events that changed them was recorded, if it is
+        known. The future is done when all has been sent, or is lost.
+        """
+        with self._filling() as outbox:
+            for group, ids in changes.items():
+                outbox.add(group, ids, recorded_at)
+        return outbox.sent
+
+    def send_reached(self, name: str, position: int) -> Future[None]:
+        """Tell those who wait that a projection has reached a position. Returns at once.
+
+        The future is done when this position, or a later one, has been sent, or is lost.
+        """
+        with self._filling() as outbox:
+            outbox.reached[name] = position
+        return outbox.sent
+
+    @contextlib.contextmanager
+    def _filling(self) -> Iterator[_Outbox]:
+        with self._lock:
+            outbox = self._outbox
+            yield outbox
+            is_first = self._last_sent is not outbox.sent
+            self._last_sent = outbox.sent
+        if is_first:
+            self._loop.call_soon_threadsafe(self._filled.set)
+
+    def _run(self) -> None:
+        sending = self._loop.create_task(self._keep_sending())
+        self._loop.run_forever()
+        sending.cancel()
+        self._loop.run_until_complete(asyncio.wait([sending]))
+        self._loop.close()
+
+    async def _keep_sending(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            with self._lock:
+                outbox, self._outbox = self._outbox, _Outbox()
+            try:
+                await self._send_all(outbox)
+            finally:
+                outbox.sent.set_result(None)
+            await asyncio.sleep(REST_SECONDS)
+
+    async def _send_all(self, outbox: _Outbox) -> None:
+        layer = channel_layers[DEFAULT_CHANNEL_LAYER]
+        try:
+            for group, message in outbox.messages():
+                async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                    await layer.group_send(group, message)
+                self._outage.end()
+        except Exception as error:  # noqa: BLE001 (whatever a channel layer raises when it is away)
+            self._outage.begin(type(error).__name__)
+
+
+class _Change:
+    """What is told to one group."""
+
+    def __init__(self) -> None:
+        self.ids: set[UUID] = set()
+        self.recorded_at: datetime | None = None
+
+    def add(self, ids: Iterable[UUID], recorded_at: datetime | None) -> None:
+        self.ids.update(ids)
+        self.recorded_at = oldest(self.recorded_at, recorded_at)
+
+    def message(self) -> dict[str, Any]:
+        message: dict[str, Any] = {"type": CHANGED, "ids": [str(each) for each in self.ids]}
+        if self.recorded_at is not None:
+            message["recorded_at"] = self.recorded_at.timestamp()
+        return message
+
+
+class _Outbox:
+    """What will be sent together."""
+
+    def __init__(self) -> None:
+        self.reached: dict[str, int] = {}
+        self.sent: Future[None] = Future()
+        # Several callers have it; none of them can take it back from the others.
+        self.sent.set_running_or_notify_cancel()
+        self._changes: dict[str, _Change] = {}
+        self._waiting_ids = 0
+
+    def add(self, group: str, ids: Iterable[UUID], recorded_at: datetime | None) -> None:
+        """Add a change, if there is room."""
+        if self._waiting_ids >= MOST_WAITING_IDS:
+            return
+        change = self._changes.setdefault(group, _Change())
+        before = len(change.ids)
+        change.add(ids, recorded_at)
+        self._waiting_ids += len(change.ids) - before
+
+    def messages(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The messages, each after the group that it goes to."""
+        for group, change in self._changes.items():
+            yield group, change.message()
+        for name, position in self.reached.items():
+            yield POSITIONS, {"type": REACHED, "name": name, "position": position}
+
+
+def _done() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future

@@ -1,0 +1,142 @@
+"""How far positions are behind the end of the event store, all of them found in one reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.utils import timezone
+from esdbclient import RecordedEvent
+from esdbclient.exceptions import DeadlineExceeded, EventStoreDBClientException
+
+from lepret.common.event_store_client import event_store_client
+
+MOST_COUNTED: Final = 10_000
+READ_SECONDS: Final = 1.5
+
+
+class LagUnknown(Exception):
+    """The event store did not answer in time."""
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What is still to be applied.
+
+    `seconds` is the age of the oldest event of it, 0 where there is none. `events` is how many wait
+    or, where `is_at_least`, how many were counted before the count was given up.
+    """
+
+    seconds: float = 0.0
+    events: int = 0
+    is_at_least: bool = False
+
+    @property
+    def events_in_words(self) -> str:
+        """For people: `12`, or `10000 or more`."""
+        return f"{self.events} or more" if self.is_at_least else str(self.events)
+
+
+@dataclass(frozen=True)
+class Lags:
+    """The position of the store's last event, and the lag of each position that was asked about."""
+
+    store_position: int
+    by_position: Mapping[int, Lag]
+
+
+def lags_at(positions: Iterable[int], *, count_up_to: int = MOST_COUNTED) -> Lags:
+    """How far each of `positions` is behind.
+
+    Reads the store backwards from its end, as far as the first of the positions, but no more than
+    `count_up_to` events and no longer than `READ_SECONDS`. Where that was not far enough, the
+    event after the position is looked up by itself, once for each position.
+    System events do not count: no projection is given any.
+
+    Raises:
+        LagUnknown: the event store did not answer in time.
+    """
+    try:
+        return _lags_at(set(positions), count_up_to)
+    except EventStoreDBClientException as error:
+        raise LagUnknown from error
+
+
+def _lags_at(positions: set[int], count_up_to: int) -> Lags:
+    count = _Count(positions)
+    _read_back(count, count_up_to)
+    lags = {at: _lag(tail.events, tail.oldest) for at, tail in count.found.items()}
+    for position in count.not_found:
+        lags[position] = _lag(count.tail.events, _event_after(position), is_at_least=True)
+    return Lags(count.store_position, lags)
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """The last events of the store: how many, and the oldest of them."""
+
+    events: int = 0
+    oldest: RecordedEvent | None = None
+
+
+class _Count:
+    """Counts events from the store's end backwards, and notes the count at each position."""
+
+    def __init__(self, positions: set[int]) -> None:
+        self.not_found = sorted(positions)
+        self.found: dict[int, _Tail] = {}
+        self.tail = _Tail()
+        self.store_position = 0
+
+    def add(self, event: RecordedEvent) -> bool:
+        """Count the next older event; answers whether there is a reason to read on."""
+        position = event.commit_position or 0
+        self.store_position = max(self.store_position, position)
+        while self.not_found and self.not_found[-1] >= position:
+            self.found[self.not_found.pop()] = self.tail
+        if self.not_found:
+            self.tail = _Tail(self.tail.events + 1, event)
+        return bool(self.not_found)
+
+    def end(self) -> None:
+        """The store's first event was reached."""
+        self.found |= dict.fromkeys(self.not_found, self.tail)
+        self.not_found = []
+
+
+def _read_back(count: _Count, count_up_to: int) -> None:
+    events = event_store_client().read_all(backwards=True, limit=count_up_to, timeout=READ_SECONDS)
+    try:
+        for event in events:
+            if not count.add(event):
+                return
+    except DeadlineExceeded:
+        if count.tail.oldest is None:
+            raise
+        return
+    finally:
+        events.stop()
+    if count.tail.events < count_up_to:
+        count.end()
+
+
+def _event_after(position: int) -> RecordedEvent | None:
+    # Reading starts with the event at the position itself.
+    events = event_store_client().read_all(
+        commit_position=position or None, limit=2, timeout=READ_SECONDS
+    )
+    return next((event for event in events if (event.commit_position or 0) > position), None)
+
+
+def _lag(events: int, oldest: RecordedEvent | None, *, is_at_least: bool = False) -> Lag:
+    recorded_at = oldest.recorded_at if oldest is not None else None
+    return Lag(_age(recorded_at), events, is_at_least)
+
+
+def _age(recorded_at: datetime | None) -> float:
+    if recorded_at is None:
+        return 0.0
+    # The store's clock may be a little ahead of this one.
+    return max(0.0, (timezone.now() - recorded_at).total_seconds())

@@ -1,0 +1,144 @@
+"""`/metrics`: how the projections stand, and what this process measures, for Prometheus."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import REGISTRY, Gauge
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from readmodels.live import frame_latency  # noqa: F401 (its histogram is in the registry)
+from readmodels.live.positions import hints
+from readmodels.monitoring.lag import MOST_COUNTED
+from readmodels.monitoring.status import Standing, State
+from readmodels.monitoring.status_reader import StandingReader
+
+logger = logging.getLogger(__name__)
+
+READ_SECONDS: Final = 4.0
+
+Figure = Callable[[Standing], float | None]
+
+
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """All metrics, in the format that the client asks for."""
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return HttpResponse(encode(REGISTRY), content_type=content_type)
+
+
+class ProjectionsCollector(Collector):
+    """Reads how the projections stand, once for a scrape.
+
+    Figures that nobody knows at the moment are left out, and `lepret_projections_up` is 0 where
+    some are.
+    """
+
+    def __init__(self) -> None:
+        self._reader = StandingReader(count_up_to=MOST_COUNTED)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, lest registering reads."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of one scrape."""
+        standings = self._read()
+        is_up = bool(standings) and all(each.lag is not None for each in standings)
+        yield _up(is_up)
+        if standings:
+            for name, words, figure in _GAUGES:
+                yield _fill(GaugeMetricFamily(name, words, labels=["name"]), standings, figure)
+            yield _fill(_events_total(), standings, lambda each: each.events)
+
+    def _read(self) -> list[Standing]:
+        try:
+            return list(self._reader.read(timeout=READ_SECONDS).values())
+        except Exception as error:  # noqa: BLE001 (a scrape is answered, whatever is away)
+            logger.warning("No figures of the projections (%s)", type(error).__qualname__)
+            return []
+
+
+def _up(is_up: bool) -> Metric:
+    words = "Whether the event store and the database of the read models answer."
+    return GaugeMetricFamily("lepret_projections_up", words, value=is_up)
+
+
+def _events_total() -> CounterMetricFamily:
+    words = "Events applied since the table was empty."
+    return CounterMetricFamily("lepret_projection_events", words, labels=["name"])
+
+
+def _fill(
+    family: GaugeMetricFamily | CounterMetricFamily, standings: Iterable[Standing], figure: Figure
+) -> Metric:
+    for each in standings:
+        value = figure(each)
+        if value is not None:
+            family.add_metric([each.name], value)
+    return family
+
+
+def _lag_seconds(standing: Standing) -> float | None:
+    return standing.lag.seconds if standing.lag else None
+
+
+def _lag_events(standing: Standing) -> float | None:
+    return standing.lag.events if standing.lag else None
+
+
+_GAUGES: Final[tuple[tuple[str, str, Figure], ...]] = (
+    (
+        "lepret_projection_position",
+        "Commit position of the last event applied.",
+        lambda each: each.position,
+    ),
+    (
+        "lepret_projection_store_position",
+        "Commit position of the last event in the event store.",
+        lambda each: each.store_position,
+    ),
+    (
+        "lepret_projection_lag_seconds",
+        "Age of the oldest event that is still to be applied.",
+        _lag_seconds,
+    ),
+    (
+        "lepret_projection_lag_events",
+        f"Events still to be applied; counted up to {MOST_COUNTED}.",
+        _lag_events,
+    ),
+    (
+        "lepret_projection_stopped",
+        "1 where the projection stands still at an event that it cannot handle.",
+        lambda each: each.state is State.STOPPED,
+    ),
+    (
+        "lepret_projection_rebuilding",
+        "1 where a table is being built beside the live one.",
+        lambda each: each.rebuild is not None,
+    ),
+    (
+        "lepret_projection_version",
+        "Version that built the rows.",
+        lambda each: each.version,
+    ),
+    (
+        "lepret_projection_events_per_second",
+        "How fast events are being applied now.",
+        lambda each: each.events_per_second,
+    ),
+)
+
+REGISTRY.register(ProjectionsCollector())
+Gauge(
+    "lepret_waiting_requests", "Requests that wait here for a projection to reach a position."
+).set_function(lambda: hints.waiting)

@@ -1,0 +1,173 @@
+"""The standing of projections in tables for people, and in JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import IO, Any, Final, cast
+
+from django.core.management.base import OutputWrapper
+from rich.console import Console
+from rich.table import Table
+
+from readmodels.models import Failure, SkippedEvent
+from readmodels.monitoring.status import Standing, speed_of
+
+# Wide enough for the longest names: what is piped elsewhere has no edge to break lines at.
+_WIDTH_OF_A_PIPE: Final = 200
+
+
+def print_tables(
+    standings: Sequence[Standing], skipped: Sequence[SkippedEvent] | None, out: OutputWrapper
+) -> None:
+    """One table of all, one of what failed, and with `skipped` one of events left out."""
+    width = None if out.isatty() else _WIDTH_OF_A_PIPE
+    console = Console(file=cast(IO[str], out), width=width, highlight=False)
+    console.print(_table_of(standings))
+    failures = [
+        failure
+        for each in standings
+        for failure in (each.failure, each.rebuild_failure)
+        if failure is not None
+    ]
+    if failures:
+        console.print(_table_of_failures(failures))
+    if skipped is not None:
+        console.print(_table_of_skipped(skipped))
+
+
+def _table_of(standings: Iterable[Standing]) -> Table:
+    table = Table("projection", "state", "version", title="Projections")
+    for figure in ("position", "store", "lag (s)", "lag (events)", "events", "events/s"):
+        table.add_column(figure, justify="right")
+    for each in standings:
+        table.add_row(
+            each.name,
+            _state_in_words(each),
+            _versions_in_words(each),
+            str(each.position),
+            "unknown" if each.store_position is None else str(each.store_position),
+            "unknown" if each.lag is None else f"{each.lag.seconds:.1f}",
+            "unknown" if each.lag is None else each.lag.events_in_words,
+            str(each.events),
+            f"{each.events_per_second:.0f}",
+        )
+    return table
+
+
+def _state_in_words(standing: Standing) -> str:
+    if standing.failure is None and standing.rebuilt_share is not None:
+        return f"{standing.state}, {standing.rebuilt_share:.0%}"
+    return str(standing.state)
+
+
+def _versions_in_words(standing: Standing) -> str:
+    if standing.version in (None, standing.code_version):
+        return str(standing.code_version)
+    return f"{standing.version}, code has {standing.code_version}"
+
+
+def _table_of_failures(failures: Iterable[Failure]) -> Table:
+    table = Table("stopped", "at", "by event", "of type", "error", "tried", "last")
+    for each in failures:
+        table.add_row(
+            f"rebuild of {each.name}" if each.in_rebuild else each.name,
+            str(each.position),
+            str(each.event_id),
+            each.event_type,
+            each.error,
+            str(each.attempts),
+            f"{each.failed_at:%Y-%m-%d %H:%M:%S}",
+        )
+    return table
+
+
+def _table_of_skipped(skipped: Iterable[SkippedEvent]) -> Table:
+    table = Table("projection", "leaves out", "event", "of type", "why", "by", "on")
+    for each in skipped:
+        table.add_row(
+            each.name,
+            str(each.position),
+            str(each.event_id),
+            each.event_type,
+            each.why,
+            each.skipped_by,
+            f"{each.skipped_at:%Y-%m-%d %H:%M:%S}",
+        )
+    return table
+
+
+def as_json(standings: Iterable[Standing], skipped: Sequence[SkippedEvent] | None) -> str:
+    """A list with one object for each; `manage.py projections --help` describes the keys."""
+    documents = [_document(each) for each in standings]
+    if skipped is not None:
+        for document in documents:
+            document["skipped"] = [
+                _skipped_document(each) for each in skipped if each.name == document["name"]
+            ]
+    return json.dumps(documents, indent=2)
+
+
+def _document(standing: Standing) -> dict[str, Any]:
+    checkpoint, lag = standing.checkpoint, standing.lag
+    return {
+        "name": standing.name,
+        "state": standing.state,
+        "version": standing.version,
+        "code_version": standing.code_version,
+        "position": standing.position,
+        "store_position": standing.store_position,
+        "lag_seconds": None if lag is None else round(lag.seconds, 3),
+        "lag_events": None if lag is None else lag.events,
+        "lag_events_is_at_least": lag is not None and lag.is_at_least,
+        "events": standing.events,
+        "events_per_second": round(standing.events_per_second, 1),
+        "moved_at": _moment(checkpoint.moved_at) if checkpoint else None,
+        "failure": _failure_document(standing.failure),
+        "rebuild": _rebuild_document(standing),
+    }
+
+
+def _rebuild_document(standing: Standing) -> dict[str, Any] | None:
+    rebuild, share = standing.rebuild, standing.rebuilt_share
+    if rebuild is None:
+        return None
+    return {
+        "version": rebuild.version,
+        "position": rebuild.position,
+        "share": None if share is None else round(share, 4),
+        "events": rebuild.events,
+        "events_per_second": round(speed_of(rebuild), 1),
+        "began_at": _moment(rebuild.began_at),
+        "failure": _failure_document(standing.rebuild_failure),
+    }
+
+
+def _failure_document(failure: Failure | None) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    return {
+        "error": failure.error,
+        "event_type": failure.event_type,
+        "event_id": str(failure.event_id),
+        "position": failure.position,
+        "attempts": failure.attempts,
+        "failed_at": _moment(failure.failed_at),
+    }
+
+
+def _skipped_document(skipped: SkippedEvent) -> dict[str, Any]:
+    return {
+        "position": skipped.position,
+        "event_id": str(skipped.event_id),
+        "event_type": skipped.event_type,
+        "error": skipped.error,
+        "why": skipped.why,
+        "skipped_by": skipped.skipped_by,
+        "skipped_at": _moment(skipped.skipped_at),
+    }
+
+
+def _moment(moment: datetime) -> str:
+    return moment.isoformat()

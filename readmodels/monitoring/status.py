@@ -1,0 +1,160 @@
+"""How each projection stands: how far it has come, how far it is behind, and what stopped it.
+
+The one place that says so, for the command line, the back office, `/readyz` and `/metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from django.utils import timezone
+
+from readmodels.models import Checkpoint, Failure, Progress, Rebuild
+from readmodels.monitoring.lag import MOST_COUNTED, Lag, Lags, LagUnknown, lags_at
+from readmodels.projections import PROJECTIONS
+
+# A projection that has applied nothing for so long has no speed to speak of.
+SPEED_HOLDS_FOR: Final = timedelta(seconds=10)
+
+
+class State(StrEnum):
+    """How a projection stands, in a word or three."""
+
+    STOPPED = "stopped"
+    NOT_BUILT = "not built"
+    REBUILDING = "rebuilding"
+    NEW_VERSION_WAITING = "new version waiting"
+    UNKNOWN = "unknown"
+    BEHIND = "behind"
+    LEVEL = "level"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How one projection stands.
+
+    `code_version` is the version that this program has, `version` the one that built the rows.
+    `store_position` and `lag` are `None` where the event store did not answer. `failure` is why the
+    projection stands still, `rebuild_failure` why the rebuild beside it does.
+    """
+
+    name: str
+    code_version: int
+    checkpoint: Checkpoint | None = None
+    rebuild: Rebuild | None = None
+    failure: Failure | None = None
+    rebuild_failure: Failure | None = None
+    store_position: int | None = None
+    lag: Lag | None = None
+
+    @property
+    def state(self) -> State:
+        """The one thing to be said first, what is worst before what is not."""
+        if self.failure is not None:
+            return State.STOPPED
+        if self.rebuild is not None:
+            return State.REBUILDING
+        if self.checkpoint is None:
+            return State.NOT_BUILT
+        if self.checkpoint.version < self.code_version:
+            return State.NEW_VERSION_WAITING
+        if self.lag is None:
+            return State.UNKNOWN
+        return State.BEHIND if self.lag.events else State.LEVEL
+
+    @property
+    def version(self) -> int | None:
+        """The version that built the rows, `None` where there are none."""
+        return self.checkpoint.version if self.checkpoint else None
+
+    @property
+    def position(self) -> int:
+        """The position of the last event that was applied; 0 where none was."""
+        return self.checkpoint.position if self.checkpoint else 0
+
+    @property
+    def events(self) -> int:
+        """How many events were applied since the table was empty."""
+        return self.checkpoint.events if self.checkpoint else 0
+
+    @property
+    def events_per_second(self) -> float:
+        """How fast events are being applied, 0 where none was for a while."""
+        return speed_of(self.checkpoint)
+
+    @property
+    def rebuilt_share(self) -> float | None:
+        """How much of the store a rebuild has behind it, from 0 to 1."""
+        if self.rebuild is None or not self.store_position:
+            return None
+        return min(1.0, self.rebuild.position / self.store_position)
+
+    def trouble(self, max_lag_seconds: float) -> str:
+        """What is wrong, in words; empty where nothing is."""
+        if self.failure is not None:
+            return f"stopped at {self.failure.position}: {self.failure.error}"
+        if self.checkpoint is None:
+            return "not built"
+        if self.lag is None:
+            return "unknown, since the event store does not answer"
+        if self.lag.seconds > max_lag_seconds:
+            return f"{self.lag.seconds:.1f} seconds behind"
+        return ""
+
+
+def speed_of(progress: Progress | None) -> float:
+    """Events per second, 0 where none was applied for a while."""
+    if progress is None or timezone.now() - progress.moved_at > SPEED_HOLDS_FOR:
+        return 0.0
+    return progress.events_per_second
+
+
+def read_standings(
+    names: Collection[str] = (), *, count_up_to: int = MOST_COUNTED
+) -> dict[str, Standing]:
+    """The standing of each projection by its name; of all of them where none is named.
+
+    Three queries, and one reading of the event store, for all together. `count_up_to` bounds how
+    many events that wait are counted.
+
+    Raises:
+        OperationalError, InterfaceError: the database is away.
+    """
+    standings = _standings_in_database(names or PROJECTIONS)
+    lags = _lags_of(standings, count_up_to)
+    if lags is None:
+        return {each.name: each for each in standings}
+    return {each.name: _with_lag(each, lags) for each in standings}
+
+
+def _standings_in_database(names: Iterable[str]) -> list[Standing]:
+    checkpoints = {each.name: each for each in Checkpoint.objects.all()}
+    rebuilds = {each.name: each for each in Rebuild.objects.all()}
+    failures = {(each.name, each.in_rebuild): each for each in Failure.objects.all()}
+    return [
+        Standing(
+            name=name,
+            code_version=PROJECTIONS[name].version,
+            checkpoint=checkpoints.get(name),
+            rebuild=rebuilds.get(name),
+            failure=failures.get((name, False)),
+            rebuild_failure=failures.get((name, True)),
+        )
+        for name in names
+    ]
+
+
+def _lags_of(standings: Iterable[Standing], count_up_to: int) -> Lags | None:
+    try:
+        return lags_at((each.position for each in standings), count_up_to=count_up_to)
+    except LagUnknown:
+        return None
+
+
+def _with_lag(standing: Standing, lags: Lags) -> Standing:
+    lag = lags.by_position[standing.position]
+    return replace(standing, store_position=lags.store_position, lag=lag)

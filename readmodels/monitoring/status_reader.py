@@ -1,0 +1,53 @@
+"""Reads standings for those who may not wait long: a scrape, a load balancer's question."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+from django.db import connections
+
+from readmodels.monitoring.status import Standing, read_standings
+
+Standings = Mapping[str, Standing]
+
+
+class StandingReader:
+    """Reads in a thread that is left to itself where it takes too long.
+
+    At most one reads at a time: whoever asks meanwhile gets what it finds.
+    """
+
+    def __init__(self, *, count_up_to: int) -> None:
+        self._count_up_to = count_up_to
+        self._lock = threading.Lock()
+        self._reading: Future[Standings] | None = None
+
+    def read(self, *, timeout: float) -> Standings:
+        """The standing of each projection by its name; `timeout` in seconds.
+
+        Raises:
+            TimeoutError: there was no answer in time.
+            OperationalError, InterfaceError: the database is away.
+        """
+        return self._current_reading().result(timeout)
+
+    def _current_reading(self) -> Future[Standings]:
+        with self._lock:
+            if self._reading is None or self._reading.done():
+                self._reading = Future()
+                threading.Thread(
+                    target=self._read_into, args=(self._reading,), name="standings", daemon=True
+                ).start()
+            return self._reading
+
+    def _read_into(self, reading: Future[Standings]) -> None:
+        try:
+            standings = read_standings(count_up_to=self._count_up_to)
+        except Exception as error:  # noqa: BLE001 (handed over to those who asked)
+            reading.set_exception(error)
+        else:
+            reading.set_result(standings)
+        finally:
+            connections.close_all()

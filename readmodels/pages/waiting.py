@@ -1,0 +1,96 @@
+"""Waits, bounded, for a read model that is a moment behind what was just recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
+
+from readmodels.live.positions import has_reached, wait_until
+from readmodels.models import LoanStatus, Status
+from readmodels.pages.event_history import is_recorded
+from readmodels.projections import Projection, loan_status
+
+# The furthest that a checkpoint can come.
+LAST_POSITION: Final = 2**63 - 1
+
+
+class UnknownLoanRequest(Exception):
+    """Neither the read model nor the event store knows the request."""
+
+
+@dataclass(frozen=True)
+class KnownStatus:
+    """How a request stands; `loan` is `None` where the read model does not know it yet.
+
+    `is_up_to_date` is false where the wait ended before the read model had what was asked for.
+    """
+
+    loan: LoanStatus | None
+    is_up_to_date: bool
+
+    @property
+    def status(self) -> Status:
+        """What is recorded, but not in the read model yet, is *received*."""
+        return Status(self.loan.status) if self.loan else Status.RECEIVED
+
+
+def status_now(loan_request_id: UUID) -> KnownStatus:
+    """How a request stands as far as the read model knows; waits for nothing.
+
+    Raises:
+        UnknownLoanRequest: there is no such request.
+        HistoryUnavailable: the event store did not answer in time.
+    """
+    loan = LoanStatus.objects.of(loan_request_id)
+    if loan is None and not is_recorded(loan_request_id):
+        raise UnknownLoanRequest
+    return KnownStatus(loan, is_up_to_date=loan is not None)
+
+
+def status_when_known(loan_request_id: UUID, *, after: int | None = None) -> KnownStatus:
+    """How a request stands, once the read model has come to the position `after`, if one is given.
+
+    Waits only if the event store has the request.
+
+    Raises:
+        UnknownLoanRequest: there is no such request.
+        HistoryUnavailable: the event store did not answer in time.
+    """
+    is_reached = after is None or has_reached(loan_status.PROJECTION.name, after)
+    now = status_now(loan_request_id)
+    if is_reached and now.is_up_to_date:
+        return now
+    return _wait_for_status(loan_request_id, after or 0)
+
+
+def _wait_for_status(loan_request_id: UUID, after: int) -> KnownStatus:
+    name = loan_status.PROJECTION.name
+
+    def look() -> LoanStatus | None:
+        return LoanStatus.objects.of(loan_request_id) if has_reached(name, after) else None
+
+    loan = wait_until(look, name=name, position=after, seconds=settings.READ_MODEL_WAIT_SECONDS)
+    if loan is not None:
+        return KnownStatus(loan, is_up_to_date=True)
+    return KnownStatus(LoanStatus.objects.of(loan_request_id), is_up_to_date=False)
+
+
+def is_level_with(projection: Projection, after: int | None) -> bool:
+    """Whether a projection has come to the position `after`, if one is given; waits for it."""
+    if after is None:
+        return True
+    name, seconds = projection.name, settings.READ_MODEL_WAIT_SECONDS
+    look = partial(has_reached, name, after)
+    return bool(wait_until(look, name=name, position=after, seconds=seconds))
+
+
+def position_in(text: str) -> int | None:
+    """The position that `text` names, or `None` where it names none that there can be."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LAST_POSITION))):
+        return None
+    position = int(text)
+    return position if position <= LAST_POSITION else None

@@ -1,0 +1,114 @@
+"""Events that a projection cannot handle: it stops there until someone says how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from django.utils import timezone
+
+from readmodels.database import read_models_transaction
+from readmodels.models import Failure, SkippedEvent
+from readmodels.projector.batches import EventNotHandled
+
+# With the delays in between, a few seconds in which what was wrong may pass.
+MOST_ATTEMPTS: Final = 5
+
+
+class NotStopped(Exception):
+    """There is no failure of this projection, or none at this position. Says so, in a sentence."""
+
+
+class Attempts:
+    """Counts the attempts at one event."""
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._count = 0
+
+    def at(self, position: int) -> int:
+        """How many there were at this position, with this one."""
+        if position != self._position:
+            self._position, self._count = position, 0
+        self._count += 1
+        return self._count
+
+
+def how_to_go_on(name: str, failure: EventNotHandled) -> str:
+    """What someone can do about a projection that has stopped, or its rebuild."""
+    return (
+        f"after a fix, `manage.py project --retry {name}`; to leave the event out for good, "
+        f"`manage.py project --skip {failure.received.position} --why TEXT {name}`"
+    )
+
+
+def is_stopped(name: str, *, in_rebuild: bool = False) -> bool:
+    """Whether a projection, or its rebuild, stands still before an event."""
+    return Failure.objects.filter(name=name, in_rebuild=in_rebuild).exists()
+
+
+def stop(name: str, failure: EventNotHandled, *, attempts: int, in_rebuild: bool = False) -> None:
+    """Note why a projection, or its rebuild, stands still from now on."""
+    recorded = failure.received.recorded
+    Failure.objects.update_or_create(
+        name=name,
+        in_rebuild=in_rebuild,
+        defaults={
+            "position": failure.received.position,
+            "event_id": recorded.id,
+            "event_type": recorded.type,
+            "stream_name": recorded.stream_name,
+            "error": failure.place,
+            "attempts": attempts,
+            "failed_at": timezone.now(),
+        },
+    )
+
+
+def retry(names: Collection[str]) -> None:
+    """Have these projections, and their rebuilds, try again where they stopped.
+
+    Raises:
+        NotStopped: one of them is not stopped; nothing is changed then.
+    """
+    with read_models_transaction():
+        for name in names:
+            deleted, _ = Failure.objects.filter(name=name).delete()
+            if not deleted:
+                raise NotStopped(f"{name} is not stopped.")
+
+
+def skip(position: int, *, names: Collection[str], why: str, by: str) -> Sequence[str]:
+    """Leave the event at a position out, for good; answers by which projections.
+
+    By these that are stopped there, or by all that are if none is named.
+
+    Raises:
+        NotStopped: none is, or one that is named is not; nothing is changed then.
+    """
+    with read_models_transaction():
+        stopped = Failure.objects.select_for_update().filter(position=position)
+        failures = {each.name: each for each in stopped}
+        wanted = sorted(names or failures)
+        if not wanted:
+            raise NotStopped(f"Nothing is stopped at {position}.")
+        for name in wanted:
+            if name not in failures:
+                raise NotStopped(f"{name} is not stopped at {position}.")
+            _leave_out(failures[name], why=why, by=by)
+        stopped.filter(name__in=wanted).delete()
+    return wanted
+
+
+def _leave_out(failure: Failure, *, why: str, by: str) -> None:
+    SkippedEvent.objects.get_or_create(
+        name=failure.name,
+        position=failure.position,
+        defaults={
+            "event_id": failure.event_id,
+            "event_type": failure.event_type,
+            "error": failure.error,
+            "why": why,
+            "skipped_by": by,
+        },
+    )

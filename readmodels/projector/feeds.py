@@ -1,0 +1,395 @@
+"""The events of the store, read once for all projections that are near each other.
+
+A `Feed` is one catch-up subscription, read ahead in a thread of its own, with a window of what came
+last. Each projection has a `Cursor` and takes from the window at its own pace. One that is too slow
+for the others is not waited for: it gets a feed of its own, and returns when it is near again.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from esdbclient import EventStoreDBClient, RecordedEvent
+from esdbclient.exceptions import EventStoreDBClientException
+
+from readmodels.projector.received import Received
+
+PROBE_AFTER_IDLE_SECONDS: Final = 10.0
+PROBE_TIMEOUT_SECONDS: Final = 5.0
+GRACE_SECONDS: Final = 2.0
+# While there is history to be read, a batch waits this long to become full.
+LINGER_SECONDS: Final = 0.1
+# A projection that makes others wait for longer than this is left behind.
+PATIENCE_SECONDS: Final = 1.0
+# It returns when it is no more than this many events behind.
+NEAR: Final = 100
+
+
+class Subscription(Protocol):
+    """What is needed of esdbclient's catch-up subscriptions."""
+
+    def __iter__(self) -> Iterator[RecordedEvent]: ...
+
+    def stop(self) -> None: ...
+
+
+class SubscriptionEnded(Exception):
+    """The server ended the subscription. esdbclient does not resume one by itself."""
+
+
+class SubscriptionStalled(Exception):
+    """The store has events that the subscription should have delivered by now."""
+
+
+EVENT_STORE_AWAY: Final = (EventStoreDBClientException, SubscriptionEnded, SubscriptionStalled)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events that arrived, oldest first; `caught_up` where history ended after or before them."""
+
+    events: list[Received]
+    caught_up: bool = False
+
+
+class EventSource(Protocol):
+    """Where feeds read from."""
+
+    def subscribe(self, after: int) -> Subscription:
+        """All events after a position, then those to come, with a mark where history ends."""
+
+    def last_position(self) -> int:
+        """The commit position of the last event there is; 0 where there is none."""
+
+
+class EventStoreSource:
+    """The event store, whose client `connect` gives."""
+
+    def __init__(self, connect: Callable[[], EventStoreDBClient]) -> None:
+        self._connect = connect
+
+    def subscribe(self, after: int) -> Subscription:
+        # A store that hangs is found out here, in time: what follows waits for it without a bound.
+        self.last_position()
+        # Without system events, which the client's default filter leaves out.
+        return self._connect().subscribe_to_all(
+            commit_position=after or None, include_caught_up=True
+        )
+
+    def last_position(self) -> int:
+        return self._connect().get_commit_position(timeout=PROBE_TIMEOUT_SECONDS)
+
+
+class Feeds:
+    """The feeds of a process: as few as the positions of its projections allow.
+
+    A feed reads at most `ahead` events ahead of its slowest cursor, and keeps at least `keep` that
+    all have taken, for others to join.
+    """
+
+    def __init__(self, source: EventSource, *, ahead: int = 1_000, keep: int = 1_000) -> None:
+        self.source = source
+        self._ahead = ahead
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._feeds: list[Feed] = []
+
+    @contextmanager
+    def after(self, position: int) -> Iterator[Cursor]:
+        """A cursor that begins with the event after a position."""
+        cursor = Cursor(self, position)
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    @property
+    def count(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._feeds)
+
+    def join(self, cursor: Cursor) -> Feed:
+        """Put a cursor on the oldest feed that has what it needs next, or else on a new one."""
+        with self._lock:
+            for feed in self._feeds:
+                if feed.admit(cursor, only_near=cursor.was_left_behind):
+                    return feed
+            feed = Feed(self.source, cursor.position, ahead=self._ahead, keep=self._keep)
+            is_admitted = feed.admit(cursor)
+            assert is_admitted, "a feed begins where its first cursor is"
+            self._feeds.append(feed)
+            feed.start()
+            return feed
+
+    def leave(self, feed: Feed, cursor: Cursor) -> None:
+        """Take a cursor off its feed, which ends when it was the last."""
+        with self._lock:
+            if feed.dismiss(cursor) and feed in self._feeds:
+                self._feeds.remove(feed)
+                feed.close()
+
+    def older_for(self, cursor: Cursor, feed: Feed) -> Feed | None:
+        """An older feed than this one that the cursor was put on, if it is near that one's end."""
+        with self._lock:
+            if feed not in self._feeds:
+                return None
+            older = self._feeds[: self._feeds.index(feed)]
+            return next((each for each in older if each.admit(cursor, only_near=True)), None)
+
+
+class Cursor:
+    """One projection's place among the events. For one thread only."""
+
+    def __init__(self, feeds: Feeds, position: int) -> None:
+        self._feeds = feeds
+        self._feed: Feed | None = None
+        self.position = position
+        self.is_caught_up = False
+        self.was_left_behind = False
+        self.index = 0
+        """Of the next event, as its feed counts them."""
+
+    def next_batch(self, *, limit: int, timeout: float) -> Batch:
+        """What has arrived, up to `limit` events; waits up to `timeout` seconds for the first.
+
+        As long as history is read, it also waits a moment for the batch to become full.
+
+        Raises:
+            SubscriptionEnded, SubscriptionStalled, EventStoreDBClientException: once all before
+                it was handed out; whoever goes on begins anew.
+        """
+        batch = self._nearest_feed().take(self, limit=limit, timeout=timeout)
+        if batch.events:
+            self.position = batch.events[-1].position
+        self.is_caught_up |= batch.caught_up
+        return batch
+
+    def close(self) -> None:
+        """Leave the feed."""
+        if self._feed is not None:
+            self._feeds.leave(self._feed, self)
+            self._feed = None
+
+    def _nearest_feed(self) -> Feed:
+        feed = self._feed
+        if feed is None or not feed.has(self):
+            self.close()
+            self._feed = self._feeds.join(self)
+        elif self._feeds.count > 1 and (older := self._feeds.older_for(self, feed)):
+            self._feeds.leave(feed, self)
+            self._feed = older
+        assert self._feed is not None
+        return self._feed
+
+
+class Feed:
+    """One subscription, from a position on, and a window of what came from it."""
+
+    def __init__(self, source: EventSource, after: int, *, ahead: int, keep: int) -> None:
+        self._source = source
+        self._ahead = ahead
+        self._keep = keep
+        self._thread = threading.Thread(target=self._read, name="feed", daemon=True)
+        self._subscription: Subscription | None = None
+        self._is_closed = threading.Event()
+        # All that follows changes only under the condition's lock.
+        self._condition = threading.Condition()
+        self._cursors: set[Cursor] = set()
+        self._before = after  # The position before the window.
+        self._window: list[Received] = []
+        self._first = 0  # The index of the first event in the window.
+        self._end = 0  # The index of the next event to come.
+        self._history_ends_at = math.inf
+        self._failure: Exception | None = None
+        self._heard_at = time.monotonic()
+        self._room_until = 0.0  # The reader may go on to here without looking.
+        self._wake_at = math.inf  # Somebody waits for the event before this index.
+
+    def start(self) -> None:
+        """Subscribe, in the feed's own thread: esdbclient waits for the answer without a bound."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._is_closed.set()
+        with self._condition:
+            self._condition.notify_all()
+        if self._subscription is not None:
+            self._subscription.stop()
+
+    # For cursors -------------------------------------------------------------------------
+
+    def admit(self, cursor: Cursor, *, only_near: bool = False) -> bool:
+        """Put a cursor on this feed, if the next event that it needs is here or comes next.
+
+        With `only_near` not if there is much before it: it would only be in the way again.
+        """
+        with self._condition:
+            last = self._window[-1].position if self._window else self._before
+            if self._failure or not self._before <= cursor.position <= last:
+                return False
+            place = bisect_right(self._window, cursor.position, key=lambda each: each.position)
+            index = self._first + place
+            if only_near and self._end - index > NEAR:
+                return False
+            cursor.index = index
+            cursor.was_left_behind = False
+            self._cursors.add(cursor)
+            return True
+
+    def dismiss(self, cursor: Cursor) -> bool:
+        """Take a cursor off; answers whether it was the last."""
+        with self._condition:
+            self._cursors.discard(cursor)
+            self._condition.notify_all()
+            return not self._cursors
+
+    def has(self, cursor: Cursor) -> bool:
+        """Whether the cursor is still on this feed, and was not left behind."""
+        with self._condition:
+            return cursor in self._cursors
+
+    def take(self, cursor: Cursor, *, limit: int, timeout: float) -> Batch:
+        """The next events for a cursor: see `Cursor.next_batch`."""
+        with self._condition:
+            if not cursor.is_caught_up:
+                self._wait_for(cursor, limit, min(LINGER_SECONDS, timeout))
+            self._wait_for(cursor, 1, timeout)
+            if cursor not in self._cursors:
+                return Batch([])  # Left behind; what it needs next may not be here any more.
+            begin = cursor.index - self._first
+            events = self._window[begin : begin + limit]
+            cursor.index += len(events)
+            self._let_the_reader_go_on()
+            caught_up = not cursor.is_caught_up and cursor.index >= self._history_ends_at
+            if events or caught_up:
+                return Batch(events, caught_up)
+            if self._failure is not None:
+                self._cursors.discard(cursor)
+                raise self._failure
+        self._probe_if_silent()
+        return Batch([])
+
+    def _wait_for(self, cursor: Cursor, count: int, timeout: float) -> None:
+        self._condition.wait_for(lambda: self._has(cursor, count), timeout)
+
+    def _has(self, cursor: Cursor, count: int) -> bool:
+        if self._end >= cursor.index + count or self._failure or cursor not in self._cursors:
+            return True
+        if not cursor.is_caught_up and self._end >= self._history_ends_at:
+            return True
+        self._wake_at = min(self._wake_at, cursor.index + count)
+        return False
+
+    def _let_the_reader_go_on(self) -> None:
+        self._drop_what_all_have_taken()
+        if self._end >= self._room_until:
+            self._condition.notify_all()
+
+    def _drop_what_all_have_taken(self) -> None:
+        surplus = self._slowest_index() - self._keep - self._first
+        # Not for each event: what is behind it in the window has to move.
+        if surplus >= self._keep:
+            self._before = self._window[surplus - 1].position
+            del self._window[:surplus]
+            self._first += surplus
+
+    def _slowest_index(self) -> int:
+        return min((cursor.index for cursor in self._cursors), default=self._end)
+
+    def _probe_if_silent(self) -> None:
+        """Ask whether the silence is due to there being nothing, or to a subscription that died.
+
+        A connection that breaks without a word leaves a subscription waiting for ever.
+        """
+        with self._condition:
+            if time.monotonic() - self._heard_at < PROBE_AFTER_IDLE_SECONDS:
+                return
+            self._heard_at = time.monotonic()
+            end = self._end
+            last = self._window[-1].position if self._window else self._before
+        try:
+            if self._source.last_position() <= last:
+                return
+        except EVENT_STORE_AWAY as failure:
+            # For all who are on this feed: the store does not answer, so that nothing is to come.
+            self._fail(failure)
+            return
+        with self._condition:
+            # It may be on its way.
+            if self._condition.wait_for(lambda: self._end > end, GRACE_SECONDS):
+                return
+        self._fail(SubscriptionStalled())
+
+    # In the reader's thread ----------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            self._subscription = self._source.subscribe(self._before)
+            self._read_all(self._subscription)
+        except Exception as failure:  # noqa: BLE001 (handed over to those who ask for batches)
+            self._fail(failure)
+        finally:
+            if self._is_closed.is_set() and self._subscription is not None:
+                self._subscription.stop()
+
+    def _read_all(self, subscription: Subscription) -> None:
+        if self._is_closed.is_set():
+            return  # Left while subscribing; whoever left had no subscription to stop yet.
+        for recorded in subscription:
+            if recorded.is_caught_up:
+                self._end_history()
+            else:
+                self._append(Received(recorded))
+            if self._is_closed.is_set():
+                return
+        raise SubscriptionEnded
+
+    def _append(self, received: Received) -> None:
+        with self._condition:
+            if self._end >= self._room_until:
+                self._wait_for_room()
+            self._window.append(received)
+            self._end += 1
+            self._heard_at = time.monotonic()
+            if self._end >= self._wake_at:
+                self._wake_at = math.inf
+                self._condition.notify_all()
+
+    def _end_history(self) -> None:
+        with self._condition:
+            self._history_ends_at = self._end
+            self._heard_at = time.monotonic()
+            self._condition.notify_all()
+
+    def _wait_for_room(self) -> None:
+        while not self._is_closed.is_set() and not self._has_room():
+            if not self._condition.wait_for(self._may_go_on, PATIENCE_SECONDS):
+                self._leave_the_slowest_behind()
+
+    def _may_go_on(self) -> bool:
+        return self._is_closed.is_set() or self._has_room()
+
+    def _has_room(self) -> bool:
+        self._room_until = self._slowest_index() + self._ahead
+        return self._end < self._room_until
+
+    def _leave_the_slowest_behind(self) -> None:
+        if all(cursor.index < self._end for cursor in self._cursors):
+            return  # Nobody waits for more.
+        slowest = min(self._cursors, key=lambda cursor: cursor.index)
+        slowest.was_left_behind = True
+        self._cursors.discard(slowest)
+        self._condition.notify_all()
+
+    def _fail(self, failure: Exception) -> None:
+        with self._condition:
+            self._failure = failure
+            self._condition.notify_all()

@@ -1,0 +1,128 @@
+"""The OpenAPI document: complete, served, and the same as the one that is kept in `docs/`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+
+from tests.support.processes import PROJECT
+
+KEPT = PROJECT / "docs" / "openapi.json"
+RENEW = "uv run manage.py export_openapi_schema --indent 2 --output docs/openapi.json"
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    return json.loads(KEPT.read_text())
+
+
+def operations(document: Any) -> list[Any]:
+    return [operation for path in document["paths"].values() for operation in path.values()]
+
+
+def test_the_one_that_is_kept_is_the_one_that_is_served(
+    client: Client, tmp_path: Path, document: Any
+) -> None:
+    now = tmp_path / "openapi.json"
+    call_command("export_openapi_schema", indent=2, output=now)
+    assert now.read_text() == KEPT.read_text(), f"the API has changed; look, and then: {RENEW}"
+    assert client.get("/api/openapi.json").json() == document
+
+
+def test_its_page_loads_nothing_from_elsewhere(client: Client) -> None:
+    page = client.get("/api/docs").content.decode()
+    assert "/api/openapi.json" in page
+    assert "https://" not in page
+
+
+def test_operations_have_names_that_make_good_methods(document: Any) -> None:
+    assert sorted(each["operationId"] for each in operations(document)) == [
+        "approve_loan_request",
+        "deny_loan_request",
+        "get_loan_request",
+        "list_queue",
+        "request_loan",
+    ]
+    assert all(len(each["tags"]) == 1 for each in operations(document))
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "statuses"),
+    [
+        ("request_loan", {201, 400, 401, 403, 409, 413, 422}),
+        ("get_loan_request", {200, 304, 401, 404, 422}),
+        ("list_queue", {200, 401, 403, 422}),
+        ("approve_loan_request", {200, 400, 401, 403, 404, 409, 412, 413, 422, 428}),
+        ("deny_loan_request", {200, 400, 401, 403, 404, 409, 412, 413, 422, 428}),
+    ],
+)
+def test_every_answer_is_told_of(document: Any, operation_id: str, statuses: set[int]) -> None:
+    (operation,) = (each for each in operations(document) if each["operationId"] == operation_id)
+    assert {int(each) for each in operation["responses"]} == statuses | {429, 500, 503}
+
+
+def test_every_error_is_a_problem_document(document: Any) -> None:
+    errors = [
+        (int(status), answer["content"])
+        for answers in _answers(document)
+        for status, answer in answers.items()
+        if int(status) >= 400
+    ]
+    assert len(errors) > 30
+    for status, content in errors:
+        assert list(content) == ["application/problem+json"]
+        problem = content["application/problem+json"]
+        assert problem["schema"] == {"$ref": "#/components/schemas/ProblemDocument"}
+        assert problem["example"]["status"] == status
+        assert problem["example"]["detail"]
+
+
+def test_headers_that_callers_need_are_told_of(document: Any) -> None:
+    needed = {"401": "WWW-Authenticate", "412": "ETag", "429": "Retry-After", "503": "Retry-After"}
+    for operation in operations(document):
+        answers = operation["responses"]
+        for status, header in needed.items():
+            assert status not in answers or header in answers[status]["headers"]
+    (created,) = (answers["201"] for answers in _answers(document) if "201" in answers)
+    assert set(created["headers"]) == {"ETag", "Location"}
+
+
+def _answers(document: Any) -> list[Any]:
+    return [each["responses"] for each in operations(document)]
+
+
+def test_scopes_are_told_of(document: Any) -> None:
+    security = {each["operationId"]: each["security"] for each in operations(document)}
+    assert security == {
+        "request_loan": [{"Bearer": ["requests:create"]}, {}],
+        "get_loan_request": [{"Bearer": []}, {}],
+        "list_queue": [{"Bearer": ["queue:read"]}],
+        "approve_loan_request": [{"Bearer": ["requests:decide"]}],
+        "deny_loan_request": [{"Bearer": ["requests:decide"]}],
+    }
+    description = document["components"]["securitySchemes"]["Bearer"]["description"]
+    assert all(scope in description for scope in ("requests:create", "queue:read"))
+
+
+def test_values_are_told_of_with_their_bounds_and_an_example(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    application = schemas["LoanApplication"]
+    assert application["additionalProperties"] is False
+    assert application["properties"]["amount"]["maximum"] == 9_999_999_999
+    answer = schemas["LoanRequestAnswer"]["properties"]
+    assert answer["status"]["enum"] == ["received", "under_review", "approved", "denied"]
+    assert "commit position" in answer["position"]["description"]
+    others = {"ProblemDocument", "FieldError", "QueuedRequest", "Status", "DenialReason"}
+    assert {name for name, each in schemas.items() if "examples" not in each} == others
+
+
+def test_parameters_are_told_of(document: Any) -> None:
+    for operation in operations(document):
+        for parameter in operation["parameters"]:
+            assert parameter["in"] == "path" or parameter["description"]
+            assert "null" not in json.dumps(parameter["schema"])

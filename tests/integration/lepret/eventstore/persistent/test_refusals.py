@@ -1,0 +1,157 @@
+"""What persistent subscriptions refuse, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+from esdbclient import EventStoreDBClient
+from esdbclient.exceptions import GrpcError, InternalError, NotFound
+from esdbclient.protos.Grpc import persistent_pb2, shared_pb2
+
+from tests.integration.lepret.eventstore.events import new_stream
+from tests.integration.lepret.eventstore.persistent.groups import (
+    WITHIN,
+    Group,
+    in_flight,
+    replay_request,
+    stub_of,
+    subscribe,
+)
+from tests.support.event_store import running_event_store
+from tests.support.processes import wait_until
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The embedded event store alone: EventStoreDB is less clear about bad requests."""
+    with running_event_store(tmp_path_factory.mktemp("store") / "events.sqlite") as store:
+        yield store.uri
+
+
+@pytest.fixture(params=["stream", "all"])
+def group(request: pytest.FixtureRequest, client: EventStoreDBClient) -> Group:
+    """Not created yet; each test for groups on a stream and on `$all`."""
+    return Group(client, on_all=request.param == "all")
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"read_batch_size": 10, "history_buffer_size": 10},
+            {"consumer_strategy": "NoSuchStrategy"},
+        ],
+    )
+    def test_impossible_settings(self, group: Group, settings: dict[str, object]) -> None:
+        with pytest.raises(InternalError):
+            group.create(**settings)
+        with pytest.raises(NotFound):
+            group.info()
+
+    def test_a_position_beyond_the_end(self, client: EventStoreDBClient) -> None:
+        group = Group(client, on_all=True)
+        with pytest.raises(InternalError, match="Invalid Start From position"):
+            group.create(commit_position=2**62)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"max_retry_count": -1},
+            {"message_timeout": -1},
+            {"checkpoint_after": -1},
+            {"history_buffer_size": -1},
+            {"max_subscriber_count": -5},
+        ],
+    )
+    def test_senseless_numbers(self, group: Group, settings: dict[str, object]) -> None:
+        _assert_invalid(lambda: group.create(**settings))
+
+    def test_a_time_that_clients_could_not_be_told_of(self, uri: str) -> None:
+        settings = persistent_pb2.CreateReq.Settings(
+            message_timeout_ticks=2**62, read_batch_size=1, history_buffer_size=10
+        )
+        options = persistent_pb2.CreateReq.Options(
+            stream=persistent_pb2.CreateReq.StreamOptions(
+                stream_identifier=shared_pb2.StreamIdentifier(stream_name=b"s"),
+                start=shared_pb2.Empty(),
+            ),
+            group_name="g",
+            settings=settings,
+        )
+        with stub_of(uri) as stub, pytest.raises(grpc.RpcError) as refusal:
+            stub.Create(persistent_pb2.CreateReq(options=options), timeout=WITHIN)
+        assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    def test_a_regular_expression_that_is_none(self, client: EventStoreDBClient) -> None:
+        _assert_invalid(lambda: client.create_subscription_to_all("g", filter_include=["("]))
+
+    def test_names_that_are_missing(self, client: EventStoreDBClient) -> None:
+        _assert_invalid(lambda: client.create_subscription_to_stream("", new_stream()))
+        _assert_invalid(lambda: client.create_subscription_to_stream("g", ""))
+        _assert_invalid(lambda: client.get_subscription_info(""))
+
+    def test_messages_that_say_nothing(self, uri: str) -> None:
+        with stub_of(uri) as stub:
+            for method, request in (
+                (stub.Create, persistent_pb2.CreateReq()),
+                (stub.Update, persistent_pb2.UpdateReq()),
+                (stub.Delete, persistent_pb2.DeleteReq()),
+                (stub.GetInfo, persistent_pb2.GetInfoReq()),
+                (stub.List, persistent_pb2.ListReq()),
+                (stub.ReplayParked, persistent_pb2.ReplayParkedReq()),
+            ):
+                with pytest.raises(grpc.RpcError) as refusal:
+                    method(request, timeout=WITHIN)
+                assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    @pytest.mark.parametrize("buffer", [0, -1])
+    def test_a_subscriber_without_room(
+        self, uri: str, client: EventStoreDBClient, buffer: int
+    ) -> None:
+        group = Group(client).create()
+        _assert_read_invalid(uri, [subscribe(group, buffer)])
+
+    def test_a_subscriber_that_sends_nonsense(self, uri: str, client: EventStoreDBClient) -> None:
+        group = Group(client).create()
+        ack = persistent_pb2.ReadReq(
+            ack=persistent_pb2.ReadReq.Ack(ids=[shared_pb2.UUID(string="no id")])
+        )
+        _assert_read_invalid(uri, [ack])
+        _assert_read_invalid(uri, [persistent_pb2.ReadReq()])
+        _assert_read_invalid(uri, [subscribe(group), ack])
+        _assert_read_invalid(uri, [subscribe(group), subscribe(group)])
+        wait_until(lambda: not in_flight(uri, group), WITHIN)
+
+    def test_a_replay_up_to_before_the_beginning(
+        self, uri: str, client: EventStoreDBClient
+    ) -> None:
+        group = Group(client).create()
+        with stub_of(uri) as stub, pytest.raises(grpc.RpcError) as refusal:
+            stub.ReplayParked(replay_request(group, stop_at=-1), timeout=WITHIN)
+        assert refusal.value.code() is grpc.StatusCode.INTERNAL
+
+    def test_with_the_trailers_that_clients_unpack(self, uri: str) -> None:
+        request = persistent_pb2.GetInfoReq(
+            options=persistent_pb2.GetInfoReq.Options(all=shared_pb2.Empty(), group_name="none")
+        )
+        with stub_of(uri) as stub, pytest.raises(grpc.RpcError) as refusal:
+            stub.GetInfo(request, timeout=WITHIN)
+        trailers = {datum.key: str(datum.value) for datum in refusal.value.trailing_metadata()}
+        assert trailers == {
+            "exception": "persistent-subscription-does-not-exist",
+            "stream-name": "$all",
+            "group-name": "none",
+        }
+
+
+def _assert_invalid(call: Callable[[], object]) -> None:
+    with pytest.raises(GrpcError, match="INVALID_ARGUMENT"):
+        call()
+
+
+def _assert_read_invalid(uri: str, requests: list[persistent_pb2.ReadReq]) -> None:
+    with stub_of(uri) as stub, pytest.raises(grpc.RpcError) as refusal:
+        list(stub.Read(iter(requests), timeout=WITHIN))
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,0 +1,113 @@
+"""What a power cut leaves: all that was acknowledged, whole, once, and without gaps."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from tests.integration.lepret.eventstore.conftest import Connect
+from tests.integration.lepret.eventstore.events import append, new_events, new_stream
+from tests.integration.lepret.eventstore.writers import WITHIN, writers
+from tests.support.event_store import RunningEventStore
+from tests.support.processes import wait_until
+
+APPENDS_BETWEEN_KILLS = (1, 100, 10, 50, 0, 200, 20, 30, 5)
+KILLS = 4 * len(APPENDS_BETWEEN_KILLS)
+
+
+class TestKilled:
+    """With SIGKILL, which shows all of a power cut but what the disk itself forgets."""
+
+    def test_dozens_of_times_under_four_writers(
+        self, store: RunningEventStore, connect: Connect
+    ) -> None:
+        with writers(store.port, 4) as writing:
+            for kill in range(KILLS):
+                writing.wait_for(APPENDS_BETWEEN_KILLS[kill % len(APPENDS_BETWEEN_KILLS)])
+                store.kill()
+                store.restart()
+            writing.wait_for(20)
+        assert writing.unanswered > KILLS, "the kills did not come while appends were under way"
+        writing.assert_the_log_holds_what_was_acknowledged(connect(store.uri))
+
+    def test_it_starts_again_at_once_with_clients_knocking(
+        self, store: RunningEventStore, connect: Connect
+    ) -> None:
+        port = store.port
+        with _knocking(port) as knocking:
+            for _ in range(3):
+                knocking.wait_for(50)
+                store.kill()
+                store.restart()
+                assert store.port == port
+        append(connect(store.uri), new_stream(), new_events(1))
+
+    def test_positions_and_retries_go_on_where_they_were(
+        self, store: RunningEventStore, connect: Connect
+    ) -> None:
+        stream, events = new_stream(), new_events(2)
+        first = append(connect(store.uri), stream, events)
+        store.kill()
+        store.restart()
+        client = connect(store.uri)
+        assert append(client, stream, events) == first
+        assert append(client, stream, new_events(1)) == first + 1
+
+
+class _Knocking:
+    """Connects all the time, and keeps the last connections that were greeted open."""
+
+    KEPT = 20
+
+    def __init__(self, port: int, stop: threading.Event) -> None:
+        self.greeted = 0
+        self._port = port
+        self._stop = stop
+
+    def knock(self) -> None:
+        kept: deque[socket.socket] = deque()
+        while not self._stop.is_set():
+            try:
+                kept.append(self._connect())
+            except OSError:
+                self._stop.wait(0.001)
+                continue
+            self.greeted += 1
+            if len(kept) > self.KEPT:
+                kept.popleft().close()
+        for connection in kept:
+            connection.close()
+
+    def _connect(self) -> socket.socket:
+        """A connection that the server has accepted, and says so. Raises OSError."""
+        connection = socket.create_connection(("127.0.0.1", self._port), 1)
+        try:
+            if connection.recv(1):
+                return connection
+        except OSError:
+            connection.close()
+            raise
+        connection.close()
+        raise ConnectionError
+
+    def wait_for(self, connections: int) -> None:
+        """Wait until there are so many more."""
+        target = self.greeted + connections
+        wait_until(lambda: self.greeted >= target, WITHIN, every=0.001)
+
+
+@contextmanager
+def _knocking(port: int) -> Iterator[_Knocking]:
+    stop = threading.Event()
+    knocking = _Knocking(port, stop)
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
+            threads.submit(knocking.knock)
+        try:
+            yield knocking
+        finally:
+            stop.set()

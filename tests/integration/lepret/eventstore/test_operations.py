@@ -1,0 +1,220 @@
+"""How the embedded event store starts and stops, and what it refuses."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from esdbclient import EventStoreDBClient, NewEvent
+from esdbclient.exceptions import ServiceUnavailable
+from esdbclient.protos.Grpc.streams_pb2 import BatchAppendResp
+from esdbclient.protos.Grpc.streams_pb2_grpc import StreamsStub
+
+from tests.integration.lepret.eventstore.batches import Batch, new_batch
+from tests.integration.lepret.eventstore.conftest import Connect
+from tests.integration.lepret.eventstore.events import append, new_events, new_stream
+from tests.integration.lepret.eventstore.writers import WITHIN, writers
+from tests.support.event_store import RunningEventStore, start_event_store
+
+
+class TestStopped:
+    def test_within_two_seconds_with_everything_running(self, store: RunningEventStore) -> None:
+        with _client(store.uri) as client:
+            all_ = client.subscribe_to_all(from_end=True)
+            stream = client.subscribe_to_stream(new_stream())
+            with writers(store.port, 2) as writing:
+                writing.wait_for(20)
+                assert store.stop() < 2
+                assert store.process.returncode == 0
+                for subscription in (all_, stream):
+                    with pytest.raises(ServiceUnavailable):
+                        list(subscription)
+                store.restart()
+        with _client(store.uri) as client:
+            writing.assert_the_log_holds_what_was_acknowledged(client)
+
+    def test_every_append_that_was_written_is_answered(self, store: RunningEventStore) -> None:
+        """One call with hundreds of appends under way: the answers say what is in the log."""
+        answers: list[BatchAppendResp] = []
+        enough = threading.Event()
+        stopped = threading.Event()
+
+        def batches() -> Iterator[Batch]:
+            while not stopped.is_set():
+                yield new_batch("Test:answered", 1)
+
+        def receive(streams: StreamsStub) -> None:
+            for answer in streams.BatchAppend(batches(), timeout=WITHIN):
+                answers.append(answer)
+                if len(answers) > 200:
+                    enough.set()
+
+        def stop() -> None:
+            enough.wait(WITHIN)
+            store.stop()
+            stopped.set()
+
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{store.port}") as channel,
+            ThreadPoolExecutor(1) as threads,
+        ):
+            streams = StreamsStub(channel)  # type: ignore[no-untyped-call]
+            stopping = threads.submit(stop)
+            with pytest.raises(grpc.RpcError):
+                receive(streams)
+            stopping.result(WITHIN)
+        store.restart()
+        with _client(store.uri) as client:
+            written = len(client.get_stream("Test:answered"))
+        assert written == len([a for a in answers if a.WhichOneof("result") == "success"])
+
+    def test_although_a_client_does_not_read(self, store: RunningEventStore) -> None:
+        with _client(store.uri) as client:
+            events = [NewEvent(type="Tested", data=b"x" * 1000_000) for _ in range(20)]
+            for event in events:
+                append(client, new_stream(), [event])
+            subscription = client.subscribe_to_all()
+            next(subscription)
+            assert store.stop() < 2
+
+    def test_leaves_all_in_the_one_file(self, store: RunningEventStore) -> None:
+        with _client(store.uri) as client:
+            append(client, new_stream(), new_events(3))
+        store.stop()
+        assert not store.data.with_name(store.data.name + "-wal").exists()
+        connection = sqlite3.connect(store.data)
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (4,)
+        connection.close()
+
+    def test_a_restart_keeps_events_and_port(
+        self, store: RunningEventStore, connect: Connect
+    ) -> None:
+        stream = new_stream()
+        client = connect(store.uri)
+        append(client, stream, new_events(2))
+        port = store.port
+        store.restart()
+        assert store.port == port
+        assert len(connect(store.uri).get_stream(stream)) == 2
+        append(client, stream, new_events(1))  # The old client connects again by itself.
+
+
+class TestRefused:
+    """In one line on stderr, and with an exit status that is not 0."""
+
+    def test_a_second_server_on_the_same_file(self, store: RunningEventStore) -> None:
+        assert "in use by another event store" in _refusal(store.data)
+        with _client(store.uri) as client:
+            append(client, new_stream(), new_events(1))
+
+    def test_a_second_server_on_a_link_to_the_file(
+        self, store: RunningEventStore, tmp_path: Path
+    ) -> None:
+        link = tmp_path / "link"
+        link.symlink_to(store.data)
+        assert "in use by another event store" in _refusal(link)
+
+    def test_a_port_that_is_taken_by_another_server(
+        self, store: RunningEventStore, tmp_path: Path
+    ) -> None:
+        other = tmp_path / "other.sqlite"
+        assert f"port {store.port} on 127.0.0.1 is taken" in _refusal(other, store.port)
+        assert not other.exists()
+
+    def test_a_port_that_is_taken_by_anything_else(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            assert "is taken" in _refusal(tmp_path / "events.sqlite", port)
+
+    @pytest.mark.parametrize(
+        "content", [b"Dear diary,\n" * 100, b"x", b"SQLite format 3\0", b"\0" * 5000]
+    )
+    def test_a_foreign_file(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "diary.txt"
+        path.write_bytes(content)
+        assert "not an event store's data file" in _refusal(path)
+        assert path.read_bytes() == content
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_a_foreign_database(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.sqlite"
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE events (position INTEGER)")
+        connection.commit()
+        connection.close()
+        content = path.read_bytes()
+        assert "but not an event store's" in _refusal(path)
+        assert path.read_bytes() == content
+
+    @pytest.mark.parametrize("damage", ["truncated", "overwritten"])
+    def test_a_corrupt_file(self, store: RunningEventStore, damage: str) -> None:
+        with _client(store.uri) as client:
+            for _ in range(5):
+                append(client, new_stream(), new_events(200))
+        store.stop()
+        content = bytearray(store.data.read_bytes())
+        if damage == "truncated":
+            del content[len(content) // 2 :]
+        else:
+            content[4096:-4096] = b"\xa5" * (len(content) - 8192)
+        store.data.write_bytes(content)
+        assert "is corrupt" in _refusal(store.data)
+        assert store.data.read_bytes() == content
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        assert "cannot be opened" in _refusal(tmp_path / "absent" / "events.sqlite")
+
+
+class TestSmall:
+    def test_memory_while_a_subscriber_sleeps(
+        self, store: RunningEventStore, connect: Connect
+    ) -> None:
+        """100 MB go by a subscriber that reads nothing; the server keeps a fraction of them."""
+        client = connect(store.uri)
+        with connect(store.uri).subscribe_to_all(from_end=True) as subscription:
+            before = _resident(store)
+            for _ in range(100):
+                append(client, new_stream(), [NewEvent(type="Big", data=b"x" * 1_000_000)])
+            assert _resident(store) - before < 60_000_000
+            assert sum(1 for _, _ in zip(range(100), subscription, strict=False)) == 100
+
+
+@contextmanager
+def _client(uri: str) -> Iterator[EventStoreDBClient]:
+    client = EventStoreDBClient(uri)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _refusal(data: Path, port: int = 0) -> str:
+    """What a server says that refuses to start."""
+    process = start_event_store(data, port)
+    try:
+        stdout, stderr = process.communicate(timeout=WITHIN)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert stdout == b""
+    lines = stderr.decode().splitlines()
+    assert len(lines) == 1, stderr.decode()
+    return lines[0]
+
+
+def _resident(store: RunningEventStore) -> int:
+    """Octets of memory that the server's process holds."""
+    status = Path(f"/proc/{store.process.pid}/status")
+    if not status.exists():
+        pytest.skip("there is no /proc to ask for a process's memory")
+    for line in status.read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(status)

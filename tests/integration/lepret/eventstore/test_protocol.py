@@ -1,0 +1,286 @@
+"""What no well-behaved Python client sends, and answers that it does not show."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from uuid import UUID
+
+import grpc
+import pytest
+from esdbclient.protos.Grpc import (
+    shared_pb2,
+    streams_pb2,
+    streams_pb2_grpc,
+)
+from google.protobuf import duration_pb2
+
+from tests.integration.lepret.eventstore.batches import Batch, new_batch, new_proposals
+from tests.integration.lepret.eventstore.events import new_stream
+from tests.support.event_store import RunningEventStore, running_event_store
+
+WITHIN = 20.0
+READ = "/event_store.client.streams.Streams/Read"
+
+Options = streams_pb2.ReadReq.Options
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEventStore]:
+    """One event store for all these tests; each has streams of its own."""
+    with running_event_store(tmp_path_factory.mktemp("store") / "events.sqlite") as store:
+        yield store
+
+
+@pytest.fixture
+def channel(store: RunningEventStore) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{store.port}") as channel:
+        yield channel
+
+
+@pytest.fixture
+def streams(channel: grpc.Channel) -> streams_pb2_grpc.StreamsStub:
+    return streams_pb2_grpc.StreamsStub(channel)  # type: ignore[no-untyped-call]
+
+
+class TestBatchAppend:
+    def test_answers_each_batch_of_a_call_by_its_correlation_id(
+        self, streams: streams_pb2_grpc.StreamsStub
+    ) -> None:
+        stream = new_stream()
+        batches = [new_batch(stream, 1) for _ in range(300)]
+        answers = list(streams.BatchAppend(iter(batches), timeout=WITHIN))
+        assert {a.correlation_id.string for a in answers} == {
+            batch.correlation_id.string for batch in batches
+        }
+        assert {a.stream_identifier.stream_name for a in answers} == {stream.encode()}
+        assert sorted(a.success.current_revision for a in answers) == list(range(300))
+
+    def test_puts_chunks_together(self, streams: streams_pb2_grpc.StreamsStub) -> None:
+        first = new_batch(new_stream(), 2, final=False)
+        other = new_batch(new_stream(), 1)
+        more = Batch(correlation_id=first.correlation_id, proposed_messages=new_proposals(3))
+        last = Batch(correlation_id=first.correlation_id, is_final=True)
+        answers = {
+            answer.correlation_id.string: answer.success.current_revision
+            for answer in streams.BatchAppend(iter([first, other, more, last]), timeout=WITHIN)
+        }
+        assert answers == {first.correlation_id.string: 4, other.correlation_id.string: 0}
+
+    def test_writes_nothing_of_a_batch_without_an_end(
+        self, streams: streams_pb2_grpc.StreamsStub
+    ) -> None:
+        stream = new_stream()
+        assert not list(streams.BatchAppend(iter([new_batch(stream, 2, final=False)])))
+        assert _content(streams, stream) == ["stream_not_found"]
+
+    def test_a_chunk_too_many_is_too_large(self, streams: streams_pb2_grpc.StreamsStub) -> None:
+        stream = new_stream()
+        first = new_batch(stream, 1, final=False)
+        big = Batch(
+            correlation_id=first.correlation_id, proposed_messages=new_proposals(1, 600_000)
+        )
+        last = Batch(correlation_id=first.correlation_id, is_final=True)
+        (answer,) = streams.BatchAppend(iter([first, big, big, last]), timeout=WITHIN)
+        assert answer.error.details.Is(shared_pb2.MaximumAppendSizeExceeded.DESCRIPTOR)
+        assert _content(streams, stream) == ["stream_not_found"]
+
+    def test_a_deadline_that_has_passed_writes_nothing(
+        self, streams: streams_pb2_grpc.StreamsStub
+    ) -> None:
+        batch = new_batch(new_stream(), 1)
+        batch.options.deadline.CopyFrom(duration_pb2.Duration(seconds=0))
+        (answer,) = streams.BatchAppend(iter([batch]), timeout=WITHIN)
+        assert answer.error.details.Is(shared_pb2.Timeout.DESCRIPTOR)
+        batch.proposed_messages.extend(new_proposals(2, 600_000))
+        (answer,) = streams.BatchAppend(iter([batch]), timeout=WITHIN)
+        assert answer.error.details.Is(shared_pb2.Timeout.DESCRIPTOR)
+        stream = batch.options.stream_identifier.stream_name.decode()
+        assert _content(streams, stream) == ["stream_not_found"]
+
+    def test_malformed_batches_leave_the_others_alone(
+        self, streams: streams_pb2_grpc.StreamsStub
+    ) -> None:
+        nameless, undecided, untyped, unnamed = (new_batch(new_stream(), 1) for _ in range(4))
+        nameless.options.stream_identifier.stream_name = b"\xff"
+        undecided.options.ClearField("any")
+        del untyped.proposed_messages[0].metadata["type"]
+        unnamed.proposed_messages[0].id.string = "no uuid"
+        good = [new_batch(new_stream(), 1) for _ in range(4)]
+        bad = [nameless, undecided, untyped, unnamed]
+        mixed = [batch for pair in zip(good, bad, strict=True) for batch in pair]
+        answers = {
+            answer.correlation_id.string: answer
+            for answer in streams.BatchAppend(iter(mixed), timeout=WITHIN)
+        }
+        for batch in good:
+            assert answers[batch.correlation_id.string].WhichOneof("result") == "success"
+        for batch in bad:
+            error = answers[batch.correlation_id.string].error
+            assert error.details.Is(shared_pb2.BadRequest.DESCRIPTOR)
+
+    def test_says_what_was_expected_and_what_is(
+        self, streams: streams_pb2_grpc.StreamsStub
+    ) -> None:
+        stream = new_stream()
+        batch = new_batch(stream, 1)
+        batch.options.stream_position = 7
+        (answer,) = streams.BatchAppend(iter([batch]), timeout=WITHIN)
+        assert answer.stream_position == 7
+        details = shared_pb2.WrongExpectedVersion()
+        assert answer.error.details.Unpack(details)
+        assert details.WhichOneof("current_stream_revision_option") == "current_no_stream"
+        assert details.expected_stream_position == 7
+
+
+class TestAppend:
+    @pytest.mark.parametrize("requests", [[], ["event"], ["options", "options"]])
+    def test_refuses_what_is_out_of_order(
+        self, streams: streams_pb2_grpc.StreamsStub, requests: list[str]
+    ) -> None:
+        kinds = {
+            "event": streams_pb2.AppendReq(
+                proposed_message=streams_pb2.AppendReq.ProposedMessage(data=b"{}")
+            ),
+            "options": streams_pb2.AppendReq(
+                options=streams_pb2.AppendReq.Options(
+                    stream_identifier=shared_pb2.StreamIdentifier(stream_name=b"s"),
+                    any=shared_pb2.Empty(),
+                )
+            ),
+        }
+        with pytest.raises(grpc.RpcError) as error:
+            streams.Append(iter([kinds[kind] for kind in requests]), timeout=WITHIN)
+        assert _code(error) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+class TestRead:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            Options(),
+            Options(count=1),
+            Options(count=1, all=Options.AllOptions()),
+            Options(count=1, stream=Options.StreamOptions(start=shared_pb2.Empty())),
+            Options(all=Options.AllOptions(start=shared_pb2.Empty())),
+            Options(
+                all=Options.AllOptions(start=shared_pb2.Empty()),
+                subscription=Options.SubscriptionOptions(),
+                read_direction=Options.Backwards,
+            ),
+            Options(
+                all=Options.AllOptions(start=shared_pb2.Empty()),
+                subscription=Options.SubscriptionOptions(),
+                filter=Options.FilterOptions(
+                    event_type=Options.FilterOptions.Expression(regex="a"), max=0
+                ),
+            ),
+            Options(
+                all=Options.AllOptions(start=shared_pb2.Empty()),
+                count=1,
+                filter=Options.FilterOptions(
+                    event_type=Options.FilterOptions.Expression(regex="(")
+                ),
+            ),
+        ],
+    )
+    def test_bad_requests_are_refused(
+        self, streams: streams_pb2_grpc.StreamsStub, options: Options
+    ) -> None:
+        with pytest.raises(grpc.RpcError) as error:
+            list(streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN))
+        assert _code(error) is grpc.StatusCode.INVALID_ARGUMENT
+
+    def test_what_is_no_message_is_refused(self, channel: grpc.Channel) -> None:
+        read = channel.unary_stream(READ, None, None)
+        with pytest.raises(grpc.RpcError) as error:
+            list(read(b"\xff\xff\xff", timeout=WITHIN))
+        assert _code(error) is grpc.StatusCode.INVALID_ARGUMENT
+
+    def test_ids_as_two_integers(self, streams: streams_pb2_grpc.StreamsStub) -> None:
+        batch = new_batch(new_stream(), 1)
+        list(streams.BatchAppend(iter([batch]), timeout=WITHIN))
+        options = Options(
+            stream=Options.StreamOptions(
+                stream_identifier=batch.options.stream_identifier, start=shared_pb2.Empty()
+            ),
+            count=1,
+            uuid_option=Options.UUIDOption(structured=shared_pb2.Empty()),
+        )
+        (response,) = streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN)
+        structured = response.event.event.id.structured
+        mask = 2**64 - 1
+        high, low = structured.most_significant_bits, structured.least_significant_bits
+        assert UUID(int=(high & mask) << 64 | low & mask) == UUID(
+            batch.proposed_messages[0].id.string
+        )
+
+    def test_a_filter_by_prefixes(self, streams: streams_pb2_grpc.StreamsStub) -> None:
+        names = ["a:1", "b:1", "a:2", "c:1", "ba:1"]
+        batches = [new_batch(name, 1) for name in names]
+        list(streams.BatchAppend(iter(batches), timeout=WITHIN))
+        options = Options(
+            all=Options.AllOptions(start=shared_pb2.Empty()),
+            count=100,
+            filter=Options.FilterOptions(
+                stream_identifier=Options.FilterOptions.Expression(prefix=["a:", "c"])
+            ),
+        )
+        found = streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN)
+        assert sorted(r.event.event.stream_identifier.stream_name for r in found) == [
+            b"a:1", b"a:2", b"c:1",
+        ]  # fmt: skip
+
+
+class TestConnections:
+    def test_methods_that_are_not_there(self, channel: grpc.Channel) -> None:
+        truncate = channel.unary_unary("/event_store.client.streams.Streams/Truncate", None, None)
+        with pytest.raises(grpc.RpcError) as error:
+            truncate(b"", timeout=WITHIN)
+        assert _code(error) is grpc.StatusCode.UNIMPLEMENTED
+
+    def test_messages_larger_than_any_append(self, channel: grpc.Channel) -> None:
+        read = channel.unary_stream(READ, None, None)
+        with pytest.raises(grpc.RpcError) as error:
+            list(read(b"\0" * (18 * 1024 * 1024), timeout=WITHIN))
+        assert _code(error) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    @pytest.mark.parametrize(
+        "noise",
+        [
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x02\x01\x05\x00\x00\x00\x01\xff\xff",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x01\x00\x00\x00\x00\x00\x05x",
+        ],
+    )
+    def test_noise_ends_its_own_connection_alone(
+        self, streams: streams_pb2_grpc.StreamsStub, store: RunningEventStore, noise: bytes
+    ) -> None:
+        with socket.create_connection(("127.0.0.1", store.port), WITHIN) as connection:
+            connection.sendall(noise)
+            while connection.recv(4096):
+                pass
+        (answer,) = streams.BatchAppend(iter([new_batch(new_stream(), 1)]), timeout=WITHIN)
+        assert answer.WhichOneof("result") == "success"
+
+
+def _content(streams: streams_pb2_grpc.StreamsStub, stream: str) -> list[str | None]:
+    """What kinds of messages a read of the stream answers."""
+    options = Options(
+        stream=Options.StreamOptions(
+            stream_identifier=shared_pb2.StreamIdentifier(stream_name=stream.encode()),
+            start=shared_pb2.Empty(),
+        ),
+        count=10,
+    )
+    responses = streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN)
+    return [response.WhichOneof("content") for response in responses]
+
+
+def _code(error: pytest.ExceptionInfo[grpc.RpcError]) -> grpc.StatusCode:
+    assert isinstance(error.value, grpc.Call)
+    code = error.value.code()
+    assert isinstance(code, grpc.StatusCode)
+    return code

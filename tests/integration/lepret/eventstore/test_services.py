@@ -1,0 +1,124 @@
+"""The small services: server features, health, gossip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from esdbclient.protos.Grpc import gossip_pb2, gossip_pb2_grpc, shared_pb2
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from lepret.eventstore.newer_messages import SupportedMethods
+from lepret.eventstore.services.server_features import PATH
+from tests.support.event_store import RunningEventStore, running_event_store
+
+WITHIN = 20.0
+STREAMS = "event_store.client.streams.Streams"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEventStore]:
+    """One event store for all these tests."""
+    with running_event_store(tmp_path_factory.mktemp("store") / "events.sqlite") as store:
+        yield store
+
+
+@pytest.fixture
+def channel(store: RunningEventStore) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"localhost:{store.port}") as channel:
+        yield channel
+
+
+class TestServerFeatures:
+    def test_names_methods_as_clients_look_for_them(self, channel: grpc.Channel) -> None:
+        supported = channel.unary_unary(PATH, None, SupportedMethods.FromString)(
+            b"", timeout=WITHIN
+        )
+        methods = {
+            f"{method.service_name}/{method.method_name}": list(method.features)
+            for method in supported.methods
+        }
+        assert supported.event_store_server_version == "24.10.5"
+        assert methods[f"{STREAMS.lower()}/read"] == ["position", "events"]
+        assert methods[f"{STREAMS.lower()}/batchappend"] == ["deadline_duration"]
+        assert methods[f"{STREAMS.lower()}/append"] == []
+        assert methods[PATH.lower().removeprefix("/")] == []
+        assert not [name for name in methods if "health" in name]
+
+
+class TestHealth:
+    @pytest.mark.parametrize("service", ["", STREAMS])
+    def test_is_healthy(self, channel: grpc.Channel, service: str) -> None:
+        answer = _health(channel).Check(HealthCheckRequest(service=service), timeout=WITHIN)
+        assert answer.status == HealthCheckResponse.SERVING
+
+    def test_does_not_know_other_services(self, channel: grpc.Channel) -> None:
+        request = HealthCheckRequest(service="no.such.Service")
+        with pytest.raises(grpc.RpcError) as error:
+            _health(channel).Check(request, timeout=WITHIN)
+        assert _code(error) is grpc.StatusCode.NOT_FOUND
+        first = next(_health(channel).Watch(request, timeout=WITHIN))
+        assert first.status == HealthCheckResponse.SERVICE_UNKNOWN
+
+    def test_is_watched_until_the_server_stops(self, tmp_path: Path) -> None:
+        with (
+            running_event_store(tmp_path / "events.sqlite") as store,
+            grpc.insecure_channel(f"localhost:{store.port}") as channel,
+        ):
+            watch = _health(channel).Watch(HealthCheckRequest(), timeout=WITHIN)
+            assert next(watch).status == HealthCheckResponse.SERVING
+            assert store.stop() < 2
+            with pytest.raises(grpc.RpcError) as error:
+                next(watch)
+        assert _code(error) is grpc.StatusCode.UNAVAILABLE
+
+
+class TestGossip:
+    @pytest.mark.parametrize(
+        ("authority", "host", "port"),
+        [
+            (None, "localhost", None),
+            ("events.example:2113", "events.example", 2113),
+            ("[::1]:2113", "[::1]", 2113),
+            ("events.example", "events.example", 80),
+            ("[::1]", "[::1]", 80),
+        ],
+    )
+    def test_names_the_node_as_the_client_did(
+        self, store: RunningEventStore, authority: str | None, host: str, port: int | None
+    ) -> None:
+        (member,) = _gossip(store, authority).members
+        assert (member.state, member.is_alive) == (gossip_pb2.MemberInfo.Leader, True)
+        end_point = member.http_end_point
+        assert (end_point.address, end_point.port) == (host, port or store.port)
+
+    @pytest.mark.parametrize("authority", ["host:port", "host:99999999", "::1", ":2113", "[::1"])
+    def test_refuses_an_authority_that_is_none(
+        self, store: RunningEventStore, authority: str
+    ) -> None:
+        with pytest.raises(grpc.RpcError) as error:
+            _gossip(store, authority)
+        assert _code(error) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def _gossip(store: RunningEventStore, authority: str | None) -> gossip_pb2.ClusterInfo:
+    options = [] if authority is None else [("grpc.default_authority", authority)]
+    with grpc.insecure_channel(f"localhost:{store.port}", options) as channel:
+        stub = gossip_pb2_grpc.GossipStub(channel)  # type: ignore[no-untyped-call]
+        answer = stub.Read(shared_pb2.Empty(), timeout=WITHIN)
+        assert isinstance(answer, gossip_pb2.ClusterInfo)
+        return answer
+
+
+def _health(channel: grpc.Channel) -> HealthStub:
+    return HealthStub(channel)
+
+
+def _code(error: pytest.ExceptionInfo[grpc.RpcError]) -> grpc.StatusCode:
+    assert isinstance(error.value, grpc.Call)
+    code = error.value.code()
+    assert isinstance(code, grpc.StatusCode)
+    return code

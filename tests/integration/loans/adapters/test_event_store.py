@@ -1,0 +1,143 @@
+"""`EventStoreDB` over esdbclient: the same tests against the embedded server and the real one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from esdbclient import EventStoreDBClient, NewEvent, StreamState
+
+from loans.adapters.codec import loan_request_stream
+from loans.adapters.event_store import EventStoreDB, EventStoreUnavailable, StaleRevision, Stream
+from loans.domain.events import AutoApproved, AutoDenied, CreditChecked, LoanEvent
+from tests.support.eventstoredb import running_eventstoredb
+from tests.support.processes import free_port
+
+AT = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module", params=["embedded", "eventstoredb"])
+def client(request: pytest.FixtureRequest) -> Iterator[EventStoreDBClient]:
+    with ExitStack() as servers:
+        if request.param == "embedded":
+            uri = request.getfixturevalue("shared_event_store").uri
+        else:
+            uri = servers.enter_context(running_eventstoredb())
+        yield servers.enter_context(EventStoreDBClient(uri))
+
+
+@pytest.fixture
+def store(client: EventStoreDBClient) -> EventStoreDB:
+    return EventStoreDB(lambda: client, timeout=5)
+
+
+def checked(loan_request_id: UUID, score: int = 5) -> CreditChecked:
+    return CreditChecked(id=loan_request_id, occurred_at=AT, credit_score=score)
+
+
+def append(store: EventStoreDB, *events: LoanEvent, revision: int | None, command: UUID) -> int:
+    return store.append(
+        loan_request_stream(events[0].id),
+        events,
+        revision=revision,
+        command_id=command,
+        user="applicant",
+    )
+
+
+def test_a_stream_that_is_not_there_is_empty(store: EventStoreDB) -> None:
+    assert store.load(loan_request_stream(uuid4())) == Stream()
+
+
+def test_what_was_appended_is_loaded_with_its_revision_and_position(store: EventStoreDB) -> None:
+    request, command = uuid4(), uuid4()
+    events = (checked(request), AutoApproved(id=request, occurred_at=AT))
+
+    position = append(store, *events, revision=None, command=command)
+
+    stream = store.load(loan_request_stream(request))
+    assert (stream.events, stream.revision, stream.position) == (events, 1, position)
+    assert [each.revision for each in stream.recorded] == [0, 1]
+    assert [each.command_id for each in stream.recorded] == [command] * 2
+    assert stream.recorded[-1].position == position
+
+
+def test_a_stream_is_known_as_a_command_left_it(store: EventStoreDB) -> None:
+    request, command = uuid4(), uuid4()
+    position = append(store, checked(request), revision=None, command=command)
+    append(store, AutoDenied(id=request, occurred_at=AT), revision=0, command=uuid4())
+
+    stream = store.load(loan_request_stream(request))
+
+    before = stream.as_left_by(command)
+    assert (before.events, before.revision, before.position) == ((checked(request),), 0, position)
+    assert stream.as_left_by(uuid4()) == stream
+
+
+def test_metadata_names_correlation_cause_user_and_version(
+    store: EventStoreDB, client: EventStoreDBClient
+) -> None:
+    request, command = uuid4(), uuid4()
+    append(store, checked(request), revision=None, command=command)
+
+    recorded = client.get_stream(f"LoanRequest:{request}")[0]
+
+    assert json.loads(recorded.metadata) == {
+        "$correlationId": str(request),
+        "$causationId": str(command),
+        "user": "applicant",
+        "schemaVersion": 1,
+    }
+
+
+def test_the_same_command_again_is_recorded_once_and_answered_the_same(
+    store: EventStoreDB,
+) -> None:
+    request, command = uuid4(), uuid4()
+    first = append(store, checked(request), revision=None, command=command)
+    again = append(store, checked(request), revision=None, command=command)
+    assert again == first
+    assert len(store.load(loan_request_stream(request)).events) == 1
+
+
+@pytest.mark.parametrize("revision", [None, 0, 7])
+def test_a_revision_that_is_not_the_last_is_stale(
+    store: EventStoreDB, revision: int | None
+) -> None:
+    request = uuid4()
+    append(store, checked(request), revision=None, command=uuid4())
+    append(store, AutoDenied(id=request, occurred_at=AT), revision=0, command=uuid4())
+    with pytest.raises(StaleRevision):
+        append(store, checked(request, 6), revision=revision, command=uuid4())
+    assert len(store.load(loan_request_stream(request)).events) == 2
+
+
+def test_event_types_of_a_newer_version_count_but_are_not_shown(
+    store: EventStoreDB, client: EventStoreDBClient
+) -> None:
+    request = uuid4()
+    append(store, checked(request), revision=None, command=uuid4())
+    client.append_to_stream(
+        f"LoanRequest:{request}",
+        current_version=StreamState.ANY,
+        events=[NewEvent(type="LoanPaidBack", data=b"{}")],
+    )
+    stream = store.load(loan_request_stream(request))
+    assert stream.events == (checked(request),)
+    assert stream.revision == 1
+
+
+def test_a_server_that_is_away_is_said_to_be_within_the_time_out() -> None:
+    client = EventStoreDBClient(f"esdb://127.0.0.1:{free_port()}?tls=false")
+    store, began = EventStoreDB(lambda: client, timeout=2), time.monotonic()
+    with pytest.raises(EventStoreUnavailable):
+        store.load(loan_request_stream(uuid4()))
+    with pytest.raises(EventStoreUnavailable):
+        append(store, checked(uuid4()), revision=None, command=uuid4())
+    assert time.monotonic() - began < 30
+    client.close()

@@ -1,0 +1,237 @@
+"""Workers that ask the clearing house later: real processes, and what may happen to them."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections import Counter
+from typing import Final
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from esdbclient import NewEvent, StreamState
+
+from lepret.common.event_store_client import event_store_client
+from loans.adapters import codec
+from loans.domain.events import CreditCheckParked
+from loans.workers.credit_checks import CREDIT_CHECKS
+from tests.support.event_store import RunningEventStore
+from tests.support.loans import ZOE, append_requested_loan
+from tests.support.processes import wait_until
+from tests.support.workers import (
+    SECONDS,
+    Workers,
+    append_deferred,
+    checked_count,
+    events_by_stream,
+    parked_count,
+    types_of,
+    wait_until_checked,
+    wait_until_ready,
+)
+
+OUTCOMES: Final = {"AutoApproved", "AutoDenied", "ManualReviewRequired"}
+ONE_ANSWER: Final = {"asked": 1, "answered": 1}
+
+KILLS: Final = 12
+REQUESTS_PER_KILL: Final = 10
+THREADS: Final = 4
+
+
+class TestWorkersThatAreKilled:
+    def test_decide_each_request_once_and_lose_none(self, workers: Workers) -> None:
+        """Whatever is killed, and when, each request gets one score and one outcome.
+
+        Of the clearing house it is promised that it gives one answer for each request, but where a
+        worker was killed between its asking and its recording: it had so many threads that may have
+        been there. Then the same is asked again, with the same key.
+        """
+        chance = random.Random(20261123)
+        ids: list[UUID] = []
+        misbehaving = ("--failure-rate=0.25", "--garbage-rate=0.1", "--latency=0.02", "--seed=1")
+        with workers.clearing_house(*misbehaving) as clearing_house:
+            running = [workers.check_credit(f"--threads={THREADS}") for _ in range(3)]
+            wait_until_ready(*running)
+            for _ in range(KILLS):
+                ids += append_deferred(REQUESTS_PER_KILL)
+                wait_for_progress()
+                time.sleep(chance.uniform(0, 0.1))  # Some moment, while it works.
+                running.pop(chance.randrange(len(running))).kill()
+                running.append(workers.check_credit(f"--threads={THREADS}"))
+            wait_until_checked(ids)
+            assert [each.stop() for each in running] == [0, 0, 0]
+            asks = clearing_house.asks()
+
+        assert_each_was_decided_once(ids)
+        assert parked_count(CREDIT_CHECKS) == 0
+        assert asks.keys() == {str(each) for each in ids}
+        answered = [each["answered"] for each in asks.values()]
+        assert min(answered) == 1
+        assert sum(answered) <= len(ids) + KILLS * THREADS
+
+
+class TestWorkersThatAreNotKilled:
+    def test_share_the_work_and_are_answered_once_for_each_request(self, workers: Workers) -> None:
+        with workers.clearing_house("--latency=0.02") as clearing_house:
+            running = [workers.check_credit(name=name) for name in ("ann", "bob")]
+            wait_until_ready(*running)
+            ids = append_deferred(40)
+            wait_until_checked(ids)
+            assert [each.stop() for each in running] == [0, 0]
+            asks = clearing_house.asks()
+
+        assert_each_was_decided_once(ids)
+        assert asks == {str(each): ONE_ANSWER for each in ids}
+        by_worker = Counter(
+            json.loads(event.metadata)["user"]
+            for (event,) in events_by_stream("CreditChecked").values()
+        )
+        assert by_worker.keys() == {"ann", "bob"}
+        assert min(by_worker.values()) >= 10
+
+    def test_take_up_what_was_there_before_them(self, workers: Workers) -> None:
+        ids = append_deferred(3)
+        scored = append_requested_loan(9).loan_request_id
+        with workers.clearing_house() as clearing_house:
+            worker = workers.check_credit()
+            wait_until_checked([*ids, scored])
+            assert worker.stop() == 0
+            asks = clearing_house.asks()
+
+        assert types_of(scored) == ["LoanRequested", "CreditChecked", "AutoApproved"]
+        assert asks.keys() == {str(each) for each in ids}
+        assert worker.output == "check_credit is ready\n", "nothing else is worth a line"
+
+    def test_finish_what_has_begun_when_they_are_stopped(self, workers: Workers) -> None:
+        with workers.clearing_house("--latency=0.5") as clearing_house:
+            worker = workers.check_credit(f"--threads={THREADS}")
+            wait_until_ready(worker)
+            ids = append_deferred(2 * THREADS)
+            wait_until(clearing_house.asks, SECONDS, every=0.01)
+            assert worker.stop() == 0
+            begun = checked_count()
+            workers.check_credit()
+            wait_until_checked(ids)
+            asks = clearing_house.asks()
+
+        assert 0 < begun < len(ids)
+        assert_each_was_decided_once(ids)
+        assert asks == {str(each): ONE_ANSWER for each in ids}
+
+
+class TestARequestThatNobodyAnswers:
+    def test_is_parked_with_the_reason_and_decided_once_it_is_replayed(
+        self, workers: Workers, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        worker = workers.check_credit("--retries=2", "--longest-delay=0.1")
+        wait_until_ready(worker)
+        loan_request_id = append_requested_loan(None).loan_request_id
+        wait_until(lambda: parked_count(CREDIT_CHECKS) == 1, SECONDS)
+        _, parked = event_store_client().get_stream(codec.stream_name(loan_request_id))
+        with workers.clearing_house():
+            call_command("check_credit", "--replay-parked")
+            wait_until_checked([loan_request_id])
+        wait_until(lambda: parked_count(CREDIT_CHECKS) == 0, SECONDS)
+
+        assert capsys.readouterr().out == "credit-checks: 1 parked to be tried anew.\n"
+        event = codec.decode(parked.type, parked.data, parked.metadata)
+        assert isinstance(event, CreditCheckParked)
+        assert event.attempts >= 3
+        assert f"Parked the credit check of {loan_request_id} ({event.reason})" in worker.output
+        assert not ZOE.is_told_by(worker.output + event.reason)
+        assert types_of(loan_request_id)[1:3] == ["CreditCheckParked", "CreditChecked"]
+
+
+class TestAnEventThatCannotBeHandled:
+    def test_does_not_hold_up_others_and_is_parked(self, workers: Workers) -> None:
+        poison = uuid4()
+        append_requested(codec.stream_name(poison), b'{"name": "Zoe Quillfeather"}')
+        append_requested("NotOfALoan", b"{}")
+        ids = append_deferred(5)
+        with workers.clearing_house():
+            worker = workers.check_credit("--threads=1", "--retries=2", "--longest-delay=0.2")
+            wait_until_checked(ids)
+            wait_until(lambda: parked_count(CREDIT_CHECKS) == 2, SECONDS)
+            wait_until_checked([*ids, *append_deferred(1)])
+            assert worker.stop() == 0
+
+        assert types_of(poison) == ["LoanRequested"]
+        assert re.search(r"Could not handle LoanRequested at \d+: ValidationError", worker.output)
+        assert not ZOE.is_told_by(worker.output)
+
+
+class TestWhileTheEventStoreIsAway:
+    def test_they_wait_and_go_on_when_it_is_back(
+        self, workers: Workers, event_store: RunningEventStore
+    ) -> None:
+        with workers.clearing_house():
+            worker = workers.check_credit()
+            wait_until_ready(worker)
+            event_store.kill()
+            wait_until(lambda: "Lost the event store" in worker.output, SECONDS)
+            event_store.restart()
+            wait_until(lambda: "Regained the event store" in worker.output, SECONDS)
+            wait_until_checked(append_deferred(5))
+            assert worker.stop() == 0
+
+        assert worker.output.count("Lost the event store") == 1
+        assert "Traceback" not in worker.output
+
+    def test_they_can_be_started_and_stopped(
+        self, workers: Workers, event_store: RunningEventStore
+    ) -> None:
+        event_store.stop()
+        worker, other = workers.check_credit(), workers.check_credit()
+        wait_until(lambda: "Lost the event store" in worker.output, SECONDS)
+        assert other.stop() == 0
+        assert "is ready" not in worker.output
+        event_store.restart()
+        wait_until_ready(worker)
+        assert worker.stop() == 0
+        assert "Traceback" not in worker.output + other.output
+
+
+class TestReplayParked:
+    @pytest.mark.usefixtures("event_store")
+    def test_says_so_where_no_worker_has_ever_been(self) -> None:
+        with pytest.raises(CommandError, match="no group credit-checks: no worker has ever"):
+            call_command("check_credit", "--replay-parked")
+
+    @pytest.mark.usefixtures("no_event_store")
+    def test_says_so_where_the_event_store_is_away(self) -> None:
+        with pytest.raises(CommandError, match="The event store is away"):
+            call_command("check_credit", "--replay-parked")
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        "option",
+        ["--retries=0", "--retries=x", "--threads=-1", "--longest-delay=0", "--longest-delay=601"],
+    )
+    def test_that_make_no_sense_are_refused(self, option: str) -> None:
+        with pytest.raises(CommandError, match="is not a"):
+            call_command("check_credit", option)
+
+
+def append_requested(stream_name: str, data: bytes) -> None:
+    """A `LoanRequested` that is none."""
+    event_store_client().append_to_stream(
+        stream_name,
+        current_version=StreamState.NO_STREAM,
+        events=[NewEvent(type="LoanRequested", data=data)],
+    )
+
+
+def wait_for_progress() -> None:
+    before = checked_count()
+    wait_until(lambda: checked_count() > before, SECONDS, every=0.01)
+
+
+def assert_each_was_decided_once(ids: list[UUID]) -> None:
+    for loan_request_id in ids:
+        requested, checked, outcome = types_of(loan_request_id)
+        assert (requested, checked) == ("LoanRequested", "CreditChecked")
+        assert outcome in OUTCOMES

@@ -1,0 +1,281 @@
+"""Workers that give reservations back: real processes, after whoever took one has died."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from esdbclient import RecordedEvent
+
+from lepret.common.event_store_client import event_store_client
+from loans.adapters import codec
+from loans.adapters.credit_bureau import CreditBureau
+from loans.application import use_cases
+from loans.application.use_cases import Answer
+from loans.dependencies import event_store as loans_store
+from loans.dependencies import reservations
+from loans.domain.commands import ApproveLoan, RequestLoan
+from loans.domain.loan_request import AlreadyDecided, Status
+from loans.domain.reservation import OpenRequestExists
+from tests.support.event_store import RunningEventStore
+from tests.support.fakes import FakeCreditBureau
+from tests.support.interleaving import Killed
+from tests.support.loans import append_approval
+from tests.support.processes import PROJECT, wait_until
+from tests.support.workers import SECONDS, Workers, events_by_stream, types_of, wait_until_ready
+
+ANN: Final = "123456aa"
+
+DECISIONS: Final = {"AutoApproved", "AutoDenied", "ManuallyApproved", "ManuallyDenied"}
+
+PROCESSES: Final = 2
+REQUESTS_PER_PROCESS: Final = 500
+PEOPLE: Final = 100
+THREADS: Final = 8
+
+
+def request(
+    credit_bureau: CreditBureau, *, national_id: str = ANN, loan_request_id: UUID | None = None
+) -> Answer:
+    command = RequestLoan(
+        id=loan_request_id or uuid4(),
+        issued_at=timezone.now(),
+        name="Ann Example",
+        national_id=national_id,
+        amount=5000,
+    )
+    return use_cases.request_loan(
+        command,
+        event_store=loans_store(),
+        credit_bureau=credit_bureau,
+        reservations=reservations(),
+    )
+
+
+class Meanwhile:
+    """A clearing house during whose answer something else happens."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self._happens = happens
+
+    def score(self, national_id: str, *, idempotency_key: UUID) -> int:
+        self._happens()
+        return 5
+
+
+def die() -> None:
+    raise Killed
+
+
+def holds() -> list[str]:
+    """What has happened to Ann's reservation."""
+    stream = reservations().stream_of(ANN)
+    return [event.type for event in event_store_client().get_stream(stream.name)]
+
+
+def wait_until_released(count: int = 1) -> None:
+    wait_until(lambda: holds().count("ReservationReleased") >= count, SECONDS, every=0.02)
+
+
+class TestARequestThatIsDecided:
+    def test_gives_its_reservation_back_at_once(self, workers: Workers) -> None:
+        worker = workers.release_reservations()
+        wait_until_ready(worker)
+        request(FakeCreditBureau(9))
+        wait_until_released()
+        append_approval(request(FakeCreditBureau(5)).loan_request_id)
+        wait_until_released(2)
+        assert worker.stop() == 0
+
+        assert holds() == ["ReservationTaken", "ReservationReleased"] * 2
+        assert worker.output == "release_reservations is ready\n"
+
+    def test_gives_it_back_also_if_nobody_was_there_when_it_was_decided(
+        self, workers: Workers
+    ) -> None:
+        killed = workers.release_reservations()
+        wait_until_ready(killed)
+        killed.kill()
+        append_approval(request(FakeCreditBureau(5)).loan_request_id)
+        assert holds() == ["ReservationTaken"]
+        workers.release_reservations()
+        wait_until_released()
+
+    def test_and_one_that_is_not_keeps_it(self, workers: Workers) -> None:
+        worker = workers.release_reservations(lapse_after=0.1)
+        kept = request(FakeCreditBureau(5)).loan_request_id
+        # Looked at after the other, which it comes to the end of.
+        with pytest.raises(Killed):
+            request(Meanwhile(die), national_id="654321bb")
+        wait_until(lambda: events_by_stream("ApplicationLapsed"), SECONDS)
+        assert worker.stop() == 0
+
+        assert holds() == ["ReservationTaken"]
+        assert types_of(kept)[-1] == "ManualReviewRequired"
+        with pytest.raises(OpenRequestExists):
+            request(FakeCreditBureau(5))
+
+
+class TestARequestThatIsNeverRecorded:
+    def test_lapses_and_the_applicant_may_apply_again(self, workers: Workers) -> None:
+        lost = uuid4()
+        with pytest.raises(Killed):
+            request(Meanwhile(die), loan_request_id=lost)
+        with pytest.raises(OpenRequestExists):
+            request(FakeCreditBureau(5))
+        workers.release_reservations(lapse_after=0.1)
+        wait_until_released()
+
+        assert types_of(lost) == ["ApplicationLapsed"]
+        assert request(FakeCreditBureau(5)).status is Status.UNDER_REVIEW
+
+    def test_may_itself_be_made_again(self, workers: Workers) -> None:
+        lost = uuid4()
+        with pytest.raises(Killed):
+            request(Meanwhile(die), loan_request_id=lost)
+        workers.release_reservations(lapse_after=0.1)
+        wait_until_released()
+        request(FakeCreditBureau(9), loan_request_id=lost)
+        wait_until_released(2)
+
+        assert types_of(lost)[0] == "ApplicationLapsed"
+        assert types_of(lost)[-1] == "AutoApproved"
+
+    def test_is_refused_if_it_comes_too_late_after_all(self, workers: Workers) -> None:
+        """As when its process stands still between taking the reservation and recording."""
+        workers.release_reservations(lapse_after=0.1)
+        late = uuid4()
+
+        def lapses_and_another_is_made() -> None:
+            wait_until_released()
+            request(FakeCreditBureau(5))
+
+        with pytest.raises(OpenRequestExists):
+            request(Meanwhile(lapses_and_another_is_made), loan_request_id=late)
+
+        assert types_of(late) == ["ApplicationLapsed"]
+        assert most_open_at_once(everything()) == 1
+
+
+class TestAThousandRequestsAtTheSameTime:
+    def test_leave_nobody_with_more_than_one_open_at_any_moment(
+        self, event_store: RunningEventStore, workers: Workers
+    ) -> None:
+        """For a hundred people, by several processes, while some are decided.
+
+        Whoever folds the events in the order in which they were committed never sees two requests
+        of one person that are not decided.
+        """
+        worker = workers.release_reservations()
+        wait_until_ready(worker)
+        processes = [apply_in_a_process(event_store, seed) for seed in range(PROCESSES)]
+        with underwriter():
+            outcomes = sum((outcomes_of(each) for each in processes), Counter())
+        assert worker.stop() == 0
+
+        events = everything()
+        assert most_open_at_once(events) == 1
+        assert sum(outcomes.values()) == PROCESSES * REQUESTS_PER_PROCESS
+        assert outcomes["accepted"] == sum(each.type == "LoanRequested" for each in events)
+        assert outcomes["accepted"] > PEOPLE, "some have applied again"
+        assert outcomes["refused"] > PEOPLE
+        assert any(each.type == "ManuallyApproved" for each in events)
+        assert "Could not" not in worker.output
+
+
+class TestReplayParked:
+    def test_says_how_many(self, workers: Workers, capsys: pytest.CaptureFixture[str]) -> None:
+        wait_until_ready(workers.release_reservations())
+        call_command("release_reservations", "--replay-parked")
+
+        assert capsys.readouterr().out.splitlines() == [
+            "reservation-releases: 0 parked to be tried anew.",
+            "reservation-lapses: 0 parked to be tried anew.",
+        ]
+
+    @pytest.mark.usefixtures("event_store")
+    def test_says_so_where_no_worker_has_ever_been(self) -> None:
+        with pytest.raises(CommandError, match="no group reservation-releases"):
+            call_command("release_reservations", "--replay-parked")
+
+
+def apply_in_a_process(event_store: RunningEventStore, seed: int) -> subprocess.Popen[str]:
+    arguments = (seed, REQUESTS_PER_PROCESS, PEOPLE, THREADS)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.apply_in_threads", *map(str, arguments)],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "lepret.settings",
+            "EVENTSTORE_URI": event_store.uri,
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def outcomes_of(process: subprocess.Popen[str]) -> Counter[str]:
+    output, _ = process.communicate(timeout=2 * SECONDS)
+    assert process.returncode == 0
+    return Counter(json.loads(output))
+
+
+@contextmanager
+def underwriter() -> Iterator[None]:
+    """Someone who approves what comes under review, a few at a time, as long as the block runs."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.05):
+            for stream in list(events_by_stream("ManualReviewRequired"))[:50]:
+                approve(codec.loan_request_id(stream))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(SECONDS)
+    assert not thread.is_alive()
+
+
+def approve(loan_request_id: UUID) -> None:
+    command = ApproveLoan(id=loan_request_id, issued_at=timezone.now(), decided_by="uma")
+    with suppress(AlreadyDecided):
+        use_cases.approve_loan(command, event_store=loans_store())
+
+
+def everything() -> list[RecordedEvent]:
+    """What happened to loan requests, in commit order."""
+    return list(
+        event_store_client().read_all(
+            filter_include=[f"{codec.STREAM_PREFIX}.*"], filter_by_stream_name=True
+        )
+    )
+
+
+def most_open_at_once(events: list[RecordedEvent]) -> int:
+    """How many requests of one person were open at the same moment, at most."""
+    person_of: dict[str, str] = {}
+    is_open: Counter[str] = Counter()
+    most = 0
+    for event in events:
+        if event.type == "LoanRequested":
+            person = person_of[event.stream_name] = json.loads(event.data)["national_id"]
+            is_open[person] += 1
+            most = max(most, is_open[person])
+        elif event.type in DECISIONS:
+            is_open[person_of[event.stream_name]] -= 1
+    return most

@@ -1,0 +1,151 @@
+"""Broadcasts over a real Valkey that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from channels import DEFAULT_CHANNEL_LAYER
+from channels.layers import channel_layers
+
+from readmodels.live import broadcasts
+from readmodels.live.broadcasts import POSITIONS, REACHED, UNDERWRITING, Broadcaster
+from tests.support.valkey import RunningValkey
+
+SECONDS = 10.0
+EARLIER, LATER = datetime(2026, 11, 23, 9, tzinfo=UTC), datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+@contextmanager
+def hearing(*groups: str) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
+    """Someone in these groups. Called with a number, answers the next so many messages."""
+    with asyncio.Runner() as runner:
+        layer = channel_layers[DEFAULT_CHANNEL_LAYER]
+
+        async def join() -> str:
+            channel = await layer.new_channel()
+            for group in groups:
+                await layer.group_add(group, channel)
+            # It is heard once the groups have been joined.
+            await layer.send(channel, {"type": "joined"})
+            await layer.receive(channel)
+            return channel
+
+        async def hear(count: int) -> list[dict[str, Any]]:
+            async with asyncio.timeout(SECONDS):
+                return [await layer.receive(channel) for _ in range(count)]
+
+        channel = runner.run(join())
+        yield lambda count: runner.run(hear(count))
+
+
+@contextmanager
+def held_up(broadcaster: Broadcaster) -> Iterator[None]:
+    """The broadcaster's own thread does nothing as long as this lasts."""
+    go_on, is_held_up = threading.Event(), threading.Event()
+
+    def hold_up() -> None:
+        is_held_up.set()
+        go_on.wait(SECONDS)
+
+    broadcaster._loop.call_soon_threadsafe(hold_up)
+    assert is_held_up.wait(SECONDS)
+    try:
+        yield
+    finally:
+        go_on.set()
+
+
+def send(broadcaster: Broadcaster) -> None:
+    broadcaster.send({UNDERWRITING: {uuid4()}}).result(SECONDS)
+
+
+def test_the_first_broadcast_after_a_restart_is_not_lost(
+    valkey: RunningValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Broadcaster() as broadcaster:
+        send(broadcaster)
+        valkey.restart()
+        send(broadcaster)
+    assert "Lost the channel layer" not in caplog.text
+
+
+def test_changes_and_positions_that_wait_for_one_sending_go_out_together(
+    valkey: RunningValkey,
+) -> None:
+    first, second = uuid4(), uuid4()
+    with Broadcaster() as broadcaster, hearing(UNDERWRITING, POSITIONS) as heard:
+        send(broadcaster)  # The first one takes longer: it connects.
+        with held_up(broadcaster):
+            broadcaster.send({UNDERWRITING: {first}}, recorded_at=LATER)
+            broadcaster.send({UNDERWRITING: {second}}, recorded_at=EARLIER)
+            broadcaster.send({UNDERWRITING: {second}})
+            for position in range(1, 1_001):
+                broadcaster.send_reached("loan_status", position)
+            sent = broadcaster.send_reached("loan_requests", 7)
+        sent.result(SECONDS)
+        messages = heard(4)[1:]
+    change, *reached = messages
+    assert set(change["ids"]) == {str(first), str(second)}
+    assert change["recorded_at"] == EARLIER.timestamp()
+    assert reached == [
+        {"type": REACHED, "name": "loan_status", "position": 1_000},
+        {"type": REACHED, "name": "loan_requests", "position": 7},
+    ]
+
+
+def test_a_change_without_a_known_time_says_none(valkey: RunningValkey) -> None:
+    with Broadcaster() as broadcaster, hearing(UNDERWRITING) as heard:
+        send(broadcaster)
+        assert "recorded_at" not in heard(1)[0]
+
+
+def test_a_broadcast_cannot_be_taken_back_by_one_of_several_who_sent_it(
+    valkey: RunningValkey,
+) -> None:
+    with Broadcaster() as broadcaster, held_up(broadcaster):
+        assert not broadcaster.send({UNDERWRITING: {uuid4()}}).cancel()
+
+
+def test_what_waits_is_bounded(valkey: RunningValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcasts, "MOST_WAITING_IDS", 3)
+    with Broadcaster() as broadcaster, hearing("a", "b", "c") as heard:
+        with held_up(broadcaster):
+            for group in ("a", "b", "c"):
+                broadcaster.send({group: {uuid4(), uuid4()}})
+            sent = broadcaster.send_reached("loan_status", 1)
+        sent.result(SECONDS)
+        broadcaster.send({"c": {uuid4()}}).result(SECONDS)
+        assert [len(each["ids"]) for each in heard(3)] == [2, 2, 1]
+
+
+def test_a_valkey_that_is_away_holds_nobody_up(valkey: RunningValkey) -> None:
+    with Broadcaster() as broadcaster:
+        send(broadcaster)
+        valkey.stop()
+        began = time.monotonic()
+        for position in range(20_000):
+            broadcaster.send({UNDERWRITING: {uuid4()}})
+            broadcaster.send_reached("loan_status", position)
+        assert time.monotonic() - began < SECONDS / 2
+
+
+def test_a_valkey_that_is_away_fails_nothing_and_is_said_once(
+    valkey: RunningValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with Broadcaster() as broadcaster:
+        valkey.stop()
+        send(broadcaster)
+        send(broadcaster)
+        valkey.restart()
+        send(broadcaster)
+    said = [record.getMessage().split(" (")[0] for record in caplog.records]
+    assert said == ["Lost the channel layer", "Regained the channel layer"]

@@ -1,0 +1,220 @@
+"""Waiting for a position: woken by the projector over a real Valkey, which may be away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from django.db import connections
+
+from readmodels.live import positions
+from readmodels.live.broadcasts import Broadcaster
+from readmodels.live.positions import Hints, has_reached, wait_until
+from readmodels.models import Checkpoint
+from tests.support.processes import PROJECT
+from tests.support.processes import wait_until as eventually
+from tests.support.read_models import ReadModelsDatabase
+from tests.support.valkey import RunningValkey
+
+SECONDS = 10.0
+NAME = "loan_status"
+
+
+@pytest.fixture
+def hints(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hints]:
+    hints = Hints()
+    monkeypatch.setattr(positions, "hints", hints)
+    yield hints
+    hints.close()
+
+
+@pytest.fixture
+def only_hints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks without a hint, within this test's time."""
+    monkeypatch.setattr(positions, "FIRST_LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(positions, "SLOWEST_LOOK_SECONDS", 3600.0)
+
+
+def reach(position: int) -> None:
+    Checkpoint.objects.update_or_create(name=NAME, defaults={"position": position})
+
+
+@contextmanager
+def waiting(position: int, *, seconds: float = 3 * SECONDS) -> Iterator[Future[bool | None]]:
+    """Someone waits for the position, in a thread of theirs as requests do."""
+
+    def wait() -> bool | None:
+        try:
+            return wait_until(
+                lambda: has_reached(NAME, position), name=NAME, position=position, seconds=seconds
+            )
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as executor:
+        yield executor.submit(wait)
+
+
+def is_waiting_for_hints(hints: Hints) -> bool:
+    return hints.is_listening and hints.waiting > 0
+
+
+@pytest.mark.usefixtures("read_models", "valkey")
+class TestWithHints:
+    @pytest.mark.usefixtures("only_hints")
+    def test_who_waits_is_woken_when_the_position_is_reached(self, hints: Hints) -> None:
+        reach(4)
+        with Broadcaster() as broadcaster, waiting(5) as waited:
+            eventually(lambda: is_waiting_for_hints(hints), SECONDS)
+            reach(5)
+            broadcaster.send_reached(NAME, 5)
+            assert waited.result(SECONDS) is True
+
+    @pytest.mark.usefixtures("only_hints")
+    def test_a_hint_about_another_machines_read_models_is_not_believed(self, hints: Hints) -> None:
+        reach(4)
+        with Broadcaster() as broadcaster, waiting(5) as waited:
+            eventually(lambda: is_waiting_for_hints(hints), SECONDS)
+            broadcaster.send_reached(NAME, 7).result(SECONDS)
+            with pytest.raises(TimeoutError):
+                waited.result(0.3)
+            reach(5)
+            broadcaster.send_reached(NAME, 7)
+            assert waited.result(SECONDS) is True
+
+    @pytest.mark.usefixtures("only_hints")
+    def test_nobody_looks_for_a_hint_that_is_not_about_what_they_wait_for(
+        self, hints: Hints
+    ) -> None:
+        with hints.of(NAME, 5) as hint:
+            eventually(lambda: hints.is_listening, SECONDS)
+            hint.clear()
+            hints.heard("loan_requests", 5)
+            hints.heard(NAME, 4)
+            assert not hint.is_set()
+            hints.heard(NAME, 6)
+            assert hint.is_set()
+
+    def test_the_wait_has_a_bound(self, hints: Hints) -> None:
+        reach(4)
+        began = time.monotonic()
+        with waiting(5, seconds=0.3) as waited:
+            assert not waited.result(SECONDS)
+        assert 0.3 <= time.monotonic() - began < 2.0
+
+    def test_what_is_reached_already_takes_no_listening(self, hints: Hints) -> None:
+        reach(5)
+        with waiting(5) as waited:
+            assert waited.result(SECONDS) is True
+        assert not any(each.name == "positions" for each in threading.enumerate())
+
+    def test_no_thread_is_left_when_the_listening_ends(self, hints: Hints) -> None:
+        with hints.of(NAME, 1):
+            eventually(lambda: hints.is_listening, SECONDS)
+        hints.close()
+        assert not any(each.name == "positions" for each in threading.enumerate())
+
+
+@pytest.mark.usefixtures("valkey", "hints")
+def test_no_connection_is_held_while_waiting(read_models: ReadModelsDatabase) -> None:
+    connection = connections[read_models.alias]
+    was_open_before_the_look: list[bool] = []
+
+    def look() -> bool:
+        was_open_before_the_look.append(connection.connection is not None)
+        return has_reached(NAME, 5)
+
+    reach(4)
+    wait_until(look, name=NAME, position=5, seconds=0.2)
+
+    assert was_open_before_the_look[:2] == [True, True], "the two looks before it waits"
+    assert not any(was_open_before_the_look[2:])
+    assert len(was_open_before_the_look) > 2
+
+
+WAITING_PROCESS = """
+import os, sys, time
+import django
+django.setup()
+from readmodels.live.positions import hints
+with hints.of("loan_status", 5):
+    deadline = time.monotonic() + 10
+    while sys.argv[1] == "up" and not hints.is_listening:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+print("ends")
+"""
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_a_process_that_listens_ends_at_once_and_without_a_complaint(
+    valkey: RunningValkey, tmp_path: Path, is_up: bool
+) -> None:
+    if not is_up:
+        valkey.stop()
+    began = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-c", WAITING_PROCESS, "up" if is_up else "away"],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "lepret.settings",
+            "LEPRET_DATA_DIR": str(tmp_path / "data"),
+            "REDIS_URL": valkey.url,
+        },
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "ends")
+    said = [each for each in result.stderr.splitlines() if "Lost the channel layer" not in each]
+    assert said == []
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.usefixtures("read_models")
+class TestWithoutValkey:
+    def test_it_looks_now_and_then(self, hints: Hints, valkey: RunningValkey) -> None:
+        valkey.stop()
+        reach(4)
+        with waiting(5) as waited:
+            eventually(lambda: hints.waiting > 0, SECONDS)
+            reach(5)
+            assert waited.result(1.0) is True
+
+    @pytest.mark.usefixtures("only_hints")
+    def test_it_listens_again_when_valkey_is_back_and_said_once_that_it_was_away(
+        self, hints: Hints, valkey: RunningValkey, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "readmodels.live.positions")
+        valkey.stop()
+        with hints.of(NAME, 5):
+            eventually(lambda: "Lost the channel layer" in caplog.text, SECONDS)
+        valkey.restart()
+        eventually(lambda: hints.is_listening, SECONDS)
+        assert caplog.text.count("Lost the channel layer") == 1
+        assert caplog.text.count("Regained the channel layer") == 1
+
+    @pytest.mark.usefixtures("only_hints")
+    def test_a_valkey_that_was_restarted_is_heard_again(
+        self, hints: Hints, valkey: RunningValkey
+    ) -> None:
+        with Broadcaster() as broadcaster, hints.of(NAME, 5) as hint:
+            eventually(lambda: hints.is_listening, SECONDS)
+            valkey.restart()
+            hint.clear()
+
+            def is_heard() -> bool:
+                broadcaster.send_reached(NAME, 5).result(SECONDS)
+                return hint.wait(0.1)
+
+            eventually(is_heard, SECONDS)

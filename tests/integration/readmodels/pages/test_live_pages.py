@@ -1,0 +1,458 @@
+"""The pages' websockets, through the whole ASGI application and a real channel layer."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from asgiref.sync import async_to_sync
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.utils import timezone
+from prometheus_client import REGISTRY
+
+from lepret.asgi import application
+from readmodels.live import frame_latency, live_views
+from readmodels.live.broadcasts import UNDERWRITING, Broadcaster, loan_request_group
+from readmodels.models import LoanStatus, PendingRequest, Status
+from readmodels.pages import consumers
+from tests.support.loans import AT, ZOE
+from tests.support.staff import make_clerk, make_underwriter
+
+pytestmark = [pytest.mark.usefixtures("channel_layer", "read_models"), pytest.mark.django_db]
+
+SECONDS = 10.0
+ORIGIN = "http://localhost:8000"
+QUEUE = "/ws/underwriting/"
+FORBIDDEN = 4403
+
+AsyncTest = Callable[..., Awaitable[None]]
+
+
+def in_event_loop(test: AsyncTest) -> Callable[..., None]:
+    """Run an async test; what it does to the database happens in pytest's own thread."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        async_to_sync(test)(*args, **kwargs)
+
+    return run
+
+
+@pytest.fixture
+def broadcaster() -> Iterator[Broadcaster]:
+    with Broadcaster() as broadcaster:
+        yield broadcaster
+
+
+@pytest.fixture
+def underwriter() -> User:
+    return make_underwriter()
+
+
+@pytest.fixture
+def clerk() -> User:
+    return make_clerk()
+
+
+@pytest.fixture
+def _looks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_views, "LOOK_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr(consumers, "ASK_AGAIN_SECONDS", 0.3)
+
+
+async def websocket(
+    path: str, user: User | None = None, *, origin: str | None = ORIGIN
+) -> WebsocketCommunicator:
+    """A browser's websocket, with the session of `user`."""
+    headers = [] if origin is None else [(b"origin", origin.encode())]
+    if user is not None:
+        browser = Client()
+        await browser.aforce_login(user)
+        headers.append((b"cookie", f"sessionid={browser.cookies['sessionid'].value}".encode()))
+    return WebsocketCommunicator(application, path, headers)
+
+
+@asynccontextmanager
+async def page(socket: WebsocketCommunicator) -> AsyncIterator[Page]:
+    """An open page, with what it was sent when it connected."""
+    accepted, _ = await socket.connect(SECONDS)
+    assert accepted
+    try:
+        yield Page(socket)
+    finally:
+        await socket.disconnect(timeout=SECONDS)
+
+
+class Page:
+    def __init__(self, socket: WebsocketCommunicator) -> None:
+        self._socket = socket
+
+    async def next_fragments(self) -> str:
+        """What it is sent next."""
+        return str(await self._socket.receive_from(SECONDS))
+
+    async def is_sent_nothing(self) -> bool:
+        """Whether nothing has come by now."""
+        return bool(await self._socket.receive_nothing())
+
+    async def closed(self) -> int:
+        """The code with which the server closes it."""
+        output = await self._socket.receive_output(SECONDS)
+        assert output["type"] == "websocket.close", output
+        code: int = output["code"]
+        return code
+
+
+async def is_refused(socket: WebsocketCommunicator) -> bool:
+    accepted, _ = await socket.connect(SECONDS)
+    await socket.disconnect(timeout=SECONDS)
+    return not accepted
+
+
+async def add_pending_request() -> UUID:
+    """A row in the queue, as its projection makes it."""
+    row = await PendingRequest.objects.acreate(
+        id=uuid4(),
+        name=ZOE.name,
+        national_id=ZOE.national_id,
+        amount=5000,
+        credit_score=5,
+        requested_at=timezone.now(),
+    )
+    return row.id
+
+
+async def add_loan_under_review() -> UUID:
+    """A request as the status page's projection makes it."""
+    row = await LoanStatus.objects.acreate(
+        id=uuid4(), status=Status.UNDER_REVIEW, amount=5000, received_at=AT
+    )
+    return row.id
+
+
+@asynccontextmanager
+async def broadcasting_all_the_time(broadcaster: Broadcaster) -> AsyncIterator[None]:
+    """Broadcasts to the underwriters, one upon the other, as long as this lasts."""
+
+    async def broadcast() -> None:
+        await asyncio.wrap_future(broadcaster.send({UNDERWRITING: {uuid4()}}))
+
+    async def keep_broadcasting() -> None:
+        while True:
+            await broadcast()
+
+    await broadcast()  # The first one takes longer: it connects.
+    broadcasting = asyncio.create_task(keep_broadcasting())
+    try:
+        yield
+    finally:
+        broadcasting.cancel()
+
+
+class StuckPage:
+    """A status page whose socket takes nothing more than the answer to its connecting."""
+
+    def __init__(self) -> None:
+        self.is_stuck = asyncio.Event()
+        self.is_closed_with: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._connect = [{"type": "websocket.connect"}]
+
+    async def receive(self) -> dict[str, Any]:
+        if self._connect:
+            return self._connect.pop()
+        nothing: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        return await nothing
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.close":
+            self.is_closed_with.set_result(message["code"])
+        if message["type"] == "websocket.send":
+            self.is_stuck.set()
+            await asyncio.get_running_loop().create_future()
+
+
+@asynccontextmanager
+async def stuck_page(loan_request_id: UUID) -> AsyncIterator[StuckPage]:
+    """Such a page, as long as its server has patience with it."""
+    stuck = StuckPage()
+    scope = {"type": "websocket", "url_route": {"kwargs": {"loan_request_id": loan_request_id}}}
+    consumer: Any = consumers.LoanStatusConsumer.as_asgi()
+    serving = asyncio.create_task(consumer(scope, stuck.receive, stuck.send))
+    try:
+        yield stuck
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving], timeout=SECONDS)
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """What the histogram has counted for a kind of page."""
+
+    count: float
+    sum: float
+
+
+def latencies(kind: str) -> Latencies:
+    name, labels = "lepret_event_to_frame_seconds", {"page": kind}
+    return Latencies(
+        REGISTRY.get_sample_value(f"{name}_count", labels) or 0.0,
+        REGISTRY.get_sample_value(f"{name}_sum", labels) or 0.0,
+    )
+
+
+async def decide(loan_request_id: UUID) -> None:
+    await PendingRequest.objects.filter(id=loan_request_id).adelete()
+
+
+def status(loan_request_id: UUID) -> str:
+    return f"/ws/loans/{loan_request_id}/"
+
+
+def row(loan_request_id: UUID) -> str:
+    return f'<tr id="request-{loan_request_id}">'
+
+
+def no_row(loan_request_id: UUID) -> str:
+    return f'<tr id="request-{loan_request_id}" hx-swap-oob="delete">'
+
+
+class TestWhoMayOpenTheQueue:
+    @in_event_loop
+    async def test_an_underwriter_may(self, underwriter: User) -> None:
+        async with page(await websocket(QUEUE, underwriter)) as queue:
+            assert "Nothing to decide" in await queue.next_fragments()
+
+    @in_event_loop
+    async def test_someone_who_is_not_logged_in_may_not(self) -> None:
+        assert await is_refused(await websocket(QUEUE))
+
+    @in_event_loop
+    async def test_someone_of_another_group_may_not(self, clerk: User) -> None:
+        assert await is_refused(await websocket(QUEUE, clerk))
+
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "http://localhost.evil.example", None]
+    )
+    @in_event_loop
+    async def test_a_page_of_another_site_may_not(
+        self, underwriter: User, origin: str | None
+    ) -> None:
+        assert await is_refused(await websocket(QUEUE, underwriter, origin=origin))
+
+
+class TestTheQueue:
+    @in_event_loop
+    async def test_is_listed_on_connecting(self, underwriter: User) -> None:
+        first, second = await add_pending_request(), await add_pending_request()
+        async with page(await websocket(QUEUE, underwriter)) as queue:
+            fragments = await queue.next_fragments()
+        assert '<div id="queue">' in fragments
+        assert 0 < fragments.index(row(first)) < fragments.index(row(second))
+
+    @in_event_loop
+    async def test_gets_a_row_after_a_broadcast(
+        self, underwriter: User, broadcaster: Broadcaster
+    ) -> None:
+        async with page(await websocket(QUEUE, underwriter)) as queue:
+            await queue.next_fragments()
+            new = await add_pending_request()
+            broadcaster.send({UNDERWRITING: {new}})
+            fragments = await queue.next_fragments()
+        assert row(new) in fragments
+        assert "One request is waiting" in fragments
+
+    @in_event_loop
+    async def test_loses_a_decided_row_on_every_open_page(
+        self, underwriter: User, broadcaster: Broadcaster
+    ) -> None:
+        pending = await add_pending_request()
+        async with (
+            page(await websocket(QUEUE, underwriter)) as one,
+            page(await websocket(QUEUE, underwriter)) as other,
+        ):
+            for each in (one, other):
+                await each.next_fragments()
+            await decide(pending)
+            broadcaster.send({UNDERWRITING: {pending}})
+            for each in (one, other):
+                assert no_row(pending) in await each.next_fragments()
+
+    @in_event_loop
+    async def test_is_sent_nothing_when_a_broadcast_changes_nothing(
+        self, underwriter: User, broadcaster: Broadcaster
+    ) -> None:
+        async with page(await websocket(QUEUE, underwriter)) as queue:
+            await queue.next_fragments()
+            broadcaster.send({UNDERWRITING: {uuid4()}}).result(SECONDS)
+            new = await add_pending_request()
+            broadcaster.send({UNDERWRITING: {new}})
+            assert row(new) in await queue.next_fragments()
+
+    @pytest.mark.usefixtures("_looks_again_soon")
+    @in_event_loop
+    async def test_gets_a_row_whose_broadcast_was_lost(self, underwriter: User) -> None:
+        async with page(await websocket(QUEUE, underwriter)) as queue:
+            await queue.next_fragments()
+            new = await add_pending_request()
+            assert row(new) in await queue.next_fragments()
+
+    @pytest.mark.usefixtures("_looks_again_soon")
+    @in_event_loop
+    async def test_is_closed_for_a_user_who_leaves_the_group(self, underwriter: User) -> None:
+        async with page(await websocket(QUEUE, underwriter)) as queue:
+            await queue.next_fragments()
+            await underwriter.groups.aclear()
+            assert await queue.closed() == FORBIDDEN
+
+    @pytest.mark.usefixtures("_looks_again_soon")
+    @in_event_loop
+    async def test_is_closed_for_a_user_who_logs_out_on_another_page(
+        self, underwriter: User
+    ) -> None:
+        async with page(await websocket(QUEUE, underwriter)) as queue:
+            await queue.next_fragments()
+            # What logging out does: the session, which all pages share, ends.
+            await Session.objects.all().adelete()
+            assert await queue.closed() == FORBIDDEN
+
+    @pytest.mark.usefixtures("_looks_again_soon")
+    @in_event_loop
+    async def test_is_closed_for_such_a_user_however_busy_it_is(
+        self, underwriter: User, broadcaster: Broadcaster
+    ) -> None:
+        async with page(await websocket(QUEUE, underwriter)) as queue:
+            await queue.next_fragments()
+            async with broadcasting_all_the_time(broadcaster):
+                await underwriter.groups.aclear()
+                assert await queue.closed() == FORBIDDEN
+
+    @in_event_loop
+    async def test_is_listed_anew_for_a_page_that_asks(self, underwriter: User) -> None:
+        pending = await add_pending_request()
+        socket = await websocket(QUEUE, underwriter)
+        async with page(socket) as queue, page(await websocket(QUEUE, underwriter)) as other:
+            await queue.next_fragments()
+            await other.next_fragments()
+            await socket.send_to("start over")
+            fragments = await queue.next_fragments()
+            assert '<div id="queue">' in fragments
+            assert row(pending) in fragments
+            assert await other.is_sent_nothing()
+
+
+class TestAStatusPage:
+    @in_event_loop
+    async def test_needs_no_login_and_shows_how_the_request_stands(self) -> None:
+        loan = await add_loan_under_review()
+        async with page(await websocket(status(loan))) as applicant:
+            assert "Under review" in await applicant.next_fragments()
+
+    @in_event_loop
+    async def test_says_received_before_the_read_model_knows_the_request(self) -> None:
+        async with page(await websocket(status(uuid4()))) as applicant:
+            assert "Received" in await applicant.next_fragments()
+
+    @in_event_loop
+    async def test_changes_with_the_decision(self, broadcaster: Broadcaster) -> None:
+        loan = await add_loan_under_review()
+        async with page(await websocket(status(loan))) as applicant:
+            await applicant.next_fragments()
+            await LoanStatus.objects.filter(id=loan).aupdate(status=Status.APPROVED)
+            broadcaster.send({loan_request_group(loan): {loan}})
+            fragments = await applicant.next_fragments()
+        assert "Approved" in fragments
+        assert "Your loan of 5,000 is approved" in fragments
+
+    @pytest.mark.usefixtures("_looks_again_soon")
+    @in_event_loop
+    async def test_changes_when_the_broadcast_was_lost(self) -> None:
+        loan = await add_loan_under_review()
+        async with page(await websocket(status(loan))) as applicant:
+            await applicant.next_fragments()
+            await LoanStatus.objects.filter(id=loan).aupdate(status=Status.DENIED)
+            assert "Denied" in await applicant.next_fragments()
+
+    @in_event_loop
+    async def test_shows_nothing_of_who_the_applicant_is(self) -> None:
+        loan = await add_loan_under_review()
+        async with page(await websocket(status(loan))) as applicant:
+            assert not ZOE.is_told_by(await applicant.next_fragments())
+
+
+class TestASlowPage:
+    @in_event_loop
+    async def test_is_closed_and_holds_up_no_other(
+        self, broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(consumers, "TAKE_FRAME_SECONDS", 0.5)
+        loan = await add_loan_under_review()
+        async with stuck_page(loan) as stuck, page(await websocket(status(loan))) as other:
+            await stuck.is_stuck.wait()
+            await other.next_fragments()
+            await LoanStatus.objects.filter(id=loan).aupdate(status=Status.APPROVED)
+            broadcaster.send({loan_request_group(loan): {loan}})
+            assert "Approved" in await other.next_fragments()
+            assert not stuck.is_closed_with.done()
+            assert await asyncio.wait_for(stuck.is_closed_with, SECONDS) == consumers.TRY_AGAIN
+
+    @in_event_loop
+    async def test_leaves_nothing_when_its_server_gives_it_up(self) -> None:
+        tasks = asyncio.all_tasks()
+        async with stuck_page(await add_loan_under_review()) as stuck:
+            await stuck.is_stuck.wait()
+            tasks |= {each for each in asyncio.all_tasks() if "_do_receiving" in repr(each)}
+        assert asyncio.all_tasks() == tasks
+
+
+class TestALostReadModel:
+    @in_event_loop
+    async def test_closes_the_page_and_the_next_one_is_served(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loan = await add_loan_under_review()
+        with monkeypatch.context() as broken:
+            broken.setattr(live_views, "READ_TIMEOUT_SECONDS", 0)
+            async with page(await websocket(status(loan))) as applicant:
+                assert await applicant.closed() == consumers.TRY_AGAIN
+        async with page(await websocket(status(loan))) as applicant:
+            assert "Under review" in await applicant.next_fragments()
+
+
+class TestTheFrameLatency:
+    @in_event_loop
+    async def test_is_counted_once_for_each_page_that_a_frame_left_for(
+        self, broadcaster: Broadcaster
+    ) -> None:
+        loan = await add_loan_under_review()
+        before = latencies("loan_status")
+        async with (
+            page(await websocket(status(loan))) as one,
+            page(await websocket(status(loan))) as other,
+        ):
+            for each in (one, other):
+                await each.next_fragments()
+            await LoanStatus.objects.filter(id=loan).aupdate(status=Status.APPROVED)
+            recorded_at = timezone.now() - timedelta(seconds=3)
+            broadcaster.send({loan_request_group(loan): {loan}}, recorded_at=recorded_at)
+            for each in (one, other):
+                await each.next_fragments()
+        after = latencies("loan_status")
+        assert after.count - before.count == 2
+        assert 2 * 3 <= after.sum - before.sum < 2 * (3 + SECONDS)
+
+    def test_is_never_negative(self) -> None:
+        before = latencies("underwriting")
+        frame_latency.observe("underwriting", time.time() + 60)
+        assert latencies("underwriting") == Latencies(before.count + 1, before.sum)

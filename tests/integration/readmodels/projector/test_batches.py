@@ -1,0 +1,225 @@
+"""Batches on SQLite and on PostgreSQL: one is as good as all its events one by one, and cheaper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+import pytest
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from loans.domain.events import LoanEvent
+from readmodels.models import Checkpoint, LoanStatus
+from readmodels.projections import PROJECTIONS, Projection
+from readmodels.projections.rows import RowExists, Rows
+from readmodels.projector.applier import Applier
+from readmodels.projector.batches import Changes, EventNotHandled, Target, apply_batch
+from readmodels.projector.received import Received
+from tests.support.histories import batches, histories
+from tests.support.loans import AT, recorded
+from tests.support.projectors import position_of, rows
+from tests.support.read_models import ReadModelsDatabase
+from tests.unit.readmodels.projections.test_projections import EVENTS, REQUESTED
+
+STATUS = PROJECTIONS["loan_status"]
+KEYS = [UUID(int=number) for number in (1, 2, 3)]
+
+each_projection = pytest.mark.parametrize("projection", PROJECTIONS.values(), ids=PROJECTIONS)
+on_a_real_database = settings(
+    max_examples=40,
+    deadline=None,
+    # The fixture's database is emptied in each example.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+)
+
+Told = dict[str, set[UUID]]
+
+
+def empty() -> None:
+    """No rows, and no checkpoints."""
+    for projection in PROJECTIONS.values():
+        projection.model._default_manager.all().delete()
+    Checkpoint.objects.all().delete()
+
+
+def apply(projection: Projection, parts: Sequence[Sequence[Received]]) -> Told:
+    """Each part as one batch; answers what was to be told of all of them."""
+    told = Changes()
+
+    def committed(position: int, changes: Changes) -> None:
+        nonlocal told
+        told |= changes
+
+    applier = Applier(Target.live(projection), committed)
+    for each in parts:
+        applier.apply(each)
+    return dict(told.groups)
+
+
+def outcome(projection: Projection, parts: Sequence[Sequence[Received]]) -> tuple[Any, ...]:
+    """All that there is afterwards, to the last column, less when it was done."""
+    empty()
+    told = apply(projection, parts)
+    checkpoint = Checkpoint.objects.values("name", "position", "recorded_at", "events").get()
+    return rows(projection), checkpoint, told
+
+
+@pytest.mark.usefixtures("read_models")
+@on_a_real_database
+@given(data=st.data())
+def test_batches_of_any_size_do_what_their_events_do_one_by_one(data: st.DataObject) -> None:
+    history = data.draw(histories())
+    parts = data.draw(batches(history))
+    for projection in PROJECTIONS.values():
+        assert outcome(projection, parts) == outcome(projection, [[each] for each in history])
+
+
+COLUMNS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.sampled_from(["received", "approved", "denied"]),
+        "amount": st.integers(0, 10**12),
+        "denial_reason": st.sampled_from(["", "other"]),
+        "decided_at": st.sampled_from([None, AT]),
+    },
+)
+Change = tuple[str, UUID, dict[str, Any]]
+CHANGES: st.SearchStrategy[list[Change]] = st.lists(
+    st.tuples(st.sampled_from(["add", "change", "remove", "get"]), st.sampled_from(KEYS), COLUMNS),
+    max_size=30,
+)
+
+
+class OneByOne:
+    """The same changes with the ORM, each at once."""
+
+    def add(self, key: UUID, **values: Any) -> None:
+        LoanStatus.objects.create(id=key, **values)
+
+    def change(self, key: UUID, **values: Any) -> None:
+        LoanStatus.objects.filter(id=key).update(**values)
+
+    def remove(self, key: UUID) -> None:
+        LoanStatus.objects.filter(id=key).delete()
+
+    def get(self, key: UUID) -> LoanStatus | None:
+        return LoanStatus.objects.filter(id=key).first()
+
+    def write(self) -> None:
+        pass
+
+
+def all_columns(row: LoanStatus | None) -> dict[str, Any] | None:
+    return None if row is None else {f.attname: getattr(row, f.attname) for f in row._meta.fields}
+
+
+def make(changes: Sequence[Change], parts: Callable[[], Any], size: int) -> list[Any]:
+    """Make the changes, `size` of them with each of `parts`; answers all that was seen."""
+    empty()
+    there: set[UUID] = set()
+    seen: list[Any] = []
+    for begin in range(0, len(changes), size):
+        part = parts()
+        for kind, key, values in changes[begin : begin + size]:
+            if kind == "get":
+                seen.append(all_columns(part.get(key)))
+            elif kind == "remove":
+                part.remove(key)
+                there.discard(key)
+            elif kind == "add" and key not in there:
+                part.add(key, **{"amount": 1, "received_at": AT, "status": "received", **values})
+                there.add(key)
+            elif values:
+                part.change(key, **values)
+        part.write()
+    return [*seen, *LoanStatus.objects.order_by("id").values()]
+
+
+@pytest.mark.usefixtures("read_models")
+@settings(on_a_real_database, max_examples=100)
+@given(changes=CHANGES, size=st.integers(1, 30))
+def test_rows_gathered_are_what_the_same_changes_make_one_by_one(
+    changes: list[Change], size: int
+) -> None:
+    gathered = make(changes, lambda: Rows(LoanStatus), size)
+    assert gathered == make(changes, OneByOne, 1)
+
+
+@pytest.mark.usefixtures("read_models")
+def test_adding_a_row_that_is_there_fails_though_the_batch_removes_it_again() -> None:
+    key = KEYS[0]
+    LoanStatus.objects.create(id=key, amount=1, received_at=AT, status="received")
+    part = Rows(LoanStatus)
+    part.add(key, amount=2, received_at=AT, status="received")
+    part.remove(key)
+
+    with pytest.raises(RowExists):
+        part.write()
+
+    assert LoanStatus.objects.get().amount == 1
+
+
+@pytest.fixture
+def connection(read_models: ReadModelsDatabase) -> BaseDatabaseWrapper:
+    return connections[read_models.alias]
+
+
+def mixed_events(count: int) -> list[Received]:
+    """Events of all types, of loans that begin before this batch, in it, or both."""
+    return [
+        Received(
+            recorded(
+                EVENTS[number % len(EVENTS)].model_copy(
+                    update={"id": UUID(int=number // len(EVENTS) + 1)}
+                ),
+                at=number + 1,
+                revision=number % len(EVENTS),
+            )
+        )
+        for number in range(count)
+    ]
+
+
+@each_projection
+def test_a_batch_takes_few_statements_however_many_events_it_has(
+    projection: Projection, connection: BaseDatabaseWrapper
+) -> None:
+    events = mixed_events(800)
+    target = Target.live(projection)
+    apply_batch(target, events[:500], after=0)
+
+    with CaptureQueriesContext(connection) as captured:
+        apply_batch(target, events[500:], after=500)
+
+    # The transaction's two, the checkpoint, then what was added (SQLite takes no more than 999
+    # values at a time), changed (once for each set of columns) and removed.
+    assert len(captured) <= 3 + 1 + 5 + 1, [each["sql"][:80] for each in captured]
+
+
+def requested(id_: UUID) -> LoanEvent:
+    return REQUESTED.model_copy(update={"id": id_})
+
+
+@pytest.mark.usefixtures("read_models")
+class TestARowThatIsThereAlready:
+    """An event that is not due: whatever else is in its batch, it is not passed over."""
+
+    TWICE: ClassVar = [
+        Received(recorded(requested(KEYS[0]), at=1)),
+        Received(recorded(requested(KEYS[1]), at=2)),
+        Received(recorded(requested(KEYS[0]), at=3)),
+    ]
+
+    @pytest.mark.parametrize("size", [1, 2, 3])
+    def test_cannot_be_added_again(self, size: int) -> None:
+        with pytest.raises(EventNotHandled) as failure:
+            apply(STATUS, [self.TWICE[:size], self.TWICE[size:]] if size < 3 else [self.TWICE])
+        assert failure.value.received.position == 3
+        assert position_of(STATUS) == 2
+        assert len(rows(STATUS)) == 2

@@ -1,0 +1,241 @@
+"""Django admin as the back office uses it: everything to be seen, nothing to be changed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
+
+from readmodels.models import (
+    Checkpoint,
+    Failure,
+    LoanRequest,
+    LoanStatus,
+    ParkedCreditCheck,
+    PendingRequest,
+    Rebuild,
+    SkippedEvent,
+)
+from readmodels.projections import PROJECTIONS
+from tests.support.api import application
+from tests.support.loans import append_event
+from tests.support.projection_statuses import checkpoint, failure, rebuild, skipped_event
+from tests.support.staff import make_clerk, make_underwriter
+
+pytestmark = [
+    pytest.mark.usefixtures("streams"),
+    pytest.mark.django_db,
+    # Django's own admin templates use undefined variables.
+    pytest.mark.ignore_template_errors,
+]
+
+AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+MODELS = (
+    LoanRequest,
+    PendingRequest,
+    LoanStatus,
+    ParkedCreditCheck,
+    Checkpoint,
+    Failure,
+    SkippedEvent,
+    Rebuild,
+)
+
+
+def url(model: Any, page: str = "") -> str:
+    return f"/admin/readmodels/{model._meta.model_name}/{page}"
+
+
+def loan_request(name: str = "Ann Example", **changes: Any) -> LoanRequest:
+    row = {"national_id": "555555aa", "amount": 5000, "status": "approved", "requested_at": AT}
+    return LoanRequest.objects.create(id=uuid4(), name=name, **{**row, **changes})
+
+
+@pytest.fixture
+def clerk(client: Client) -> User:
+    user = make_clerk()
+    client.force_login(user)
+    return user
+
+
+@pytest.mark.usefixtures("clerk")
+class TestBackOffice:
+    @pytest.mark.parametrize("model", MODELS)
+    def test_it_sees_every_list(self, client: Client, model: Any) -> None:
+        assert client.get(url(model)).status_code == 200
+
+    def test_it_finds_by_name_national_id_and_id(self, client: Client) -> None:
+        ann = loan_request("Ann Example", national_id="123456aa")
+        loan_request("Bob Builder", national_id="654321bb")
+        for words in ("ann", "123456aa", str(ann.id)):
+            found = client.get(url(LoanRequest), {"q": words}).context["cl"].result_list
+            assert [row.id for row in found] == [ann.id]
+
+    def test_it_filters_and_sorts(self, client: Client) -> None:
+        for number, status in enumerate(("approved", "denied", "approved")):
+            loan_request(f"Number {number}", status=status, amount=number)
+        query = {"status__exact": "approved", "o": "-4"}
+        found = client.get(url(LoanRequest), query).context["cl"].result_list
+        assert [row.name for row in found] == ["Number 2", "Number 0"]
+
+    def test_a_list_of_many_takes_as_many_queries_as_a_list_of_one(
+        self, client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        for number in range(60):
+            loan_request(f"Number {number}", requested_at=AT + timedelta(minutes=number))
+        with django_assert_max_num_queries(12):
+            client.get(url(LoanRequest))
+
+    def test_it_reads_the_whole_history_of_a_loan_from_the_event_store(
+        self, client: Client
+    ) -> None:
+        form = application(score=5, name="Zoë <b>")
+        client.post("/", form)
+        row = loan_request("Zoë <b>")
+        LoanRequest.objects.filter(id=row.id).update(id=UUID(form["id"]))
+
+        html = client.get(url(LoanRequest, f"{form['id']}/change/")).content.decode()
+
+        for shown in ("LoanRequested", "CreditChecked", "ManualReviewRequired", "applicant"):
+            assert shown in html
+        assert "name: Zoë &lt;b&gt;" in html
+
+    @pytest.mark.usefixtures("no_event_store")
+    def test_without_the_event_store_the_rest_of_a_loan_is_still_shown(
+        self, client: Client
+    ) -> None:
+        html = client.get(url(LoanRequest, f"{loan_request().id}/change/")).content.decode()
+        assert "The event store does not answer" in html
+        assert "Ann Example" in html
+
+    def test_it_sees_which_credit_checks_were_given_up_why_and_what_to_do(
+        self, client: Client
+    ) -> None:
+        row = loan_request(status="received", parked_because="timed out")
+        ParkedCreditCheck.objects.create(id=row.id, reason="timed out", attempts=25, parked_at=AT)
+
+        html = client.get(url(ParkedCreditCheck)).content.decode()
+
+        of_the_loan = url(LoanRequest, f"{row.id}/change/")
+        assert "timed out" in html
+        assert f'<a href="{of_the_loan}">' in html
+        assert "manage.py check_credit --replay-parked" in html
+        assert "timed out" in client.get(of_the_loan).content.decode()
+
+    def test_rows_are_exported_as_csv_that_no_spreadsheet_runs(self, client: Client) -> None:
+        row = loan_request("=1+1")
+        export = {"action": "export_as_csv", "_selected_action": [str(row.id)]}
+        response: Any = client.post(url(LoanRequest), export)
+        text = b"".join(response.streaming_content).decode()
+        [exported] = csv.DictReader(io.StringIO(text))
+        assert exported["name"] == "'=1+1"
+        assert exported["amount"] == "5000"
+        assert exported["id"] == str(row.id)
+
+
+@pytest.mark.usefixtures("clerk")
+class TestProjections:
+    def cells(self, client: Client, column: str) -> list[str]:
+        """What the list of checkpoints shows in a column."""
+        html = client.get(url(Checkpoint)).content.decode()
+        return re.findall(rf'<td class="field-{column}">(.*?)</td>', html)
+
+    def test_a_checkpoint_says_how_its_projection_stands(self, client: Client) -> None:
+        append_event("SomethingHappened")
+        checkpoint("loan_requests", 0)
+        checkpoint("loan_status", 2**60, version=0)
+        checkpoint("parked_credit_checks", 2**60)
+        failure("loan_requests")
+        assert self.cells(client, "state") == ["stopped", "new version waiting", "level"]
+        versions = [PROJECTIONS[name].version for name in ("loan_requests", "loan_status")]
+        assert self.cells(client, "versions") == [
+            f"{versions[0]} ({versions[0]})",
+            f"0 ({versions[1]})",
+            "1 (1)",
+        ]
+        behind, *level = self.cells(client, "lag_in_seconds")
+        assert float(behind) >= 0.0
+        assert level == ["0.0", "0.0"]
+        assert int(self.cells(client, "lag_in_events")[0].removesuffix(" or more")) > 0
+        assert "KeyError in loan_status.py:30" in self.cells(client, "last_error")[0]
+        page = client.get(url(Checkpoint, "loan_status/change/")).content.decode()
+        assert "new version waiting" in page
+
+    def test_all_of_them_are_read_at_once(
+        self, client: Client, django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        checkpoint("loan_status", 1)
+        with CaptureQueriesContext(connection) as of_one:
+            client.get(url(Checkpoint))
+        checkpoint("loan_requests", 1)
+        checkpoint("underwriters_queue", 1)
+        with django_assert_num_queries(len(of_one)):
+            client.get(url(Checkpoint))
+
+    def test_what_is_not_built_is_named(self, client: Client) -> None:
+        checkpoint("loan_status", 1)
+        html = client.get(url(Checkpoint)).content.decode()
+        assert "Not built yet: loan_requests, parked_credit_checks, underwriters_queue" in html
+
+    def test_what_is_left_over_of_a_projection_that_is_gone_is_said(self, client: Client) -> None:
+        Checkpoint.objects.create(name="gone", position=1)
+        assert self.cells(client, "state") == ["left over: there is no such projection any more"]
+
+    @pytest.mark.usefixtures("no_event_store")
+    def test_without_the_event_store_the_rest_is_still_shown(self, client: Client) -> None:
+        checkpoint("loan_status", 5)
+        assert self.cells(client, "state") == ["unknown"]
+        assert self.cells(client, "lag_in_seconds") == ["unknown: the event store does not answer"]
+        assert self.cells(client, "position") == ["5"]
+
+    def test_the_first_page_says_what_stands_still(self, client: Client) -> None:
+        failure("loan_requests", in_rebuild=True)
+        assert "Stands still" not in client.get("/admin/").content.decode()
+        failure("loan_status")
+        assert "Stands still: loan_status." in client.get("/admin/").content.decode()
+
+    def test_failures_rebuilds_and_skipped_events_are_listed(self, client: Client) -> None:
+        failure("loan_status")
+        failure("loan_requests", in_rebuild=True)
+        rebuild("loan_requests", 5)
+        skipped_event("loan_status")
+        failures = client.get(url(Failure)).content.decode()
+        assert "Projections that stand still" in failures
+        assert "rebuild of loan_requests" in failures
+        assert "sent twice by mistake" in client.get(url(SkippedEvent)).content.decode()
+        assert "loan_requests" in client.get(url(Rebuild)).content.decode()
+
+
+@pytest.mark.parametrize("who", ["clerk", "superuser"])
+@pytest.mark.parametrize("model", MODELS)
+def test_nobody_adds_changes_or_deletes(client: Client, who: str, model: Any) -> None:
+    superuser = who == "superuser"
+    client.force_login(User.objects.create_superuser("root") if superuser else make_clerk())
+    row = loan_request() if model is LoanRequest else Checkpoint.objects.create(name="x")
+    page = url(type(row), f"{row.pk}/")
+    statuses = [
+        client.get(url(model, "add/")).status_code,
+        client.post(url(model, "add/")).status_code,
+        client.post(f"{page}change/", {"name": "changed"}).status_code,
+        client.post(f"{page}delete/", {"post": "yes"}).status_code,
+    ]
+    assert statuses == [403, 403, 403, 403]
+    assert "delete_selected" not in client.get(url(model)).content.decode()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_underwriters_and_other_staff_do_not_see_it(client: Client, model: Any) -> None:
+    client.force_login(User.objects.create_user("staff", is_staff=True))
+    assert client.get(url(model)).status_code == 403
+    client.force_login(make_underwriter())
+    assert client.get(url(model)).status_code == 302

@@ -1,0 +1,134 @@
+"""What projectors have told of what they committed, and what they must have told."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from lepret.common.event_store_client import event_store_client
+from loans.domain.events import LoanEvent
+from readmodels.live.broadcasts import CHANGED, POSITIONS
+from readmodels.projections import PROJECTIONS, Projection
+from readmodels.projections.rows import Rows
+from readmodels.projector.received import Received
+from tests.support.broadcast_listener import Heard
+from tests.support.commits import Commit
+from tests.support.fork_server import Forked
+from tests.support.projectors import handle
+
+_BEGAN: Final = re.compile(r"^(\S+ \S+) INFO \S+ (\w+) is run here$", re.MULTILINE)
+_LIVE: Final = re.compile(r"^(\S+ \S+) INFO \S+ (\w+) is caught up at (\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to be told: to a group, of a loan request, and of which commit."""
+
+    commit: Commit
+    group: str
+    loan_request_id: UUID
+
+    @property
+    def told_by(self) -> tuple[str, str, UUID]:
+        """What a message has to say, and who."""
+        return self.commit.process, self.group, self.loan_request_id
+
+
+@dataclass(frozen=True)
+class Run:
+    """A time in which a process followed the store for a projection, since `began_at`.
+
+    `live_at` is the position at which it had caught up; `None` where it never had.
+    """
+
+    began_at: float
+    live_at: int | None = None
+
+
+class Told:
+    """What was heard, by who told it."""
+
+    def __init__(self, heard: Iterable[Heard]) -> None:
+        self.counts: Counter[tuple[str, str, UUID]] = Counter()
+        self._reached: dict[tuple[str, str], int] = {}
+        for each in heard:
+            if each.group == POSITIONS:
+                self._reached[each.teller, each.message["name"]] = each.message["position"]
+            elif each.message["type"] == CHANGED:
+                self.counts.update(
+                    (each.teller, each.group, UUID(id_)) for id_ in each.message["ids"]
+                )
+
+    def reached(self, process: str, name: str) -> int:
+        """The last position of a projection that a process told; 0 where it told none."""
+        return self._reached.get((process, name), 0)
+
+
+def changes_of(commits: Sequence[Commit]) -> Iterator[Change]:
+    """All that is to be told of commits; each loan request once for each commit."""
+    events = [Received(each) for each in event_store_client().read_all()]
+    for name, projection in PROJECTIONS.items():
+        taken = [each for each in events if each.recorded.type in projection.takes]
+        changing = [each for each in taken if changes_rows(projection, each.event)]
+        own = [each for each in commits if each.name == name]
+        yield from _changes_of_one(projection, own, changing)
+
+
+def _changes_of_one(
+    projection: Projection, commits: Sequence[Commit], events: Sequence[Received]
+) -> Iterator[Change]:
+    if projection.group is None:
+        return
+    positions = [each.position for each in events]
+    for commit in commits:
+        begin, end = (bisect_right(positions, each) for each in (commit.after, commit.position))
+        between = events[begin:end]
+        for id_ in {each.event.id for each in between}:
+            yield Change(commit, projection.group(id_), id_)
+
+
+def changes_rows(projection: Projection, event: LoanEvent) -> bool:
+    """Whether an event is one of those that change a projection's rows."""
+    rows: Rows[Any] = Rows(projection.model)
+    handle(projection, event, rows)
+    return rows.changes > 0
+
+
+def must_be_told(commit: Commit, process: Forked, told: Told) -> bool:
+    """Whether the process that made a commit cannot have ended before it had told of it.
+
+    A change waits until the projection is live, and then in a queue, in front of the news of how
+    far the projection has come. So once a process has told a position that it reached after that,
+    whatever it had committed up to there was told.
+    """
+    run = _run_with(commit, _runs(process, commit.name))
+    if run.live_at is None:
+        return False
+    return told.reached(process.name, commit.name) >= max(commit.position, run.live_at + 1)
+
+
+def _run_with(commit: Commit, runs: Sequence[Run]) -> Run:
+    return next(each for each in reversed(runs) if each.began_at <= commit.at)
+
+
+def _runs(process: Forked, name: str) -> Sequence[Run]:
+    began = [_moment(at) for at, of in _BEGAN.findall(process.output) if of == name]
+    live = [(_moment(at), int(to)) for at, of, to in _LIVE.findall(process.output) if of == name]
+    # On SQLite there is one run, from the beginning.
+    begins = began or [0.0]
+    ends = [*begins[1:], float("inf")]
+    return [
+        Run(begin, next((to for at, to in live if begin <= at < end), None))
+        for begin, end in zip(begins, ends, strict=True)
+    ]
+
+
+def _moment(text: str) -> float:
+    # As `logging` writes it, in the local time.
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S,%f").timestamp()  # noqa: DTZ007

@@ -1,0 +1,277 @@
+"""Management commands in processes of their own that begin at once.
+
+A real `manage.py` spends two seconds on imports. Here one process has done that and waits; for each
+command it forks another, which goes on as `manage.py` does. Nothing is open in it when it forks: no
+connection, no client of the event store, no thread.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tests.support.processes import PROJECT, wait_until
+
+SECONDS: Final = 20.0
+
+# What a command would import on its way.
+_IMPORTED_BEFORE: Final = (
+    "channels_redis.pubsub",
+    "django.db.backends.postgresql.base",
+    "django.db.backends.sqlite3.base",
+    "loans.management.commands.check_credit",
+    "loans.management.commands.clearing_house",
+    "loans.management.commands.release_reservations",
+    "psycopg_pool",
+    "readmodels.management.commands.project",
+    "readmodels.management.commands.projections",
+    "readmodels.management.commands.rebuild",
+)
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A command's process, which may have ended.
+
+    Its `name` is its `application_name` at PostgreSQL, and the answer to `process_name()` at
+    SQLite.
+    """
+
+    name: str
+    pid: int
+    output_file: Path
+    server: ForkServer = field(repr=False)
+
+    @property
+    def output(self) -> str:
+        """What it printed and logged so far."""
+        return self.output_file.read_text()
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, or the negative number of the signal that ended it; or `None`."""
+        return self.server.status_of(self.pid)
+
+    def wait(self, timeout: float = SECONDS) -> int:
+        """Wait until it ends (seconds). Returns its status."""
+        wait_until(lambda: self.status is not None, timeout, what=f"{self.name} ends", every=0.01)
+        assert self.status is not None
+        return self.status
+
+    def kill(self) -> None:
+        """End it as a power cut would, and see it end."""
+        self._signal(signal.SIGKILL)
+        self.wait()
+
+    def stop(self) -> int:
+        """Ask it to end, once it takes such requests, and see it end. Returns its status."""
+        wait_until(self._takes_sigterm, SECONDS, what=f"{self.name} takes SIGTERM", every=0.01)
+        self._signal(signal.SIGTERM)
+        return self.wait()
+
+    def _takes_sigterm(self) -> bool:
+        if self.status is not None:
+            return True
+        caught = re.search(r"^SigCgt:\s*(\w+)$", _status_file(self.pid), re.MULTILINE)
+        return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Until its status is asked for, nobody else can have got its number.
+        if self.status is None:
+            os.kill(self.pid, number)
+
+
+def _status_file(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
+
+
+class ForkServer:
+    """The process that forks. Can be used by several threads."""
+
+    def __init__(self, environment: Mapping[str, str], output_dir: Path) -> None:
+        self._output_dir = output_dir
+        self._lock = threading.Lock()
+        self._statuses: dict[int, int] = {}
+        self._running: list[Forked] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.fork_server"],
+            cwd=PROJECT,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+
+    def start(
+        self,
+        *arguments: str,
+        name: str = "",
+        has_own_groups: bool = False,
+        constants: Mapping[str, object] | None = None,
+    ) -> Forked:
+        """Begin a command.
+
+        `constants` are module constants that have other values there, by their dotted names. With
+        `has_own_groups` its name is the prefix of its channel-layer groups: nobody else hears what
+        it tells, and who listens to all of them knows whom each message is from.
+        """
+        name = name or f"{arguments[0]}-{len(self._running)}"
+        output_file = self._output_dir / f"{name}.log"
+        output_file.touch()
+        pid = self._ask(
+            {
+                "arguments": arguments,
+                "name": name,
+                "output_file": str(output_file),
+                "has_own_groups": has_own_groups,
+                "constants": dict(constants or {}),
+            }
+        )
+        forked = Forked(name, pid, output_file, self)
+        self._running.append(forked)
+        return forked
+
+    def run(self, *arguments: str) -> Forked:
+        """Run a command to its end."""
+        forked = self.start(*arguments)
+        forked.wait()
+        return forked
+
+    def status_of(self, pid: int) -> int | None:
+        """The status of a process that it has forked; `None` as long as that runs."""
+        if pid not in self._statuses:
+            status = self._ask({"status_of": pid})
+            if status is None:
+                return None
+            self._statuses[pid] = status
+        return self._statuses[pid]
+
+    def close(self) -> None:
+        """End it and what it forked."""
+        for forked in self._running:
+            forked.kill()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(SECONDS)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def _ask(self, question: Mapping[str, object]) -> Any:
+        assert self._process.stdin is not None
+        with self._lock:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+@contextmanager
+def fork_server(environment: Mapping[str, str], output_dir: Path) -> Iterator[ForkServer]:
+    """A process that can fork, with these variables; the commands' output goes to `output_dir`."""
+    server = ForkServer(environment, output_dir)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+# In the process that forks -----------------------------------------------------------------
+
+
+def _serve() -> None:
+    """Answer questions until there are no more, or until this is a process that was forked."""
+    _import_everything()
+    _say("ready")
+    pids: set[int] = set()
+    for line in sys.stdin:
+        question = json.loads(line)
+        if "status_of" in question:
+            _say(_status_of(question["status_of"], pids))
+            continue
+        pid = os.fork()
+        if pid == 0:
+            _become(question)
+            _run(question["arguments"])
+            return
+        pids.add(pid)
+        _say(pid)
+    # Whoever started this is gone.
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _import_everything() -> None:
+    import django  # noqa: PLC0415 (not in the process that only asks)
+
+    django.setup()
+    for module in _IMPORTED_BEFORE:
+        importlib.import_module(module)
+    gc.freeze()  # So that those who are forked copy less.
+
+
+def _say(answer: object) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def _status_of(pid: int, pids: set[int]) -> int | None:
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    if not ended:
+        return None
+    pids.remove(pid)
+    return os.waitstatus_to_exitcode(status)
+
+
+# In a process that was forked --------------------------------------------------------------
+
+
+def _become(question: Mapping[str, Any]) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(question["output_file"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for number, descriptor in enumerate((nothing, output, output)):
+        os.dup2(descriptor, number)
+    _take_the_name(question["name"], has_own_groups=question["has_own_groups"])
+    for constant, value in question["constants"].items():
+        module, _, variable = constant.rpartition(".")
+        setattr(importlib.import_module(module), variable, value)
+
+
+def _take_the_name(name: str, *, has_own_groups: bool) -> None:
+    from django.conf import settings  # noqa: PLC0415 (not in the process that only asks)
+    from django.db.backends.signals import connection_created  # noqa: PLC0415
+
+    os.environ["PGAPPNAME"] = name
+    if has_own_groups:
+        settings.CHANNEL_LAYERS["default"]["CONFIG"]["prefix"] = name
+
+    def introduce(*, connection: Any, **_: object) -> None:
+        if connection.vendor == "sqlite":
+            connection.connection.create_function("process_name", 0, lambda: name)
+
+    connection_created.connect(introduce, weak=False)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    from django.core.management import execute_from_command_line  # noqa: PLC0415
+
+    execute_from_command_line(["manage.py", *arguments])
+
+
+if __name__ == "__main__":
+    _serve()

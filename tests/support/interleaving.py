@@ -1,0 +1,94 @@
+"""Several actors on one event store, one call at a time, in an order that the test chooses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from loans.adapters.codec import E, StreamId
+from loans.adapters.event_store import Stream
+from loans.domain.events import Event
+from tests.support.fakes import FakeEventStore
+
+SECONDS: Final = 10.0
+
+
+class Killed(BaseException):
+    """Ends an actor where it stands, as `kill -9` does: nothing of it runs any more."""
+
+
+class Actor(threading.Thread):
+    """Does its work on the store, and stands still before each call until it is its turn."""
+
+    def __init__(self, store: FakeEventStore, work: Callable[[TakingTurns], object]) -> None:
+        super().__init__(daemon=True)
+        self._work = work
+        self._store = TakingTurns(store, self)
+        self._may_go = threading.Semaphore(0)
+        self._stands = threading.Semaphore(0)
+        self._is_killed = False
+        self.ended = False
+        self.raised: BaseException | None = None
+
+    def begin(self) -> None:
+        """Run up to the first call."""
+        self.start()
+        assert self._stands.acquire(timeout=SECONDS)
+
+    def go(self) -> None:
+        """Do one call, and run up to the next one or to the end."""
+        self._may_go.release()
+        assert self._stands.acquire(timeout=SECONDS)
+
+    def kill(self) -> None:
+        """End it before the call that it stands at."""
+        self._is_killed = True
+        if not self.ended:
+            self.go()
+
+    def wait_for_turn(self) -> None:
+        """Called by the actor's own thread, ahead of each call."""
+        self._stands.release()
+        assert self._may_go.acquire(timeout=SECONDS)
+        if self._is_killed:
+            raise Killed
+
+    def run(self) -> None:
+        try:
+            self._work(self._store)
+        except BaseException as error:  # noqa: BLE001 (the test looks at it)
+            self.raised = error
+        finally:
+            self.ended = True
+            self._stands.release()
+
+
+class TakingTurns(FakeEventStore):
+    """An actor's view of the store that all share."""
+
+    def __init__(self, shared: FakeEventStore, actor: Actor) -> None:
+        super().__init__(streams=shared.streams, event_ids=shared.event_ids)
+        self._actor = actor
+
+    def load(self, stream: StreamId[E]) -> Stream[E]:
+        self._actor.wait_for_turn()
+        return super().load(stream)
+
+    def append(self, stream: StreamId[E], events: Sequence[Event], **how: Any) -> int:
+        self._actor.wait_for_turn()
+        return super().append(stream, events, **how)
+
+
+def take_turns(actors: Sequence[Actor], order: Iterable[int], *, killed: Iterable[int]) -> None:
+    """Let the actors go in this order, then each to its end; some are killed before that."""
+    for actor in actors:
+        actor.begin()
+    for number in order:
+        if not actors[number % len(actors)].ended:
+            actors[number % len(actors)].go()
+    for number in killed:
+        actors[number % len(actors)].kill()
+    for actor in actors:
+        while not actor.ended:
+            actor.go()

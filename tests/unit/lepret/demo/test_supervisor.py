@@ -1,0 +1,393 @@
+"""The supervisor, with tiny real child processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import ParamSpec
+
+import pytest
+
+from lepret.demo.supervisor import Backoff, Child, ChildFailed, Patience, Supervisor
+from tests.support.processes import PROJECT, descendants, is_alive, wait_until
+
+SECONDS_TO_START = 10.0
+QUICK = Backoff(first=0.01, longest=0.05)
+PATIENT = Patience()
+P = ParamSpec("P")
+
+FOREVER = "import time\nprint('up', flush=True)\ntime.sleep(600)"
+POLITE = (
+    "import signal, sys\n"
+    "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye', flush=True)))\n"
+    f"{FOREVER}"
+)
+STUBBORN = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{FOREVER}"
+
+
+def python(name: str, code: str, *, ready_words: str | None = "up", **more: object) -> Child:
+    return Child(
+        name=name,
+        command=(sys.executable, "-c", code),
+        environment={**os.environ, **{key: str(value) for key, value in more.items()}},
+        ready_words=ready_words,
+    )
+
+
+class Watched:
+    """A supervisor, and everything that it said."""
+
+    def __init__(self, *, backoff: Backoff, patience: Patience) -> None:
+        self.lines: list[tuple[str, str]] = []
+        self.announcements: list[str] = []
+        self.supervisor = Supervisor(
+            show=lambda name, line: self.lines.append((name, line)),
+            announce=self.announcements.append,
+            backoff=backoff,
+            patience=patience,
+        )
+
+    async def start(self, child: Child, *, within: float = SECONDS_TO_START) -> None:
+        await self.supervisor.start(child, within=within)
+
+    async def run(self, child: Child, *, within: float = SECONDS_TO_START) -> None:
+        await self.supervisor.run(child, within=within)
+
+    def said(self, name: str) -> list[str]:
+        return [line for speaker, line in self.lines if speaker == name]
+
+
+@contextlib.asynccontextmanager
+async def watched(
+    *, backoff: Backoff = QUICK, patience: Patience = PATIENT
+) -> AsyncIterator[Watched]:
+    watching = Watched(backoff=backoff, patience=patience)
+    try:
+        yield watching
+    finally:
+        watching.supervisor.kill()
+        await watching.supervisor.stop()
+
+
+def in_a_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    """Runs an async test to its end, which has to come within 30 seconds."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(30):
+                await test(*args, **kwargs)
+
+        asyncio.run(bounded())
+
+    return run
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition, while the loop goes on."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - other processes bring it about
+            await asyncio.sleep(0.01)
+
+
+# What other tests keep running in this process: the servers that they share.
+others: set[int] = set()
+
+
+def children() -> dict[int, str]:
+    """The processes that this test has started, and those that these have."""
+    return {
+        child.pid: child.command_line
+        for child in descendants(os.getpid())
+        if child.pid not in others
+    }
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_process_behind() -> Iterator[None]:
+    others.clear()
+    others.update(children())
+    yield
+    wait_until(lambda: not children(), 5, what="no child is left")
+
+
+class TestReadiness:
+    @in_a_loop
+    async def test_is_said_by_the_line_that_the_child_prints(self) -> None:
+        async with watched() as it:
+            await it.start(python("it", "print('not yet', flush=True)\n" + FOREVER))
+            assert it.said("it") == ["not yet", "up"]
+
+    @in_a_loop
+    async def test_is_said_by_a_check(self) -> None:
+        answers = iter([False, False, True])
+
+        async def check() -> bool:
+            return next(answers)
+
+        async with watched() as it:
+            child = Child(
+                name="it",
+                command=(sys.executable, "-c", FOREVER),
+                environment=os.environ,
+                ready_check=check,
+            )
+            await it.start(child)
+            assert list(answers) == []
+
+    @in_a_loop
+    async def test_comes_with_the_start_where_nothing_else_says_it(self) -> None:
+        async with watched() as it:
+            await it.start(python("it", FOREVER, ready_words=None))
+            assert it.said("it") == []
+
+    @in_a_loop
+    async def test_that_never_comes_is_a_failure(self) -> None:
+        async with watched() as it:
+            with pytest.raises(ChildFailed, match=r"^it was not ready within 0.3 seconds$"):
+                await it.start(python("it", FOREVER, ready_words="never"), within=0.3)
+
+    @in_a_loop
+    async def test_a_child_that_ends_before_it_is_a_failure_and_is_not_started_again(self) -> None:
+        async with watched() as it:
+            with pytest.raises(ChildFailed, match=r"^it ended with exit status 3 before it was"):
+                await it.start(python("it", "raise SystemExit(3)"))
+            assert it.announcements == []
+
+    @in_a_loop
+    async def test_a_program_that_is_not_there_is_a_failure(self) -> None:
+        nothing = Child(name="it", command=("/no/such/program",), environment={})
+        async with watched() as it:
+            with pytest.raises(ChildFailed, match=r"^it could not be started \(No such file"):
+                await it.start(nothing)
+            with pytest.raises(ChildFailed, match=r"^it could not be started \(No such file"):
+                await it.run(nothing)
+
+
+class TestOutput:
+    @in_a_loop
+    async def test_of_both_streams_is_shown_line_by_line(self) -> None:
+        code = (
+            "import os; os.write(1, b'one\\ntw'); os.write(2, b'o\\r\\n\\xff'); os.write(1, b'!')"
+        )
+        async with watched() as it:
+            await it.run(python("it", code))
+            assert it.said("it") == ["one", "two", "\ufffd!"]
+
+    @in_a_loop
+    async def test_without_a_line_end_comes_in_pieces(self) -> None:
+        async with watched() as it:
+            await it.run(python("it", "print('x' * 1_000_000)"))
+            assert "".join(it.said("it")) == "x" * 1_000_000
+            assert len(it.said("it")) > 1
+
+
+class TestRunningOnce:
+    @in_a_loop
+    async def test_returns_when_the_child_has_ended_well(self) -> None:
+        async with watched() as it:
+            await it.run(python("it", "print('done')"))
+            assert (it.said("it"), it.announcements) == (["done"], [])
+
+    @in_a_loop
+    async def test_says_how_it_ended_otherwise(self) -> None:
+        async with watched() as it:
+            with pytest.raises(ChildFailed, match=r"^it ended with exit status 2$"):
+                await it.run(python("it", "raise SystemExit(2)"))
+            with pytest.raises(ChildFailed, match=r"^it was ended by SIGKILL$"):
+                await it.run(python("it", "import os; os.kill(os.getpid(), 9)"))
+
+    @in_a_loop
+    async def test_has_a_bound(self) -> None:
+        async with watched() as it:
+            with pytest.raises(ChildFailed, match=r"^it did not finish within 0.3 seconds$"):
+                await it.run(python("it", FOREVER), within=0.3)
+
+
+class TestAChildThatEnds:
+    @in_a_loop
+    async def test_is_started_again_and_that_is_said(self) -> None:
+        async with watched() as it:
+            await it.start(python("it", FOREVER))
+            [pid] = children()
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: it.said("it") == ["up", "up"])
+            assert it.announcements == ["it was ended by SIGKILL; starting it again in 0.01 s"]
+
+    @in_a_loop
+    async def test_is_started_again_also_if_it_ended_well(self) -> None:
+        async with watched() as it:
+            await it.start(python("it", "print('up')"))
+            await until(lambda: len(it.announcements) >= 1)
+            assert it.announcements[0].startswith("it ended with exit status 0; starting")
+
+    @in_a_loop
+    async def test_is_started_again_for_ever_but_ever_more_slowly(self) -> None:
+        async with watched() as it:
+            await it.start(python("it", "print('up')"))
+            await until(lambda: len(it.announcements) >= 6)
+            delays = [line.split()[-2] for line in it.announcements]
+            assert delays[:6] == ["0.01", "0.02", "0.04", "0.05", "0.05", "0.05"]
+
+    @in_a_loop
+    async def test_is_started_again_when_its_program_is_back(self, tmp_path: Path) -> None:
+        program = tmp_path / "program"  # as one that is being replaced, it is missing for a moment
+        program.symlink_to("/bin/sleep")
+        async with watched() as it:
+            await it.start(Child(name="it", command=(str(program), "600"), environment={}))
+            program.unlink()
+            [pid] = children()
+            os.kill(pid, signal.SIGTERM)
+            await until(lambda: any("could not be started" in line for line in it.announcements))
+            program.symlink_to("/bin/sleep")
+            await until(children)
+
+    @in_a_loop
+    async def test_takes_with_it_what_it_started(self) -> None:
+        grandchild = "import subprocess; subprocess.Popen(['sleep', '600'])\n"
+        async with watched(backoff=Backoff(first=600)) as it:
+            await it.start(python("it", grandchild + FOREVER))
+            [pid] = [pid for pid, command in children().items() if "sleep 600" not in command]
+            [sleeper] = [child.pid for child in descendants(pid)]
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: not is_alive(sleeper))
+
+
+@pytest.mark.parametrize(
+    ("previous", "ran_for", "expected"),
+    [
+        (None, 0.0, 0.2),
+        (0.2, 0.0, 0.4),
+        (8.0, 0.0, 10.0),
+        (10.0, 9.9, 10.0),
+        (10.0, 10.0, 0.2),
+    ],
+)
+def test_the_delay_grows_to_a_bound_and_is_forgotten_after_a_good_while(
+    previous: float | None, ran_for: float, expected: float
+) -> None:
+    backoff = Backoff(first=0.2, factor=2.0, longest=10.0, forgotten_after=10.0)
+    assert backoff.next(previous, ran_for) == expected
+
+
+class TestStopping:
+    @in_a_loop
+    async def test_ends_the_children_in_reverse_order_and_shows_their_last_words(self) -> None:
+        async with watched() as it:
+            for name in ("first", "second", "third"):
+                await it.start(python(name, POLITE))
+            await it.supervisor.stop()
+            assert it.lines[3:] == [("third", "bye"), ("second", "bye"), ("first", "bye")]
+            assert children() == {}
+            assert it.announcements == []
+
+    @in_a_loop
+    async def test_kills_those_that_do_not_listen(self) -> None:
+        patience = Patience(between=0.05, in_all=0.3)
+        async with watched(patience=patience) as it:
+            for name in ("one", "two", "three"):
+                await it.start(python(name, STUBBORN))
+            began = time.monotonic()
+            await it.supervisor.stop()
+            assert 0.3 <= time.monotonic() - began < 2
+            assert children() == {}
+
+    @in_a_loop
+    async def test_does_not_make_others_wait_for_one_that_ends_beside_them(self) -> None:
+        async with watched(patience=Patience(between=60, in_all=0.3)) as it:
+            await it.start(python("first", POLITE))
+            await it.start(replace(python("second", STUBBORN), ends_beside_others=True))
+            await asyncio.wait_for(it.supervisor.stop(), 5)
+            assert it.lines[2:] == [("first", "bye")]
+            assert children() == {}
+
+    @in_a_loop
+    async def test_can_be_hurried(self) -> None:
+        async with watched(patience=Patience(between=60, in_all=60)) as it:
+            await it.start(python("it", STUBBORN))
+            stopping = asyncio.create_task(it.supervisor.stop())
+            await asyncio.sleep(0)
+            it.supervisor.kill()
+            await asyncio.wait_for(stopping, 5)
+            assert children() == {}
+
+    @in_a_loop
+    async def test_does_not_wait_for_a_child_that_waits_to_be_started_again(self) -> None:
+        async with watched(backoff=Backoff(first=600)) as it:
+            await it.start(python("it", "print('up')"))
+            await until(lambda: it.announcements)
+            await asyncio.wait_for(it.supervisor.stop(), 5)
+
+    @in_a_loop
+    async def test_ends_a_child_that_is_just_being_started(self) -> None:
+        async with watched() as it:
+            starting = asyncio.create_task(it.start(python("it", FOREVER)))
+            await asyncio.sleep(0)
+            await it.supervisor.stop()
+            assert children() == {}
+            starting.cancel()
+
+    @in_a_loop
+    async def test_of_a_child_that_runs_once_is_no_error(self) -> None:
+        errors: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, error: errors.append(error))
+
+        async def stop_while_it_runs() -> None:
+            async with watched() as it:
+                running = asyncio.create_task(it.run(python("it", FOREVER)))
+                await until(lambda: it.said("it"))
+                running.cancel()
+                await it.supervisor.stop()
+
+        await stop_while_it_runs()
+        gc.collect()  # when asyncio complains of errors that nobody asked for
+        assert errors == []
+
+
+class TestSignals:
+    @in_a_loop
+    async def test_of_the_terminal_do_not_reach_a_child(self) -> None:
+        async with watched() as it:
+            await it.start(python("it", FOREVER))
+            [pid] = children()
+            assert os.getsid(pid) == pid
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can do it")
+    def test_kill_of_the_parent_ends_the_children(self) -> None:
+        parent = subprocess.Popen(
+            [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, cwd=PROJECT
+        )
+        assert parent.stdout is not None
+        try:
+            assert parent.stdout.readline() == "ready\n"
+            [child] = descendants(parent.pid)
+        finally:
+            parent.kill()
+            parent.wait()
+            parent.stdout.close()
+        wait_until(lambda: not is_alive(child.pid), 5, what="the child is gone")
+
+
+PARENT = f"""
+import asyncio, sys
+from lepret.demo.supervisor import Child, Supervisor
+
+async def main():
+    supervisor = Supervisor(show=print, announce=print)
+    child = Child(name="it", command=(sys.executable, "-c", {STUBBORN!r}), environment={{}})
+    await supervisor.start(child, within=10)
+    print("ready", flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""

@@ -1,0 +1,93 @@
+"""From stored events to messages of persistent subscriptions."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from esdbclient.protos.Grpc import persistent_pb2
+
+from lepret.eventstore.appends import ProposedEvent
+from lepret.eventstore.messages import event_frame, resolved_link
+from lepret.eventstore.persistent.messages import delivery, to_deliver, to_replay
+from lepret.eventstore.storage.records import Record
+
+EVENT_ID, LINK_ID = uuid4(), uuid4()
+
+
+def _event(metadata: bytes = b"") -> Record:
+    event = ProposedEvent(EVENT_ID, "Tested", True, b"{}", metadata)
+    return Record(70, "orders", 3, "Tested", event_frame(event, "orders", 3, 70, 1))
+
+
+def _link() -> Record:
+    event = ProposedEvent(LINK_ID, "$>", False, b"3@orders", b"")
+    return Record(80, "links", 5, "$>", event_frame(event, "links", 5, 80, 1))
+
+
+def _resolved(event: Record | None) -> Record:
+    link = _link()
+    return link._replace(frame=resolved_link(link.frame, event and event.frame))
+
+
+def test_an_event() -> None:
+    message = to_deliver(_event(), 3, "Pinned")
+    assert (message.id, message.number, message.position) == (EVENT_ID, 3, 70)
+    assert (message.pin, message.link) == ("orders", b"3@orders")
+
+
+def test_a_resolved_link_goes_by_its_own_id_and_stands_for_its_event() -> None:
+    message = to_deliver(_resolved(_event()), 5, "Pinned")
+    assert (message.id, message.number, message.position) == (LINK_ID, 5, 80)
+    assert (message.pin, message.link) == ("orders", b"3@orders")
+
+
+def test_a_link_that_is_not_to_be_resolved_is_an_event() -> None:
+    message = to_deliver(_link(), 5, "Pinned")
+    assert (message.id, message.pin, message.link) == (LINK_ID, "orders", b"5@links")
+
+
+def test_a_link_to_nothing_is_linked_to_as_it_says() -> None:
+    message = to_deliver(_resolved(None), 5, "Pinned")
+    assert (message.id, message.pin, message.link) == (LINK_ID, "orders", b"3@orders")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "pin"),
+    [
+        (b'{"$correlationId": "c"}', "c"),
+        (b'{"$correlationId": 7}', "orders"),
+        (b'["$correlationId"]', "orders"),
+        (b"\xff{", "orders"),
+        (b"", "orders"),
+    ],
+)
+def test_the_correlation_pins_where_that_is_asked_for(metadata: bytes, pin: str) -> None:
+    assert to_deliver(_event(metadata), 3, "PinnedByCorrelation").pin == pin
+    assert to_deliver(_event(metadata), 3, "Pinned").pin == "orders"
+
+
+def test_a_parked_event_is_replayed_by_its_place_among_the_parked() -> None:
+    message = to_replay(_resolved(_event()), "RoundRobin")
+    assert message is not None
+    assert (message.replayed, message.number, message.id) == (True, 5, LINK_ID)
+
+
+def test_a_parked_event_that_is_gone_is_not() -> None:
+    assert to_replay(_resolved(None), "RoundRobin") is None
+
+
+def test_a_delivery_is_the_stored_event_and_a_retry_count() -> None:
+    record = _event(b"{}")
+    response = persistent_pb2.ReadResp.FromString(delivery(record.frame, 2, structured_ids=False))
+    assert response.event.retry_count == 2
+    response.event.ClearField("retry_count")
+    assert response == persistent_pb2.ReadResp.FromString(record.frame)
+    assert response.event.event.id.string == str(EVENT_ID)
+
+
+def test_ids_are_structured_where_that_is_asked_for() -> None:
+    frame = delivery(_resolved(_event()).frame, 0, structured_ids=True)
+    event = persistent_pb2.ReadResp.FromString(frame).event
+    for part in (event.event, event.link):
+        assert part.id.WhichOneof("value") == "structured"

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from lepret.eventstore.storage import filters
+from lepret.eventstore.storage.records import Record
+
+
+def _record(event_type: str = "", stream: str = "") -> Record:
+    return Record(position=1, stream=stream, revision=0, type=event_type, frame=b"")
+
+
+def test_a_regex_is_searched_for() -> None:
+    keep = filters.by_type(filters.by_regex("^A|B|C$"))
+    types = ["A", "Ax", "xA", "xBx", "xC", "Cx"]
+    assert [t for t in types if keep(_record(t))] == ["A", "Ax", "xBx", "xC"]
+
+
+def test_prefixes() -> None:
+    keep = filters.by_stream(filters.by_prefix(["a-", "b"]))
+    streams = ["a-1", "a", "b", "bc", "xb"]
+    assert [s for s in streams if keep(_record(stream=s))] == ["a-1", "b", "bc"]
+
+
+def test_verdicts_stay_right_when_there_are_more_types_than_are_remembered() -> None:
+    keep = filters.by_type(filters.by_regex("7$"))
+    for n in [*range(3000), *range(3000)]:
+        assert keep(_record(str(n))) == (n % 10 == 7)
+
+
+@pytest.mark.parametrize("pattern", ["(", "*", "(?P<a", "[z-a]"])
+def test_a_pattern_that_is_none(pattern: str) -> None:
+    with pytest.raises(ValueError, match="regular expression"):
+        filters.by_regex(pattern)

@@ -1,0 +1,82 @@
+"""What is decided about writes where EventStoreDB decides otherwise, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from lepret.eventstore.appends import (
+    Append,
+    Appended,
+    Delete,
+    Expectation,
+    Outcome,
+    ProposedEvent,
+    Write,
+    WrongExpectedVersion,
+)
+from lepret.eventstore.storage.datafile import prepare_data_file
+from lepret.eventstore.storage.log import Log
+from lepret.eventstore.storage.stream_metadata import metastream_of
+
+NO_STREAM = Expectation.NO_STREAM
+EXISTS = Expectation.STREAM_EXISTS
+ANY = Expectation.ANY
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    path = tmp_path / "events.sqlite"
+    prepare_data_file(path)
+    log = Log(path)
+    yield log
+    log.close()
+
+
+def _event(data: bytes = b"{}") -> ProposedEvent:
+    return ProposedEvent(uuid4(), "T", is_json=True, data=data, metadata=b"")
+
+
+def _write(log: Log, write: Write) -> Outcome:
+    ((outcome,), _) = log.append_all([write])
+    return outcome
+
+
+def test_a_retry_of_the_append_that_began_a_deleted_stream_anew_is_known(log: Log) -> None:
+    _write(log, Append("s", NO_STREAM, (_event(), _event())))
+    _write(log, Delete("s", EXISTS))
+    anew = Append("s", NO_STREAM, (_event(), _event()))
+    first = _write(log, anew)
+    assert isinstance(first, Appended)
+    assert first.revision == 3
+    assert _write(log, anew) == first
+    assert _write(log, Append("s", NO_STREAM, (_event(),))) == WrongExpectedVersion(3)
+
+
+def test_and_still_known_after_another_deletion(log: Log) -> None:
+    _write(log, Append("s", NO_STREAM, (_event(),)))
+    _write(log, Delete("s", EXISTS))
+    anew = Append("s", NO_STREAM, (_event(),))
+    first = _write(log, anew)
+    _write(log, Delete("s", EXISTS))
+    assert _write(log, anew) == first
+    assert not log.stream_exists("s")
+
+
+@pytest.mark.parametrize("expected", [NO_STREAM, ANY])
+def test_new_events_with_an_old_one_behind_are_refused(log: Log, expected: Expectation) -> None:
+    old = _event()
+    _write(log, Append("s", NO_STREAM, (old,)))
+    _write(log, Delete("s", EXISTS))
+    assert _write(log, Append("s", expected, (_event(), old))) == WrongExpectedVersion(0)
+
+
+def test_metadata_that_make_no_sense_do_not_bring_a_deleted_stream_back(log: Log) -> None:
+    _write(log, Append("s", NO_STREAM, (_event(),)))
+    _write(log, Delete("s", EXISTS))
+    _write(log, Append(metastream_of("s"), ANY, (_event(b"no JSON"),)))
+    assert log.stream_exists("s")
+    assert log.stream_forwards("s", 0, log.head) == []

@@ -1,0 +1,174 @@
+"""What the server still does once it is told to stop, for a client that takes its time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import pytest
+from esdbclient.protos.Grpc import shared_pb2, streams_pb2
+from google.protobuf import empty_pb2
+from google.protobuf.message import Message
+
+from lepret.eventstore import server as server_module
+from lepret.eventstore.server import Server
+from lepret.eventstore.storage.datafile import prepare_data_file
+from lepret.eventstore.storage.group_commit import GroupCommit
+from lepret.eventstore.wire.http2 import frames
+from lepret.eventstore.wire.http2.frames import Frame, Setting
+from lepret.eventstore.wire.http2.headers import HeaderDecoder, encode_headers
+from lepret.eventstore.wire.listening import listen
+
+WITHIN = 20.0
+STREAM = shared_pb2.StreamIdentifier(stream_name=b"s")
+
+_ANY = shared_pb2.Empty()
+_ID = shared_pb2.UUID(string=str(uuid4()))
+_METADATA = {"type": "T", "content-type": "application/json"}
+
+REQUESTS: dict[str, list[Message]] = {
+    "Append": [
+        streams_pb2.AppendReq(
+            options=streams_pb2.AppendReq.Options(stream_identifier=STREAM, any=_ANY)
+        ),
+        streams_pb2.AppendReq(
+            proposed_message=streams_pb2.AppendReq.ProposedMessage(id=_ID, metadata=_METADATA)
+        ),
+    ],
+    "BatchAppend": [
+        streams_pb2.BatchAppendReq(
+            options=streams_pb2.BatchAppendReq.Options(
+                stream_identifier=STREAM, any=empty_pb2.Empty()
+            ),
+            proposed_messages=[
+                streams_pb2.BatchAppendReq.ProposedMessage(id=_ID, metadata=_METADATA)
+            ],
+            is_final=True,
+        )
+    ],
+    "Tombstone": [
+        streams_pb2.TombstoneReq(
+            options=streams_pb2.TombstoneReq.Options(stream_identifier=STREAM, any=_ANY)
+        )
+    ],
+}
+"""One request for each way to write."""
+
+
+class SlowClient:
+    """A client of one call, which takes no octets of the answer until it says so."""
+
+    CALL = 1
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decoder = HeaderDecoder()
+
+    def call(self, method: str, requests: list[Message]) -> None:
+        headers = [
+            (b":method", b"POST"),
+            (b":path", f"/event_store.client.streams.Streams/{method}".encode()),
+            (b"content-type", b"application/grpc"),
+        ]
+        data = b"".join(_with_prefix(request.SerializeToString()) for request in requests)
+        self._writer.write(
+            frames.PREFACE
+            + frames.settings({Setting.INITIAL_WINDOW_SIZE: 0})
+            + frames.frame(Frame.HEADERS, frames.END_HEADERS, self.CALL, encode_headers(headers))
+            + frames.frame(Frame.DATA, frames.END_STREAM, self.CALL, data)
+        )
+
+    def take(self, octets: int) -> None:
+        """Let the server send so many octets of the answer."""
+        self._writer.write(frames.window_update(self.CALL, octets))
+
+    async def headers(self) -> dict[bytes, bytes]:
+        return dict(self._decoder.decode(await self._next(Frame.HEADERS)))
+
+    async def data(self) -> bytes:
+        return await self._next(Frame.DATA)
+
+    async def _next(self, wanted: Frame) -> bytes:
+        """The payload of the call's next frame, which is of that kind."""
+        while True:
+            header = await self._reader.readexactly(frames.HEADER_SIZE)
+            length, kind, _, stream = frames.parse_header(header, 0)
+            payload = await self._reader.readexactly(length)
+            if stream == self.CALL:
+                assert kind == wanted, f"not {wanted.name} but {Frame(kind).name}: {payload!r}"
+                return payload
+
+
+class ObservedCommit(GroupCommit):
+    """Says when everything is written and nothing more can be."""
+
+    closed: asyncio.Event
+
+    def close(self) -> None:
+        super().close()
+        self.closed.set()
+
+
+class Stopping(NamedTuple):
+    """A server, a client with the answer to its append before it, and the stop."""
+
+    client: SlowClient
+    stop: asyncio.Event
+    all_is_written: asyncio.Event
+    serving: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def _answer_held_back(
+    path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stopping]:
+    ObservedCommit.closed = asyncio.Event()
+    monkeypatch.setattr(server_module, "GroupCommit", ObservedCommit)
+    prepare_data_file(path)
+    with listen("127.0.0.1", 0) as listener:
+        stop = asyncio.Event()
+        serving = asyncio.create_task(Server(path, listener).serve(until=stop))
+        async with asyncio.timeout(WITHIN):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            client = SlowClient(reader, writer)
+            client.call(method, REQUESTS[method])
+            assert (await client.headers())[b":status"] == b"200"
+            yield Stopping(client, stop, ObservedCommit.closed, serving)
+            writer.close()
+            await serving
+
+
+@pytest.mark.parametrize("method", REQUESTS)
+def test_the_answer_to_what_was_written_is_waited_for(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        held_back = _answer_held_back(tmp_path / "events.sqlite", method, monkeypatch)
+        async with held_back as (client, stop, all_is_written, _):
+            stop.set()
+            await all_is_written.wait()
+            client.take(1000)
+            assert len(await client.data()) > 5
+            assert (await client.headers())[b"grpc-status"] == b"0"
+
+    asyncio.run(scenario())
+
+
+def test_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        held_back = _answer_held_back(tmp_path / "events.sqlite", "Append", monkeypatch)
+        async with held_back as (client, stop, _, serving):
+            stop.set()
+            await serving
+            assert (await client.headers())[b"grpc-status"] == b"14"
+
+    asyncio.run(scenario())
+
+
+def _with_prefix(message: bytes) -> bytes:
+    return b"\0" + len(message).to_bytes(4) + message

@@ -1,0 +1,202 @@
+"""Stored events are for ever: the JSON of each type is pinned, with its way back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, get_args
+from uuid import UUID
+
+import pytest
+from pydantic import ValidationError
+
+from loans.adapters import codec
+from loans.domain.events import (
+    ApplicationLapsed,
+    AutoApproved,
+    AutoDenied,
+    CreditChecked,
+    CreditCheckParked,
+    LoanEvent,
+    LoanRequested,
+    ManuallyApproved,
+    ManuallyDenied,
+    ManualReviewRequired,
+    ReservationEvent,
+    ReservationReleased,
+    ReservationTaken,
+)
+
+ID = UUID("00000000-0000-4000-8000-000000000001")
+COMMAND_ID = UUID("00000000-0000-4000-8000-000000000002")
+AT = datetime(2026, 11, 23, 9, 30, 15, 250000, tzinfo=UTC)
+COMMON = {
+    "id": "00000000-0000-4000-8000-000000000001",
+    "occurred_at": "2026-11-23T09:30:15.250000Z",
+}
+
+GOLDEN: list[tuple[LoanEvent, dict[str, Any]]] = [
+    (
+        LoanRequested(
+            id=ID, occurred_at=AT, name="Zoë", national_id="123456aa", amount=5000, address="Here"
+        ),
+        {
+            "name": "Zoë",
+            "national_id": "123456aa",
+            "amount": 5000,
+            "address": "Here",
+        },
+    ),
+    (CreditChecked(id=ID, occurred_at=AT, credit_score=5), {"credit_score": 5}),
+    (
+        CreditCheckParked(id=ID, occurred_at=AT, reason="timed out", attempts=24),
+        {"reason": "timed out", "attempts": 24},
+    ),
+    (AutoApproved(id=ID, occurred_at=AT), {}),
+    (AutoDenied(id=ID, occurred_at=AT), {}),
+    (
+        ManualReviewRequired(
+            id=ID,
+            occurred_at=AT,
+            name="Zoë",
+            national_id="123456aa",
+            amount=5000,
+            credit_score=5,
+        ),
+        {
+            "name": "Zoë",
+            "national_id": "123456aa",
+            "amount": 5000,
+            "credit_score": 5,
+        },
+    ),
+    (
+        ManuallyApproved(id=ID, occurred_at=AT, decided_by="uma", note="Fine."),
+        {"decided_by": "uma", "note": "Fine."},
+    ),
+    (
+        ManuallyDenied(id=ID, occurred_at=AT, decided_by="uma", reason="other", note=""),
+        {"decided_by": "uma", "reason": "other", "note": ""},
+    ),
+    (ApplicationLapsed(id=ID, occurred_at=AT), {}),
+]
+NAMES = [type(event).__name__ for event, _ in GOLDEN]
+
+
+def test_every_event_type_is_pinned() -> None:
+    assert sorted(NAMES) == sorted(each.__name__ for each in get_args(LoanEvent))
+
+
+@pytest.mark.parametrize(("event", "fields"), GOLDEN, ids=NAMES)
+def test_an_event_is_stored_as_it_always_was(event: LoanEvent, fields: dict[str, Any]) -> None:
+    encoded = codec.encode(event, command_id=COMMAND_ID, user="uma")
+
+    assert encoded.type == type(event).__name__
+    assert json.loads(encoded.data) == COMMON | fields
+    assert json.loads(encoded.metadata) == {
+        "$correlationId": str(ID),
+        "$causationId": str(COMMAND_ID),
+        "user": "uma",
+        "schemaVersion": 1,
+    }
+
+
+@pytest.mark.parametrize(("event", "fields"), GOLDEN, ids=NAMES)
+def test_what_is_stored_is_read_back(event: LoanEvent, fields: dict[str, Any]) -> None:
+    stored = json.dumps(COMMON | fields).encode()
+    assert codec.decode(type(event).__name__, stored) == event
+
+
+@pytest.mark.parametrize(("event", "fields"), GOLDEN, ids=NAMES)
+def test_fields_of_a_newer_version_are_passed_over(
+    event: LoanEvent, fields: dict[str, Any]
+) -> None:
+    stored = json.dumps(COMMON | fields | {"added_later": [1, 2]}).encode()
+    metadata = json.dumps({"schemaVersion": 99}).encode()
+    assert codec.decode(type(event).__name__, stored, metadata) == event
+
+
+RESERVATIONS: list[tuple[ReservationEvent, dict[str, Any]]] = [
+    (ReservationTaken(id=ID, occurred_at=AT, covers=None), {"covers": None}),
+    (ReservationReleased(id=ID, occurred_at=AT), {}),
+]
+
+
+@pytest.mark.parametrize(("event", "fields"), RESERVATIONS)
+def test_reservations_are_pinned_too(event: ReservationEvent, fields: dict[str, Any]) -> None:
+    encoded = codec.encode(event, command_id=COMMAND_ID, user="reservations")
+    assert json.loads(encoded.data) == COMMON | fields
+    stream = codec.reservation_stream("Reservation:0a")
+    read = codec.decode_as(stream.classes, encoded.type, encoded.data, encoded.metadata)
+    assert read == event
+    assert codec.decode(encoded.type, encoded.data) is None, "no event of a loan request"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        (json.dumps({"$causationId": str(COMMAND_ID)}).encode(), COMMAND_ID),
+        (b'{"$causationId": "no UUID"}', None),
+        (b"{}", None),
+        (b"", None),
+    ],
+)
+def test_metadata_names_the_command(metadata: bytes, expected: UUID | None) -> None:
+    assert codec.command_id(metadata) == expected
+
+
+def test_a_streams_name_tells_whose_it_is() -> None:
+    assert codec.loan_request_id(codec.stream_name(ID)) == ID
+
+
+@pytest.mark.parametrize("name", [str(ID), f"Reservation:{ID}", "LoanRequest:any", ""])
+def test_other_streams_are_nobodys(name: str) -> None:
+    with pytest.raises(ValueError, match=r"stream of a loan request|badly formed"):
+        codec.loan_request_id(name)
+
+
+def test_types_of_a_newer_version_are_passed_over() -> None:
+    assert codec.decode("LoanPaidBack", b"{}") is None
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"id": "x"}'])
+def test_data_that_is_not_the_events_is_an_error(data: bytes) -> None:
+    with pytest.raises(ValidationError):
+        codec.decode("AutoApproved", data)
+
+
+def test_an_old_version_is_upcast_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given that scores were once called `score` (version 1), then were text (version 2)
+    monkeypatch.setattr(CreditChecked, "SCHEMA_VERSION", 3)
+    upcasters = {
+        ("CreditChecked", 1): lambda data: {**data, "credit_score": data["score"]},
+        ("CreditChecked", 2): lambda data: {**data, "credit_score": int(data["credit_score"])},
+    }
+
+    first = codec.decode(
+        "CreditChecked", json.dumps({**COMMON, "score": "5"}).encode(), upcasters=upcasters
+    )
+    second = codec.decode(
+        "CreditChecked",
+        json.dumps({**COMMON, "credit_score": "6"}).encode(),
+        b'{"schemaVersion": 2}',
+        upcasters=upcasters,
+    )
+
+    assert first == CreditChecked(id=ID, occurred_at=AT, credit_score=5)
+    assert second == CreditChecked(id=ID, occurred_at=AT, credit_score=6)
+
+
+@pytest.mark.parametrize("metadata", [b"", b"not json", b"[]", b"\xff"])
+def test_metadata_that_is_no_object_counts_as_none(metadata: bytes) -> None:
+    assert codec.read_metadata(metadata) == {}
+
+
+def test_event_ids_follow_from_the_command() -> None:
+    def event_id(command_id: UUID, event: LoanEvent) -> UUID:
+        return codec.encode(event, command_id=command_id, user="uma").id
+
+    approved, denied = AutoApproved(id=ID, occurred_at=AT), AutoDenied(id=ID, occurred_at=AT)
+    assert event_id(COMMAND_ID, approved) == event_id(COMMAND_ID, approved)
+    assert event_id(COMMAND_ID, approved) != event_id(COMMAND_ID, denied)
+    assert event_id(COMMAND_ID, approved) != event_id(ID, approved)

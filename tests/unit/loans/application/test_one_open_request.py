@@ -1,0 +1,314 @@
+"""One open request for each person, whatever comes at the same moment, stands still, or dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import Final
+from uuid import UUID
+
+import pytest
+import stamina
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loans.adapters import codec
+from loans.adapters.event_store import EventStore, StaleRevision
+from loans.application.retries import ATTEMPTS
+from loans.application.use_cases import Answer, approve_loan, release_reservation, request_loan
+from loans.domain.commands import ApproveLoan, RequestLoan
+from loans.domain.events import (
+    AutoApproved,
+    AutoDenied,
+    LoanEvent,
+    LoanRequested,
+    ManuallyApproved,
+    ManuallyDenied,
+)
+from loans.domain.loan_request import Rejection, Status
+from loans.domain.reservation import OpenRequestExists
+from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
+from tests.support.interleaving import Actor, Killed, take_turns
+
+NOW: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+MUCH_LATER: Final = NOW + timedelta(minutes=5)
+ANN: Final = "123456aa"
+FIRST, SECOND, THIRD = (UUID(int=number) for number in (1, 2, 3))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_waiting_between_attempts() -> Iterator[None]:
+    with stamina.set_testing(testing=True, attempts=ATTEMPTS):
+        yield
+
+
+def request(
+    store: FakeEventStore,
+    loan_request_id: UUID,
+    *,
+    score: int | None = 5,
+    at: datetime = NOW,
+    national_id: str = ANN,
+) -> Answer:
+    command = RequestLoan(
+        id=loan_request_id, issued_at=at, name="Ann", national_id=national_id, amount=5000
+    )
+    return request_loan(
+        command,
+        event_store=store,
+        credit_bureau=FakeCreditBureau(score),
+        reservations=reservations_in(store),
+    )
+
+
+def approve(store: EventStore, loan_request_id: UUID) -> Answer:
+    command = ApproveLoan(id=loan_request_id, issued_at=NOW, decided_by="uma")
+    return approve_loan(command, event_store=store)
+
+
+def settle(store: FakeEventStore, *, at: datetime = NOW) -> None:
+    reservations = reservations_in(store)
+    reservations.settle(reservations.stream_of(ANN), now=at)
+
+
+def release(store: FakeEventStore, loan_request_id: UUID) -> None:
+    release_reservation(
+        loan_request_id, now=NOW, event_store=store, reservations=reservations_in(store)
+    )
+
+
+def types_in_the_reservation(store: FakeEventStore) -> list[str]:
+    stream = store.load(reservations_in(store).stream_of(ANN))
+    return [type(each).__name__ for each in stream.events]
+
+
+@pytest.mark.parametrize("score", [5, None], ids=["under review", "not scored yet"])
+def test_a_second_request_is_refused_as_long_as_the_first_is_open(score: int | None) -> None:
+    store = FakeEventStore()
+    request(store, FIRST, score=score)
+    with pytest.raises(OpenRequestExists, match="not decided yet") as refused:
+        request(store, SECOND)
+    assert str(FIRST) not in str(refused.value)
+    assert store.events_of(SECOND) == []
+
+
+def test_the_case_of_the_letters_does_not_matter() -> None:
+    store = FakeEventStore()
+    request(store, FIRST, national_id="123456AA")
+    with pytest.raises(OpenRequestExists):
+        request(store, SECOND, national_id="123456aA")
+
+
+def test_other_people_are_not_kept_waiting() -> None:
+    store = FakeEventStore()
+    request(store, FIRST)
+    assert request(store, SECOND, national_id="654321bb").status is Status.UNDER_REVIEW
+
+
+def test_nobody_is_asked_about_a_request_that_is_refused() -> None:
+    store, bureau = FakeEventStore(), FakeCreditBureau()
+    request(store, FIRST)
+    command = RequestLoan(id=SECOND, issued_at=NOW, name="Ann", national_id=ANN, amount=1)
+    with pytest.raises(OpenRequestExists):
+        request_loan(
+            command,
+            event_store=store,
+            credit_bureau=bureau,
+            reservations=reservations_in(store),
+        )
+    assert bureau.keys == []
+
+
+def test_the_next_request_is_welcome_once_the_first_is_decided() -> None:
+    store = FakeEventStore()
+    request(store, FIRST)
+    approve(store, FIRST)
+    assert request(store, SECOND).status is Status.UNDER_REVIEW
+    assert types_in_the_reservation(store) == [
+        "ReservationTaken",
+        "ReservationReleased",
+        "ReservationTaken",
+    ]
+
+
+def test_what_a_decided_request_holds_is_released() -> None:
+    store = FakeEventStore()
+    request(store, FIRST)
+    approve(store, FIRST)
+    for _ in range(2):  # as often as it is done
+        release(store, FIRST)
+    assert types_in_the_reservation(store) == ["ReservationTaken", "ReservationReleased"]
+
+
+def test_what_an_open_request_holds_is_not_released_however_old_it_is() -> None:
+    store = FakeEventStore()
+    request(store, FIRST)
+    release(store, FIRST)
+    settle(store, at=NOW + timedelta(days=365))
+    assert types_in_the_reservation(store) == ["ReservationTaken"]
+
+
+def test_a_late_release_does_not_take_away_what_the_next_request_holds() -> None:
+    store = FakeEventStore()
+    request(store, FIRST)
+    approve(store, FIRST)
+    request(store, SECOND)
+    release(store, FIRST)
+    with pytest.raises(OpenRequestExists):
+        request(store, THIRD)
+
+
+def died_before_recording(store: FakeEventStore) -> Actor:
+    """One that has taken the reservation for `FIRST` and now stands before recording it."""
+    actor = Actor(store, lambda its_store: request(its_store, FIRST))
+    actor.begin()
+    actor.go()  # loads the request's stream
+    actor.go()  # takes the reservation
+    assert types_in_the_reservation(store) == ["ReservationTaken"]
+    return actor
+
+
+def test_the_same_form_sent_again_goes_on_where_a_process_died() -> None:
+    store = FakeEventStore()
+    died_before_recording(store).kill()
+    assert request(store, FIRST).status is Status.UNDER_REVIEW
+
+
+def test_someone_else_is_refused_until_whoever_took_it_must_be_dead() -> None:
+    store = FakeEventStore()
+    died_before_recording(store).kill()
+    with pytest.raises(OpenRequestExists):
+        request(store, SECOND)
+    assert request(store, SECOND, at=MUCH_LATER).status is Status.UNDER_REVIEW
+
+
+def test_the_reservation_of_a_process_that_died_is_released() -> None:
+    store = FakeEventStore()
+    died_before_recording(store).kill()
+    settle(store)
+    assert types_in_the_reservation(store) == ["ReservationTaken"]
+    settle(store, at=MUCH_LATER)
+    assert types_in_the_reservation(store) == ["ReservationTaken", "ReservationReleased"]
+
+
+def test_one_that_only_stood_still_comes_too_late() -> None:
+    store = FakeEventStore()
+    late = died_before_recording(store)
+    request(store, SECOND, at=MUCH_LATER)
+    while not late.ended:
+        late.go()
+    assert isinstance(late.raised, OpenRequestExists)
+    assert [type(each).__name__ for each in store.events_of(FIRST)] == ["ApplicationLapsed"]
+
+
+def test_one_that_only_stood_still_takes_it_again_if_nobody_else_did() -> None:
+    store = FakeEventStore()
+    late = died_before_recording(store)
+    settle(store, at=MUCH_LATER)
+    while not late.ended:
+        late.go()
+    assert late.raised is None
+    with pytest.raises(OpenRequestExists):
+        request(store, SECOND, at=MUCH_LATER)
+
+
+def test_a_form_sent_again_after_it_lapsed_is_accepted() -> None:
+    store = FakeEventStore()
+    died_before_recording(store).kill()
+    settle(store, at=MUCH_LATER)
+    assert request(store, FIRST, at=MUCH_LATER).status is Status.UNDER_REVIEW
+    with pytest.raises(OpenRequestExists):
+        request(store, SECOND, at=MUCH_LATER)
+
+
+WORK: Final = {
+    "first": lambda store: request(store, FIRST),
+    "first again": lambda store: request(store, FIRST, at=MUCH_LATER),
+    "second": lambda store: request(store, SECOND, at=MUCH_LATER),
+    "third, scored at once": lambda store: request(store, THIRD, score=9, at=MUCH_LATER),
+    "release first": lambda store: release(store, FIRST),
+    "approve first": lambda store: approve(store, FIRST),
+    "settle": lambda store: settle(store, at=MUCH_LATER),
+}
+REFUSED: Final = (Rejection, StaleRevision, Killed)
+
+
+def open_at_once(store: FakeEventStore) -> int:
+    """The most requests that were open at one moment, in the order of the appends."""
+    loan_events = chain.from_iterable(
+        store.streams[name] for name in store.streams if name.startswith(codec.STREAM_PREFIX)
+    )
+    is_open: set[UUID] = set()
+    most = 0
+    for recorded in sorted(loan_events, key=lambda each: each.position):
+        _follow(recorded.event, is_open)
+        most = max(most, len(is_open))
+    return most
+
+
+def _follow(event: LoanEvent, is_open: set[UUID]) -> None:
+    match event:
+        case LoanRequested():
+            is_open.add(event.id)
+        case AutoApproved() | AutoDenied() | ManuallyApproved() | ManuallyDenied():
+            is_open.remove(event.id)
+
+
+# Whose turn it is, and for how many calls: most of what goes wrong takes few changes of turn.
+TURNS: Final = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    work=st.lists(st.sampled_from(sorted(WORK)), min_size=2, max_size=6),
+    turns=TURNS,
+    killed=st.lists(st.integers(0, 5), max_size=2),
+)
+def test_never_two_in_whatever_order_things_happen(
+    work: list[str], turns: list[tuple[int, int]], killed: list[int]
+) -> None:
+    check_never_two(work, turns, killed)
+
+
+@settings(max_examples=600, deadline=None)
+@given(turns=TURNS)
+def test_never_two_around_an_application_that_lapses(turns: list[tuple[int, int]]) -> None:
+    check_never_two(["first", "settle", "second", "first again", "settle"], turns, killed=[])
+
+
+def check_never_two(work: list[str], turns: list[tuple[int, int]], killed: list[int]) -> None:
+    store = FakeEventStore()
+    actors = [Actor(store, WORK[name]) for name in work]
+    order = chain.from_iterable([number] * calls for number, calls in turns)
+    take_turns(actors, order, killed=killed)
+
+    assert open_at_once(store) <= 1
+    assert [
+        each.raised for each in actors if each.raised and not isinstance(each.raised, REFUSED)
+    ] == []
+
+    # And afterwards nobody is kept from applying by what the dead have left.
+    for loan_request_id in (FIRST, SECOND, THIRD):
+        if store.events_of(loan_request_id) and open_requests(store) == {loan_request_id}:
+            approve(store, loan_request_id)
+    assert request(store, UUID(int=4), at=MUCH_LATER + timedelta(minutes=5)).revision == 2
+
+
+def open_requests(store: FakeEventStore) -> set[UUID]:
+    is_open: set[UUID] = set()
+    for loan_request_id in (FIRST, SECOND, THIRD):
+        for event in store.events_of(loan_request_id):
+            _follow(event, is_open)
+    return is_open
+
+
+def test_an_actor_that_takes_turns_does_one_call_at_a_time() -> None:
+    store = FakeEventStore()
+    actor = Actor(store, lambda its_store: request(its_store, FIRST))
+    actor.begin()
+    assert store.event_ids == []
+    while not actor.ended:
+        actor.go()
+    assert actor.raised is None
+    assert len(store.event_ids) == 4

@@ -1,0 +1,130 @@
+"""What becomes of a request without a score, whoever else has a hand in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import pytest
+from django.utils import timezone
+from esdbclient import RecordedEvent
+
+from loans.adapters.credit_bureau import CreditBureau, CreditBureauUnavailable
+from loans.adapters.event_store import EventStoreUnavailable
+from loans.application.use_cases import request_loan
+from loans.domain.commands import RequestLoan
+from loans.domain.events import CreditCheckParked, LoanRequested
+from loans.workers.credit_checks import CreditChecks
+from loans.workers.worker import TryAgain
+from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
+from tests.support.loans import recorded
+
+
+@dataclass
+class Desk:
+    """One deferred request, and the event that tells of it."""
+
+    store: FakeEventStore = field(default_factory=FakeEventStore)
+    id: UUID = field(default_factory=uuid4)
+
+    def __post_init__(self) -> None:
+        command = RequestLoan(
+            id=self.id,
+            issued_at=timezone.now(),
+            name="Ann Example",
+            national_id="123456aa",
+            amount=5000,
+        )
+        request_loan(
+            command,
+            event_store=self.store,
+            credit_bureau=FakeCreditBureau(None),
+            reservations=reservations_in(self.store),
+        )
+
+    @property
+    def event(self) -> RecordedEvent:
+        [requested] = [each for each in self.events if isinstance(each, LoanRequested)]
+        return recorded(requested)
+
+    @property
+    def events(self) -> list[object]:
+        return list(self.store.events_of(self.id))
+
+    @property
+    def types(self) -> list[str]:
+        return [type(each).__name__ for each in self.events]
+
+    def checks(self, credit_bureau: CreditBureau) -> CreditChecks:
+        return CreditChecks(event_store=self.store, credit_bureau=credit_bureau)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+class TestARequestWithoutAScore:
+    def test_is_scored_and_decided(self, desk: Desk) -> None:
+        bureau = FakeCreditBureau(9)
+        desk.checks(bureau).handle(desk.event)
+
+        assert desk.types == ["LoanRequested", "CreditChecked", "AutoApproved"]
+        assert bureau.keys == [desk.id], "the key that the web server asked with"
+
+    def test_is_scored_once_if_it_is_delivered_twice(self, desk: Desk) -> None:
+        bureau = FakeCreditBureau(5)
+        desk.checks(bureau).handle(desk.event)
+        desk.checks(bureau).handle(desk.event)
+
+        assert desk.types == ["LoanRequested", "CreditChecked", "ManualReviewRequired"]
+        assert bureau.keys == [desk.id]
+
+    def test_keeps_the_first_score_if_two_workers_ask_at_the_same_moment(self, desk: Desk) -> None:
+        other = desk.checks(FakeCreditBureau(1))
+        desk.store.before_append.append(lambda: other.handle(desk.event))
+        desk.checks(FakeCreditBureau(9)).handle(desk.event)
+
+        assert desk.types == ["LoanRequested", "CreditChecked", "AutoDenied"]
+
+    def test_is_tried_again_when_the_clearing_house_says_so(self, desk: Desk) -> None:
+        class Busy:
+            def score(self, national_id: str, *, idempotency_key: UUID) -> int:
+                raise CreditBureauUnavailable("answered 429", retry_after=7.0)
+
+        with pytest.raises(TryAgain) as again:
+            desk.checks(Busy()).handle(desk.event)
+
+        assert (again.value.reason, again.value.after) == ("answered 429", 7.0)
+        assert desk.types == ["LoanRequested"]
+
+    def test_is_not_to_blame_for_an_event_store_that_is_away(self, desk: Desk) -> None:
+        event, desk.store.is_away = desk.event, True
+        with pytest.raises(EventStoreUnavailable):
+            desk.checks(FakeCreditBureau()).handle(event)
+
+
+class TestARequestThatIsGivenUp:
+    def test_has_the_reason_in_its_stream(
+        self, desk: Desk, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        desk.checks(FakeCreditBureau()).give_up(desk.event, reason="timed out", attempts=25)
+
+        parked = desk.events[-1]
+        assert isinstance(parked, CreditCheckParked)
+        assert (parked.reason, parked.attempts) == ("timed out", 25)
+        assert f"Parked the credit check of {desk.id} (timed out)" in caplog.text
+
+    def test_is_left_alone_if_it_was_scored_meanwhile(self, desk: Desk) -> None:
+        checks = desk.checks(FakeCreditBureau(9))
+        checks.handle(desk.event)
+        checks.give_up(desk.event, reason="timed out", attempts=25)
+
+        assert desk.types == ["LoanRequested", "CreditChecked", "AutoApproved"]
+
+    def test_is_scored_when_it_is_tried_anew(self, desk: Desk) -> None:
+        checks = desk.checks(FakeCreditBureau(9))
+        checks.give_up(desk.event, reason="timed out", attempts=25)
+        checks.handle(desk.event)
+
+        assert desk.types[2:] == ["CreditChecked", "AutoApproved"]

@@ -1,0 +1,136 @@
+"""Reservations that are given back, and those that are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+from uuid import UUID, uuid4
+
+import pytest
+from django.utils import timezone
+from esdbclient import RecordedEvent
+
+from loans.adapters import codec
+from loans.application.use_cases import request_loan
+from loans.domain.commands import RequestLoan
+from loans.domain.reservation import TakeReservation
+from loans.workers.reservation_releases import LAPSES, RELEASES, Lapses, Releases
+from loans.workers.worker import NotYet
+from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
+from tests.support.loans import recorded, recorded_as
+
+ANN: Final = "123456aa"
+MINUTE: Final = timedelta(minutes=1)
+
+
+class Desk:
+    """Ann's reservation, and what is done about it."""
+
+    def __init__(self) -> None:
+        self.store = FakeEventStore()
+        self.reservations = reservations_in(self.store)
+        self.stream = self.reservations.stream_of(ANN)
+
+    def request(self, score: int) -> UUID:
+        command = RequestLoan(
+            id=uuid4(), issued_at=timezone.now(), name="Ann", national_id=ANN, amount=5000
+        )
+        request_loan(
+            command,
+            event_store=self.store,
+            credit_bureau=FakeCreditBureau(score),
+            reservations=self.reservations,
+        )
+        return command.id
+
+    def take(self, *, ago: timedelta) -> None:
+        """As a request does that is then not recorded."""
+        command = TakeReservation(id=uuid4(), issued_at=timezone.now() - ago, covers=None)
+        self.reservations.take(command, national_id=ANN)
+
+    def release_after(self, loan_request_id: UUID) -> None:
+        """Handle the last event of a request's stream."""
+        event = self.store.events_of(loan_request_id)[-1]
+        releases = Releases(event_store=self.store, reservations=self.reservations)
+        releases.handle(recorded(event))
+
+    def lapse(self) -> None:
+        Lapses(reservations=self.reservations, after=MINUTE).handle(self.taken)
+
+    @property
+    def taken(self) -> RecordedEvent:
+        """The first event of the reservation's stream."""
+        taken = self.store.load(self.stream).events[0]
+        event = recorded_as(type(taken).__name__, taken.model_dump_json().encode())
+        return replace(event, stream_name=self.stream.name)
+
+    @property
+    def types(self) -> list[str]:
+        return [type(each).__name__ for each in self.store.load(self.stream).events]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+class TestADecision:
+    @pytest.mark.parametrize("score", [1, 9])
+    def test_gives_the_reservation_back_once(self, desk: Desk, score: int) -> None:
+        loan_request_id = desk.request(score)
+        desk.release_after(loan_request_id)
+        desk.release_after(loan_request_id)
+
+        assert desk.types == ["ReservationTaken", "ReservationReleased"]
+
+    def test_leaves_that_of_the_next_request_alone(self, desk: Desk) -> None:
+        decided = desk.request(9)
+        desk.release_after(decided)
+        desk.request(5)
+        desk.release_after(decided)
+
+        assert desk.types == ["ReservationTaken", "ReservationReleased", "ReservationTaken"]
+
+
+class TestAReservationThatWasTaken:
+    def test_is_kept_for_a_while(self, desk: Desk) -> None:
+        desk.take(ago=MINUTE / 2)
+        with pytest.raises(NotYet) as too_early:
+            desk.lapse()
+
+        assert too_early.value.seconds == pytest.approx(30, abs=5)
+        assert desk.types == ["ReservationTaken"]
+
+    def test_lapses_if_nothing_came_of_it(self, desk: Desk) -> None:
+        desk.take(ago=MINUTE)
+        desk.lapse()
+
+        assert desk.types == ["ReservationTaken", "ReservationReleased"]
+
+    def test_is_kept_for_a_request_that_is_open(self, desk: Desk) -> None:
+        desk.take(ago=2 * MINUTE)
+        taken_long_ago = desk.taken
+        desk.lapse()
+        desk.request(5)
+        Lapses(reservations=desk.reservations, after=MINUTE).handle(taken_long_ago)
+
+        assert desk.types == ["ReservationTaken", "ReservationReleased", "ReservationTaken"]
+
+
+class TestWhatCannotBeHandled:
+    def test_is_told_without_the_name_of_the_stream(
+        self, desk: Desk, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """That stands for a person, although nobody can tell for whom."""
+        desk.take(ago=MINUTE)
+        lapses = Lapses(reservations=desk.reservations, after=MINUTE)
+        lapses.give_up(desk.taken, reason="KeyError at x.py:1", attempts=25)
+
+        assert "Parked ReservationTaken at 1 after 25 attempts (KeyError at x.py:1)" in caplog.text
+        assert desk.stream.name not in caplog.text
+
+
+def test_the_groups_are_of_events_that_there_are() -> None:
+    assert set(RELEASES.event_types) < codec.LOAN_EVENTS.keys()
+    assert set(LAPSES.event_types) < codec.RESERVATION_EVENTS.keys()

@@ -1,0 +1,396 @@
+"""What a worker makes of each event, with an event store that is faked."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, cast
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+from esdbclient import EventStoreDBClient, RecordedEvent
+from esdbclient.exceptions import AlreadyExists, ServiceUnavailable
+
+from loans.adapters.event_store import EventStoreUnavailable
+from loans.workers import worker as worker_module
+from loans.workers.groups import Group
+from loans.workers.redelivery import Redelivery
+from loans.workers.worker import NotYet, TryAgain, Worker
+from tests.support.processes import wait_until
+
+SECONDS: Final = 10.0
+SOON: Final = Redelivery(retries=2, longest_delay=0.01)
+GROUP: Final = Group("a-group", ("SomethingHappened",))
+
+
+def happened(*, retry_count: int = 0, age: float = 3600.0) -> RecordedEvent:
+    return RecordedEvent(
+        type="SomethingHappened",
+        data=b"{}",
+        metadata=b"",
+        content_type="application/json",
+        id=uuid4(),
+        stream_name="Something:1",
+        stream_position=0,
+        commit_position=7,
+        prepare_position=7,
+        recorded_at=timezone.now() - timedelta(seconds=age),
+        retry_count=retry_count,
+    )
+
+
+class FakeSubscription:
+    """Gives what is put in; ends when it is stopped, and fails when it is cut."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[str, RecordedEvent]] = []
+        self.is_stopped = False
+        self._coming: queue.Queue[RecordedEvent | Exception | None] = queue.Queue()
+
+    def put(self, event: RecordedEvent) -> RecordedEvent:
+        self._coming.put(event)
+        return event
+
+    def cut(self) -> None:
+        self._coming.put(ServiceUnavailable("cut"))
+
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        while (coming := self._coming.get()) is not None:
+            if isinstance(coming, Exception):
+                raise coming
+            yield coming
+
+    def ack(self, item: RecordedEvent) -> None:
+        self.answers.append(("ack", item))
+
+    def nack(self, item: RecordedEvent, action: str) -> None:
+        self.answers.append((action, item))
+
+    def stop(self) -> None:
+        self.is_stopped = True
+        self._coming.put(None)
+
+
+@dataclass
+class FakeClient:
+    """Has the group already, and a new subscription for each who takes part in it."""
+
+    subscriptions: list[FakeSubscription] = field(default_factory=list)
+    is_away: bool = False
+    attempts: int = 0
+
+    def create_subscription_to_all(self, *_: Any, **__: Any) -> None:
+        self.attempts += 1
+        if self.is_away:
+            raise ServiceUnavailable("away")
+        raise AlreadyExists
+
+    def read_subscription_to_all(self, *_: Any, **__: Any) -> FakeSubscription:
+        self.subscriptions.append(FakeSubscription())
+        return self.subscriptions[-1]
+
+    def get_subscription_info(self, *_: Any, **__: Any) -> None:
+        if self.is_away:
+            raise ServiceUnavailable("away")
+
+
+@dataclass
+class FakeHandler:
+    """Does what it is told to, and keeps a list of what it was given."""
+
+    does: Callable[[RecordedEvent], object] = lambda event: None
+    gives_up: Callable[[RecordedEvent], object] = lambda event: None
+    handled: list[RecordedEvent] = field(default_factory=list)
+    given_up: list[tuple[RecordedEvent, str, int]] = field(default_factory=list)
+
+    def handle(self, event: RecordedEvent) -> None:
+        self.handled.append(event)
+        self.does(event)
+
+    def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
+        self.gives_up(event)
+        self.given_up.append((event, reason, attempts))
+
+
+class Working:
+    """A worker that runs in a thread, and what it works with."""
+
+    def __init__(self, handler: FakeHandler, redelivery: Redelivery, threads: int) -> None:
+        self.client = FakeClient()
+        self.handler = handler
+        self.ready = 0
+        self._stop = threading.Event()
+        worker = Worker(
+            GROUP,
+            handler,
+            connect=lambda: cast(EventStoreDBClient, self.client),
+            redelivery=redelivery,
+            threads=threads,
+        )
+        self._thread = threading.Thread(
+            target=worker.run, args=(self._stop, self._count), daemon=True
+        )
+
+    @property
+    def subscription(self) -> FakeSubscription:
+        return self.client.subscriptions[-1]
+
+    @property
+    def answers(self) -> list[tuple[str, RecordedEvent]]:
+        return self.subscription.answers
+
+    def start(self) -> None:
+        self._thread.start()
+        wait_until(lambda: self.ready, SECONDS, every=0.002)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(SECONDS)
+        assert not self._thread.is_alive()
+
+    def ask_to_stop(self) -> None:
+        self._stop.set()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait_for_answers(self, count: int) -> None:
+        wait_until(lambda: len(self.answers) >= count, SECONDS, every=0.002)
+
+    def _count(self) -> None:
+        self.ready += 1
+
+
+Begin = Callable[..., Working]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Begins a worker, which ends with the test."""
+    working: list[Working] = []
+
+    def begin(
+        does: Callable[[RecordedEvent], object] = lambda event: None,
+        *,
+        gives_up: Callable[[RecordedEvent], object] = lambda event: None,
+        redelivery: Redelivery = SOON,
+        threads: int = 2,
+    ) -> Working:
+        working.append(Working(FakeHandler(does, gives_up), redelivery, threads))
+        working[-1].start()
+        return working[-1]
+
+    yield begin
+    for each in working:
+        each.stop()
+
+
+class Raiser:
+    """Raises the given exceptions, one each time, and then nothing more."""
+
+    def __init__(self, *exceptions: Exception) -> None:
+        self._exceptions = list(exceptions)
+
+    def __call__(self, event: RecordedEvent) -> None:
+        if self._exceptions:
+            raise self._exceptions.pop(0)
+
+
+class TestAnEvent:
+    def test_that_was_handled_is_acknowledged(self, begin: Begin) -> None:
+        working = begin()
+        event = working.subscription.put(happened())
+        working.wait_for_answers(1)
+
+        assert working.answers == [("ack", event)]
+        assert working.handler.handled == [event]
+
+    def test_that_failed_is_given_back_after_its_delay(self, begin: Begin) -> None:
+        working = begin(Raiser(TryAgain("not now", after=0.02)), redelivery=Redelivery(2, 0.03))
+        event = working.subscription.put(happened())
+        working.wait_for_answers(1)
+
+        assert working.answers == [("retry", event)]
+        assert len(working.handler.handled) == 1
+
+    def test_that_is_held_does_not_keep_others_waiting(self, begin: Begin) -> None:
+        poison = happened()
+
+        def does(event: RecordedEvent) -> None:
+            if event is poison:
+                raise TryAgain("never")
+
+        working = begin(does, redelivery=Redelivery(2, SECONDS), threads=1)
+        working.subscription.put(poison)
+        others = [working.subscription.put(happened()) for _ in range(20)]
+        working.wait_for_answers(20)
+
+        assert working.answers == [("ack", each) for each in others]
+
+    def test_that_failed_for_the_last_time_is_parked_with_the_reason(self, begin: Begin) -> None:
+        working = begin(Raiser(TryAgain("nobody there")))
+        event = working.subscription.put(happened(retry_count=2))
+        working.wait_for_answers(1)
+
+        assert working.answers == [("park", event)]
+        assert working.handler.given_up == [(event, "nobody there", 3)]
+
+    def test_that_dead_workers_had_is_not_parked_before_its_time(self, begin: Begin) -> None:
+        working = begin(Raiser(TryAgain("nobody there")), redelivery=Redelivery(2, 0.05))
+        event = working.subscription.put(happened(retry_count=40, age=0.0))
+        working.wait_for_answers(1)
+
+        assert working.answers == [("retry", event)]
+
+    def test_that_causes_a_bug_is_a_failure_that_quotes_nobody(
+        self, begin: Begin, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING):
+            working = begin(Raiser(KeyError("Zoe Quillfeather")))
+            event = working.subscription.put(happened(retry_count=2))
+            working.wait_for_answers(1)
+
+        [(_, reason, _)] = working.handler.given_up
+        assert reason.startswith("KeyError at test_worker.py:")
+        assert working.answers == [("park", event)]
+        assert "SomethingHappened at 7: KeyError at test_worker.py:" in caplog.text
+        assert "Zoe" not in caplog.text
+
+    def test_that_cannot_be_given_up_in_good_order_is_parked_all_the_same(
+        self, begin: Begin, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        working = begin(Raiser(TryAgain("no")), gives_up=Raiser(ValueError("Zoe Quillfeather")))
+        event = working.subscription.put(happened(retry_count=2))
+        working.wait_for_answers(1)
+
+        assert working.answers == [("park", event)]
+        assert "Could not tell that SomethingHappened at 7 is parked: ValueError" in caplog.text
+        assert "Zoe" not in caplog.text
+
+    def test_that_comes_too_early_is_kept_and_not_counted(self, begin: Begin) -> None:
+        working = begin(Raiser(*[NotYet(0.001)] * 50), threads=1)
+        event = working.subscription.put(happened(retry_count=2))
+        working.wait_for_answers(1)
+
+        assert working.answers == [("ack", event)]
+        assert len(working.handler.handled) == 51
+
+
+@pytest.mark.usefixtures("_soon")
+class TestAnEventWhileTheStoreIsAway:
+    @pytest.fixture
+    def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(worker_module, "_SECONDS_UNTIL_STORE_IS_ASKED_AGAIN", 0.001)
+
+    def test_is_kept_and_not_counted(self, begin: Begin) -> None:
+        working = begin(Raiser(*[EventStoreUnavailable()] * 50))
+        event = working.subscription.put(happened(retry_count=2))
+        working.wait_for_answers(1)
+
+        assert working.answers == [("ack", event)]
+
+    def test_is_parked_when_that_can_be_recorded(self, begin: Begin) -> None:
+        gives_up = Raiser(EventStoreUnavailable(), EventStoreUnavailable())
+        working = begin(Raiser(TryAgain("no")), gives_up=gives_up)
+        event = working.subscription.put(happened(retry_count=2))
+        working.wait_for_answers(1)
+
+        assert working.answers == [("park", event)]
+        assert len(working.handler.handled) == 1
+        assert len(working.handler.given_up) == 1
+
+
+class TestALostSubscription:
+    def test_is_replaced(self, begin: Begin, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        working = begin()
+        working.subscription.cut()
+        wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
+        event = working.subscription.put(happened())
+        working.wait_for_answers(1)
+
+        assert working.answers == [("ack", event)]
+        assert [each.is_stopped for each in working.client.subscriptions] == [True, False]
+        lines = Counter(each.getMessage() for each in caplog.records)
+        assert lines == {
+            "Lost the event store (ServiceUnavailable): trying to come back": 1,
+            "Regained the event store": 1,
+        }
+
+    def test_is_asked_for_again_and_again(self, begin: Begin) -> None:
+        working = begin()
+        working.client.is_away = True
+        working.subscription.cut()
+        wait_until(lambda: working.client.attempts >= 3, SECONDS, every=0.002)
+        working.client.is_away = False
+        wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
+
+    def test_takes_what_was_kept_along(self, begin: Begin) -> None:
+        """The event store has delivered it again: to handle it twice would be of no use."""
+
+        def does(event: RecordedEvent) -> None:
+            raise NotYet(0.05)
+
+        working = begin(does, threads=1)
+        kept = working.subscription.put(happened())
+        wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
+        working.subscription.cut()
+        wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
+        handled = working.handler.handled.count(kept)
+        working.handler.does = lambda event: None
+        working.subscription.put(happened())
+        working.wait_for_answers(1)
+
+        assert working.handler.handled.count(kept) == handled
+        assert len(working.answers) == 1
+
+    def test_that_says_nothing_is_found_out(
+        self, begin: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker_module, "PROBE_AFTER_IDLE_SECONDS", 0.0)
+        working = begin()
+        working.client.is_away = True
+        wait_until(lambda: working.client.attempts >= 2, SECONDS, every=0.002)
+        working.client.is_away = False
+        wait_until(lambda: working.ready >= 2, SECONDS, every=0.002)
+
+
+class TestTheEnd:
+    def test_waits_for_what_has_begun_and_leaves_the_rest(self, begin: Begin) -> None:
+        may_end = threading.Event()
+        working = begin(lambda event: may_end.wait(SECONDS), threads=1)
+        first = working.subscription.put(happened())
+        wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
+        working.subscription.put(happened())
+        working.ask_to_stop()
+        may_end.set()
+        wait_until(lambda: not working.is_running, SECONDS, every=0.002)
+
+        assert working.answers == [("ack", first)]
+        assert working.subscription.is_stopped
+
+    def test_does_not_wait_for_ever(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(worker_module, "FINISH_WITHIN_SECONDS", 0.05)
+        never = threading.Event()
+        working = begin(lambda event: never.wait(SECONDS), threads=1)
+        working.subscription.put(happened())
+        wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
+        working.stop()
+        never.set()
+
+        assert working.answers == []
+
+    def test_does_not_wait_for_what_is_held(self, begin: Begin) -> None:
+        working = begin(Raiser(TryAgain("no")), redelivery=Redelivery(2, SECONDS * 10))
+        working.subscription.put(happened())
+        wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
+        working.stop()
+
+        assert working.answers == []

@@ -1,0 +1,562 @@
+"""Feeds read subscriptions in threads; subscriptions that do as they are told stand in."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, cycle
+
+import pytest
+from esdbclient import RecordedEvent
+from esdbclient.events import CaughtUp
+from esdbclient.exceptions import DeadlineExceeded
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from readmodels.projector import feeds as feeds_module
+from readmodels.projector.feeds import (
+    Batch,
+    Cursor,
+    Feed,
+    Feeds,
+    SubscriptionEnded,
+    SubscriptionStalled,
+)
+from tests.support.loans import recorded_as
+from tests.support.processes import wait_until
+from tests.support.projectors import running
+
+SECONDS = 5.0
+
+
+@pytest.fixture(autouse=True)
+def _waits_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds_module, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(feeds_module, "LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(feeds_module, "GRACE_SECONDS", 0.05)
+
+
+class Lost(Exception):
+    """What a subscription raises when its server goes away."""
+
+
+class FakeSubscription:
+    """Delivers what it is given, then waits for more; ends when it is stopped."""
+
+    def __init__(self, *deliveries: RecordedEvent | Exception) -> None:
+        self.asked = 0
+        self.has_ended = False
+        self.is_stopped = False
+        self._deliveries: queue.Queue[RecordedEvent | Exception | None] = queue.Queue()
+        for each in deliveries:
+            self.deliver(each)
+
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        while True:
+            self.asked += 1
+            delivery = self._deliveries.get()
+            self.has_ended = delivery is None or isinstance(delivery, Exception)
+            if delivery is None:
+                return
+            if isinstance(delivery, Exception):
+                raise delivery
+            yield delivery
+
+    def deliver(self, delivery: RecordedEvent | Exception) -> None:
+        self._deliveries.put(delivery)
+
+    def stop(self) -> None:
+        self.is_stopped = True
+        self.end()
+
+    def end(self) -> None:
+        self._deliveries.put(None)
+
+    def has_delivered(self, number: int) -> bool:
+        """Whether that many events were handed over: the next one is being asked for."""
+        return self.asked > number
+
+
+class FakeSource:
+    """Hands out one subscription after the other, as they were given."""
+
+    def __init__(self, *subscriptions: FakeSubscription | Exception) -> None:
+        self._subscriptions = list(subscriptions)
+        self.last = 0
+
+    def subscribe(self, after: int) -> FakeSubscription:
+        subscription = self._subscriptions.pop(0)
+        if isinstance(subscription, Exception):
+            raise subscription
+        return subscription
+
+    def last_position(self) -> int:
+        return self.last
+
+
+class FakeStore:
+    """Events at each position from 1 on, of which every subscription gets those that are due."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.subscriptions: list[tuple[int, FakeSubscription]] = []
+        self._lock = threading.Lock()
+        self._events = [event(at) for at in range(1, count + 1)]
+
+    def subscribe(self, after: int) -> FakeSubscription:
+        with self._lock:
+            subscription = FakeSubscription(*self._events[after:], CaughtUp())
+            self.subscriptions.append((after, subscription))
+            return subscription
+
+    def append(self, count: int = 1) -> None:
+        with self._lock:
+            for _ in range(count):
+                self._events.append(event(len(self._events) + 1))
+                for _, subscription in self.subscriptions:
+                    subscription.deliver(self._events[-1])
+
+    def last_position(self) -> int:
+        return len(self._events)
+
+
+def event(at: int) -> RecordedEvent:
+    return recorded_as("Any", at=at)
+
+
+def events(number: int) -> list[RecordedEvent]:
+    return [event(at) for at in range(1, number + 1)]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was in a batch."""
+
+    events: list[RecordedEvent]
+    caught_up: bool = False
+
+
+@pytest.fixture
+def _lingers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While history is read, a batch waits until it is as full as it may be."""
+    monkeypatch.setattr(feeds_module, "LINGER_SECONDS", SECONDS)
+
+
+@contextmanager
+def no_thread_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    wait_until(lambda: set(threading.enumerate()) <= before, SECONDS, what="no thread is left")
+
+
+@contextmanager
+def only_cursor(subscription: FakeSubscription, *, ahead: int = 10) -> Iterator[Cursor]:
+    """A cursor on a feed of its own, which ends when this is left."""
+    with no_thread_left():
+        with Feeds(FakeSource(subscription), ahead=ahead).after(0) as cursor:
+            yield cursor
+        assert subscription.is_stopped
+
+
+@contextmanager
+def cursors(feeds: Feeds, *positions: int) -> Iterator[list[Cursor]]:
+    """A cursor after each position; no feed is left when this is."""
+    with no_thread_left():
+        with ExitStack() as stack:
+            yield [stack.enter_context(feeds.after(position)) for position in positions]
+        assert feeds.count == 0
+
+
+def take(cursor: Cursor, *, limit: int = 10) -> Taken:
+    return seen(cursor.next_batch(limit=limit, timeout=SECONDS))
+
+
+def seen(batch: Batch) -> Taken:
+    return Taken([each.recorded for each in batch.events], batch.caught_up)
+
+
+def take_up_to(cursor: Cursor, position: int, *, limit: int = 10) -> list[int]:
+    """Take until the event at a position was among what came; answers the positions."""
+    taken: list[int] = []
+    while cursor.position < position:
+        events = take(cursor, limit=min(limit, position - cursor.position)).events
+        taken += [each.commit_position or 0 for each in events]
+    return taken
+
+
+def take_for_ever(cursor: Cursor) -> None:
+    while True:
+        take(cursor)
+
+
+def numbers(after: int, up_to: int) -> list[int]:
+    return list(range(after + 1, up_to + 1))
+
+
+def window_of(feed: Feed) -> int:
+    return len(feed._window)
+
+
+class TestABatch:
+    def test_is_what_has_arrived(self) -> None:
+        arrived = events(3)
+        subscription = FakeSubscription(*arrived)
+        with only_cursor(subscription) as cursor:
+            assert take(cursor, limit=1) == Taken(arrived[:1])
+            wait_until(lambda: subscription.has_delivered(3), SECONDS)
+            assert take(cursor) == Taken(arrived[1:])
+
+    @pytest.mark.usefixtures("_lingers")
+    def test_has_no_more_events_than_asked_for(self) -> None:
+        arrived = events(5)
+        with only_cursor(FakeSubscription(*arrived, CaughtUp())) as cursor:
+            taken = [take(cursor, limit=2) for _ in range(3)]
+        assert [each.events for each in taken] == [
+            Taken(arrived[:2]).events,
+            Taken(arrived[2:4]).events,
+            Taken(arrived[4:]).events,
+        ]
+
+    def test_is_empty_when_nothing_arrives_in_time(self) -> None:
+        with only_cursor(FakeSubscription()) as cursor:
+            assert cursor.next_batch(limit=10, timeout=0.01) == Batch([])
+
+    @pytest.mark.usefixtures("_lingers")
+    def test_becomes_full_while_history_is_read(self) -> None:
+        subscription, arrived = FakeSubscription(), events(4)
+
+        def deliver() -> None:
+            for number, each in enumerate(arrived, 1):
+                wait_until(partial(subscription.has_delivered, number - 1), SECONDS, every=0.001)
+                subscription.deliver(each)
+
+        with only_cursor(subscription) as cursor, running(deliver, threading.Event()):
+            assert take(cursor, limit=4) == Taken(arrived)
+
+    @pytest.mark.usefixtures("_lingers")
+    def test_is_what_there_is_when_history_has_ended(self) -> None:
+        subscription, arrived = FakeSubscription(CaughtUp()), events(1)
+        with only_cursor(subscription) as cursor:
+            assert take(cursor) == Taken([], caught_up=True)
+            assert cursor.is_caught_up
+            subscription.deliver(arrived[0])
+            assert take(cursor) == Taken(arrived)
+
+    @pytest.mark.usefixtures("_lingers")
+    def test_says_where_history_ended_once(self) -> None:
+        history, later = events(3)[:2], event(3)
+        subscription = FakeSubscription(*history, CaughtUp())
+        with only_cursor(subscription) as cursor:
+            assert take(cursor) == Taken(history, caught_up=True)
+            subscription.deliver(later)
+            assert take(cursor) == Taken([later])
+
+
+class TestAFailure:
+    def test_is_raised_after_the_events_before_it(self) -> None:
+        arrived = events(2)
+        subscription = FakeSubscription(*arrived, Lost())
+        with only_cursor(subscription, ahead=3) as cursor:
+            assert take(cursor, limit=1) == Taken(arrived[:1])
+            wait_until(lambda: subscription.has_ended, SECONDS)
+            assert take(cursor) == Taken(arrived[1:])
+            with pytest.raises(Lost):
+                take(cursor)
+
+    def test_is_the_end_of_the_subscription(self) -> None:
+        subscription = FakeSubscription()
+        with only_cursor(subscription) as cursor:
+            subscription.end()
+            with pytest.raises(SubscriptionEnded):
+                take(cursor)
+
+    def test_to_subscribe_is_raised(self) -> None:
+        with (
+            no_thread_left(),
+            Feeds(FakeSource(Lost())).after(0) as cursor,
+            pytest.raises(Lost),
+        ):
+            take(cursor)
+
+    def test_is_raised_to_all_who_then_share_a_new_subscription(self) -> None:
+        store = FakeStore(5)
+        with cursors(Feeds(store), 0, 0, 0) as three:
+            for each in three:
+                take_up_to(each, 5)
+            store.subscriptions[0][1].deliver(Lost())
+            for each in three:
+                with pytest.raises(Lost):
+                    take_for_ever(each)
+            store.append(5)
+            assert [take_up_to(each, 10) for each in three] == [numbers(5, 10)] * 3
+            assert [after for after, _ in store.subscriptions] == [0, 5]
+
+
+class TestTheProbe:
+    @pytest.fixture(autouse=True)
+    def _probes_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(feeds_module, "PROBE_AFTER_IDLE_SECONDS", 0.0)
+
+    def test_finds_a_subscription_that_has_stalled(self) -> None:
+        source = FakeSource(FakeSubscription(), FakeSubscription(event(7)))
+        source.last = 7
+        with cursors(Feeds(source), 0) as (cursor,):
+            assert cursor.next_batch(limit=1, timeout=0.01) == Batch([])
+            with pytest.raises(SubscriptionStalled):
+                take(cursor)
+            assert take_up_to(cursor, 7) == [7]
+
+    def test_finds_a_store_that_does_not_answer_for_all_who_share_a_subscription(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Hanging(FakeSource):
+            def last_position(self) -> int:
+                raise DeadlineExceeded
+
+        with cursors(Feeds(Hanging(FakeSubscription())), 0, 0) as (one, other):
+            with monkeypatch.context() as for_now:
+                for_now.setattr(feeds_module, "PROBE_AFTER_IDLE_SECONDS", 3600.0)
+                for each in (one, other):
+                    assert each.next_batch(limit=1, timeout=0.001) == Batch([])
+            assert one.next_batch(limit=1, timeout=0.001) == Batch([])
+            for each in (other, one):
+                with pytest.raises(DeadlineExceeded):
+                    take(each)
+
+    def test_does_not_mind_silence_when_there_is_nothing(self) -> None:
+        subscription = FakeSubscription(event(7))
+        source = FakeSource(subscription)
+        with cursors(Feeds(source), 0) as (cursor,):
+            take_up_to(cursor, 7)
+            source.last = 7
+            for _ in range(3):
+                assert cursor.next_batch(limit=1, timeout=0.001) == Batch([])
+
+    def test_does_not_mind_an_event_that_is_on_its_way(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(feeds_module, "GRACE_SECONDS", SECONDS)
+        subscription, on_its_way = FakeSubscription(), event(7)
+
+        class Source(FakeSource):
+            def last_position(self) -> int:
+                subscription.deliver(on_its_way)
+                return 7
+
+        with cursors(Feeds(Source(subscription)), 0) as (cursor,):
+            assert cursor.next_batch(limit=1, timeout=0.01) == Batch([])
+            assert take(cursor) == Taken([on_its_way])
+
+
+class TestAFeed:
+    def test_reads_no_more_ahead_than_allowed(self) -> None:
+        subscription = FakeSubscription(*events(20))
+        with only_cursor(subscription, ahead=3) as cursor:
+            take_up_to(cursor, 1)
+            wait_until(lambda: subscription.has_delivered(4), SECONDS)
+            take_up_to(cursor, 4)
+            wait_until(lambda: subscription.has_delivered(7), SECONDS)
+            assert subscription.asked <= 8  # Four taken, three waiting, one in hand.
+
+    def test_keeps_no_more_than_it_must(self) -> None:
+        feeds = Feeds(FakeStore(300), ahead=7, keep=10)
+        with cursors(feeds, 0) as (cursor,):
+            for position in range(5, 301, 5):
+                take_up_to(cursor, position, limit=3)
+                assert window_of(feeds._feeds[0]) <= 7 + 2 * 10
+
+    def test_can_be_left_while_it_waits_for_an_event(self) -> None:
+        subscription = FakeSubscription()
+        with only_cursor(subscription) as cursor:
+            assert cursor.next_batch(limit=1, timeout=0.0) == Batch([])
+            wait_until(lambda: subscription.asked, SECONDS)
+
+    def test_can_be_left_while_nobody_takes_its_events(self) -> None:
+        subscription = FakeSubscription(*events(5))
+        with only_cursor(subscription, ahead=1) as cursor:
+            take_up_to(cursor, 1)
+            wait_until(lambda: subscription.has_delivered(2), SECONDS)
+
+    def test_stops_a_subscription_that_comes_about_after_it_was_left(self) -> None:
+        subscription, is_left = FakeSubscription(), threading.Event()
+
+        class SlowSource(FakeSource):
+            def subscribe(self, after: int) -> FakeSubscription:
+                is_left.wait(SECONDS)
+                return super().subscribe(after)
+
+        with Feeds(SlowSource(subscription)).after(0) as cursor:
+            assert cursor.next_batch(limit=1, timeout=0.0) == Batch([])
+        is_left.set()
+
+        wait_until(lambda: subscription.is_stopped, SECONDS)
+
+
+class TestOneSubscription:
+    def test_serves_all_who_begin_at_the_same_position(self) -> None:
+        store = FakeStore(30)
+        feeds = Feeds(store)
+        with cursors(feeds, 0, 0, 0) as three:
+            assert [take_up_to(each, 30) for each in three] == [numbers(0, 30)] * 3
+            assert feeds.count == len(store.subscriptions) == 1
+        assert store.subscriptions[0][1].is_stopped
+
+    def test_serves_one_who_begins_where_the_others_have_been(self) -> None:
+        store = FakeStore(30)
+        with cursors(Feeds(store), 0, 5) as (first, second):
+            take_up_to(first, 20)
+            assert take_up_to(second, 30) == numbers(5, 30)
+            assert len(store.subscriptions) == 1
+
+    def test_serves_one_who_has_come_from_before_it_from_then_on(self) -> None:
+        store = FakeStore(30)
+        feeds = Feeds(store)
+        with cursors(feeds, 10, 0) as (first, second):
+            take_up_to(first, 30)
+            assert take_up_to(second, 30) == numbers(0, 30)
+            store.append(10)
+            assert take_up_to(second, 40) == numbers(30, 40)
+            assert feeds.count == 1
+            assert [after for after, _ in store.subscriptions] == [10, 0]
+            wait_until(lambda: store.subscriptions[1][1].is_stopped, SECONDS)
+            assert take_up_to(first, 40) == numbers(30, 40)
+
+    def test_goes_on_when_one_leaves_and_ends_with_the_last(self) -> None:
+        store = FakeStore(50)
+        feeds = Feeds(store, ahead=5)
+        with cursors(feeds, 0, 0) as (first, second):
+            take_up_to(first, 5)
+            take_up_to(second, 1)
+            second.close()
+            assert take_up_to(first, 50) == numbers(5, 50)
+            assert not store.subscriptions[0][1].is_stopped
+            first.close()
+            assert feeds.count == 0
+            assert store.subscriptions[0][1].is_stopped
+
+
+class TestASlowOne:
+    @pytest.fixture(autouse=True)
+    def _near_is_three(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(feeds_module, "NEAR", 3)
+
+    # However much the shared feed keeps.
+    @pytest.mark.parametrize("keep", [10, 1_000])
+    def test_holds_nobody_up_and_comes_back_when_it_is_near(self, keep: int) -> None:
+        store = FakeStore(100)
+        feeds = Feeds(store, ahead=10, keep=keep)
+        with cursors(feeds, 0, 0) as (slow, fast):
+            taken = take_up_to(slow, 1)
+            assert take_up_to(fast, 100) == numbers(0, 100)
+
+            taken += take_up_to(slow, 50, limit=1)
+            assert feeds.count == 2
+            # What comes now does not wait for it.
+            store.append(20)
+            assert take_up_to(fast, 120) == numbers(100, 120)
+            taken += take_up_to(slow, 51)
+            assert feeds.count == 2
+
+            taken += take_up_to(slow, 120)
+            store.append()
+            taken += take_up_to(slow, 121)
+            assert taken == numbers(0, 121)
+            assert feeds.count == 1
+            assert [after for after, _ in store.subscriptions] == [0, 1]
+
+    def test_gets_nothing_wrong_when_it_is_left_behind_just_as_it_takes(self) -> None:
+        feeds = Feeds(FakeStore(100), ahead=10, keep=10)
+        with cursors(feeds, 0, 0) as (slow, fast):
+            taken = take_up_to(slow, 1)
+            shared = feeds._feeds[0]
+            take_up_to(fast, 22)
+            assert shared.take(slow, limit=5, timeout=0.0) == Batch([])
+            assert taken + take_up_to(slow, 100) == numbers(0, 100)
+
+    def test_is_waited_for_where_nobody_else_waits(self) -> None:
+        store = FakeStore(100)
+        feeds = Feeds(store, ahead=10)
+        with cursors(feeds, 0) as (only,):
+            for position in range(1, 101, 11):
+                take_up_to(only, position)
+                is_ahead = partial(store.subscriptions[0][1].has_delivered, min(position + 10, 100))
+                wait_until(is_ahead, SECONDS)
+            assert len(store.subscriptions) == 1
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.sampled_from(["take"] * 8 + ["leave", "lose"]),
+        st.integers(1, 20),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    count=st.integers(1, 60),
+    begins=st.lists(st.integers(0, 59), min_size=1, max_size=4),
+    ahead=st.integers(1, 8),
+    keep=st.integers(1, 8),
+    steps=STEPS,
+)
+def test_everyone_gets_each_event_once_in_order_at_any_pace_through_any_losses(
+    count: int, begins: list[int], ahead: int, keep: int, steps: list[tuple[int, str, int]]
+) -> None:
+    store = FakeStore(count)
+    feeds = Feeds(store, ahead=ahead, keep=keep)
+    paths = [Path(feeds, min(begin, count)) for begin in begins]
+    with pytest.MonkeyPatch.context() as patch, no_thread_left():
+        patch.setattr(feeds_module, "PATIENCE_SECONDS", 0.002)
+        patch.setattr(feeds_module, "NEAR", 3)
+        for who, what, limit in chain(steps, cycle([(0, "take", 5), (1, "take", 1)])):
+            waiting = [each for each in paths if each.position < count]
+            if not waiting:
+                break
+            path = waiting[who % len(waiting)]
+            if what == "take":
+                path.take(limit=limit)
+            elif what == "leave":
+                path.begin_again()
+            elif store.subscriptions:
+                store.subscriptions[-1][1].deliver(Lost())
+            assert all(window_of(each) <= 2 * (ahead + keep) for each in feeds._feeds)
+        for path in paths:
+            path.cursor.close()
+        assert feeds.count == 0
+        assert all(each.is_stopped or each.has_ended for _, each in store.subscriptions)
+    assert [each.taken for each in paths] == [numbers(each.begin, count) for each in paths]
+
+
+class Path:
+    """One cursor after the other, each going on where the one before it was."""
+
+    def __init__(self, feeds: Feeds, position: int) -> None:
+        self.begin = self.position = position
+        self.taken: list[int] = []
+        self._feeds = feeds
+        self.cursor = Cursor(feeds, position)
+
+    def take(self, *, limit: int) -> None:
+        try:
+            batch = self.cursor.next_batch(limit=limit, timeout=SECONDS)
+        except Lost:
+            self.begin_again()
+            return
+        assert len(batch.events) <= limit
+        self.taken += [each.position for each in batch.events]
+        self.position = max(self.position, *self.taken, 0)
+
+    def begin_again(self) -> None:
+        self.cursor.close()
+        self.cursor = Cursor(self._feeds, self.position)

@@ -1,0 +1,122 @@
+"""Which live events are applied at once, and which may wait a moment for others."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from loans.domain.events import (
+    AutoApproved,
+    CreditChecked,
+    LoanEvent,
+    LoanRequested,
+    ManualReviewRequired,
+)
+from readmodels.projections import PROJECTIONS
+from readmodels.projector.batches import concerns
+from readmodels.projector.follower import Held
+from readmodels.projector.received import Received
+from tests.support.loans import AT, ZOE, recorded, recorded_as
+
+QUEUE = PROJECTIONS["underwriters_queue"]
+STATUS = PROJECTIONS["loan_status"]
+LOANS = PROJECTIONS["loan_requests"]
+
+ID = uuid4()
+REQUESTED = LoanRequested(
+    id=ID, occurred_at=AT, name=ZOE.name, national_id=ZOE.national_id, amount=5000
+)
+CHECKED = CreditChecked(id=ID, occurred_at=AT, credit_score=5)
+APPROVED = AutoApproved(id=ID, occurred_at=AT)
+TO_REVIEW = ManualReviewRequired(
+    id=ID,
+    occurred_at=AT,
+    name=ZOE.name,
+    national_id=ZOE.national_id,
+    amount=5000,
+    credit_score=5,
+)
+
+
+def stream(*events: LoanEvent, first: int = 0) -> list[Received]:
+    return [
+        Received(recorded(event, at=number, revision=number))
+        for number, event in enumerate(events, first)
+    ]
+
+
+OF_NO_LOAN = Received(recorded_as("ReservationTaken"))
+
+
+def test_what_a_projection_takes_concerns_it() -> None:
+    assert concerns(QUEUE, stream(REQUESTED, CHECKED, TO_REVIEW))
+    assert concerns(STATUS, stream(REQUESTED))
+
+
+def test_a_request_that_it_has_no_row_of_does_not() -> None:
+    assert not concerns(QUEUE, stream(REQUESTED, CHECKED, APPROVED))
+    assert not concerns(QUEUE, [OF_NO_LOAN])
+    assert not concerns(STATUS, [OF_NO_LOAN])
+
+
+def test_an_event_that_only_moves_a_rows_revision_does() -> None:
+    assert concerns(QUEUE, stream(CHECKED, first=3))
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def held(*batches: list[Received], projection: str, clock: Clock | None = None) -> Held:
+    held = Held(PROJECTIONS[projection], most=10, clock=clock or Clock())
+    for batch in batches:
+        held.add(batch)
+    return held
+
+
+def test_what_an_open_page_shows_is_applied_at_once() -> None:
+    assert held(stream(REQUESTED), projection="loan_status").are_due()
+    assert held(
+        stream(REQUESTED, CHECKED), stream(TO_REVIEW, first=2), projection="underwriters_queue"
+    ).are_due()
+
+
+@pytest.mark.parametrize("projection", ["loan_requests", "parked_credit_checks"])
+def test_what_no_page_waits_for_is_kept_for_a_moment(projection: str) -> None:
+    clock = Clock()
+    kept = held(stream(REQUESTED, CHECKED, APPROVED), projection=projection, clock=clock)
+    assert not kept.are_due()
+    clock.now += kept.seconds_left(60.0)
+    assert kept.are_due()
+
+
+def test_the_moment_does_not_begin_anew_with_each_that_comes() -> None:
+    clock = Clock()
+    kept = held([OF_NO_LOAN], projection="loan_status", clock=clock)
+    seconds = kept.seconds_left(60.0)
+    clock.now += seconds / 2
+    kept.add([OF_NO_LOAN])
+    assert kept.seconds_left(60.0) == pytest.approx(seconds / 2)
+
+
+def test_so_is_what_changes_nothing() -> None:
+    assert not held([OF_NO_LOAN], projection="underwriters_queue").are_due()
+
+
+def test_many_are_not_kept() -> None:
+    assert held([OF_NO_LOAN] * 10, projection="loan_requests").are_due()
+
+
+def test_all_are_handed_out_in_their_order_and_once() -> None:
+    first, second = stream(REQUESTED, CHECKED), stream(APPROVED, first=2)
+    kept = held(first, second, projection="loan_requests")
+    assert kept.take() == [*first, *second]
+    assert kept.take() == []
+    assert not kept.are_due()
+    assert kept.seconds_left(60.0) == 60
