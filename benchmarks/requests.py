@@ -3,13 +3,13 @@
     uv run python benchmarks/requests.py --json
 
 Starts a demo of its own (event store, Valkey, database, projector, workers) with two web servers
-beside it, which are like the demo's: in one the clearing house answers at once, in the other after
+beside it, which are like the demo's: in one the credit bureau answers at once, in the other after
 100 ms. For 1, 8 and 32 clients, each with one call at a time, it measures in turn, round by round:
 
 - the form, as a browser without JavaScript sends it; and beside it, behind the same middleware, a
   view that checks the form's token too, and then only inserts a row into the same database;
 - `POST /api/loan-requests`; and beside it the same view without a token;
-- for 32 clients both with the slow clearing house, and beside them both without.
+- for 32 clients both with the slow credit bureau, and beside them both without.
 
 What a call leaves to the other processes is waited for before something else is measured; how much
 of a core's time each of them takes for a call is told, since they share the cores with the server.

@@ -15,7 +15,7 @@ from benchmarks.requests_load import Call, Load
 
 LEAST_RATE_RATIO: Final = 0.5
 MOST_P99_RATIO: Final = 2.0
-# With a slow clearing house: of the rate without, or of what the waiting leaves possible.
+# With a slow credit bureau: of the rate without, or of what the waiting leaves possible.
 LEAST_RATE_RATIO_IF_SLOW: Final = 0.8
 
 # A core that is taken up to here is what there is not enough of.
@@ -37,7 +37,7 @@ _NAMES: Final = {
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured by itself; `latency` is the clearing house's, in seconds."""
+    """What is measured by itself; `latency` is the credit bureau's, in seconds."""
 
     call: Call
     clients: int
@@ -49,7 +49,7 @@ class Case:
 
     @property
     def compared_with(self) -> Case | None:
-        """A row that is inserted; with a slow clearing house, the same without it."""
+        """A row that is inserted; with a slow credit bureau, the same without it."""
         if self.latency:
             return Case(self.call, self.clients)
         insert = _INSERTS.get(self.call)

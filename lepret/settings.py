@@ -130,7 +130,7 @@ EVENTSTORE_TIMEOUT_SECONDS = 5.0
 # than any web server takes to record one.
 RESERVATION_LAPSES_AFTER_SECONDS = 60.0
 
-# The clearing house: a URL, or `None` for the simulator with this latency in seconds.
+# The credit bureau: a URL, or `None` for the simulator with this latency in seconds.
 CREDIT_BUREAU_URL = ENVIRONMENT.credit_bureau_url
 CREDIT_BUREAU_LATENCY_SECONDS = ENVIRONMENT.credit_bureau_latency_seconds
 CREDIT_BUREAU_CONNECT_TIMEOUT_SECONDS = 1.0

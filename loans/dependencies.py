@@ -24,7 +24,7 @@ def event_store() -> EventStore:
 
 @cache
 def credit_bureau() -> CreditBureau:
-    """The clearing house that `CREDIT_BUREAU_URL` names, or the simulator."""
+    """The credit bureau that `CREDIT_BUREAU_URL` names, or the simulator."""
     if settings.CREDIT_BUREAU_URL is None:
         return SimulatedCreditBureau(latency=settings.CREDIT_BUREAU_LATENCY_SECONDS)
     patience = Patience(

@@ -24,7 +24,7 @@ from readmodels.models import (
     Rebuild,
     SkippedEvent,
 )
-from readmodels.monitoring.status import Standing, read_standings, speed_of
+from readmodels.monitoring.status import ProjectionStatus, read_statuses, speed_of
 from readmodels.pages.csv_export import csv_response
 from readmodels.pages.event_history import HistoryUnavailable, history_of
 from readmodels.projections import PROJECTIONS
@@ -140,7 +140,7 @@ class LoanStatusAdmin(ReadOnlyAdmin):
 
 @admin.register(ParkedCreditCheck)
 class ParkedCreditCheckAdmin(ReadOnlyAdmin):
-    """Requests without a score, about which nobody asks the clearing house any more."""
+    """Requests without a score, about which nobody asks the credit bureau any more."""
 
     list_display = ("parked_at", "reason", "attempts", "loan_request")
     list_display_links = None
@@ -165,12 +165,12 @@ class ParkedCreditCheckAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
 
-class StandingChangeList(ChangeList):
+class StatusChangeList(ChangeList):
     """The rows of a page, each with how its projection stands: read once for all of them."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        _add_standings(self.result_list)
+        _add_statuses(self.result_list)
 
 
 @admin.register(Checkpoint)
@@ -192,7 +192,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
     ordering = ("name",)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return StandingChangeList
+        return StatusChangeList
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -206,56 +206,56 @@ class CheckpointAdmin(ReadOnlyAdmin):
     ) -> Model | None:
         checkpoint = super().get_object(request, object_id, from_field)
         if checkpoint is not None:
-            _add_standings([checkpoint])
+            _add_statuses([checkpoint])
         return checkpoint
 
     @admin.display(description="State")
     def state(self, checkpoint: Checkpoint) -> str:
-        standing = _standing_of(checkpoint)
-        if standing is None:
+        status = _status_of(checkpoint)
+        if status is None:
             return "left over: there is no such projection any more"
-        if standing.rebuilt_share is None:
-            return standing.state
-        return f"{standing.state} ({standing.rebuilt_share:.0%} of a rebuild is done)"
+        if status.rebuilt_share is None:
+            return status.state
+        return f"{status.state} ({status.rebuilt_share:.0%} of a rebuild is done)"
 
     @admin.display(description="Lag in seconds")
     def lag_in_seconds(self, checkpoint: Checkpoint) -> str:
-        standing = _standing_of(checkpoint)
-        if standing is None:
+        status = _status_of(checkpoint)
+        if status is None:
             return ""
-        return f"{standing.lag.seconds:.1f}" if standing.lag else _UNKNOWN
+        return f"{status.lag.seconds:.1f}" if status.lag else _UNKNOWN
 
     @admin.display(description="Lag in events")
     def lag_in_events(self, checkpoint: Checkpoint) -> str:
-        standing = _standing_of(checkpoint)
-        if standing is None:
+        status = _status_of(checkpoint)
+        if status is None:
             return ""
-        return standing.lag.events_in_words if standing.lag else _UNKNOWN
+        return status.lag.events_in_words if status.lag else _UNKNOWN
 
     @admin.display(description="Events per second")
     def speed(self, checkpoint: Checkpoint) -> str:
-        standing = _standing_of(checkpoint)
-        return f"{standing.events_per_second:.0f}" if standing else ""
+        status = _status_of(checkpoint)
+        return f"{status.events_per_second:.0f}" if status else ""
 
     @admin.display(description="Version (and the program's)")
     def versions(self, checkpoint: Checkpoint) -> str:
-        standing = _standing_of(checkpoint)
-        return f"{checkpoint.version} ({standing.code_version})" if standing else ""
+        status = _status_of(checkpoint)
+        return f"{checkpoint.version} ({status.code_version})" if status else ""
 
     @admin.display(description="Stands still because of")
     def last_error(self, checkpoint: Checkpoint) -> str:
-        standing = _standing_of(checkpoint)
-        if standing is None or standing.failure is None:
+        status = _status_of(checkpoint)
+        if status is None or status.failure is None:
             return ""
-        failure = standing.failure
+        failure = status.failure
         return f"{failure.event_type} at {failure.position}: {failure.error}"
 
     @admin.display(description="Position of the event store's last event")
     def store_position(self, checkpoint: Checkpoint) -> str:
-        standing = _standing_of(checkpoint)
-        if standing is None or standing.store_position is None:
+        status = _status_of(checkpoint)
+        if status is None or status.store_position is None:
             return _UNKNOWN
-        return str(standing.store_position)
+        return str(status.store_position)
 
 
 @admin.register(Failure)
@@ -332,16 +332,16 @@ class RebuildAdmin(ReadOnlyAdmin):
         return f"{speed_of(rebuild):.0f}"
 
 
-def _add_standings(checkpoints: Iterable[Any]) -> None:
+def _add_statuses(checkpoints: Iterable[Any]) -> None:
     # On the rows, since one ModelAdmin serves all requests at the same time.
-    standings = read_standings()
+    statuses = read_statuses()
     for checkpoint in checkpoints:
-        checkpoint.standing = standings.get(checkpoint.name)
+        checkpoint.status = statuses.get(checkpoint.name)
 
 
-def _standing_of(checkpoint: Any) -> Standing | None:
-    standing: Standing | None = checkpoint.standing
-    return standing
+def _status_of(checkpoint: Any) -> ProjectionStatus | None:
+    status: ProjectionStatus | None = checkpoint.status
+    return status
 
 
 def _in_words_of_absence(names: Collection[str]) -> str | None:

@@ -211,7 +211,7 @@ class LoanStatus(OfOneRequest):
 class LoanRequest(OfOneRequest):
     """A loan request as the back office sees it: everything.
 
-    `parked_because` is why nobody asks the clearing house about it at the moment.
+    `parked_because` is why nobody asks the credit bureau about it at the moment.
     """
 
     status = models.CharField(max_length=20, choices=Status, db_index=True)

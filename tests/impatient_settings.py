@@ -12,5 +12,5 @@ if _read_models["ENGINE"].endswith("sqlite3"):
 
 READ_MODEL_WAIT_SECONDS = 0.1
 
-# How long the clearing house is left alone once it has failed too often, in seconds.
+# How long the credit bureau is left alone once it has failed too often, in seconds.
 CREDIT_BUREAU_BREAKER_PAUSE_SECONDS = 0.1

@@ -43,7 +43,7 @@ PASSED_ON_AS_GIVEN = (
     "CREDIT_BUREAU_LATENCY_SECONDS",
     "DJANGO_DEBUG",
 )
-# So that nobody who watches has to wait for minutes once the clearing house is back.
+# So that nobody who watches has to wait for minutes once the credit bureau is back.
 LONGEST_SECONDS_BETWEEN_CREDIT_CHECKS = 5
 
 
@@ -88,14 +88,14 @@ class WebAddress:
 def run(*, host: str, port: int, data_dir: Path, fresh: bool, outage: float | None = None) -> None:
     """Run the demo until a signal ends it.
 
-    With an `outage` it has a clearing house of its own, which is away for so many seconds first.
+    With an `outage` it has a credit bureau of its own, which is away for so many seconds first.
 
     Raises:
         DemoFailed: it could not be started.
     """
     if outage is not None and os.environ.get(CREDIT_BUREAU):
         raise DemoFailed(
-            f"--outage does not go with {CREDIT_BUREAU}: it is the demo's own clearing house that "
+            f"--outage does not go with {CREDIT_BUREAU}: it is the demo's own credit bureau that "
             "can be away; unset the one or leave out the other"
         )
     try:
@@ -315,7 +315,7 @@ class _Demo:
 
     async def _end_outage_after(self, seconds: float) -> None:
         self._terminal.say(
-            f"the clearing house is away for {seconds:g} seconds: apply now, and your application "
+            f"the credit bureau is away for {seconds:g} seconds: apply now, and your application "
             "is received all the same, and checked as soon as it is back"
         )
         await asyncio.sleep(seconds)
@@ -323,12 +323,12 @@ class _Demo:
             "bureau",
             *(sys.executable, "manage.py", "clearing_house"),
             *("--host", LOOPBACK, "--port", str(self._clearing_house_port)),
-            ready_words="clearing house ready on",
+            ready_words="credit bureau ready on",
             ends_beside_others=True,
         )
         await self._supervisor.start(child, within=SECONDS_TO_BE_READY)
         self._terminal.say(
-            "the clearing house is back: what was received without it is decided within seconds, "
+            "the credit bureau is back: what was received without it is decided within seconds, "
             "and the pages that show it change by themselves"
         )
 

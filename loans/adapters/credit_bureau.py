@@ -1,4 +1,4 @@
-"""The credit clearing house: what the use cases need of it, and one that is simulated."""
+"""The credit bureau: what the use cases need of it, and one that is simulated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KNOWN_SCORES: Final = {"999999aa": 9, "666666aa": 6, "555555aa": 5, "111111aa": 
 
 
 class CreditBureauUnavailable(Exception):
-    """No usable score could be had from the clearing house.
+    """No usable score could be had from the credit bureau.
 
     Attributes:
         reason: why, fit for an operator's eyes and for a log: it holds no personal data.
@@ -27,7 +27,7 @@ class CreditBureauUnavailable(Exception):
 
 
 class CreditBureau(Protocol):
-    """What the use cases need of the clearing house."""
+    """What the use cases need of the credit bureau."""
 
     def score(self, national_id: str, *, idempotency_key: UUID) -> int:
         """The credit score of a person, 1 to 10.
@@ -38,7 +38,7 @@ class CreditBureau(Protocol):
 
 
 class SimulatedCreditBureau:
-    """A clearing house that needs nothing: a few known people, and a random score for all others.
+    """A credit bureau that needs nothing: a few known people, and a random score for all others.
 
     `latency` is in seconds.
     """

@@ -1,4 +1,4 @@
-"""The clearing house over HTTP: asked again after what may pass, and let alone when it is down."""
+"""The credit bureau over HTTP: asked again after what may pass, and let alone when it is down."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LONGEST_RETRY_AFTER_SECONDS: Final = 24 * 60 * 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long the clearing house is waited for, and how often it is asked. Times in seconds.
+    """How long the credit bureau is waited for, and how often it is asked. Times in seconds.
 
     Attributes:
         connect_timeout: for a connection, and for one in the pool to become free.
@@ -61,7 +61,7 @@ class _MayPass(CreditBureauUnavailable):
 
 
 class _Refused(CreditBureauUnavailable):
-    """The clearing house works, and says that the fault is on this side."""
+    """The credit bureau works, and says that the fault is on this side."""
 
 
 class _NotAsked(CreditBureauUnavailable):
@@ -69,7 +69,7 @@ class _NotAsked(CreditBureauUnavailable):
 
 
 class HttpCreditBureau:
-    """The clearing house over HTTP: `POST {base_url}/scores` with `{"national_id": ...}`.
+    """The credit bureau over HTTP: `POST {base_url}/scores` with `{"national_id": ...}`.
 
     The national ID travels in the body, since addresses end up in logs on the way. All attempts
     for one score have the same `Idempotency-Key`.
@@ -297,10 +297,10 @@ class _Breaker:
             return
         self._is_said_to_work = works
         if works:
-            logger.info("The clearing house answers again")
+            logger.info("The credit bureau answers again")
         else:
             logger.warning(
-                "The clearing house failed %d times in a row: from now on one call at a time "
+                "The credit bureau failed %d times in a row: from now on one call at a time "
                 "tries it, and the others do not wait",
                 self._circuit.failure_count,
             )
@@ -319,7 +319,7 @@ class _LoopInThread:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name="clearing-house", daemon=True
+            target=self._loop.run_forever, name="credit-bureau", daemon=True
         )
         self._thread.start()
 

@@ -64,7 +64,7 @@ def request_loan(
 ) -> Answer:
     """Score the applicant and record the request with what follows from the score.
 
-    Without a score the request is recorded all the same, and scored later. The clearing house is
+    Without a score the request is recorded all the same, and scored later. The credit bureau is
     not asked again for a request that is already recorded.
 
     Raises:
@@ -95,7 +95,7 @@ def check_credit(
 ) -> Answer | None:
     """Score a request that was recorded without, and record what follows; `None`: not needed.
 
-    The clearing house is asked with the same key as when the request was made, so that it sees one
+    The credit bureau is asked with the same key as when the request was made, so that it sees one
     question however often it is asked.
 
     Raises:
@@ -114,7 +114,7 @@ def check_credit(
 def park_credit_check(
     loan_request_id: UUID, *, reason: str, attempts: int, now: datetime, event_store: EventStore
 ) -> Answer:
-    """Record that the clearing house is not asked about a request any more, and why.
+    """Record that the credit bureau is not asked about a request any more, and why.
 
     Raises:
         UnknownLoanRequest: there is no such request.

@@ -136,7 +136,7 @@ class RequestLoan(Command):
     """Apply for a loan of `amount` whole units.
 
     `credit_score` is filled in by the use case, never by the applicant; `None` means that the
-    clearing house has not answered yet.
+    credit bureau has not answered yet.
     """
 
     name: Name = Field(repr=False)
@@ -151,7 +151,7 @@ class RequestLoan(Command):
 
 
 class RecordCreditScore(Command):
-    """Record what the clearing house answered after the request had been accepted without it."""
+    """Record what the credit bureau answered after the request had been accepted without it."""
 
     credit_score: CreditScore
 
@@ -161,7 +161,7 @@ class RecordCreditScore(Command):
 
 
 class ParkCreditCheck(Command):
-    """Stop asking the clearing house about a request until someone has looked into it."""
+    """Stop asking the credit bureau about a request until someone has looked into it."""
 
     reason: str
     attempts: int

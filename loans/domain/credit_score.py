@@ -1,4 +1,4 @@
-"""The clearing house's credit score, and what it means for a request."""
+"""The credit bureau's credit score, and what it means for a request."""
 
 from __future__ import annotations
 

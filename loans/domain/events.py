@@ -51,13 +51,13 @@ class LoanRequested(Event):
 
 
 class CreditChecked(Event):
-    """The clearing house scored the applicant, 1 (worst) to 10 (best)."""
+    """The credit bureau scored the applicant, 1 (worst) to 10 (best)."""
 
     credit_score: int
 
 
 class CreditCheckParked(Event):
-    """The clearing house gave no usable score, `attempts` times: someone must look into it.
+    """The credit bureau gave no usable score, `attempts` times: someone must look into it.
 
     `reason` is for the operator, and tells nothing of the applicant.
     """

@@ -74,7 +74,7 @@ class Decision:
 class LoanRequest:
     """The state of one stream; the default is the state before its first event.
 
-    `parked` is why nobody asks the clearing house about it any more.
+    `parked` is why nobody asks the credit bureau about it any more.
     """
 
     status: Status = Status.NOT_REQUESTED

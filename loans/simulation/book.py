@@ -1,4 +1,4 @@
-"""What the clearing house was asked, and what it answered."""
+"""What the credit bureau was asked, and what it answered."""
 
 from __future__ import annotations
 

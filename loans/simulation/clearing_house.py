@@ -1,4 +1,4 @@
-"""The clearing house's HTTP server."""
+"""The credit bureau's HTTP server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the clearing house behaves: what it answers, or does instead of an answer."""
+"""How the credit bureau behaves: what it answers, or does instead of an answer."""
 
 from __future__ import annotations
 

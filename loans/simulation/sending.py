@@ -18,7 +18,7 @@ from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 from loans.domain.loan_request import Status
 from loans.simulation.made_up_applications import Application
 
-# The clearing house takes 100 ms, in which a connection does nothing but wait: this many leave it
+# The credit bureau takes 100 ms, in which a connection does nothing but wait: this many leave it
 # to the server how many requests it can do in a second.
 CONNECTIONS: Final = 64
 TIMEOUT: Final = httpx2.Timeout(15.0, connect=3.0)

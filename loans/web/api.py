@@ -101,7 +101,7 @@ class Denial(BaseModel):
     openapi_extra={
         "responses": {
             201: {
-                "description": "The request is recorded, and scored if the clearing house could be "
+                "description": "The request is recorded, and scored if the credit bureau could be "
                 "asked; otherwise it is `received`, and scored later.",
                 "headers": {**ETAG, "Location": header("Where to ask how it stands.", "/api/…")},
                 "links": _FOLLOWED_BY,

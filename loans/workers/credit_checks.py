@@ -1,4 +1,4 @@
-"""Scores the requests that were accepted while the clearing house gave no score."""
+"""Scores the requests that were accepted while the credit bureau gave no score."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.1
 PROBE_AFTER_IDLE_SECONDS: Final = 10.0
-# Longer than any call of the clearing house or the event store.
+# Longer than any call of the credit bureau or the event store.
 FINISH_WITHIN_SECONDS: Final = 20.0
 _SECONDS_UNTIL_STORE_IS_ASKED_AGAIN: Final = 2.0
 

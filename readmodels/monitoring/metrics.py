@@ -17,14 +17,14 @@ from prometheus_client.registry import Collector
 from readmodels.live import frame_latency  # noqa: F401 (its histogram is in the registry)
 from readmodels.live.positions import hints
 from readmodels.monitoring.lag import MOST_COUNTED
-from readmodels.monitoring.status import Standing, State
-from readmodels.monitoring.status_reader import StandingReader
+from readmodels.monitoring.status import ProjectionStatus, State
+from readmodels.monitoring.status_reader import StatusReader
 
 logger = logging.getLogger(__name__)
 
 READ_SECONDS: Final = 4.0
 
-Figure = Callable[[Standing], float | None]
+Figure = Callable[[ProjectionStatus], float | None]
 
 
 @never_cache
@@ -43,7 +43,7 @@ class ProjectionsCollector(Collector):
     """
 
     def __init__(self) -> None:
-        self._reader = StandingReader(count_up_to=MOST_COUNTED)
+        self._reader = StatusReader(count_up_to=MOST_COUNTED)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing, lest registering reads."""
@@ -51,15 +51,15 @@ class ProjectionsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of one scrape."""
-        standings = self._read()
-        is_up = bool(standings) and all(each.lag is not None for each in standings)
+        statuses = self._read()
+        is_up = bool(statuses) and all(each.lag is not None for each in statuses)
         yield _up(is_up)
-        if standings:
+        if statuses:
             for name, words, figure in _GAUGES:
-                yield _fill(GaugeMetricFamily(name, words, labels=["name"]), standings, figure)
-            yield _fill(_events_total(), standings, lambda each: each.events)
+                yield _fill(GaugeMetricFamily(name, words, labels=["name"]), statuses, figure)
+            yield _fill(_events_total(), statuses, lambda each: each.events)
 
-    def _read(self) -> list[Standing]:
+    def _read(self) -> list[ProjectionStatus]:
         try:
             return list(self._reader.read(timeout=READ_SECONDS).values())
         except Exception as error:  # noqa: BLE001 (a scrape is answered, whatever is away)
@@ -78,21 +78,23 @@ def _events_total() -> CounterMetricFamily:
 
 
 def _fill(
-    family: GaugeMetricFamily | CounterMetricFamily, standings: Iterable[Standing], figure: Figure
+    family: GaugeMetricFamily | CounterMetricFamily,
+    statuses: Iterable[ProjectionStatus],
+    figure: Figure,
 ) -> Metric:
-    for each in standings:
+    for each in statuses:
         value = figure(each)
         if value is not None:
             family.add_metric([each.name], value)
     return family
 
 
-def _lag_seconds(standing: Standing) -> float | None:
-    return standing.lag.seconds if standing.lag else None
+def _lag_seconds(status: ProjectionStatus) -> float | None:
+    return status.lag.seconds if status.lag else None
 
 
-def _lag_events(standing: Standing) -> float | None:
-    return standing.lag.events if standing.lag else None
+def _lag_events(status: ProjectionStatus) -> float | None:
+    return status.lag.events if status.lag else None
 
 
 _GAUGES: Final[tuple[tuple[str, str, Figure], ...]] = (

@@ -1,4 +1,4 @@
-"""The standing of projections in tables for people, and in JSON for programs."""
+"""The status of projections in tables for people, and in JSON for programs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from rich.console import Console
 from rich.table import Table
 
 from readmodels.models import Failure, SkippedEvent
-from readmodels.monitoring.status import Standing, speed_of
+from readmodels.monitoring.status import ProjectionStatus, speed_of
 
 # Wide enough for the longest names: what is piped elsewhere has no edge to break lines at.
 _WIDTH_OF_A_PIPE: Final = 200
 
 
 def print_tables(
-    standings: Sequence[Standing], skipped: Sequence[SkippedEvent] | None, out: OutputWrapper
+    statuses: Sequence[ProjectionStatus], skipped: Sequence[SkippedEvent] | None, out: OutputWrapper
 ) -> None:
     """One table of all, one of what failed, and with `skipped` one of events left out."""
     width = None if out.isatty() else _WIDTH_OF_A_PIPE
     console = Console(file=cast(IO[str], out), width=width, highlight=False)
-    console.print(_table_of(standings))
+    console.print(_table_of(statuses))
     failures = [
         failure
-        for each in standings
+        for each in statuses
         for failure in (each.failure, each.rebuild_failure)
         if failure is not None
     ]
@@ -37,11 +37,11 @@ def print_tables(
         console.print(_table_of_skipped(skipped))
 
 
-def _table_of(standings: Iterable[Standing]) -> Table:
+def _table_of(statuses: Iterable[ProjectionStatus]) -> Table:
     table = Table("projection", "state", "version", title="Projections")
     for figure in ("position", "store", "lag (s)", "lag (events)", "events", "events/s"):
         table.add_column(figure, justify="right")
-    for each in standings:
+    for each in statuses:
         table.add_row(
             each.name,
             _state_in_words(each),
@@ -56,16 +56,16 @@ def _table_of(standings: Iterable[Standing]) -> Table:
     return table
 
 
-def _state_in_words(standing: Standing) -> str:
-    if standing.failure is None and standing.rebuilt_share is not None:
-        return f"{standing.state}, {standing.rebuilt_share:.0%}"
-    return str(standing.state)
+def _state_in_words(status: ProjectionStatus) -> str:
+    if status.failure is None and status.rebuilt_share is not None:
+        return f"{status.state}, {status.rebuilt_share:.0%}"
+    return str(status.state)
 
 
-def _versions_in_words(standing: Standing) -> str:
-    if standing.version in (None, standing.code_version):
-        return str(standing.code_version)
-    return f"{standing.version}, code has {standing.code_version}"
+def _versions_in_words(status: ProjectionStatus) -> str:
+    if status.version in (None, status.code_version):
+        return str(status.code_version)
+    return f"{status.version}, code has {status.code_version}"
 
 
 def _table_of_failures(failures: Iterable[Failure]) -> Table:
@@ -98,9 +98,9 @@ def _table_of_skipped(skipped: Iterable[SkippedEvent]) -> Table:
     return table
 
 
-def as_json(standings: Iterable[Standing], skipped: Sequence[SkippedEvent] | None) -> str:
+def as_json(statuses: Iterable[ProjectionStatus], skipped: Sequence[SkippedEvent] | None) -> str:
     """A list with one object for each; `manage.py projections --help` describes the keys."""
-    documents = [_document(each) for each in standings]
+    documents = [_document(each) for each in statuses]
     if skipped is not None:
         for document in documents:
             document["skipped"] = [
@@ -109,28 +109,28 @@ def as_json(standings: Iterable[Standing], skipped: Sequence[SkippedEvent] | Non
     return json.dumps(documents, indent=2)
 
 
-def _document(standing: Standing) -> dict[str, Any]:
-    checkpoint, lag = standing.checkpoint, standing.lag
+def _document(status: ProjectionStatus) -> dict[str, Any]:
+    checkpoint, lag = status.checkpoint, status.lag
     return {
-        "name": standing.name,
-        "state": standing.state,
-        "version": standing.version,
-        "code_version": standing.code_version,
-        "position": standing.position,
-        "store_position": standing.store_position,
+        "name": status.name,
+        "state": status.state,
+        "version": status.version,
+        "code_version": status.code_version,
+        "position": status.position,
+        "store_position": status.store_position,
         "lag_seconds": None if lag is None else round(lag.seconds, 3),
         "lag_events": None if lag is None else lag.events,
         "lag_events_is_at_least": lag is not None and lag.is_at_least,
-        "events": standing.events,
-        "events_per_second": round(standing.events_per_second, 1),
+        "events": status.events,
+        "events_per_second": round(status.events_per_second, 1),
         "moved_at": _moment(checkpoint.moved_at) if checkpoint else None,
-        "failure": _failure_document(standing.failure),
-        "rebuild": _rebuild_document(standing),
+        "failure": _failure_document(status.failure),
+        "rebuild": _rebuild_document(status),
     }
 
 
-def _rebuild_document(standing: Standing) -> dict[str, Any] | None:
-    rebuild, share = standing.rebuild, standing.rebuilt_share
+def _rebuild_document(status: ProjectionStatus) -> dict[str, Any] | None:
+    rebuild, share = status.rebuild, status.rebuilt_share
     if rebuild is None:
         return None
     return {
@@ -140,7 +140,7 @@ def _rebuild_document(standing: Standing) -> dict[str, Any] | None:
         "events": rebuild.events,
         "events_per_second": round(speed_of(rebuild), 1),
         "began_at": _moment(rebuild.began_at),
-        "failure": _failure_document(standing.rebuild_failure),
+        "failure": _failure_document(status.rebuild_failure),
     }
 
 

@@ -34,7 +34,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ProjectionStatus:
     """How one projection stands.
 
     `code_version` is the version that this program has, `version` the one that built the rows.
@@ -113,10 +113,10 @@ def speed_of(progress: Progress | None) -> float:
     return progress.events_per_second
 
 
-def read_standings(
+def read_statuses(
     names: Collection[str] = (), *, count_up_to: int = MOST_COUNTED
-) -> dict[str, Standing]:
-    """The standing of each projection by its name; of all of them where none is named.
+) -> dict[str, ProjectionStatus]:
+    """The status of each projection by its name; of all of them where none is named.
 
     Three queries, and one reading of the event store, for all together. `count_up_to` bounds how
     many events that wait are counted.
@@ -124,19 +124,19 @@ def read_standings(
     Raises:
         OperationalError, InterfaceError: the database is away.
     """
-    standings = _standings_in_database(names or PROJECTIONS)
-    lags = _lags_of(standings, count_up_to)
+    statuses = _statuses_in_database(names or PROJECTIONS)
+    lags = _lags_of(statuses, count_up_to)
     if lags is None:
-        return {each.name: each for each in standings}
-    return {each.name: _with_lag(each, lags) for each in standings}
+        return {each.name: each for each in statuses}
+    return {each.name: _with_lag(each, lags) for each in statuses}
 
 
-def _standings_in_database(names: Iterable[str]) -> list[Standing]:
+def _statuses_in_database(names: Iterable[str]) -> list[ProjectionStatus]:
     checkpoints = {each.name: each for each in Checkpoint.objects.all()}
     rebuilds = {each.name: each for each in Rebuild.objects.all()}
     failures = {(each.name, each.in_rebuild): each for each in Failure.objects.all()}
     return [
-        Standing(
+        ProjectionStatus(
             name=name,
             code_version=PROJECTIONS[name].version,
             checkpoint=checkpoints.get(name),
@@ -148,13 +148,13 @@ def _standings_in_database(names: Iterable[str]) -> list[Standing]:
     ]
 
 
-def _lags_of(standings: Iterable[Standing], count_up_to: int) -> Lags | None:
+def _lags_of(statuses: Iterable[ProjectionStatus], count_up_to: int) -> Lags | None:
     try:
-        return lags_at((each.position for each in standings), count_up_to=count_up_to)
+        return lags_at((each.position for each in statuses), count_up_to=count_up_to)
     except LagUnknown:
         return None
 
 
-def _with_lag(standing: Standing, lags: Lags) -> Standing:
-    lag = lags.by_position[standing.position]
-    return replace(standing, store_position=lags.store_position, lag=lag)
+def _with_lag(status: ProjectionStatus, lags: Lags) -> ProjectionStatus:
+    lag = lags.by_position[status.position]
+    return replace(status, store_position=lags.store_position, lag=lag)

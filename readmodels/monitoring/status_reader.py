@@ -1,4 +1,4 @@
-"""Reads standings for those who may not wait long: a scrape, a load balancer's question."""
+"""Reads statuses for those who may not wait long: a scrape, a load balancer's question."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from concurrent.futures import Future
 
 from django.db import connections
 
-from readmodels.monitoring.status import Standing, read_standings
+from readmodels.monitoring.status import ProjectionStatus, read_statuses
 
-Standings = Mapping[str, Standing]
+Statuses = Mapping[str, ProjectionStatus]
 
 
-class StandingReader:
+class StatusReader:
     """Reads in a thread that is left to itself where it takes too long.
 
     At most one reads at a time: whoever asks meanwhile gets what it finds.
@@ -22,10 +22,10 @@ class StandingReader:
     def __init__(self, *, count_up_to: int) -> None:
         self._count_up_to = count_up_to
         self._lock = threading.Lock()
-        self._reading: Future[Standings] | None = None
+        self._reading: Future[Statuses] | None = None
 
-    def read(self, *, timeout: float) -> Standings:
-        """The standing of each projection by its name; `timeout` in seconds.
+    def read(self, *, timeout: float) -> Statuses:
+        """The status of each projection by its name; `timeout` in seconds.
 
         Raises:
             TimeoutError: there was no answer in time.
@@ -33,21 +33,21 @@ class StandingReader:
         """
         return self._current_reading().result(timeout)
 
-    def _current_reading(self) -> Future[Standings]:
+    def _current_reading(self) -> Future[Statuses]:
         with self._lock:
             if self._reading is None or self._reading.done():
                 self._reading = Future()
                 threading.Thread(
-                    target=self._read_into, args=(self._reading,), name="standings", daemon=True
+                    target=self._read_into, args=(self._reading,), name="statuses", daemon=True
                 ).start()
             return self._reading
 
-    def _read_into(self, reading: Future[Standings]) -> None:
+    def _read_into(self, reading: Future[Statuses]) -> None:
         try:
-            standings = read_standings(count_up_to=self._count_up_to)
+            statuses = read_statuses(count_up_to=self._count_up_to)
         except Exception as error:  # noqa: BLE001 (handed over to those who asked)
             reading.set_exception(error)
         else:
-            reading.set_result(standings)
+            reading.set_result(statuses)
         finally:
             connections.close_all()

@@ -1,4 +1,4 @@
-"""The requests that nobody asks the clearing house about any more, for the back office."""
+"""The requests that nobody asks the credit bureau about any more, for the back office."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ def test_an_application_in_an_outage_is_received_and_decided_after_it(tmp_path: 
     seconds = 8
     outage = ("--outage", str(seconds))
     with running_browser() as browser, running_demo(tmp_path / "data", *outage) as demo:
-        away = f"the clearing house is away for {seconds} seconds"
+        away = f"the credit bureau is away for {seconds} seconds"
         wait_until(lambda: away in demo.output, SECONDS_TO_COME_BACK)
         page = new_page(browser, demo.base_url)
         page.goto("/")
@@ -223,12 +223,12 @@ def test_an_application_in_an_outage_is_received_and_decided_after_it(tmp_path: 
         page.get_by_role("button", name="Request").click()
         expect(page.get_by_role("heading", name="Received")).to_be_visible()
         expect(page.get_by_text("are checking your credit")).to_be_visible()
-        assert "the clearing house is back" not in demo.output
+        assert "the credit bureau is back" not in demo.output
 
         approved = page.get_by_role("heading", name="Approved")
         expect(approved).to_be_visible(timeout=1000 * (seconds + SECONDS_TO_COME_BACK))
 
-        wait_until(lambda: "the clearing house is back" in demo.output, SECONDS_TO_COME_BACK)
+        wait_until(lambda: "the credit bureau is back" in demo.output, SECONDS_TO_COME_BACK)
 
 
 def test_sigterm_stops_it_within_five_seconds_and_leaves_nothing(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ class TestNodesWithAFileEach:
             assert nodes.b.get("/readyz").status_code == 200
             before, after = nodes.a.lags(), nodes.a.lags()
             assert all(after[name] > before[name] > MAX_LAG_SECONDS for name in PROJECTIONS)
-            assert {each["state"] for each in nodes.a.standings().values()} == {"behind"}
+            assert {each["state"] for each in nodes.a.statuses().values()} == {"behind"}
             assert nodes.b.lags() == dict.fromkeys(PROJECTIONS, 0)
             assert not nodes.a.shows(loan, "Under review")
 

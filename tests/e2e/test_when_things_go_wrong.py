@@ -29,7 +29,7 @@ from tests.support.pages import (
 )
 from tests.support.processes import wait_until
 
-# Whom the clearing house lets have any loan at once.
+# Whom the credit bureau lets have any loan at once.
 APPROVED = "999999aa"
 
 

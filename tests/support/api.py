@@ -75,7 +75,7 @@ def somebody() -> str:
 
 
 def application(score: int = 5, **changes: Any) -> dict[str, Any]:
-    """Somebody's, with an id of its own; the simulated clearing house gives this score."""
+    """Somebody's, with an id of its own; the simulated credit bureau gives this score."""
     national_id = somebody()
     loan_request_id = _id_that_scores(national_id, score)
     body = {"name": "Ann Example", "national_id": national_id, "amount": 5000}

@@ -15,7 +15,7 @@ import httpx2
 
 from tests.support.processes import PROJECT, wait_until
 
-READY_WORDS: Final = "clearing house ready on "
+READY_WORDS: Final = "credit bureau ready on "
 SECONDS: Final = 30.0
 
 
@@ -24,7 +24,7 @@ class RunningClearingHouse:
 
     def __init__(self, *arguments: str, directory: Path) -> None:
         """Start it; it takes a free port, unless the arguments name one."""
-        self._output_file = directory / f"clearing-house-{os.urandom(4).hex()}.log"
+        self._output_file = directory / f"credit-bureau-{os.urandom(4).hex()}.log"
         with self._output_file.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "clearing_house", "--port", "0", *arguments],
@@ -56,7 +56,7 @@ class RunningClearingHouse:
             assert self.process.poll() is None, self.output
             return READY_WORDS in self.output
 
-        wait_until(is_ready, SECONDS, what="the clearing house is ready", every=0.02)
+        wait_until(is_ready, SECONDS, what="the credit bureau is ready", every=0.02)
 
     def asks(self) -> dict[str, Any]:
         """What it was asked, and how often it gave a score: see `loans.clearing_house`."""
@@ -72,7 +72,7 @@ class RunningClearingHouse:
 
 @contextmanager
 def running_clearing_house(*arguments: str, directory: Path) -> Iterator[RunningClearingHouse]:
-    """A clearing house that is ready, and gone when this is left; its log lies in `directory`."""
+    """A credit bureau that is ready, and gone when this is left; its log lies in `directory`."""
     clearing_house = RunningClearingHouse(*arguments, directory=directory)
     try:
         clearing_house.wait_until_ready()

@@ -59,7 +59,7 @@ class Node:
         self._projectors += 1
         return self.forks.start("project", name=f"{self.name}-{self._projectors}")
 
-    def standings(self) -> Mapping[str, Mapping[str, Any]]:
+    def statuses(self) -> Mapping[str, Mapping[str, Any]]:
         """What `manage.py projections` says here, by projection."""
         command = self.forks.run("projections", "--json", "--max-lag", "1000")
         assert command.status == 0, command.output
@@ -67,7 +67,7 @@ class Node:
 
     def lags(self) -> dict[str, float]:
         """How many seconds each projection is behind."""
-        return {name: each["lag_seconds"] for name, each in self.standings().items()}
+        return {name: each["lag_seconds"] for name, each in self.statuses().items()}
 
     def get(self, path: str) -> httpx2.Response:
         """Ask for a page, as nobody in particular."""

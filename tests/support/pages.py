@@ -61,7 +61,7 @@ def send(page: Page) -> None:
 
 
 def _to_be_looked_at(page: Page) -> str:
-    # The simulated clearing house's score follows from the number of the form.
+    # The simulated credit bureau's score follows from the number of the form.
     body = application(score=5)
     page.locator("#id_id").evaluate("(field, id) => { field.value = id }", body["id"])
     national_id: str = body["national_id"]

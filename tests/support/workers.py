@@ -35,7 +35,7 @@ class Ports:
 
 @contextmanager
 def forks_for_workers(ports: Ports, output_dir: Path) -> Iterator[ForkServer]:
-    """Begins workers, and clearing houses, which say in `output_dir` what they have to say."""
+    """Begins workers, and credit bureaus, which say in `output_dir` what they have to say."""
     variables = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.impatient_settings",
@@ -51,7 +51,7 @@ def forks_for_workers(ports: Ports, output_dir: Path) -> Iterator[ForkServer]:
 
 
 class Workers:
-    """Begins workers, and the clearing house that they ask, which is away until it is begun."""
+    """Begins workers, and the credit bureau that they ask, which is away until it is begun."""
 
     def __init__(self, forks: ForkServer, ports: Ports) -> None:
         self._forks = forks
@@ -78,7 +78,7 @@ class Workers:
         """One that is there as long as the block runs."""
         port = self._ports.clearing_house
         process = self._start("clearing_house", f"--port={port}", *arguments)
-        wait_until(lambda: "clearing house ready" in process.output, SECONDS, every=0.01)
+        wait_until(lambda: "credit bureau ready" in process.output, SECONDS, every=0.01)
         yield ClearingHouse(f"http://127.0.0.1:{port}")
         assert process.stop() == 0
 

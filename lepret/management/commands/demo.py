@@ -44,7 +44,7 @@ class Command(BaseCommand):
             "--outage",
             type=_seconds,
             metavar="SECONDS",
-            help="have the clearing house be away for so long after the start, to see what happens",
+            help="have the credit bureau be away for so long after the start, to see what happens",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

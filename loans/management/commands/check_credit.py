@@ -1,4 +1,4 @@
-"""`manage.py check_credit`: scores what was accepted while the clearing house gave no score."""
+"""`manage.py check_credit`: scores what was accepted while the credit bureau gave no score."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from loans.workers.worker import Worker
 
 class Command(BaseCommand):
     help = (
-        "Ask the clearing house about loan requests that were accepted without a credit score, "
+        "Ask the credit bureau about loan requests that were accepted without a credit score, "
         "until it answers. Run as many of these as you like: they share the work."
     )
 

@@ -1,4 +1,4 @@
-"""`manage.py clearing_house`: a clearing house over HTTP, to try the system with."""
+"""`manage.py clearing_house`: a credit bureau over HTTP, to try the system with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LOOKS = 0.1
 
 class Command(BaseCommand):
     help = (
-        "Run a clearing house that makes its scores up, for CREDIT_BUREAU_URL to name. It can be "
+        "Run a credit bureau that makes its scores up, for CREDIT_BUREAU_URL to name. It can be "
         "told to be slow, to fail, and to answer garbage. GET /asks tells what it was asked."
     )
     requires_system_checks = ()  # it is no part of the system, which only talks to it
@@ -75,7 +75,7 @@ class Command(BaseCommand):
             target=clearing_house.serve_forever, args=(SECONDS_BETWEEN_LOOKS,), daemon=True
         )
         serving.start()
-        self.stdout.write(f"clearing house ready on {clearing_house.url}")
+        self.stdout.write(f"credit bureau ready on {clearing_house.url}")
         self.stdout.flush()
         wait_for(stop)
         clearing_house.shutdown()

@@ -13,7 +13,7 @@ from lepret.common.event_store_client import close_event_store_client
 from readmodels.management.common import add_names, named
 from readmodels.models import SkippedEvent
 from readmodels.monitoring.report import as_json, print_tables
-from readmodels.monitoring.status import Standing, read_standings
+from readmodels.monitoring.status import ProjectionStatus, read_statuses
 
 DEFAULT_MAX_LAG_SECONDS: Final = 60.0
 
@@ -73,7 +73,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         names = [each.name for each in named(options["names"])]
         try:
-            standings = list(read_standings(names).values())
+            statuses = list(read_statuses(names).values())
             skipped = _skipped_events(names) if options["skipped"] else None
         except (OperationalError, InterfaceError) as error:
             raise CommandError(
@@ -82,21 +82,19 @@ class Command(BaseCommand):
         finally:
             close_event_store_client()
         if options["json"]:
-            self.stdout.write(as_json(standings, skipped))
+            self.stdout.write(as_json(statuses, skipped))
         else:
-            print_tables(standings, skipped, self.stdout)
-        _fail_where_in_trouble(standings, options["max_lag"])
+            print_tables(statuses, skipped, self.stdout)
+        _fail_where_in_trouble(statuses, options["max_lag"])
 
 
 def _skipped_events(names: Collection[str]) -> list[SkippedEvent]:
     return list(SkippedEvent.objects.filter(name__in=names).order_by("name", "position"))
 
 
-def _fail_where_in_trouble(standings: Iterable[Standing], max_lag_seconds: float) -> None:
+def _fail_where_in_trouble(statuses: Iterable[ProjectionStatus], max_lag_seconds: float) -> None:
     troubles = [
-        f"{each.name}: {trouble}"
-        for each in standings
-        if (trouble := each.trouble(max_lag_seconds))
+        f"{each.name}: {trouble}" for each in statuses if (trouble := each.trouble(max_lag_seconds))
     ]
     if troubles:
         raise CommandError("; ".join(troubles))

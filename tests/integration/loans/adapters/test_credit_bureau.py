@@ -1,4 +1,4 @@
-"""The clearing house's adapters: the HTTP one against real servers that misbehave."""
+"""The credit bureau's adapters: the HTTP one against real servers that misbehave."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_thirty_two_threads_ask_at_the_same_time(clearing_house: ClearingHouse) 
     assert len(clearing_house.asked) == 32
 
 
-# What may pass: (what the clearing house does, what the operator reads).
+# What may pass: (what the credit bureau does, what the operator reads).
 PASSING: Final = {
     "500": (answer(b"", 500), "answered 500"),
     "503": (answer(b"", 503), "answered 503"),

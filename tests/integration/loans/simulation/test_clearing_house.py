@@ -42,7 +42,7 @@ class Always(Manners):
 
 @contextmanager
 def serving(manners: Manners) -> Iterator[ClearingHouse]:
-    """A clearing house in this process, which answers until this is left."""
+    """A credit bureau in this process, which answers until this is left."""
     with ClearingHouse("127.0.0.1", 0, manners) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
@@ -265,7 +265,7 @@ class TestTheCommand:
             assert ask(client, "999999aa").json() == {"score": 9}
             client.post("/scores?national_id=999999aa")
             client.get("/999999aa")
-        assert re.fullmatch(r"clearing house ready on http://127\.0\.0\.1:\d+\n", running.output)
+        assert re.fullmatch(r"credit bureau ready on http://127\.0\.0\.1:\d+\n", running.output)
 
     def test_says_in_one_line_that_its_port_is_taken(self, running: RunningClearingHouse) -> None:
         port = running.url.rpartition(":")[2]

@@ -1,4 +1,4 @@
-"""Workers that ask the clearing house later: real processes, and what may happen to them."""
+"""Workers that ask the credit bureau later: real processes, and what may happen to them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TestWorkersThatAreKilled:
     def test_decide_each_request_once_and_lose_none(self, workers: Workers) -> None:
         """Whatever is killed, and when, each request gets one score and one outcome.
 
-        Of the clearing house it is promised that it gives one answer for each request, but where a
+        Of the credit bureau it is promised that it gives one answer for each request, but where a
         worker was killed between its asking and its recording: it had so many threads that may have
         been there. Then the same is asked again, with the same key.
         """

@@ -64,7 +64,7 @@ def request(
 
 
 class Meanwhile:
-    """A clearing house during whose answer something else happens."""
+    """A credit bureau during whose answer something else happens."""
 
     def __init__(self, happens: Callable[[], object]) -> None:
         self._happens = happens

@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from readmodels.models import Checkpoint
-from readmodels.monitoring.status import State, read_standings
+from readmodels.monitoring.status import State, read_statuses
 from readmodels.projections import PROJECTIONS
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import append_event
@@ -52,16 +52,14 @@ def failing(*arguments: str) -> tuple[str, str]:
 
 class TestStates:
     def state(self) -> State:
-        return read_standings([NAME])[NAME].state
+        return read_statuses([NAME])[NAME].state
 
     def test_without_a_row_it_is_not_built(self) -> None:
         append_event("SomethingHappened")
-        standings = read_standings()
-        assert set(standings) == set(PROJECTIONS)
-        assert {each.state for each in standings.values()} == {State.NOT_BUILT}
-        assert [each.lag.events for each in standings.values() if each.lag] == [1] * len(
-            PROJECTIONS
-        )
+        statuses = read_statuses()
+        assert set(statuses) == set(PROJECTIONS)
+        assert {each.state for each in statuses.values()} == {State.NOT_BUILT}
+        assert [each.lag.events for each in statuses.values() if each.lag] == [1] * len(PROJECTIONS)
 
     def test_at_the_stores_end_it_is_level(self) -> None:
         checkpoint(NAME, append_event("SomethingHappened"))
@@ -80,9 +78,9 @@ class TestStates:
         position = append_event("SomethingHappened", times=4)
         checkpoint(NAME, position, version=0)
         rebuild(NAME, position // 2)
-        standing = read_standings([NAME])[NAME]
-        assert standing.state == State.REBUILDING
-        assert standing.rebuilt_share == pytest.approx(0.5, abs=0.2)
+        status = read_statuses([NAME])[NAME]
+        assert status.state == State.REBUILDING
+        assert status.rebuilt_share == pytest.approx(0.5, abs=0.2)
 
     def test_a_failure_stops_it_and_is_said_first(self) -> None:
         checkpoint(NAME, append_event("SomethingHappened"))
@@ -102,23 +100,23 @@ class TestStates:
         checkpoint("loan_requests", 5)
         failure("loan_requests")
         event_store.stop()
-        standings = read_standings()
-        assert standings[NAME].state == State.UNKNOWN
-        assert standings[NAME].position == 5
-        assert standings["loan_requests"].state == State.STOPPED
+        statuses = read_statuses()
+        assert statuses[NAME].state == State.UNKNOWN
+        assert statuses[NAME].position == 5
+        assert statuses["loan_requests"].state == State.STOPPED
 
     def test_a_projection_that_has_stopped_moving_has_no_speed(self) -> None:
         checkpoint(NAME, 1, events_per_second=100.0)
-        assert read_standings([NAME])[NAME].events_per_second == 100.0
+        assert read_statuses([NAME])[NAME].events_per_second == 100.0
         Checkpoint.objects.update(moved_at=timezone.now() - timedelta(seconds=11))
-        assert read_standings([NAME])[NAME].events_per_second == 0.0
+        assert read_statuses([NAME])[NAME].events_per_second == 0.0
 
     def test_all_of_them_take_three_queries(
         self, django_assert_num_queries: DjangoAssertNumQueries
     ) -> None:
         checkpoints_at(1)
         with django_assert_num_queries(3):
-            read_standings()
+            read_statuses()
 
 
 class TestCommand:

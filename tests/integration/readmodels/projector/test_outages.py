@@ -116,14 +116,14 @@ class Projector:
     def wait_until_it_logs(self, text: str) -> None:
         wait_until(lambda: text in self.process.output, SECONDS, what=f"it logs: {text}")
 
-    def standing(self, *arguments: str) -> tuple[int, str]:
+    def status(self, *arguments: str) -> tuple[int, str]:
         """What `manage.py projections` ends with, and what it prints."""
         command = self.forks.start("projections", *arguments)
         return command.wait(SECONDS), command.output
 
     def states(self) -> dict[str, str]:
         """The state of each projection, as `manage.py projections` says."""
-        _, output = self.standing("--json")
+        _, output = self.status("--json")
         return dict(re.findall(r'"name": "(\w+)",\s+"state": "([\w ]+)"', output))
 
     def assert_it_is_as_if_nothing_had_happened(self) -> None:
@@ -163,7 +163,7 @@ class TestWhenTheEventStore:
     ) -> None:
         event_store.kill()
         projector.wait_until_it_says("lost the event store")
-        status, output = projector.standing()
+        status, output = projector.status()
         unknown = output.count("unknown, since the event store does not answer")
         assert (status, unknown) == (1, len(PROJECTIONS))
 
@@ -179,7 +179,7 @@ class TestWhenTheEventStore:
         with frozen(event_store.process.pid):
             projector.wait_until_it_says("lost the event store")
             threads = threads_of(projector.process)
-            status, output = projector.standing()
+            status, output = projector.status()
             time.sleep(4)  # Some more attempts.
             assert threads_of(projector.process) <= threads + 1, "attempts leave nothing behind"
             assert "regained" not in projector.process.output
@@ -369,7 +369,7 @@ def seconds_until_rows_show_loans() -> float:
 
 
 def assert_the_database_does_not_answer(projector: Projector) -> None:
-    status, output = projector.standing()
+    status, output = projector.status()
     assert "The database does not answer" in output
     assert "Traceback" not in output
     assert status == 1
