@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker, Settings
 
 from lepret import settings as project_settings
@@ -20,6 +23,19 @@ from tests.support.postgresql import RunningPostgreSQL, running_postgresql
 from tests.support.processes import free_port
 from tests.support.read_models import ReadModelsDatabase, read_models_at
 from tests.support.valkey import RunningValkey, running_valkey
+
+# How long an example takes says more of the machine, and of whether hypothesis has its caches yet,
+# than of what is tested.
+hypothesis_settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("any machine")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core, since most tests wait for other processes most of the time."""
+    return 2 * (os.cpu_count() or 1)
+
 
 
 @pytest.fixture(scope="session")
