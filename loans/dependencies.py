@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from lepret.common.event_store_client import event_store_client
 from loans.adapters.credit_bureau import CreditBureau, SimulatedCreditBureau
 from loans.adapters.event_store import EventStore, EventStoreDB
-from loans.adapters.http_credit_bureau import HttpCreditBureau, Patience
+from loans.adapters.http_credit_bureau import CallPolicy, HttpCreditBureau
 from loans.application.idempotency import IdempotencyKeys
 from loans.application.reservations import Reservations
 
@@ -27,7 +27,7 @@ def credit_bureau() -> CreditBureau:
     """The credit bureau that `CREDIT_BUREAU_URL` names, or the simulator."""
     if settings.CREDIT_BUREAU_URL is None:
         return SimulatedCreditBureau(latency=settings.CREDIT_BUREAU_LATENCY_SECONDS)
-    patience = Patience(
+    policy = CallPolicy(
         connect_timeout=settings.CREDIT_BUREAU_CONNECT_TIMEOUT_SECONDS,
         read_timeout=settings.CREDIT_BUREAU_READ_TIMEOUT_SECONDS,
         deadline=settings.CREDIT_BUREAU_DEADLINE_SECONDS,
@@ -35,7 +35,7 @@ def credit_bureau() -> CreditBureau:
         failures=settings.CREDIT_BUREAU_BREAKER_FAILURES,
         pause=settings.CREDIT_BUREAU_BREAKER_PAUSE_SECONDS,
     )
-    return HttpCreditBureau(settings.CREDIT_BUREAU_URL, patience)
+    return HttpCreditBureau(settings.CREDIT_BUREAU_URL, policy)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The credit bureau: what the use cases need of it, and one that is simulated."""
+"""The port to the credit bureau, and a simulated one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ KNOWN_SCORES: Final = {"999999aa": 9, "666666aa": 6, "555555aa": 5, "111111aa": 
 
 
 class CreditBureauUnavailable(Exception):
-    """No usable score could be had from the credit bureau.
+    """The credit bureau gave no usable score.
 
     Attributes:
-        reason: why, fit for an operator's eyes and for a log: it holds no personal data.
-        retry_after: in how many seconds asking again is worth while, where that is known.
+        reason: why, for operators and logs; without personal data.
+        retry_after: in how many seconds to ask again, if that is known.
     """
 
     def __init__(self, reason: str = "not available", *, retry_after: float | None = None) -> None:
@@ -30,17 +30,17 @@ class CreditBureau(Protocol):
     """What the use cases need of the credit bureau."""
 
     def score(self, national_id: str, *, idempotency_key: UUID) -> int:
-        """The credit score of a person, 1 to 10.
+        """Ask for a person's credit score, from 1 to 10.
 
         Raises:
-            CreditBureauUnavailable: no usable answer in time.
+            CreditBureauUnavailable: there was no usable answer in time.
         """
 
 
 class SimulatedCreditBureau:
-    """A credit bureau that needs nothing: a few known people, and a random score for all others.
+    """Makes scores up in this process, after `latency` seconds.
 
-    `latency` is in seconds.
+    A few people have a known score; everyone else gets a random one.
     """
 
     def __init__(self, *, latency: float = 0.1) -> None:
@@ -52,7 +52,7 @@ class SimulatedCreditBureau:
 
 
 def simulated_score(national_id: str, idempotency_key: UUID) -> int:
-    """A score that stays the same, whenever it is asked for with the same key."""
+    """A made-up score, always the same for the same person and key."""
     known = KNOWN_SCORES.get(national_id.lower())
     if known is not None:
         return known

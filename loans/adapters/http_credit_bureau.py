@@ -1,4 +1,4 @@
-"""The credit bureau over HTTP: asked again after what may pass, and let alone when it is down."""
+"""The credit bureau over HTTP, with retries, a deadline and a circuit breaker."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -18,9 +17,10 @@ from uuid import UUID
 
 import httpx2
 import stamina
-from circuitbreaker import CircuitBreaker
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lepret.common.outages import Outage
+from loans.adapters.circuit_breaker import CircuitBreaker, CircuitOpen
 from loans.adapters.credit_bureau import CreditBureauUnavailable
 from loans.domain.credit_score import CreditScore
 
@@ -30,22 +30,22 @@ T = TypeVar("T")
 
 MOST_CONNECTIONS: Final = 100
 LONGEST_BODY_BYTES: Final = 16 * 1024
-# A number or a truth value that an operator is told as it is; what is longer could be anything.
-LONGEST_VALUE_TOLD: Final = 5
+# A longer value in place of a score could be a national ID: it is kept out of error messages.
+LONGEST_VALUE_SHOWN: Final = 5
 LONGEST_RETRY_AFTER_SECONDS: Final = 24 * 60 * 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long the credit bureau is waited for, and how often it is asked. Times in seconds.
+class CallPolicy:
+    """How long to wait for the credit bureau, and how often to ask it. Times are in seconds.
 
     Attributes:
-        connect_timeout: for a connection, and for one in the pool to become free.
-        read_timeout: from one piece of an answer to the next, the first included.
-        deadline: for one score with all attempts and the waits between them.
-        attempts: how often it is asked for one score.
-        failures: after so many in a row, whichever calls they were for, nobody asks any more.
-        pause: after which one call tries. If that goes well, all ask again.
+        connect_timeout: for a new connection, and for one in the pool to become free.
+        read_timeout: until the first part of an answer, and between each part and the next.
+        deadline: for one score, with all attempts and the waits between them.
+        attempts: how often to ask for one score.
+        failures: how many in a row open the circuit breaker.
+        pause: how long the circuit breaker then waits before it lets one call try.
     """
 
     connect_timeout: float
@@ -56,68 +56,73 @@ class Patience:
     pause: float
 
 
-class _MayPass(CreditBureauUnavailable):
-    """A failure of the kind that is gone a moment later: worth another attempt."""
+class _Transient(CreditBureauUnavailable):
+    """A failure that may be over a moment later: another attempt is worth while."""
 
 
 class _Refused(CreditBureauUnavailable):
-    """The credit bureau works, and says that the fault is on this side."""
-
-
-class _NotAsked(CreditBureauUnavailable):
-    """It failed so often just now that it was not asked at all."""
+    """The credit bureau works, and answered that the request is wrong (4xx)."""
 
 
 class HttpCreditBureau:
     """The credit bureau over HTTP: `POST {base_url}/scores` with `{"national_id": ...}`.
 
-    The national ID travels in the body, since addresses end up in logs on the way. All attempts
-    for one score have the same `Idempotency-Key`.
+    The national ID is sent in the body, since URLs end up in the logs of proxies. All attempts for
+    one score have the same `Idempotency-Key`.
 
-    Any number of threads may ask at the same time. The requests themselves are made in an event
-    loop, since only there can all of an attempt be broken off when the deadline has come: the
-    look-up of the name and headers that arrive byte by byte, too.
+    Any number of threads may ask at the same time. The requests are made in one event loop, since
+    only there can the deadline cancel whatever an attempt is waiting for: a DNS lookup, too, or
+    headers that arrive byte by byte.
     """
 
-    def __init__(self, base_url: str, patience: Patience) -> None:
-        self._patience = patience
-        self._breaker = _Breaker(failures=patience.failures, pause=patience.pause)
-        self._client = _client(base_url, patience)
+    def __init__(self, base_url: str, policy: CallPolicy) -> None:
+        self._policy = policy
+        self._breaker = CircuitBreaker(
+            failures=policy.failures,
+            pause=policy.pause,
+            is_failure=_is_failure,
+            outage=Outage(logger, "the credit bureau", consequence="one call at a time tries it"),
+        )
+        self._client = _client(base_url, policy)
         self._loop = _LoopInThread()
 
     def score(self, national_id: str, *, idempotency_key: UUID) -> int:
-        deadline = time.monotonic() + self._patience.deadline
+        deadline = time.monotonic() + self._policy.deadline
         scoring = self._score(national_id, idempotency_key, deadline)
         try:
-            return self._loop.run(scoring, timeout=self._patience.deadline)
+            return self._loop.run(scoring, timeout=self._policy.deadline)
         except TimeoutError:
             raise CreditBureauUnavailable("timed out") from None
+        except CircuitOpen as refusal:
+            raise CreditBureauUnavailable(
+                "not asked: it failed too often just now", retry_after=refusal.retry_after
+            ) from None
 
     def close(self) -> None:
-        """Close its connections, and end its thread."""
-        self._loop.run(self._client.aclose(), timeout=self._patience.deadline)
+        """Close the connections, and end the event loop's thread."""
+        self._loop.run(self._client.aclose(), timeout=self._policy.deadline)
         self._loop.close()
 
     async def _score(self, national_id: str, idempotency_key: UUID, deadline: float) -> int:
         async for attempt in stamina.retry_context(
             on=self._wait_before_another(deadline),
-            attempts=self._patience.attempts,
+            attempts=self._policy.attempts,
             timeout=None,
             wait_initial=0.1,
             wait_max=1.0,
             wait_jitter=0.2,
         ):
-            with attempt, self._breaker.asking():
+            with attempt, self._breaker.call():
                 return await self._ask(national_id, idempotency_key)
         raise AssertionError("retry_context either returns or raises")
 
     def _wait_before_another(self, deadline: float) -> Callable[[Exception], bool | float]:
         def wait(failure: Exception) -> bool | float:
-            if not isinstance(failure, _MayPass) or self._breaker.is_open:
+            if not isinstance(failure, _Transient) or self._breaker.is_open:
                 return False
             if failure.retry_after is None:
                 return True
-            # Not all who were told the same come back in the same moment.
+            # Callers that were given the same delay must not all return at the same moment.
             delay = failure.retry_after + random.uniform(0, 0.2)  # noqa: S311
             return delay if time.monotonic() + delay < deadline else False
 
@@ -137,19 +142,19 @@ class HttpCreditBureau:
             finally:
                 await response.aclose()
         except httpx2.HTTPError as error:
-            # `from None`, here and below: what was asked or answered may hold the national ID.
-            raise _MayPass(_in_words(error)) from None
+            # `from None`: the cause holds the request, and so the national ID.
+            raise _Transient(_in_words(error)) from None
 
 
-def _client(base_url: str, patience: Patience) -> httpx2.AsyncClient:
+def _client(base_url: str, policy: CallPolicy) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
         base_url=base_url,
-        # A compressed answer could be far longer than it looks.
+        # An answer that was compressed could be far longer than its `Content-Length`.
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         timeout=httpx2.Timeout(
-            patience.read_timeout,
-            connect=patience.connect_timeout,
-            pool=patience.connect_timeout,
+            policy.read_timeout,
+            connect=policy.connect_timeout,
+            pool=policy.connect_timeout,
         ),
         limits=httpx2.Limits(
             max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_CONNECTIONS
@@ -160,7 +165,7 @@ def _client(base_url: str, patience: Patience) -> httpx2.AsyncClient:
 async def _score_in(response: httpx2.Response) -> int:
     status = response.status_code
     if response.is_server_error or status == httpx2.codes.TOO_MANY_REQUESTS:
-        raise _MayPass(f"answered {status}", retry_after=_retry_after(response))
+        raise _Transient(f"answered {status}", retry_after=_retry_after(response))
     if response.is_client_error:
         raise _Refused(f"refused to answer ({status})")
     if not response.is_success:
@@ -204,7 +209,7 @@ def _score_of(body: bytes) -> int:
 def _value_in_words(value: object) -> str:
     if value is None or isinstance(value, bool | int | float):
         text = json.dumps(value)
-        if len(text) <= LONGEST_VALUE_TOLD:
+        if len(text) <= LONGEST_VALUE_SHOWN:
             return f"of {text}"
     return "that is none"
 
@@ -225,9 +230,9 @@ def _in_words(error: httpx2.HTTPError) -> str:
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
-    """The seconds that the header asks for, 0 or more; `None` where there is none to be read.
+    """The delay in seconds that the response asks for; `None` if it asks for none.
 
-    Seconds or a date: RFC 9110, section 10.2.3.
+    The header holds seconds or a date: RFC 9110, section 10.2.3.
     """
     text = response.headers.get("Retry-After", "")
     seconds = float(text) if text.isascii() and text.isdigit() else _seconds_until(text)
@@ -243,78 +248,14 @@ def _seconds_until(http_date: str) -> float | None:
     return (date - datetime.now(UTC)).total_seconds()
 
 
-class _Breaker:
-    """Lets nobody ask where many in a row have failed, until a pause is over and one has tried.
-
-    For one thread, as the event loop is: nothing here takes a lock.
-    """
-
-    def __init__(self, *, failures: int, pause: float) -> None:
-        self._circuit = CircuitBreaker(failures, pause, expected_exception=_is_failure)
-        self._is_being_tried = False
-        self._is_said_to_work = True
-
-    @property
-    def is_open(self) -> bool:
-        """Whether nobody may ask."""
-        return bool(self._circuit.opened)
-
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """Around each attempt.
-
-        Raises:
-            _NotAsked: leave it.
-        """
-        if self._circuit.closed:
-            with self._counted():
-                yield
-            return
-        if self._circuit.opened or self._is_being_tried:
-            raise _NotAsked("not asked: it failed too often just now", retry_after=self._rest)
-        self._is_being_tried = True
-        try:
-            with self._counted():
-                yield
-        finally:
-            self._is_being_tried = False
-
-    @property
-    def _rest(self) -> float:
-        return max(float(self._circuit.open_remaining), 0.0)
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        try:
-            with self._circuit:
-                yield
-        finally:
-            self._tell_of_change()
-
-    def _tell_of_change(self) -> None:
-        works = bool(self._circuit.closed)
-        if works == self._is_said_to_work:
-            return
-        self._is_said_to_work = works
-        if works:
-            logger.info("The credit bureau answers again")
-        else:
-            logger.warning(
-                "The credit bureau failed %d times in a row: from now on one call at a time "
-                "tries it, and the others do not wait",
-                self._circuit.failure_count,
-            )
-
-
-def _is_failure(kind: type[BaseException], _: BaseException) -> bool:
-    # Cancelled is what did not end before the deadline.
-    return issubclass(kind, CreditBureauUnavailable | asyncio.CancelledError) and not issubclass(
-        kind, _Refused
-    )
+def _is_failure(error: BaseException) -> bool:
+    # A call that the deadline cuts off is cancelled.
+    is_unanswered = isinstance(error, CreditBureauUnavailable | asyncio.CancelledError)
+    return is_unanswered and not isinstance(error, _Refused)
 
 
 class _LoopInThread:
-    """An event loop in a thread of its own, for callers in any other."""
+    """An event loop in a thread of its own, which other threads run coroutines in."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -324,10 +265,10 @@ class _LoopInThread:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, timeout: float) -> T:
-        """What the coroutine returns or raises; it is cancelled after so many seconds.
+        """Run the coroutine to its end, but for `timeout` seconds at most. Returns its result.
 
         Raises:
-            TimeoutError: that was too short.
+            TimeoutError: it was cancelled, since it took longer.
         """
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:

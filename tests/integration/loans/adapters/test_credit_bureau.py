@@ -30,7 +30,7 @@ from loans.adapters.credit_bureau import (
     SimulatedCreditBureau,
     simulated_score,
 )
-from loans.adapters.http_credit_bureau import HttpCreditBureau, Patience
+from loans.adapters.http_credit_bureau import CallPolicy, HttpCreditBureau
 from tests.support.clearing_house import running_clearing_house
 from tests.support.processes import free_port, wait_until
 
@@ -38,7 +38,7 @@ Reply = Callable[[BaseHTTPRequestHandler], None]
 
 SOMEONE: Final = "123456aa"
 SECONDS: Final = 10.0
-PATIENCE: Final = Patience(
+POLICY: Final = CallPolicy(
     connect_timeout=5.0, read_timeout=5.0, deadline=15.0, attempts=3, failures=1000, pause=60.0
 )
 
@@ -172,9 +172,9 @@ def clearing_house() -> Iterator[ClearingHouse]:
 
 
 @contextmanager
-def asking(url: str, **patience: Any) -> Iterator[HttpCreditBureau]:
-    """The adapter, with this much patience."""
-    bureau = HttpCreditBureau(url, replace(PATIENCE, **patience))
+def asking(url: str, **changes: Any) -> Iterator[HttpCreditBureau]:
+    """The adapter, with these changes to its policy."""
+    bureau = HttpCreditBureau(url, replace(POLICY, **changes))
     try:
         yield bureau
     finally:
@@ -334,7 +334,7 @@ class TestAFailureThatMayPass:
         clearing_house.will(reply)
         failure = failure_of(bureau)
         assert reason in failure.reason
-        assert len(clearing_house.asked) == PATIENCE.attempts
+        assert len(clearing_house.asked) == POLICY.attempts
         check_nothing_personal_is_told(failure, caplog)
 
 
