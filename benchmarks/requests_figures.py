@@ -116,7 +116,7 @@ def _figures(case: Case, results: Results) -> dict[str, Any]:
     return {
         "call": case.call.value,
         "clients": case.clients,
-        "clearing_house_ms": 1000 * case.latency,
+        "credit_bureau_ms": 1000 * case.latency,
         "per_second": round(of.per_second, 1),
         "p50_ms": round(of.percentile(50), 1),
         "p99_ms": round(of.percentile(99), 1),

@@ -176,7 +176,7 @@ class _Demo:
         self._terminal = terminal
         self._supervisor = supervisor
         self._outage = outage
-        self._clearing_house_port = free_port()
+        self._bureau_port = free_port()
         self._given = {name: value for name, value in os.environ.items() if value}
         self._settings = self._chosen_settings()
 
@@ -219,7 +219,7 @@ class _Demo:
             if name in given:
                 chosen[name] = given[name]
         if self._outage is not None:
-            chosen[CREDIT_BUREAU] = f"http://{LOOPBACK}:{self._clearing_house_port}"
+            chosen[CREDIT_BUREAU] = f"http://{LOOPBACK}:{self._bureau_port}"
         return chosen
 
     def _child(
@@ -322,7 +322,7 @@ class _Demo:
         child = self._child(
             "bureau",
             *(sys.executable, "manage.py", "clearing_house"),
-            *("--host", LOOPBACK, "--port", str(self._clearing_house_port)),
+            *("--host", LOOPBACK, "--port", str(self._bureau_port)),
             ready_words="credit bureau ready on",
             ends_beside_others=True,
         )

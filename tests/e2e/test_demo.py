@@ -147,7 +147,7 @@ class TestADemoThatCannotStart:
         )
         assert not (tmp_path / "data" / "events.sqlite3").exists()
 
-    def test_because_an_outage_of_a_given_clearing_house_is_not_in_its_power_says_so(
+    def test_because_an_outage_of_a_given_credit_bureau_is_not_in_its_power_says_so(
         self, tmp_path: Path
     ) -> None:
         given = {"CREDIT_BUREAU_URL": "http://127.0.0.1:9"}

@@ -84,7 +84,7 @@ class TestRequestLoan:
         assert open_one["id"] not in response.content.decode()
         assert "Location" not in response
 
-    def test_without_the_clearing_house_it_is_received_all_the_same(
+    def test_without_the_credit_bureau_it_is_received_all_the_same(
         self, anybody: Caller, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("loans.web.api.credit_bureau", lambda: FakeCreditBureau(None))

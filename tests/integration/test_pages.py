@@ -81,7 +81,7 @@ def no_patience(settings: Settings) -> Iterator[None]:
 
 
 @pytest.fixture
-def no_clearing_house(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_credit_bureau(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loans.web.views.credit_bureau", lambda: FakeCreditBureau(None))
 
 
@@ -162,8 +162,8 @@ class TestApply:
         assert first["id"] not in html
         assert typed_in(response) == form
 
-    @pytest.mark.usefixtures("no_clearing_house")
-    def test_without_the_clearing_house_the_request_is_received(self, client: Client) -> None:
+    @pytest.mark.usefixtures("no_credit_bureau")
+    def test_without_the_credit_bureau_the_request_is_received(self, client: Client) -> None:
         response = client.post("/", filled_in(), follow=True)
         assert "<h2>Received</h2>" in response.content.decode()
 

@@ -30,7 +30,7 @@ class Ports:
     """Where workers look for their servers."""
 
     event_store: int
-    clearing_house: int
+    bureau: int
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def forks_for_workers(ports: Ports, output_dir: Path) -> Iterator[ForkServer]:
         "DJANGO_SETTINGS_MODULE": "tests.impatient_settings",
         "LEPRET_DATA_DIR": str(output_dir),
         "EVENTSTORE_URI": f"esdb://127.0.0.1:{ports.event_store}?tls=false",
-        "CREDIT_BUREAU_URL": f"http://127.0.0.1:{ports.clearing_house}",
+        "CREDIT_BUREAU_URL": f"http://127.0.0.1:{ports.bureau}",
         # Many processes import the same modules: they are compiled once.
         "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "lepret-tests-compiled"),
     }
@@ -74,12 +74,12 @@ class Workers:
         return self._start("release_reservations", f"--lapse-after={lapse_after}")
 
     @contextmanager
-    def clearing_house(self, *arguments: str) -> Iterator[ClearingHouse]:
-        """One that is there as long as the block runs."""
-        port = self._ports.clearing_house
+    def bureau(self, *arguments: str) -> Iterator[BureauProcess]:
+        """A credit bureau that runs within the block."""
+        port = self._ports.bureau
         process = self._start("clearing_house", f"--port={port}", *arguments)
         wait_until(lambda: "credit bureau ready" in process.output, SECONDS, every=0.01)
-        yield ClearingHouse(f"http://127.0.0.1:{port}")
+        yield BureauProcess(f"http://127.0.0.1:{port}")
         assert process.stop() == 0
 
     def close(self) -> None:
@@ -94,8 +94,8 @@ class Workers:
 
 
 @dataclass(frozen=True)
-class ClearingHouse:
-    """One that runs."""
+class BureauProcess:
+    """A credit bureau in a process of its own."""
 
     url: str
 

@@ -12,10 +12,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from lepret.common.option_types import number_in, port_from
 from lepret.common.stopping import stop_on_signals, wait_for
-from loans.simulation.clearing_house import ClearingHouse
-from loans.simulation.manners import Manners
+from loans.simulation.bureau_server import BureauServer
+from loans.simulation.misbehaviour import RandomMisbehaviour
 
-SECONDS_BETWEEN_LOOKS = 0.1
+SHUTDOWN_POLL_SECONDS = 0.1
 
 
 class Command(BaseCommand):
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         "Run a credit bureau that makes its scores up, for CREDIT_BUREAU_URL to name. It can be "
         "told to be slow, to fail, and to answer garbage. GET /asks tells what it was asked."
     )
-    requires_system_checks = ()  # it is no part of the system, which only talks to it
+    requires_system_checks = ()  # it is not part of the system, only something that this calls
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
@@ -40,50 +40,42 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="before each answer (default: %(default)s)",
         )
-        parser.add_argument(
-            "--failure-rate",
-            type=_number(0, 1),
-            default=0.0,
-            metavar="RATE",
-            help="of all asks, from 0 to 1: errors, connections broken off, no answer (default: 0)",
-        )
-        parser.add_argument(
-            "--garbage-rate",
-            type=_number(0, 1),
-            default=0.0,
-            metavar="RATE",
-            help="of all asks, from 0 to 1: scores that are none (default: 0)",
-        )
+        for option, what in (
+            ("--failure-rate", "errors, connections broken off, no answer"),
+            ("--garbage-rate", "scores that are none"),
+        ):
+            parser.add_argument(
+                option,
+                type=_number(0, 1),
+                default=0.0,
+                metavar="RATE",
+                help=f"of all asks, from 0 to 1: {what} (default: 0)",
+            )
         parser.add_argument("--seed", type=int, help="has the same asks go wrong each time")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["failure_rate"] + options["garbage_rate"] > 1:
             raise CommandError("--failure-rate and --garbage-rate are more than 1 together")
-        manners = Manners(
-            latency=options["latency"],
-            failure_rate=options["failure_rate"],
-            garbage_rate=options["garbage_rate"],
-            seed=options["seed"],
-        )
-        with _clearing_house(options["host"], options["port"], manners) as clearing_house:
-            self._serve(clearing_house)
+        with _listening(**options) as server:
+            self._serve(server)
 
-    def _serve(self, clearing_house: ClearingHouse) -> None:
+    def _serve(self, server: BureauServer) -> None:
         stop = threading.Event()
         stop_on_signals(stop)
         serving = threading.Thread(
-            target=clearing_house.serve_forever, args=(SECONDS_BETWEEN_LOOKS,), daemon=True
+            target=server.serve_forever, args=(SHUTDOWN_POLL_SECONDS,), daemon=True
         )
         serving.start()
-        self.stdout.write(f"credit bureau ready on {clearing_house.url}")
+        self.stdout.write(f"credit bureau ready on {server.url}")
         self.stdout.flush()
         wait_for(stop)
-        clearing_house.shutdown()
+        server.shutdown()
 
 
-def _clearing_house(host: str, port: int, manners: Manners) -> ClearingHouse:
+def _listening(*, host: str, port: int, latency: float, **options: Any) -> BureauServer:
+    rates = {name: options[name] for name in ("failure_rate", "garbage_rate", "seed")}
     try:
-        return ClearingHouse(host, port, manners)
+        return BureauServer(host, port, latency=latency, misbehave=RandomMisbehaviour(**rates))
     except OSError as error:
         raise CommandError(
             f"Cannot listen on {host}, port {port} ({error.strerror}); "

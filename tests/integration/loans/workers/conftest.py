@@ -14,7 +14,7 @@ from tests.support.workers import Ports, Workers, forks_for_workers
 
 @pytest.fixture(scope="package")
 def ports() -> Ports:
-    return Ports(event_store=free_port(), clearing_house=free_port())
+    return Ports(event_store=free_port(), bureau=free_port())
 
 
 @pytest.fixture(scope="package")

@@ -52,7 +52,7 @@ class TestWorkersThatAreKilled:
         chance = random.Random(20261123)
         ids: list[UUID] = []
         misbehaving = ("--failure-rate=0.25", "--garbage-rate=0.1", "--latency=0.02", "--seed=1")
-        with workers.clearing_house(*misbehaving) as clearing_house:
+        with workers.bureau(*misbehaving) as bureau:
             running = [workers.check_credit(f"--threads={THREADS}") for _ in range(3)]
             wait_until_ready(*running)
             for _ in range(KILLS):
@@ -63,7 +63,7 @@ class TestWorkersThatAreKilled:
                 running.append(workers.check_credit(f"--threads={THREADS}"))
             wait_until_checked(ids)
             assert [each.stop() for each in running] == [0, 0, 0]
-            asks = clearing_house.asks()
+            asks = bureau.asks()
 
         assert_each_was_decided_once(ids)
         assert parked_count(CREDIT_CHECKS) == 0
@@ -75,13 +75,13 @@ class TestWorkersThatAreKilled:
 
 class TestWorkersThatAreNotKilled:
     def test_share_the_work_and_are_answered_once_for_each_request(self, workers: Workers) -> None:
-        with workers.clearing_house("--latency=0.02") as clearing_house:
+        with workers.bureau("--latency=0.02") as bureau:
             running = [workers.check_credit(name=name) for name in ("ann", "bob")]
             wait_until_ready(*running)
             ids = append_deferred(40)
             wait_until_checked(ids)
             assert [each.stop() for each in running] == [0, 0]
-            asks = clearing_house.asks()
+            asks = bureau.asks()
 
         assert_each_was_decided_once(ids)
         assert asks == {str(each): ONE_ANSWER for each in ids}
@@ -95,27 +95,27 @@ class TestWorkersThatAreNotKilled:
     def test_take_up_what_was_there_before_them(self, workers: Workers) -> None:
         ids = append_deferred(3)
         scored = append_requested_loan(9).loan_request_id
-        with workers.clearing_house() as clearing_house:
+        with workers.bureau() as bureau:
             worker = workers.check_credit()
             wait_until_checked([*ids, scored])
             assert worker.stop() == 0
-            asks = clearing_house.asks()
+            asks = bureau.asks()
 
         assert types_of(scored) == ["LoanRequested", "CreditChecked", "AutoApproved"]
         assert asks.keys() == {str(each) for each in ids}
         assert worker.output == "check_credit is ready\n", "nothing else is worth a line"
 
     def test_finish_what_has_begun_when_they_are_stopped(self, workers: Workers) -> None:
-        with workers.clearing_house("--latency=0.5") as clearing_house:
+        with workers.bureau("--latency=0.5") as bureau:
             worker = workers.check_credit(f"--threads={THREADS}")
             wait_until_ready(worker)
             ids = append_deferred(2 * THREADS)
-            wait_until(clearing_house.asks, SECONDS, every=0.01)
+            wait_until(bureau.asks, SECONDS, every=0.01)
             assert worker.stop() == 0
             begun = checked_count()
             workers.check_credit()
             wait_until_checked(ids)
-            asks = clearing_house.asks()
+            asks = bureau.asks()
 
         assert 0 < begun < len(ids)
         assert_each_was_decided_once(ids)
@@ -131,7 +131,7 @@ class TestARequestThatNobodyAnswers:
         loan_request_id = append_requested_loan(None).loan_request_id
         wait_until(lambda: parked_count(CREDIT_CHECKS) == 1, SECONDS)
         _, parked = event_store_client().get_stream(codec.stream_name(loan_request_id))
-        with workers.clearing_house():
+        with workers.bureau():
             call_command("check_credit", "--replay-parked")
             wait_until_checked([loan_request_id])
         wait_until(lambda: parked_count(CREDIT_CHECKS) == 0, SECONDS)
@@ -151,7 +151,7 @@ class TestAnEventThatCannotBeHandled:
         append_requested(codec.stream_name(poison), b'{"name": "Zoe Quillfeather"}')
         append_requested("NotOfALoan", b"{}")
         ids = append_deferred(5)
-        with workers.clearing_house():
+        with workers.bureau():
             worker = workers.check_credit("--threads=1", "--retries=2", "--longest-delay=0.2")
             wait_until_checked(ids)
             wait_until(lambda: parked_count(CREDIT_CHECKS) == 2, SECONDS)
@@ -167,7 +167,7 @@ class TestWhileTheEventStoreIsAway:
     def test_they_wait_and_go_on_when_it_is_back(
         self, workers: Workers, event_store: RunningEventStore
     ) -> None:
-        with workers.clearing_house():
+        with workers.bureau():
             worker = workers.check_credit()
             wait_until_ready(worker)
             event_store.kill()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
 
 import pytest
 
 from lepret.common.outages import Outage
 from loans.adapters.circuit_breaker import CircuitBreaker, CircuitOpen
+from tests.support.clock import Clock
 
 FAILURES = 3
 PAUSE = 5.0
@@ -17,16 +17,6 @@ PAUSE = 5.0
 
 class CallFailed(Exception):
     """An exception that counts as a failure."""
-
-
-@dataclass
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    now: float = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

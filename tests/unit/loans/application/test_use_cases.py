@@ -80,11 +80,11 @@ class Desk:
     ("score", "status"),
     [(4, Status.DENIED), (5, Status.UNDER_REVIEW), (6, Status.UNDER_REVIEW), (7, Status.APPROVED)],
 )
-def test_the_clearing_houses_score_decides(score: int, status: Status) -> None:
+def test_the_credit_bureaus_score_decides(score: int, status: Status) -> None:
     assert Desk(score).request().status is status
 
 
-def test_the_clearing_house_is_asked_with_the_requests_id_as_key() -> None:
+def test_the_credit_bureau_is_asked_with_the_requests_id_as_key() -> None:
     desk, loan_request_id = Desk(), uuid4()
     desk.request(loan_request_id)
     assert desk.bureau.keys == [loan_request_id]

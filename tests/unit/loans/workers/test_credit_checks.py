@@ -87,7 +87,7 @@ class TestARequestWithoutAScore:
 
         assert desk.types == ["LoanRequested", "CreditChecked", "AutoDenied"]
 
-    def test_is_tried_again_when_the_clearing_house_says_so(self, desk: Desk) -> None:
+    def test_is_tried_again_when_the_credit_bureau_says_so(self, desk: Desk) -> None:
         class Busy:
             def score(self, national_id: str, *, idempotency_key: UUID) -> int:
                 raise CreditBureauUnavailable("answered 429", retry_after=7.0)
