@@ -51,7 +51,7 @@ from loans.domain.events import (
     ManuallyDenied,
     ManualReviewRequired,
 )
-from loans.simulation.made_up_applications import Application, applications
+from loans.simulation.made_up_applications import MadeUpApplication, made_up_applications
 from tests.support.event_store import RunningEventStore, running_event_store
 from tests.support.postgresql import running_postgresql
 
@@ -162,7 +162,7 @@ def _fill(path: Path, events: int) -> None:
 def _appends() -> Iterator[Append]:
     """One for each loan, and one for each decision on it that is made later."""
     under_review: deque[tuple[int, Append]] = deque()
-    for number, application in enumerate(applications(seed=1)):
+    for number, application in enumerate(made_up_applications(seed=1)):
         at = BEGAN + timedelta(seconds=number)
         score = number % 10 + 1
         yield _append(application, _requested(application, score, at))
@@ -174,7 +174,7 @@ def _appends() -> Iterator[Append]:
 
 
 def _append(
-    application: Application,
+    application: MadeUpApplication,
     events: Iterable[LoanEvent],
     expected: Expectation = Expectation.NO_STREAM,
 ) -> Append:
@@ -182,7 +182,7 @@ def _append(
     return Append(codec.stream_name(application.id), expected, proposed)
 
 
-def _proposed(event: LoanEvent, application: Application) -> ProposedEvent:
+def _proposed(event: LoanEvent, application: MadeUpApplication) -> ProposedEvent:
     command_id = uuid5(application.id, type(event).__name__)
     encoded = codec.encode(event, command_id=command_id, user="benchmark")
     return ProposedEvent(
@@ -190,7 +190,7 @@ def _proposed(event: LoanEvent, application: Application) -> ProposedEvent:
     )
 
 
-def _requested(of: Application, score: int, at: datetime) -> Iterator[LoanEvent]:
+def _requested(of: MadeUpApplication, score: int, at: datetime) -> Iterator[LoanEvent]:
     yield LoanRequested(
         id=of.id, occurred_at=at, name=of.name, national_id=of.national_id, amount=of.amount,
         address=of.address,
@@ -207,7 +207,7 @@ def _requested(of: Application, score: int, at: datetime) -> Iterator[LoanEvent]
         )  # fmt: skip
 
 
-def _decision(of: Application, number: int, at: datetime) -> LoanEvent:
+def _decision(of: MadeUpApplication, number: int, at: datetime) -> LoanEvent:
     if number % 2:
         return ManuallyApproved(id=of.id, occurred_at=at, decided_by="underwriter")
     return ManuallyDenied(

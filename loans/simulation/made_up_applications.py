@@ -1,4 +1,4 @@
-"""Loan applications of people who do not exist, for trying things out and for load."""
+"""Loan applications of people who do not exist, for demonstrations and load tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import random
 import string
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import count
 from typing import Any, Final
 from uuid import UUID
 
@@ -25,8 +24,8 @@ _TOWNS: Final = ("Alderbrook", "Fenwick Bay", "Larkhill", "Northam", "Westerby")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Application:
-    """What one person sends to `POST /api/loan-requests`."""
+class MadeUpApplication:
+    """One request to `POST /api/loan-requests`."""
 
     id: UUID
     name: str
@@ -39,15 +38,15 @@ class Application:
         return asdict(self) | {"id": str(self.id)}
 
 
-def applications(seed: int | None = None) -> Iterator[Application]:
-    """Applications without end: for a seed always the same, ids too; without one, always others.
+def made_up_applications(seed: int | None = None) -> Iterator[MadeUpApplication]:
+    """Yield applications without end; the same ones, ids included, whenever the seed is the same.
 
-    Each is another person's, since nobody may have two requests open.
+    No two have the same national ID, since a person may have only one open request.
     """
     chance = random.Random(seed)  # noqa: S311
     taken: set[str] = set()
-    for _ in count():
-        yield Application(
+    while True:
+        yield MadeUpApplication(
             id=UUID(int=chance.getrandbits(128), version=4),
             name=f"{chance.choice(_FIRST_NAMES)} {chance.choice(_LAST_NAMES)}",
             national_id=_national_id(chance, taken),
@@ -66,7 +65,7 @@ def _national_id(chance: random.Random, taken: set[str]) -> str:
 
 
 def _address(chance: random.Random) -> str:
-    """An address, or none: it may be left empty, and some do."""
+    """An address, or an empty one for a third of the people, since it is optional."""
     if chance.random() < 1 / 3:
         return ""
     return f"{chance.randrange(1, 200)} {chance.choice(_STREETS)}, {chance.choice(_TOWNS)}"

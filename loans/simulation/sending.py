@@ -16,24 +16,24 @@ import stamina
 from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from loans.domain.loan_request import Status
-from loans.simulation.made_up_applications import Application
+from loans.simulation.made_up_applications import MadeUpApplication
 
-# The credit bureau takes 100 ms, in which a connection does nothing but wait: this many leave it
-# to the server how many requests it can do in a second.
+# A request waits 100 ms for the credit bureau. With this many connections the server's speed, and
+# not this waiting, limits how many requests are sent in a second.
 CONNECTIONS: Final = 64
 TIMEOUT: Final = httpx2.Timeout(15.0, connect=3.0)
 ATTEMPTS: Final = 6
 SECONDS_FOR_ALL_ATTEMPTS: Final = 30.0
-_LATER: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+_RETRIED_STATUSES: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 class NobodyThere(Exception):
-    """Nothing answers at this address; says so in one line."""
+    """Nothing answers at the given address; the message fits on one line."""
 
 
 @dataclass
 class Results:
-    """What became of the applications that were sent."""
+    """The outcomes of the applications that were sent."""
 
     outcomes: Counter[Status] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -41,7 +41,7 @@ class Results:
 
     @property
     def failed(self) -> int:
-        """How many got no answer that tells their outcome."""
+        """How many got no answer with an outcome."""
         return self.failures.total()
 
     @property
@@ -51,10 +51,10 @@ class Results:
 
 
 async def check_somebody_is_there(url: str) -> None:
-    """Check that a server answers at `url`, whatever it answers.
+    """Check that a server at `url` answers, with any status.
 
     Raises:
-        NobodyThere: none does.
+        NobodyThere: it does not.
     """
     try:
         async with _client(url) as client:
@@ -67,26 +67,26 @@ async def check_somebody_is_there(url: str) -> None:
 
 
 async def send(
-    applications: Sequence[Application],
+    applications: Sequence[MadeUpApplication],
     *,
     url: str,
     rate: float | None,
     results: Results,
     on_each: Callable[[], None],
 ) -> None:
-    """Send the applications, each until it is answered or has been tried often enough.
+    """Send the applications, and retry those that fail for the moment.
 
     Args:
         url: the system's address, without `/api`.
-        rate: how many to begin in a second, or `None` for as many as the system takes.
-        results: filled in as the answers come, so that they are there if this is interrupted.
-        on_each: called when one is done.
+        rate: how many to send per second; `None` for as many as the system can take.
+        results: filled in while this runs, so that an interrupted run has results, too.
+        on_each: called after each application.
     """
     began = time.monotonic()
     numbered = iter(enumerate(applications))
 
     async def send_one_after_another(client: httpx2.AsyncClient) -> None:
-        for number, application in numbered:  # which all that run this share
+        for number, application in numbered:  # shared by all tasks
             if rate is not None:
                 await asyncio.sleep(began + number / rate - time.monotonic())
             await _send_one(client, application, results)
@@ -105,11 +105,13 @@ def _client(url: str) -> httpx2.AsyncClient:
         base_url=url,
         timeout=TIMEOUT,
         limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-        trust_env=False,  # a proxy would be what is measured
+        trust_env=False,  # through a proxy, the proxy's speed would be measured
     )
 
 
-async def _send_one(client: httpx2.AsyncClient, application: Application, results: Results) -> None:
+async def _send_one(
+    client: httpx2.AsyncClient, application: MadeUpApplication, results: Results
+) -> None:
     try:
         results.outcomes[await _outcome(client, application)] += 1
     except httpx2.HTTPStatusError as error:
@@ -118,10 +120,10 @@ async def _send_one(client: httpx2.AsyncClient, application: Application, result
         results.failures[type(error).__name__] += 1
 
 
-async def _outcome(client: httpx2.AsyncClient, application: Application) -> Status:
-    """Send an application, more than once if need be: its id makes it one loan all the same."""
+async def _outcome(client: httpx2.AsyncClient, application: MadeUpApplication) -> Status:
+    """Send an application, with retries: as its id stays the same, it is still one loan."""
     async for attempt in stamina.retry_context(
-        on=_may_go_well_later, attempts=ATTEMPTS, timeout=SECONDS_FOR_ALL_ATTEMPTS
+        on=_is_transient, attempts=ATTEMPTS, timeout=SECONDS_FOR_ALL_ATTEMPTS
     ):
         with attempt:
             response = await client.post("api/loan-requests", json=application.as_json())
@@ -129,15 +131,15 @@ async def _outcome(client: httpx2.AsyncClient, application: Application) -> Stat
     return Status(response.json()["status"])
 
 
-def _may_go_well_later(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     if isinstance(error, httpx2.HTTPStatusError):
-        return error.response.status_code in _LATER
+        return error.response.status_code in _RETRIED_STATUSES
     return isinstance(error, httpx2.TransportError)
 
 
 @contextlib.contextmanager
 def _no_log_line_for_each_retry() -> Iterator[None]:
-    """While the server restarts there are hundreds; what they come to is in the summary."""
+    """Switch off stamina's logging: a server that restarts causes hundreds of retries."""
     hooks = get_on_retry_hooks()
     set_on_retry_hooks(())
     try:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from lepret.common.option_types import number_in, whole_number
 from loans.domain.loan_request import Status
-from loans.simulation.made_up_applications import applications
+from loans.simulation.made_up_applications import made_up_applications
 from loans.simulation.sending import NobodyThere, Results, check_somebody_is_there, send
 
 
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         "outcomes. With --seed the same ones each time, ids included: sent twice, they are still "
         "one loan each."
     )
-    requires_system_checks = ()  # it is a client: only the server has anything to check
+    requires_system_checks = ()  # it is a client: the checks are about the server
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -71,7 +71,7 @@ class Command(BaseCommand):
             task = progress.add_task("Applying", total=count)
             asyncio.run(
                 send(
-                    list(islice(applications(seed), count)),
+                    list(islice(made_up_applications(seed), count)),
                     url=url,
                     rate=rate,
                     results=results,
