@@ -1,26 +1,34 @@
-"""A credit bureau over HTTP in the test's own process, which can be told what to reply."""
+"""HTTP servers in the test's own process: a credit bureau that follows a script, and others."""
 
 from __future__ import annotations
 
 import itertools
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from socketserver import TCPServer
+from typing import Any, TypeVar
 
 from loans.simulation.bureau_server import BureauServer, Misbehave, Reply
 
+S = TypeVar("S", bound=TCPServer)
+
 
 @contextmanager
-def running_bureau(**options: Any) -> Iterator[BureauServer]:
-    """A server with these options that runs within the block."""
-    with BureauServer("127.0.0.1", 0, **options) as server:
+def serving(server: S) -> Iterator[S]:
+    """The server, which runs within the block."""
+    with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield server
         finally:
             server.shutdown()
+
+
+def running_bureau(**options: Any) -> AbstractContextManager[BureauServer]:
+    """A credit bureau with these options, which runs within the block."""
+    return serving(BureauServer("127.0.0.1", 0, **options))
 
 
 def script(*replies: Reply | None) -> Misbehave:

@@ -2,94 +2,76 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import StringIO
 from itertools import islice
+from socketserver import ThreadingTCPServer
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from pydantic import TypeAdapter
 
+from loans.simulation.bureau_server import Answer, answer_in_json
 from loans.simulation.made_up_applications import made_up_applications
 from loans.web.api import LoanApplication
+from tests.support.bureau_server import serving
 from tests.support.processes import free_port
 
 SECONDS = 10.0
 STATUSES = ("approved", "denied", "under_review", "received")
 
 
-@dataclass
-class Desk:
+class Desk(ThreadingTCPServer):
     """Keeps the bodies of the requests, and answers what a test sets."""
 
-    port: int
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    unavailable_at_first: int = 0
-    status_at_first: int = 503
-    status: int = 201
-    together: threading.Barrier = field(default_factory=lambda: threading.Barrier(1))
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    daemon_threads = True
+    request_queue_size = 128
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.bodies: list[dict[str, Any]] = []
+        self.unavailable_at_first = 0
+        self.status_at_first = 503
+        self.status = 201
+        self.together = threading.Barrier(1)
+        self._lock = threading.Lock()
 
-    def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, str]]:
+    def answer(self, body: dict[str, Any]) -> Answer:
         self.together.wait(SECONDS)
-        with self.lock:
+        with self._lock:
             self.bodies.append(body)
             number = len(self.bodies)
         if number <= self.unavailable_at_first:
-            return self.status_at_first, {}
-        return self.status, {"id": body["id"], "status": STATUSES[number % len(STATUSES)]}
+            return Answer(status=self.status_at_first)
+        outcome = {"id": body["id"], "status": STATUSES[number % len(STATUSES)]}
+        return answer_in_json(outcome, self.status)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Desk
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        Answer()(self)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.answer(json.loads(body))(self)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
 
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    with _server() as desk:
+    with serving(Desk()) as desk:
         yield desk
-
-
-@contextlib.contextmanager
-def _server() -> Iterator[Desk]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self._send(200, {})
-
-        def do_POST(self) -> None:
-            length = int(self.headers["Content-Length"])
-            self._send(*stand_in.answer(json.loads(self.rfile.read(length))))
-
-        def _send(self, status: int, body: dict[str, str]) -> None:
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            pass
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 128
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        stand_in = Desk(port=server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield stand_in
-        server.shutdown()
-        thread.join()
 
 
 def apply(desk: Desk, *arguments: str) -> str:
@@ -147,9 +129,9 @@ def test_fails_when_any_application_failed_and_says_why(desk: Desk) -> None:
 
 
 def test_says_in_one_line_that_nobody_is_there() -> None:
-    desk = Desk(port=free_port())
-    with pytest.raises(CommandError, match=rf"^Nothing answers at {desk.url} \(ConnectError\)"):
-        apply(desk)
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(CommandError, match=rf"^Nothing answers at {url} \(ConnectError\)"):
+        call_command("apply", "--url", url)
 
 
 def test_sends_the_same_for_the_same_seed_and_others_for_none(desk: Desk) -> None:
