@@ -1,8 +1,8 @@
-"""Loads streams and appends to them, over esdbclient."""
+"""Loads streams from the event store and appends to them, over esdbclient."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol
@@ -24,16 +24,19 @@ from loans.domain.events import Event
 
 
 class EventStoreUnavailable(Exception):
-    """The event store did not answer in time; what was asked of it may or may not have happened."""
+    """The event store did not answer in time. An append may or may not have been stored."""
 
 
 class StaleRevision(Exception):
-    """The stream has moved on since the revision that a decision was based on."""
+    """Others have appended to the stream since the revision that a decision was based on."""
 
 
 @dataclass(frozen=True)
 class Recorded(Generic[E]):
-    """An event where it is stored, and the command that caused it, if its metadata names one."""
+    """An event with its place in the store, and the command that caused it, if that is known.
+
+    `position` is that of the last event of the same append, if it was just made by this process.
+    """
 
     event: E
     revision: int
@@ -43,11 +46,10 @@ class Recorded(Generic[E]):
 
 @dataclass(frozen=True)
 class Stream(Generic[E]):
-    """A stream's events, oldest first, and where they end.
+    """A stream's events, oldest first, with the revision and commit position of the last one.
 
-    `revision` is the last event's number in the stream and `position` its commit position in the
-    whole store; both `None` for a stream that has no events. The last event may be of a type that
-    this version does not know, and is then not among the events.
+    Both are `None` for a stream without events. Events of types that this version does not know
+    count for the revision and the position, but are not among the events.
     """
 
     recorded: tuple[Recorded[E], ...] = ()
@@ -56,23 +58,29 @@ class Stream(Generic[E]):
 
     @property
     def events(self) -> tuple[E, ...]:
-        """What has happened."""
+        """The events without their places."""
         return tuple(each.event for each in self.recorded)
 
     def as_left_by(self, command_id: UUID) -> Stream[E]:
-        """The stream as it was after what a command had recorded; as it is, if that was nothing."""
+        """The stream up to the last event of a command; all of it if the command has no events."""
         own = [number for number, each in enumerate(self.recorded) if each.command_id == command_id]
         if not own:
             return self
         until = self.recorded[: own[-1] + 1]
         return Stream(until, until[-1].revision, until[-1].position)
 
+    def with_appended(self, events: Sequence[E], command_id: UUID, position: int) -> Stream[E]:
+        """The stream after an append of `events`, the last of which is at `position`."""
+        start = 0 if self.revision is None else self.revision + 1
+        new = (Recorded(event, at, position, command_id) for at, event in enumerate(events, start))
+        return Stream((*self.recorded, *new), start + len(events) - 1, position)
+
 
 class EventStore(Protocol):
     """What the use cases need of an event store."""
 
     def load(self, stream: StreamId[E]) -> Stream[E]:
-        """A stream as it is now, empty where there is none.
+        """The stream as it is now; an empty one if it does not exist.
 
         Raises:
             EventStoreUnavailable: no answer in time.
@@ -87,9 +95,9 @@ class EventStore(Protocol):
         command_id: UUID,
         user: str,
     ) -> int:
-        """Append after `revision` (`None`: a new stream); answers the commit position.
+        """Append after `revision` (`None`: as a new stream); returns the last event's position.
 
-        Appending the same command's events again answers as the first time did.
+        Appending the events of the same command again returns the same position.
 
         Raises:
             StaleRevision: the stream does not end at `revision`.
@@ -103,11 +111,11 @@ _UNAVAILABLE = (DeadlineExceeded, DiscoveryFailed, GrpcError, NodeIsNotLeader)
 class EventStoreDB:
     """An `EventStore` in EventStoreDB, or in anything that speaks its protocol.
 
-    `connect` gives the client; it may fail as long as the server is away. `timeout` in seconds
-    bounds each call.
+    `connect` returns the process's client, and may fail while the server is away. `timeout`, in
+    seconds, bounds each call.
     """
 
-    def __init__(self, connect: Connect, *, timeout: float) -> None:
+    def __init__(self, connect: Callable[[], EventStoreDBClient], *, timeout: float) -> None:
         self._connect = connect
         self._timeout = timeout
 
@@ -135,7 +143,7 @@ class EventStoreDB:
             return self._connect().append_to_stream(
                 stream.name,
                 current_version=StreamState.NO_STREAM if revision is None else revision,
-                # An event by itself goes a shorter way than several do.
+                # esdbclient appends a single event by a faster call.
                 events=new[0] if len(new) == 1 else new,
                 timeout=self._timeout,
             )
@@ -143,12 +151,6 @@ class EventStoreDB:
             raise StaleRevision from error
         except _UNAVAILABLE as error:
             raise EventStoreUnavailable from error
-
-
-class Connect(Protocol):
-    """Gives the process's client, which it makes when it is first asked for."""
-
-    def __call__(self) -> EventStoreDBClient: ...
 
 
 def _stream(stream: StreamId[E], recorded: Sequence[RecordedEvent]) -> Stream[E]:

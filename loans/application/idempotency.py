@@ -1,8 +1,8 @@
-"""`Idempotency-Key`: a call that is sent again is known for what it is, by the event store.
+"""`Idempotency-Key`: the event store remembers which call each key was used for.
 
-The first call with a key makes a stream for it, with one event that says what was asked. Its id
-follows from that, so that the same call can record it again, at the same moment or years later, and
-another call cannot. What is asked is a command, which is answered as the first time by itself.
+The first call with a key creates a stream for the key, with one event. The event's id is derived
+from the call: the same call can append the same event again, at the same moment or years later, and
+another call cannot. The command is then carried out; sent again, it is answered as the first time.
 
 See https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
@@ -26,7 +26,7 @@ IDEMPOTENCY: Final = "idempotency"
 class IdempotencyKeyUsed(Event):
     """A caller used a key for a call about the loan request `id`.
 
-    `fingerprint` is a keyed hash of the call, in hex: there is personal data in it.
+    `fingerprint` is a hash of the call, in hex. It is keyed, since the call has personal data.
     """
 
     fingerprint: str
@@ -38,29 +38,29 @@ class KeyUsedOtherwise(Exception):
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A key, which is its caller's own: others may use the same one."""
+    """A caller's key. Other callers may use the same value: theirs is another key."""
 
     caller: str
     value: str = field(repr=False)
 
 
 class IdempotencyKeys:
-    """The keys that callers have used. The `secret` hides keys and calls in their hashes."""
+    """The keys that callers have used, as hashes with the key `secret`."""
 
     def __init__(self, event_store: EventStore, *, secret: bytes) -> None:
         self._event_store = event_store
         self._secret = secret
 
     def loan_request_id(self, key: IdempotencyKey) -> UUID:
-        """The id of the request that is made with a key; it cannot be guessed from the key."""
+        """The id of the loan request that a call with this key makes; nobody can guess it."""
         return UUID(bytes=self._hash("loan request", key)[:16], version=4)
 
     def use(self, key: IdempotencyKey, *call: str, loan_request_id: UUID, now: datetime) -> None:
-        """Say that a key stands for a call, of which `call` is all that matters.
+        """Record that a key is used for a call; `call` is what tells calls apart.
 
         Raises:
-            KeyUsedOtherwise: it stands for another one.
-            EventStoreUnavailable: no answer in time; doing it again is safe.
+            KeyUsedOtherwise: the key was used for another call.
+            EventStoreUnavailable: no answer in time; trying again is safe.
         """
         fingerprint = keyed_hash(self._secret, "idempotent call", *call).hex()
         used = IdempotencyKeyUsed(id=loan_request_id, occurred_at=now, fingerprint=fingerprint)

@@ -1,30 +1,31 @@
-"""One open request for each person, held by the event store: a stream for each reservation.
+"""One open request for each person, kept so by a stream for each person's reservation.
 
-The stream is named by a keyed hash of the national ID, so that its name gives nobody away.
-`loans/domain/reservation.py` tells how it stays true when processes die, stand still, or come at
-the same moment.
+The stream is named by a keyed hash of the national ID, so that the name does not tell whose it is.
+`loans/domain/reservation.py` tells how the rule holds when processes die, pause, or run at the same
+moment.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 from lepret.common.keyed_hashes import keyed_hash
 from loans.adapters import codec
 from loans.adapters.codec import StreamId
-from loans.adapters.event_store import EventStore, StaleRevision, Stream
-from loans.application.retries import until_not_stale
+from loans.adapters.event_store import EventStore, Stream
+from loans.application.handling import handle
 from loans.domain import loan_request
 from loans.domain.commands import LapseApplication
-from loans.domain.events import ReservationEvent
+from loans.domain.events import LoanEvent, ReservationEvent
 from loans.domain.reservation import (
     HeldByAnother,
     Hold,
     OpenRequestExists,
     ReleaseReservation,
-    ReservationCommand,
     TakeReservation,
     decide,
     fold,
@@ -32,14 +33,14 @@ from loans.domain.reservation import (
 
 RESERVATIONS: Final = "reservations"
 
-ReservationStream = StreamId[ReservationEvent]
+ReservationStreamId = StreamId[ReservationEvent]
 
 
 class Reservations:
     """The reservations in an event store.
 
-    What was taken `lapse_after` ago for a request that has still not been recorded is given up:
-    whoever was about to record it is taken for dead.
+    One that was taken longer than `lapse_after` ago lapses if its request is still not recorded:
+    the process that was about to record it has probably died.
     """
 
     def __init__(self, event_store: EventStore, *, key: bytes, lapse_after: timedelta) -> None:
@@ -48,117 +49,97 @@ class Reservations:
         self._lapse_after = lapse_after
 
     def take(self, command: TakeReservation, *, national_id: str) -> None:
-        """Reserve for a request, in place of one that needs its reservation no longer.
+        """Take the person's reservation for a request.
+
+        A request that no longer needs the reservation loses it.
 
         Raises:
-            OpenRequestExists: the person has a request that is not decided, or just being made.
-            EventStoreUnavailable, StaleRevision: as `EventStore.append`.
+            OpenRequestExists: the person has a request that is not decided, or not recorded yet.
+            EventStoreUnavailable, StaleRevision: as `handle`.
         """
-        stream_id = self.stream_of(national_id)
-
-        def take(stream: Stream[ReservationEvent]) -> None:
-            self._carry_out(self._taking(command, stream), stream_id, stream)
-
-        # Most people have none. Whether that is so, the append itself finds out.
-        until_not_stale(take, stream_id, self._event_store, known=Stream())
+        # Most people have no reservation yet: the append itself tells whether that is so.
+        handle(
+            self._event_store,
+            self.stream_of(national_id),
+            partial(self._take, command),
+            command=command,
+            user=RESERVATIONS,
+            loaded=Stream(),
+        )
 
     def release(self, loan_request_id: UUID, *, national_id: str, now: datetime) -> None:
-        """Give back what a request holds that is known to be decided; harmless if it holds nothing.
+        """Release the reservation of a request that is decided, if it holds one.
 
         Raises:
-            EventStoreUnavailable, StaleRevision: as `EventStore.append`.
+            EventStoreUnavailable, StaleRevision: as `handle`.
         """
-        stream_id = self.stream_of(national_id)
+        self._release_if(
+            lambda hold: hold.id == loan_request_id, self.stream_of(national_id), now=now
+        )
 
-        def release(stream: Stream[ReservationEvent]) -> None:
-            hold = fold(stream.events)
-            if hold is not None and hold.id == loan_request_id:
-                self._release(hold, stream_id, stream, now=now)
-
-        until_not_stale(release, stream_id, self._event_store)
-
-    def settle(self, stream_id: ReservationStream, *, now: datetime) -> None:
-        """Release what a request holds that is decided, or that was never recorded.
+    def settle(self, stream_id: ReservationStreamId, *, now: datetime) -> None:
+        """Release a reservation whose request is decided, or was not recorded in time.
 
         Raises:
-            EventStoreUnavailable, StaleRevision: as `EventStore.append`.
+            EventStoreUnavailable, StaleRevision: as `handle`.
         """
+        self._release_if(partial(self._is_over, now=now), stream_id, now=now)
 
-        def settle(stream: Stream[ReservationEvent]) -> None:
-            hold = fold(stream.events)
-            if hold is not None and self._is_over(hold, now=now):
-                self._release(hold, stream_id, stream, now=now)
-
-        until_not_stale(settle, stream_id, self._event_store)
-
-    def stream_of(self, national_id: str) -> ReservationStream:
+    def stream_of(self, national_id: str) -> ReservationStreamId:
         """A person's stream; the case of the national ID's letters does not matter."""
         name = keyed_hash(self._key, RESERVATIONS, national_id.lower()).hex()
         return codec.reservation_stream(f"{codec.RESERVATION_PREFIX}{name}")
 
-    def _taking(
+    def _take(
         self, command: TakeReservation, stream: Stream[ReservationEvent]
-    ) -> TakeReservation:
+    ) -> list[ReservationEvent]:
+        hold = fold(stream.events)
         try:
-            decide(command, fold(stream.events))
+            return decide(command, hold)
         except HeldByAnother as other:
             if not self._is_over(other.hold, now=command.issued_at):
                 raise OpenRequestExists from None
-            return command.model_copy(update={"instead_of": other.hold.id})
-        return command
+            return decide(command.model_copy(update={"instead_of": other.hold.id}), hold)
 
-    def _release(
+    def _release_if(
         self,
-        hold: Hold,
-        stream_id: ReservationStream,
-        stream: Stream[ReservationEvent],
+        is_needless: Callable[[Hold], bool],
+        stream_id: ReservationStreamId,
         *,
         now: datetime,
     ) -> None:
+        stream = self._event_store.load(stream_id)
+        hold = fold(stream.events)
+        if hold is None or not is_needless(hold):
+            return
         release = ReleaseReservation(id=hold.id, covers=hold.covers, issued_at=now)
-        self._carry_out(release, stream_id, stream)
-
-    def _carry_out(
-        self,
-        command: ReservationCommand,
-        stream_id: ReservationStream,
-        stream: Stream[ReservationEvent],
-    ) -> None:
-        events = decide(command, fold(stream.events))
-        if events:
-            self._event_store.append(
-                stream_id,
-                events,
-                revision=stream.revision,
-                command_id=command.command_id,
-                user=RESERVATIONS,
-            )
+        handle(
+            self._event_store,
+            stream_id,
+            lambda stream: decide(release, fold(stream.events)),
+            command=release,
+            user=RESERVATIONS,
+            loaded=stream,
+        )
 
     def _is_over(self, hold: Hold, *, now: datetime) -> bool:
-        """Whether the request that holds a reservation has no need of it any more."""
-        stream_id = codec.loan_request_stream(hold.id)
-        stream = self._event_store.load(stream_id)
-        state = loan_request.fold(stream.events)
-        if state.application is not None:
-            return state.decision is not None
-        if stream.revision != hold.covers:
-            return True
-        if now - hold.since < self._lapse_after:
-            return False
-        return self._closes_off(hold, now=now)
+        """Whether a request no longer needs its hold: it is decided, or cannot be recorded on it.
 
-    def _closes_off(self, hold: Hold, *, now: datetime) -> bool:
-        """Whether the request was kept from being recorded; not, if it was at this moment."""
+        A request that was not recorded in time is closed off, so that it no longer can be.
+        """
         lapse = LapseApplication(id=hold.id, revision=hold.covers, issued_at=now)
-        try:
-            self._event_store.append(
-                codec.loan_request_stream(hold.id),
-                loan_request.decide(lapse, loan_request.INITIAL),
-                revision=hold.covers,
-                command_id=lapse.command_id,
-                user=RESERVATIONS,
-            )
-        except StaleRevision:
-            # Recorded, or closed off by someone else: to be looked at anew.
-            return self._is_over(hold, now=now)
-        return True
+
+        def decide_to_lapse(stream: Stream[LoanEvent]) -> list[LoanEvent]:
+            is_recorded_or_closed = stream.revision != hold.covers
+            if is_recorded_or_closed or now - hold.since < self._lapse_after:
+                return []
+            return loan_request.decide(lapse, loan_request.fold(stream.events))
+
+        stream_id = codec.loan_request_stream(hold.id)
+        stream = handle(
+            self._event_store, stream_id, decide_to_lapse, command=lapse, user=RESERVATIONS
+        )
+        state = loan_request.fold(stream.events)
+        if state.application is None:
+            return stream.revision != hold.covers
+        return state.decision is not None

@@ -1,7 +1,7 @@
-"""What the loan desk does: load, decide, append. One function per command.
+"""What the loan desk does, one function per command. See `handle` for what they have in common.
 
-Commands may be sent again at any time (a double click, a retry after a lost answer, a web server
-that was stopped in the middle): the answer is the same and nothing happens twice.
+A command may be sent again at any time (a double click, a retry after a lost answer, a web server
+that was stopped in the middle): the answer is the same, and nothing happens twice.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 from loans.adapters import codec
 from loans.adapters.credit_bureau import CreditBureau, CreditBureauUnavailable
 from loans.adapters.event_store import EventStore, Stream
+from loans.application.handling import handle
 from loans.application.reservations import Reservations
-from loans.application.retries import until_not_stale
 from loans.domain.commands import (
     ApproveLoan,
     DenyLoan,
@@ -40,9 +40,9 @@ LoanStream = Stream[LoanEvent]
 
 @dataclass(frozen=True)
 class Answer:
-    """How a loan request stands after a command: its state, and the last event's whereabouts.
+    """A loan request after a command.
 
-    `revision` is that event's number in the request's stream, `position` its commit position.
+    `revision` is the last event's number in the request's stream, `position` its commit position.
     """
 
     loan_request_id: UUID
@@ -62,28 +62,35 @@ def request_loan(
     credit_bureau: CreditBureau,
     reservations: Reservations,
 ) -> Answer:
-    """Score the applicant and record the request with what follows from the score.
+    """Score the applicant, and record the request with what follows from the score.
 
-    Without a score the request is recorded all the same, and scored later. The credit bureau is
-    not asked again for a request that is already recorded.
+    If the credit bureau gives no score, the request is recorded without one, and scored later. The
+    credit bureau is asked once at most, and not at all for a request that is already recorded.
 
     Raises:
         IdAlreadyUsed: the id belongs to another application.
         OpenRequestExists: the person has a request that is not decided yet.
         EventStoreUnavailable, StaleRevision: not recorded; sending the command again is safe.
     """
-    score = cache(partial(_score_if_possible, command, credit_bureau))
+    stream_id = codec.loan_request_stream(command.id)
+    scored: RequestLoan | None = None
 
-    def request(stream: LoanStream) -> Answer:
-        if fold(stream.events).application is not None:
-            return _decide_and_append(command, stream, user=APPLICANT, event_store=event_store)
+    def decide_on(stream: LoanStream) -> list[LoanEvent]:
+        nonlocal scored
+        state = fold(stream.events)
+        if state.application is not None:
+            return decide(command, state)
         take = TakeReservation(id=command.id, issued_at=command.issued_at, covers=stream.revision)
         reservations.take(take, national_id=command.national_id)
-        scored = command.model_copy(update={"credit_score": score()})
-        answer = _decide_and_append(scored, stream, user=APPLICANT, event_store=event_store)
-        return answer if score() is not None else _answer_again(command, event_store)
+        scored = scored or _scored(command, credit_bureau)
+        return decide(scored, state)
 
-    return until_not_stale(request, codec.loan_request_stream(command.id), event_store)
+    stream = handle(event_store, stream_id, decide_on, command=command, user=APPLICANT)
+    if scored is not None and scored.credit_score is None:
+        # The event store confirms an append that it already has. If the same command was sent at
+        # the same moment and did get a score, the stream holds more than was appended here.
+        stream = event_store.load(stream_id).as_left_by(command.command_id)
+    return _answer(command.id, stream)
 
 
 def check_credit(
@@ -93,46 +100,45 @@ def check_credit(
     event_store: EventStore,
     credit_bureau: CreditBureau,
 ) -> Answer | None:
-    """Score a request that was recorded without, and record what follows; `None`: not needed.
+    """Score a request that was recorded without a score; `None` if it needs none (any more).
 
-    The credit bureau is asked with the same key as when the request was made, so that it sees one
-    question however often it is asked.
+    The credit bureau is asked with the same idempotency key as when the request was made.
 
     Raises:
-        CreditBureauUnavailable: no score to be had; nothing was recorded.
+        CreditBureauUnavailable: it gave no score; nothing was recorded.
         EventStoreUnavailable, StaleRevision: not recorded; doing it again is safe.
     """
-    stream = _load(loan_request_id, event_store)
+    stream = event_store.load(codec.loan_request_stream(loan_request_id))
     state = fold(stream.events)
     if state.application is None or state.credit_score is not None:
         return None
     score = credit_bureau.score(state.application.national_id, idempotency_key=loan_request_id)
     command = RecordCreditScore(id=loan_request_id, issued_at=clock(), credit_score=score)
-    return _handle(command, user=CREDIT_CHECK, event_store=event_store, loaded=stream)
+    return _carry_out(command, user=CREDIT_CHECK, event_store=event_store, loaded=stream)
 
 
 def park_credit_check(
     loan_request_id: UUID, *, reason: str, attempts: int, now: datetime, event_store: EventStore
 ) -> Answer:
-    """Record that the credit bureau is not asked about a request any more, and why.
+    """Record that the credit bureau is no longer asked about a request, and why.
 
     Raises:
         UnknownLoanRequest: there is no such request.
         EventStoreUnavailable, StaleRevision: not recorded; doing it again is safe.
     """
     command = ParkCreditCheck(id=loan_request_id, issued_at=now, reason=reason, attempts=attempts)
-    return _handle(command, user=CREDIT_CHECK, event_store=event_store)
+    return _carry_out(command, user=CREDIT_CHECK, event_store=event_store)
 
 
 def release_reservation(
     loan_request_id: UUID, *, now: datetime, event_store: EventStore, reservations: Reservations
 ) -> None:
-    """Release what a decided request may still hold; harmless where there is nothing to release.
+    """Release the reservation of a request that is decided, if it still holds one.
 
     Raises:
         EventStoreUnavailable, StaleRevision: not released; doing it again is safe.
     """
-    state = fold(_load(loan_request_id, event_store).events)
+    state = fold(event_store.load(codec.loan_request_stream(loan_request_id)).events)
     if state.application is not None and state.decision is not None:
         national_id = state.application.national_id
         reservations.release(loan_request_id, national_id=national_id, now=now)
@@ -142,78 +148,55 @@ def approve_loan(command: ApproveLoan, *, event_store: EventStore) -> Answer:
     """Approve a request that is under review.
 
     Raises:
-        UnknownLoanRequest, NotUnderReview, AlreadyDecided: it cannot be decided (any more).
+        UnknownLoanRequest, NotUnderReview, AlreadyDecided: it cannot be decided, or not any more.
         OutOfDate: it has changed since it was shown.
         EventStoreUnavailable, StaleRevision: not recorded; sending the command again is safe.
     """
-    return _handle(command, user=command.decided_by, event_store=event_store)
+    return _carry_out(command, user=command.decided_by, event_store=event_store)
 
 
 def deny_loan(command: DenyLoan, *, event_store: EventStore) -> Answer:
     """Deny a request that is under review; raises as `approve_loan` does."""
-    return _handle(command, user=command.decided_by, event_store=event_store)
+    return _carry_out(command, user=command.decided_by, event_store=event_store)
 
 
-def _score_if_possible(command: RequestLoan, credit_bureau: CreditBureau) -> int | None:
+def _scored(command: RequestLoan, credit_bureau: CreditBureau) -> RequestLoan:
     try:
-        return credit_bureau.score(command.national_id, idempotency_key=command.command_id)
+        score = credit_bureau.score(command.national_id, idempotency_key=command.command_id)
     except CreditBureauUnavailable:
-        return None
+        return command
+    return command.model_copy(update={"credit_score": score})
 
 
-def _answer_again(command: RequestLoan, event_store: EventStore) -> Answer:
-    # The event store answers an append that it has already as if it were new. Had the same command
-    # been sent at the same moment and got a score, there would be more than was appended here.
-    return _answer(command, _load(command.id, event_store).as_left_by(command.command_id))
-
-
-def _handle(
+def _carry_out(
     command: LoanCommand, *, user: str, event_store: EventStore, loaded: LoanStream | None = None
 ) -> Answer:
-    """Decide on the stream as it is; where someone else was quicker, decide again on the new one.
-
-    Raises:
-        StaleRevision: others were quicker every time.
-    """
-
-    def handle(stream: LoanStream) -> Answer:
-        return _decide_and_append(command, stream, user=user, event_store=event_store)
-
-    stream_id = codec.loan_request_stream(command.id)
-    return until_not_stale(handle, stream_id, event_store, known=loaded)
-
-
-def _load(loan_request_id: UUID, event_store: EventStore) -> LoanStream:
-    return event_store.load(codec.loan_request_stream(loan_request_id))
-
-
-def _decide_and_append(
-    command: LoanCommand, stream: LoanStream, *, user: str, event_store: EventStore
-) -> Answer:
-    state = fold(stream.events)
-    events = decide(command, state)
-    if not events:
-        return _answer(command, stream.as_left_by(command.command_id))
-    _check_is_up_to_date(command, stream)
-    position = event_store.append(
+    stream = handle(
+        event_store,
         codec.loan_request_stream(command.id),
-        events,
-        revision=stream.revision,
-        command_id=command.command_id,
+        partial(_decide_on, command),
+        command=command,
         user=user,
+        loaded=loaded,
     )
-    revision = len(events) - 1 + (0 if stream.revision is None else stream.revision + 1)
-    return Answer(command.id, fold(events, state), position, revision)
+    return _answer(command.id, stream)
 
 
-def _check_is_up_to_date(command: LoanCommand, stream: LoanStream) -> None:
-    if not isinstance(command, UnderwritersDecision) or command.shown_revision is None:
-        return
-    if stream.revision is not None and command.shown_revision != stream.revision:
+def _decide_on(command: LoanCommand, stream: LoanStream) -> list[LoanEvent]:
+    events = decide(command, fold(stream.events))
+    # A decision that was made already is answered as the first time, whatever was shown.
+    if events and isinstance(command, UnderwritersDecision):
+        _check_is_up_to_date(command, stream)
+    return events
+
+
+def _check_is_up_to_date(command: UnderwritersDecision, stream: LoanStream) -> None:
+    assert stream.revision is not None, "there is nothing to decide in an empty stream"
+    if command.shown_revision not in (None, stream.revision):
         raise OutOfDate(stream.revision)
 
 
-def _answer(command: LoanCommand, stream: LoanStream) -> Answer:
-    assert stream.revision is not None, "only a stream with events can answer with none"
-    assert stream.position is not None, "only a stream with events can answer with none"
-    return Answer(command.id, fold(stream.events), stream.position, stream.revision)
+def _answer(loan_request_id: UUID, stream: LoanStream) -> Answer:
+    assert stream.revision is not None, "a command that is not rejected leaves events"
+    assert stream.position is not None, "a command that is not rejected leaves events"
+    return Answer(loan_request_id, fold(stream.events), stream.position, stream.revision)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from loans.adapters import codec
 from loans.adapters.event_store import EventStore, StaleRevision
-from loans.application.retries import ATTEMPTS
+from loans.application.handling import ATTEMPTS
 from loans.application.use_cases import Answer, approve_loan, release_reservation, request_loan
 from loans.domain.commands import ApproveLoan, RequestLoan
 from loans.domain.events import (

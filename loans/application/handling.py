@@ -1,0 +1,60 @@
+"""How every command is handled: load a stream, decide, append, and retry if others were faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import stamina
+
+from loans.adapters.codec import E, StreamId
+from loans.adapters.event_store import EventStore, StaleRevision, Stream
+from loans.domain.commands import Command
+
+ATTEMPTS: Final = 5
+
+
+def handle(
+    event_store: EventStore,
+    stream_id: StreamId[E],
+    decide: Callable[[Stream[E]], Sequence[E]],
+    *,
+    command: Command,
+    user: str,
+    loaded: Stream[E] | None = None,
+) -> Stream[E]:
+    """Append the events that `decide` returns for a stream; returns the stream with them.
+
+    If there are none, because the command was carried out before, returns the stream as the command
+    left it: so a command that is sent again is answered as the first time.
+
+    The append names the revision that was decided on. Where another writer was faster, `decide` is
+    called again on a fresh load. The first attempt uses `loaded`, if that is given.
+
+    Raises:
+        StaleRevision: other writers were faster, `ATTEMPTS` times in a row.
+        EventStoreUnavailable: no answer in time.
+    """
+    for attempt in stamina.retry_context(
+        on=StaleRevision,
+        attempts=ATTEMPTS,
+        timeout=None,
+        wait_initial=0.005,
+        wait_max=0.1,
+        wait_jitter=0.02,
+    ):
+        with attempt:
+            stream = event_store.load(stream_id) if loaded is None else loaded
+            loaded = None
+            events = decide(stream)
+            if not events:
+                return stream.as_left_by(command.command_id)
+            position = event_store.append(
+                stream_id,
+                events,
+                revision=stream.revision,
+                command_id=command.command_id,
+                user=user,
+            )
+            return stream.with_appended(events, command.command_id, position)
+    raise AssertionError("retry_context either returns or raises")
