@@ -1,4 +1,4 @@
-"""All addresses: the only place, with `asgi.py` and `demo.py`, that sees both sides."""
+"""All addresses. With `asgi.py` the only module that imports from both `loans` and `readmodels`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from lepret.api.problems import answer_with_problems, page_not_found
 from lepret.api.throttling import throttles
 from lepret.common import health
 from lepret.staff import pages
-from loans.web.api import router as commands
+from loans.web import api as commands
+from loans.web.problems import PROBLEMS
 from readmodels.monitoring import metrics, readiness
-from readmodels.pages.api import router as queries
+from readmodels.pages import api as queries
 
 api = DocumentedApi(
     title="lepret",
@@ -23,9 +24,9 @@ api = DocumentedApi(
     throttle=throttles(),
     openapi_extra={"tags": TAGS},
 )
-api.add_router("", commands)
-api.add_router("", queries)
-answer_with_problems(api)
+api.add_router("", commands.router)
+api.add_router("", queries.router)
+answer_with_problems(api, PROBLEMS, queries.PROBLEMS)
 
 urlpatterns = [
     path("", include("loans.urls")),

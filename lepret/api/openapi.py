@@ -1,7 +1,7 @@
 """The API's OpenAPI document, with what ninja leaves out of it.
 
-That is: errors are problem documents with a media type of their own, which headers answers carry,
-and which scopes operations want.
+That is: errors are problem documents with a media type of their own; answers have headers; and
+operations need scopes.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ TAGS: Final = [
 
 # The loan request that all examples are about.
 EXAMPLE_ID: Final = "b9e84a3c-7a5c-4d7d-9d0f-2f6d7a1c5e11"
+EXAMPLE_STATUS: Final = {
+    "id": EXAMPLE_ID,
+    "status": "under_review",
+    "link": f"https://loans.example.com/loans/{EXAMPLE_ID}/",
+}
 
 
 def header(description: str, example: str) -> Description:
@@ -113,7 +118,7 @@ def _ways_in(bearer: Bearer) -> list[Description]:
 
 
 def _without_null(parameter: Description) -> Description:
-    # What is optional may be left out; neither a header nor a query can say null.
+    # An optional parameter is left out; neither a header nor a query can be null.
     schema = dict(parameter["schema"])
     for each in schema.pop("anyOf", ()):
         if each != {"type": "null"}:

@@ -41,26 +41,26 @@ class ProblemDocument(BaseModel):
     errors: list[FieldError] = Field(default_factory=list)
 
 
-# What any call may be answered: a token that is no good, too many calls, a bug, something away.
+# Any call may be answered with these: no good token, too many calls, a bug, something is down.
 _ANY_CALL: Final = frozenset({401, 429, 500, 503})
 
 
-# As RFC 9110 has them; before version 3.13, Python has older ones.
+# The titles of RFC 9110; Python has older ones before version 3.13.
 _TITLES: Final[Mapping[int, str]] = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 def title_of(status: int) -> str:
-    """What a status means, in the words of its specification."""
+    """The reason phrase of a status."""
     return _TITLES.get(status) or HTTPStatus(status).phrase
 
 
 def problems(*statuses: int) -> dict[frozenset[int], type[ProblemDocument]]:
-    """For an operation's `response`: these errors, and those that any call may be answered."""
+    """For an operation's `response`: these error statuses, and those that any call may get."""
     return {_ANY_CALL.union(statuses): ProblemDocument}
 
 
 class Problem(Exception):
-    """An error that the API answers with; `headers` such as `Retry-After` go along."""
+    """An error answer of the API; `headers` are sent with it."""
 
     def __init__(
         self,
@@ -92,13 +92,17 @@ class Problem(Exception):
         )
 
 
+# How an exception is answered.
+ProblemMakers = Mapping[type[Exception], Callable[[Any], Problem]]
+
+
 def not_found() -> Problem:
-    """The problem for an address or an id that there is not."""
+    """404 for an address or an id that does not exist."""
     return Problem(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
 
 
 def unavailable(detail: str) -> Problem:
-    """The problem that something which is needed is away; says when to try again."""
+    """503: something that is needed is down; says when to try again."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
 
 
@@ -141,7 +145,7 @@ def _unexpected(error: Exception) -> Problem:
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here.")
 
 
-_PROBLEMS: Final[Mapping[type[Exception], Callable[[Any], Problem]]] = {
+_PROBLEMS: Final[ProblemMakers] = {
     Problem: lambda problem: problem,
     ValidationError: _invalid,
     HttpError: _http_error,
@@ -155,18 +159,19 @@ _PROBLEMS: Final[Mapping[type[Exception], Callable[[Any], Problem]]] = {
 }
 
 
-def answer_with_problems(api: NinjaAPI) -> None:
-    """Make `api` answer every error, its own and the framework's, with a problem document."""
-    for kind, problem_of in _PROBLEMS.items():
-        api.add_exception_handler(kind, partial(_answer, problem_of))
+def answer_with_problems(api: NinjaAPI, *more: ProblemMakers) -> None:
+    """Make `api` answer every exception with a problem document; `more` are the routers' own."""
+    for makers in (_PROBLEMS, *more):
+        for kind, make in makers.items():
+            api.add_exception_handler(kind, partial(_answer, make))
 
 
-def _answer(problem_of: Callable[[Any], Problem], request: HttpRequest, error: Any) -> HttpResponse:
-    return problem_of(error).response()
+def _answer(make: Callable[[Any], Problem], request: HttpRequest, error: Any) -> HttpResponse:
+    return make(error).response()
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404 for an address that there is not: a problem document under `/api/`, else a page."""
+    """404 for an unknown address: a problem document under `/api/`, otherwise a page."""
     if request.path.startswith("/api/"):
         return not_found().response()
     return defaults.page_not_found(request, exception)

@@ -1,36 +1,35 @@
-"""The JSON API's commands. Queries are in `readmodels/pages/api.py`."""
+"""The JSON API's commands. Queries are in `readmodels/pages/api.py`.
+
+What a use case raises is answered as `loans/web/problems.py` says.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+import json
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from django.http import HttpResponse
 from django.shortcuts import resolve_url
 from django.utils import timezone
+from django.utils.http import quote_etag
 from ninja import Router, Status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from lepret.api.auth import ApiRequest, Bearer
 from lepret.api.openapi import ETAG, header
 from lepret.api.problems import CONTENT_TYPE, problems
 from lepret.models import Scope
 from loans.application import use_cases
+from loans.application.idempotency import IdempotencyKey
+from loans.application.use_cases import Answer
 from loans.dependencies import credit_bureau, event_store, idempotency_keys, reservations
-from loans.domain.commands import Amount, ApproveLoan, DenyLoan, Name, NationalId, RequestLoan, Text
-from loans.domain.events import DenialReason
+from loans.domain.commands import ApproveLoan, DenyLoan, RequestLoan
 from loans.domain.reservation import OpenRequestExists
-from loans.web.api_calls import (
-    KeyHeader,
-    LoanRequestAnswer,
-    RevisionHeader,
-    answered,
-    carry_out,
-    key_of,
-    use_key,
-)
+from loans.web.headers import KeyHeader, RevisionHeader
+from loans.web.problems import bad_key
+from loans.web.schemas import Approval, Denial, LoanApplication, LoanRequestAnswer
 
 router = Router()
 
@@ -41,54 +40,6 @@ _FOLLOWED_BY: Final = {
     "approve": {"operationId": "approve_loan_request", "parameters": _AS_ANSWERED},
     "deny": {"operationId": "deny_loan_request", "parameters": _AS_ANSWERED},
 }
-
-_STRICT: Final[ConfigDict] = {"extra": "forbid", "strict": True, "hide_input_in_errors": True}
-
-
-class LoanApplication(BaseModel):
-    """What an applicant sends: the fields of `RequestLoan` that are theirs to fill in."""
-
-    model_config = ConfigDict(
-        **_STRICT,
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "Ann Example",
-                    "national_id": "666666aa",
-                    "amount": 5000,
-                    "address": "1 High Street",
-                }
-            ]
-        },
-    )
-
-    name: Name
-    national_id: NationalId
-    amount: Amount
-    address: Text = ""
-    id: Annotated[UUID, Field(strict=False)] | None = None
-
-
-class Approval(BaseModel):
-    """What an underwriter says who approves."""
-
-    model_config = ConfigDict(
-        **_STRICT, json_schema_extra={"examples": [{"note": "A customer for ten years."}]}
-    )
-
-    note: Text = ""
-
-
-class Denial(BaseModel):
-    """What an underwriter says who denies. The applicant is told the reason, not the note."""
-
-    model_config = ConfigDict(
-        **_STRICT,
-        json_schema_extra={"examples": [{"reason": "too_much_debt", "note": "Three loans run."}]},
-    )
-
-    reason: Annotated[DenialReason, Field(strict=False)]
-    note: Text = ""
 
 
 @router.post(
@@ -125,23 +76,21 @@ def request_loan(
     With an `id` in the body, or an `Idempotency-Key`, the request can be sent again after a lost
     answer: it is carried out once, and answered as the first time.
     """
-    key = key_of(request, idempotency_key)
+    key = _key_of(request, idempotency_key)
     command = RequestLoan(
         **application.model_dump(exclude={"id"}),
         id=application.id or (uuid4() if key is None else idempotency_keys().loan_request_id(key)),
         issued_at=timezone.now(),
     )
-    use_key(request, key, application, loan_request_id=command.id)
-    use_case = partial(
-        use_cases.request_loan,
+    _use_key(request, key, application, loan_request_id=command.id)
+    answer = use_cases.request_loan(
         command,
         event_store=event_store(),
         credit_bureau=credit_bureau(),
         reservations=reservations(),
     )
-    answer = carry_out(use_case)
     response["Location"] = resolve_url("api:loan-request", answer.loan_request_id)
-    return Status(HTTPStatus.CREATED, answered(request, response, answer))
+    return Status(HTTPStatus.CREATED, _answered(request, response, answer))
 
 
 _DECISION: Final[dict[str, Any]] = {
@@ -184,9 +133,9 @@ def approve_loan(
     The same decision sent again by the same user is answered as the first time.
     """
     command = ApproveLoan(**_decision(request, id, approval, if_match))
-    use_key(request, key_of(request, idempotency_key), approval, loan_request_id=id)
-    answer = carry_out(partial(use_cases.approve_loan, command, event_store=event_store()))
-    return answered(request, response, answer)
+    _use_key(request, _key_of(request, idempotency_key), approval, loan_request_id=id)
+    answer = use_cases.approve_loan(command, event_store=event_store())
+    return _answered(request, response, answer)
 
 
 @router.post(
@@ -208,9 +157,9 @@ def deny_loan(
     The same decision sent again by the same user is answered as the first time.
     """
     command = DenyLoan(**_decision(request, id, denial, if_match))
-    use_key(request, key_of(request, idempotency_key), denial, loan_request_id=id)
-    answer = carry_out(partial(use_cases.deny_loan, command, event_store=event_store()))
-    return answered(request, response, answer)
+    _use_key(request, _key_of(request, idempotency_key), denial, loan_request_id=id)
+    answer = use_cases.deny_loan(command, event_store=event_store())
+    return _answered(request, response, answer)
 
 
 def _decision(
@@ -224,3 +173,42 @@ def _decision(
         "shown_revision": shown_revision,
         "issued_at": timezone.now(),
     }
+
+
+def _key_of(request: ApiRequest, value: str | None) -> IdempotencyKey | None:
+    if value is None:
+        return None
+    if request.auth.user is None and not _is_uuid(value):
+        raise bad_key("Without a token this must be a UUID, since others could use the same key.")
+    return IdempotencyKey(request.auth.name, value)
+
+
+def _is_uuid(value: str) -> bool:
+    try:
+        UUID(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _use_key(
+    request: ApiRequest, key: IdempotencyKey | None, body: BaseModel, *, loan_request_id: UUID
+) -> None:
+    """Record what the key is used for.
+
+    Only once the call is known to be valid: an invalid call leaves its key unused.
+    """
+    if key is None:
+        return
+    # Without defaults, since a field that a later version adds must not make this another call.
+    text = json.dumps(body.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+    call = (str(request.method), request.path, text)
+    idempotency_keys().use(key, *call, loan_request_id=loan_request_id, now=timezone.now())
+
+
+def _answered(request: ApiRequest, response: HttpResponse, answer: Answer) -> LoanRequestAnswer:
+    response["ETag"] = quote_etag(str(answer.revision))
+    link = request.build_absolute_uri(resolve_url("readmodels:status", answer.loan_request_id))
+    return LoanRequestAnswer(
+        id=answer.loan_request_id, status=answer.status, link=link, position=answer.position
+    )

@@ -10,33 +10,33 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import resolve_url
-from django.utils.http import parse_etags
+from django.utils.cache import get_conditional_response
+from django.utils.http import quote_etag
 from ninja import Query, Router
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from lepret.api.auth import Bearer
-from lepret.api.etags import etag
-from lepret.api.openapi import ETAG, EXAMPLE_ID, header
-from lepret.api.problems import Problem, problems, unavailable
+from lepret.api.openapi import ETAG, EXAMPLE_ID, EXAMPLE_STATUS, header
+from lepret.api.problems import Problem, ProblemMakers, problems, unavailable
 from lepret.models import Scope
 from readmodels.models import PendingRequest, Place, Status
 from readmodels.pages.event_history import HistoryUnavailable
 from readmodels.pages.queue_cursor import PATTERN as CURSOR_PATTERN
 from readmodels.pages.queue_cursor import NoCursor, cursor_at, place_of
-from readmodels.pages.waiting import (
-    LAST_POSITION,
-    KnownStatus,
-    UnknownLoanRequest,
-    status_when_known,
-)
+from readmodels.pages.waiting import LAST_POSITION, NotRecorded, status_when_known
 
 router = Router()
+
+PROBLEMS: Final[ProblemMakers] = {
+    NotRecorded: lambda _: Problem(HTTPStatus.NOT_FOUND, "There is no loan request with this id."),
+    HistoryUnavailable: lambda _: unavailable("Loan requests cannot be looked up at the moment."),
+}
 
 _EXAMPLE_CURSOR: Final = "AAZEbXN4n6C56Eo8elxNfZ0PL214HF4R"
 _LONGEST_PAGE: Final = 500
 
-After = Annotated[
+AfterParameter = Annotated[
     int | None,
     Query(
         ge=0,
@@ -53,16 +53,7 @@ class LoanRequestStatus(BaseModel):
     """How a loan request stands."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": EXAMPLE_ID,
-                    "status": "under_review",
-                    "link": f"https://loans.example.com/loans/{EXAMPLE_ID}/",
-                    "up_to_date": True,
-                }
-            ]
-        }
+        json_schema_extra={"examples": [{**EXAMPLE_STATUS, "up_to_date": True}]}
     )
 
     id: UUID
@@ -107,34 +98,19 @@ def loan_request(
     request: HttpRequest,
     response: HttpResponse,
     id: UUID,  # noqa: A002 (as in the path)
-    after: After = None,
+    after: AfterParameter = None,
 ) -> LoanRequestStatus | HttpResponse:
     """How a loan request stands; `received` until the decision is known."""
-    known = _known_status(id, after)
+    known = status_when_known(id, after=after)
     # An answer that is not up to date has no tag, or it could pass for one that is.
     if known.loan is not None and known.is_up_to_date:
-        response["ETag"] = etag(known.loan.revision)
-        if _has_already(request, response["ETag"]):
-            return HttpResponseNotModified(headers={"ETag": response["ETag"]})
+        response["ETag"] = quote_etag(str(known.loan.revision))
+        conditional = get_conditional_response(request, response["ETag"], response=response)
+        # Its other answer is 412, but a query ignores If-Match.
+        if isinstance(conditional, HttpResponseNotModified):
+            return conditional
     link = request.build_absolute_uri(resolve_url("readmodels:status", id))
     return LoanRequestStatus(id=id, status=known.status, link=link, up_to_date=known.is_up_to_date)
-
-
-def _known_status(loan_request_id: UUID, after: int | None) -> KnownStatus:
-    try:
-        return status_when_known(loan_request_id, after=after)
-    except UnknownLoanRequest:
-        raise Problem(HTTPStatus.NOT_FOUND, "There is no loan request with this id.") from None
-    except HistoryUnavailable:
-        raise unavailable("Loan requests cannot be looked up at the moment.") from None
-
-
-def _has_already(request: HttpRequest, tag: str) -> bool:
-    # RFC 9110, section 13.1.2: compared weakly.
-    tags = [
-        each.removeprefix("W/") for each in parse_etags(request.headers.get("If-None-Match", ""))
-    ]
-    return "*" in tags or tag in tags
 
 
 def _place_of(cursor: str) -> Place:
@@ -144,8 +120,10 @@ def _place_of(cursor: str) -> Place:
         raise PydanticCustomError("cursor", "This is no cursor of the queue.") from None
 
 
-Limit = Annotated[int, Query(ge=1, le=_LONGEST_PAGE, description="How many requests at most.")]
-Cursor = Annotated[
+LimitParameter = Annotated[
+    int, Query(ge=1, le=_LONGEST_PAGE, description="How many requests at most.")
+]
+CursorParameter = Annotated[
     Annotated[
         Place,
         BeforeValidator(_place_of),
@@ -169,9 +147,11 @@ class QueuedRequest(BaseModel):
 
     @classmethod
     def of(cls, row: PendingRequest) -> Self:
-        """As the read model has it."""
+        """From a row of the read model."""
         fields = cls.model_fields.keys() - {"etag"}
-        return cls(**{name: getattr(row, name) for name in fields}, etag=etag(row.revision))
+        return cls(
+            **{name: getattr(row, name) for name in fields}, etag=quote_etag(str(row.revision))
+        )
 
 
 class QueueAnswer(BaseModel):
@@ -225,7 +205,10 @@ class QueueAnswer(BaseModel):
     },
 )
 def queue(
-    request: HttpRequest, response: HttpResponse, limit: Limit = 50, cursor: Cursor = None
+    request: HttpRequest,
+    response: HttpResponse,
+    limit: LimitParameter = 50,
+    cursor: CursorParameter = None,
 ) -> QueueAnswer:
     """The requests that wait for a decision, oldest first.
 

@@ -1,7 +1,7 @@
-"""The pages that people read. Each shows one read model, and then keeps level with it live.
+"""The pages that people read. Each shows one read model, and is then updated live.
 
-With `?after=POSITION`, where a command leads to, a page waits a moment for its read model to come
-to that position, and says so where it does not.
+Commands redirect to them with `?after=POSITION`. Then a page waits a moment until its read model
+has reached that position, and says so if it has not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from readmodels.pages.event_history import HistoryUnavailable
 from readmodels.pages.queue_page import QueuePage
 from readmodels.pages.waiting import (
     KnownStatus,
-    UnknownLoanRequest,
+    NotRecorded,
     is_level_with,
     position_in,
     status_now,
@@ -32,7 +32,7 @@ from readmodels.projections import underwriters_queue
 @underwriter_required
 @require_safe
 def underwriting(request: HtmxRequest) -> HttpResponse:
-    """The requests that wait for a decision, oldest first; for htmx the list alone."""
+    """The requests that wait for a decision, oldest first; for htmx only the list."""
     is_level = is_level_with(underwriters_queue.PROJECTION, _after(request))
     context = QueuePage.read().context() | {"is_late": not is_level}
     template = "readmodels/_queue.html" if request.htmx else "readmodels/underwriting.html"
@@ -42,7 +42,7 @@ def underwriting(request: HtmxRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def status(request: HttpRequest, loan_request_id: UUID) -> HttpResponse:
-    """How one request stands; *Received* where the read model is a moment behind."""
+    """The status of one request; *Received* if the read model does not have it yet."""
     after = _after(request)
     known = _known_status(loan_request_id, after)
     context = {
@@ -51,7 +51,7 @@ def status(request: HttpRequest, loan_request_id: UUID) -> HttpResponse:
         "is_late": after is not None and not known.is_up_to_date,
     }
     response = render(request, "readmodels/loan_status.html", context)
-    # Its address is all that it takes to see it.
+    # Whoever has the address can see the page.
     response["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     return response
 
@@ -65,8 +65,8 @@ def _known_status(loan_request_id: UUID, after: int | None) -> KnownStatus:
         if after is None:
             return status_now(loan_request_id)
         return status_when_known(loan_request_id, after=after)
-    except UnknownLoanRequest:
+    except NotRecorded:
         raise Http404("There is no loan request with this number.") from None
     except HistoryUnavailable:
-        # The page corrects itself when the store is back; a 404 would send the applicant away.
+        # The page corrects itself when the store is back. A 404 would be final to an applicant.
         return KnownStatus(None, is_up_to_date=False)

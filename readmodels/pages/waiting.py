@@ -1,4 +1,4 @@
-"""Waits, bounded, for a read model that is a moment behind what was just recorded."""
+"""Waits for a limited time until a read model has what was just recorded."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from readmodels.models import LoanStatus, Status
 from readmodels.pages.event_history import is_recorded
 from readmodels.projections import Projection, loan_status
 
-# The furthest that a checkpoint can come.
+# The highest commit position that a checkpoint's column can hold.
 LAST_POSITION: Final = 2**63 - 1
 
 
-class UnknownLoanRequest(Exception):
-    """Neither the read model nor the event store knows the request."""
+class NotRecorded(Exception):
+    """Neither the read model nor the event store has the request."""
 
 
 @dataclass(frozen=True)
 class KnownStatus:
-    """How a request stands; `loan` is `None` where the read model does not know it yet.
+    """The status of a request; `loan` is `None` if the read model does not have it yet.
 
-    `is_up_to_date` is false where the wait ended before the read model had what was asked for.
+    `is_up_to_date` is false if the read model did not reach the position in time.
     """
 
     loan: LoanStatus | None
@@ -34,30 +34,30 @@ class KnownStatus:
 
     @property
     def status(self) -> Status:
-        """What is recorded, but not in the read model yet, is *received*."""
+        """*Received*, if the request is recorded but not in the read model yet."""
         return Status(self.loan.status) if self.loan else Status.RECEIVED
 
 
 def status_now(loan_request_id: UUID) -> KnownStatus:
-    """How a request stands as far as the read model knows; waits for nothing.
+    """The status of a request in the read model as it is now, without waiting.
 
     Raises:
-        UnknownLoanRequest: there is no such request.
+        NotRecorded: there is no such request.
         HistoryUnavailable: the event store did not answer in time.
     """
     loan = LoanStatus.objects.of(loan_request_id)
     if loan is None and not is_recorded(loan_request_id):
-        raise UnknownLoanRequest
+        raise NotRecorded
     return KnownStatus(loan, is_up_to_date=loan is not None)
 
 
 def status_when_known(loan_request_id: UUID, *, after: int | None = None) -> KnownStatus:
-    """How a request stands, once the read model has come to the position `after`, if one is given.
+    """The status of a request once the read model has reached the position `after`, if given.
 
-    Waits only if the event store has the request.
+    Waits at most `READ_MODEL_WAIT_SECONDS`, and only for requests that exist.
 
     Raises:
-        UnknownLoanRequest: there is no such request.
+        NotRecorded: there is no such request.
         HistoryUnavailable: the event store did not answer in time.
     """
     is_reached = after is None or has_reached(loan_status.PROJECTION.name, after)
@@ -80,7 +80,7 @@ def _wait_for_status(loan_request_id: UUID, after: int) -> KnownStatus:
 
 
 def is_level_with(projection: Projection, after: int | None) -> bool:
-    """Whether a projection has come to the position `after`, if one is given; waits for it."""
+    """Whether a projection has reached the position `after`, if given; waits for it."""
     if after is None:
         return True
     name, seconds = projection.name, settings.READ_MODEL_WAIT_SECONDS
@@ -89,7 +89,7 @@ def is_level_with(projection: Projection, after: int | None) -> bool:
 
 
 def position_in(text: str) -> int | None:
-    """The position that `text` names, or `None` where it names none that there can be."""
+    """The commit position in `text`, or `None` if there is no valid one."""
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(LAST_POSITION))):
         return None
     position = int(text)

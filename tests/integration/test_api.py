@@ -146,6 +146,7 @@ class TestLoanRequest:
             assert response.content == b""
         for tags in ('"2"', "3", "", "nonsense"):
             assert anybody.get(path, **{"If-None-Match": tags}).status_code == 200
+        assert anybody.get(path, **{"If-Match": '"2"'}).status_code == 200, "it is for commands"
 
     def test_what_is_not_up_to_date_has_no_tag(self, anybody: Caller, settings: Settings) -> None:
         settings.READ_MODEL_WAIT_SECONDS = 0.1

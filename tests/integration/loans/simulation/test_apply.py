@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from loans.simulation.bureau_server import Answer, answer_in_json
 from loans.simulation.made_up_applications import made_up_applications
-from loans.web.api import LoanApplication
+from loans.web.schemas import LoanApplication
 from tests.support.bureau_server import serving
 from tests.support.processes import free_port
 

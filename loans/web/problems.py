@@ -1,0 +1,48 @@
+"""How the JSON API answers a command that is refused, or that cannot be recorded."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from django.utils.http import quote_etag
+
+from lepret.api.problems import FieldError, Problem, ProblemMakers, unavailable
+from loans.adapters.event_store import EventStoreUnavailable, StaleRevision
+from loans.application.idempotency import KeyUsedOtherwise
+from loans.domain.loan_request import IdAlreadyUsed, OutOfDate, Rejection, UnknownLoanRequest
+from loans.web.headers import IDEMPOTENCY_KEY
+
+
+def bad_key(message: str) -> Problem:
+    """422 for an `Idempotency-Key` that cannot be used."""
+    errors = [FieldError(field=IDEMPOTENCY_KEY, message=message)]
+    detail = "Some values cannot be used."
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+
+
+def _id_already_used(rejection: IdAlreadyUsed) -> Problem:
+    errors = [FieldError(field="id", message=str(rejection))]
+    return Problem(HTTPStatus.CONFLICT, str(rejection), errors=errors)
+
+
+def _out_of_date(rejection: OutOfDate) -> Problem:
+    headers = {"ETag": quote_etag(str(rejection.revision))}
+    return Problem(HTTPStatus.PRECONDITION_FAILED, str(rejection), headers=headers)
+
+
+def _not_recorded(_: Exception) -> Problem:
+    return unavailable(
+        "It could not be recorded. Please send it again, with the same id or Idempotency-Key."
+    )
+
+
+PROBLEMS: Final[ProblemMakers] = {
+    KeyUsedOtherwise: lambda _: bad_key("This key was used for another call."),
+    IdAlreadyUsed: _id_already_used,
+    UnknownLoanRequest: lambda rejection: Problem(HTTPStatus.NOT_FOUND, str(rejection)),
+    OutOfDate: _out_of_date,
+    Rejection: lambda rejection: Problem(HTTPStatus.CONFLICT, str(rejection)),
+    EventStoreUnavailable: _not_recorded,
+    StaleRevision: _not_recorded,
+}
