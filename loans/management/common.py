@@ -1,4 +1,4 @@
-"""What the commands that work off events have in common."""
+"""What the commands that run workers have in common."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lepret.common.event_store_client import close_event_store_client, event_sto
 from lepret.common.option_types import number_in
 from lepret.common.stopping import WAKE_SECONDS, stop_on_signals
 from loans.workers.groups import LONGEST_DELAY_SECONDS, Group, GroupUnknown
-from loans.workers.worker import FINISH_WITHIN_SECONDS, Worker
+from loans.workers.worker import TIMINGS, Worker
 
 
 def add_replay_parked(parser: ArgumentParser) -> None:
-    """Have a command take `--replay-parked`."""
+    """Add the option `--replay-parked` to a command."""
     parser.add_argument(
         "--replay-parked",
         action="store_true",
@@ -26,10 +26,10 @@ def add_replay_parked(parser: ArgumentParser) -> None:
 
 
 def work(workers: Sequence[Worker], *, command: BaseCommand, name: str) -> None:
-    """Run workers until the process is asked to end; says when all take part.
+    """Run workers until the process is told to stop; prints a line once all are connected.
 
     Raises:
-        CommandError: one has ended by itself.
+        CommandError: a worker has ended by itself.
     """
     stop = threading.Event()
     stop_on_signals(stop)
@@ -46,14 +46,14 @@ def work(workers: Sequence[Worker], *, command: BaseCommand, name: str) -> None:
             if not all(thread.is_alive() for thread in threads):
                 raise CommandError("A worker has ended by itself.")
         for thread in threads:
-            # It needs a moment more to give back what it was not done with.
-            thread.join(FINISH_WITHIN_SECONDS + 6.0)
+            # A worker needs a moment more to give back its unanswered events.
+            thread.join(TIMINGS.finish_within + 6.0)
     finally:
         close_event_store_client()
 
 
 def replay_parked(groups: Sequence[Group], *, command: BaseCommand) -> None:
-    """Have the workers of each group try anew what was parked.
+    """Have parked events of each group delivered to its workers again.
 
     Raises:
         CommandError: there is no such group, or the event store is away.
@@ -73,7 +73,7 @@ def replay_parked(groups: Sequence[Group], *, command: BaseCommand) -> None:
 
 
 def delay(text: str) -> float:
-    """An option's value: seconds that a worker may keep an event."""
+    """An option's value: seconds to wait before a retry."""
     seconds = number_in(text)
     if not 0 < seconds <= LONGEST_DELAY_SECONDS:
         raise ArgumentTypeError(

@@ -1,1 +1,1 @@
-"""Processes that work off what has happened, beside the web servers: any number of each kind."""
+"""Workers: processes that react to events, beside the web servers. Run any number of each kind."""

@@ -1,4 +1,4 @@
-"""Scores the requests that were accepted while the credit bureau gave no score."""
+"""Scores requests that were accepted without a credit score."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ CREDIT_CHECKS: Final = Group("credit-checks", (LoanRequested.__name__,))
 
 
 class CreditChecks:
-    """A `Handler` of `LoanRequested`: most requests were scored at once, and are passed over."""
+    """A `Handler` of `LoanRequested`. Most requests were scored at once: it skips them."""
 
     def __init__(self, *, event_store: EventStore, credit_bureau: CreditBureau) -> None:
         self._event_store = event_store
         self._credit_bureau = credit_bureau
 
     def handle(self, event: RecordedEvent) -> None:
-        """Score a request, if it has no score yet."""
+        """Score the request, if it has no score yet."""
         try:
             use_cases.check_credit(
                 codec.loan_request_id(event.stream_name),
@@ -41,7 +41,7 @@ class CreditChecks:
             raise TryAgain(error.reason, after=error.retry_after or 0.0) from None
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
-        """Record in the request's stream that it is not asked about any more, and why."""
+        """Record in the request's stream that its credit check is parked, and why."""
         loan_request_id = codec.loan_request_id(event.stream_name)
         use_cases.park_credit_check(
             loan_request_id,

@@ -1,4 +1,4 @@
-"""Work that waits for its time, for threads to take when it has come."""
+"""A queue whose items become due after a delay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class DelayQueue(Generic[T]):
-    """Gives each item once, the one that is due for the longest first. For many threads."""
+    """Returns items when they are due, the earliest first. Safe for many threads."""
 
     def __init__(self) -> None:
         self._condition: Final = threading.Condition()
@@ -21,14 +21,14 @@ class DelayQueue(Generic[T]):
         self._is_closed = False
 
     def put(self, item: T, *, after: float = 0.0) -> None:
-        """Have an item given out in `after` seconds."""
+        """Add an item that is due in `after` seconds."""
         due = time.monotonic() + after
         with self._condition:
             heapq.heappush(self._heap, (due, next(self._numbers), item))
             self._condition.notify()
 
     def get(self) -> T | None:
-        """Wait for the next item that is due, and take it; `None` once the queue is closed."""
+        """Wait for an item to be due, and remove it; `None` once the queue is closed."""
         with self._condition:
             while not self._is_closed:
                 seconds = self._seconds_until_due()
@@ -36,18 +36,18 @@ class DelayQueue(Generic[T]):
                     self._condition.wait(seconds)
                     continue
                 item = heapq.heappop(self._heap)[2]
-                # Whoever waited along may have waited for this one: there is a next to wait for.
+                # Another thread may have waited for this item, and must now wait for the next one.
                 self._condition.notify()
                 return item
             return None
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Remove all items."""
         with self._condition:
             self._heap.clear()
 
     def close(self) -> None:
-        """Give out nothing more, whether it is due or not."""
+        """Return no more items, and wake all threads that wait for one."""
         with self._condition:
             self._is_closed = True
             self._condition.notify_all()

@@ -1,13 +1,13 @@
 """Groups of workers that share the events of some types: EventStoreDB's persistent subscriptions.
 
-The event store hands each event to one worker of the group. What a worker has not answered when it
-ends, however it ends, is handed to another.
+The event store delivers each event to one worker of the group. If the worker ends without answering
+it, another one gets it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -16,28 +16,27 @@ from esdbclient.exceptions import AlreadyExists, NotFound
 
 CALL_TIMEOUT_SECONDS: Final = 5.0
 
-# How long a worker may keep an event without an answer: longer than it may have to wait before it
-# is tried again. A worker that died is noticed at once, whatever this is.
+# How long a worker may keep an event without an answer: longer than the longest delay before a
+# retry. This is not how dead workers are found: their connection ends at once.
 MESSAGE_TIMEOUT_SECONDS: Final = 900.0
 LONGEST_DELAY_SECONDS: Final = 600.0
 
-# How many events a worker is given ahead. Those that wait to be tried again are among them, and
-# must not keep others from being tried.
+# How many unanswered events a worker may have. Those that wait for a retry count, too, and must not
+# use up the room for others.
 MOST_IN_FLIGHT: Final = 256
 
-# The workers count for themselves. Here end only events that kill their worker, again and again.
+# Workers park events themselves, long before. Only an event that kills its worker each time comes
+# to so many retries.
 _MOST_RETRIES: Final = 1_000
 _ANY_NUMBER: Final = 0
 
-Connect = Callable[[], EventStoreDBClient]
-
 
 class GroupUnknown(Exception):
-    """There is no such group in the event store, since no worker has ever been there."""
+    """The event store does not have the group: no worker has ever connected to it."""
 
 
-class Subscription(Protocol):
-    """What is needed of esdbclient's persistent subscriptions."""
+class PersistentSubscription(Protocol):
+    """What workers use of esdbclient's persistent subscriptions."""
 
     def __iter__(self) -> Iterator[RecordedEvent]: ...
 
@@ -50,23 +49,23 @@ class Subscription(Protocol):
 
 @dataclass(frozen=True)
 class Group:
-    """Workers that share the events of these types, from the first that was ever recorded."""
+    """Workers that share all events of these types, from the first one in the event store."""
 
     name: str
     event_types: tuple[str, ...]
 
-    def subscribe(self, client: EventStoreDBClient) -> Subscription:
-        """Take part in the group, which is made if it is missing.
+    def subscribe(self, client: EventStoreDBClient) -> PersistentSubscription:
+        """Connect to the group, which is created if it does not exist.
 
         Raises:
             EventStoreDBClientException: the event store is away.
         """
-        # A store that hangs is found out here, in time: reading waits for it without a bound.
+        # This call has a timeout, and so fails if the event store hangs. Reading has none.
         self._make_if_missing(client)
         return client.read_subscription_to_all(self.name, event_buffer_size=MOST_IN_FLIGHT)
 
     def check(self, client: EventStoreDBClient) -> None:
-        """See that the event store answers, and still has the group.
+        """Check that the event store answers, and has the group.
 
         Raises:
             EventStoreDBClientException: it does not.
@@ -74,7 +73,7 @@ class Group:
         client.get_subscription_info(self.name, timeout=CALL_TIMEOUT_SECONDS)
 
     def replay_parked(self, client: EventStoreDBClient) -> int:
-        """Have the workers try what was parked anew; answers how many events these are.
+        """Have parked events delivered to the workers again; returns how many these are.
 
         Raises:
             GroupUnknown: there is no such group.
@@ -92,7 +91,7 @@ class Group:
             client.create_subscription_to_all(
                 self.name,
                 from_end=False,
-                # In one pattern, since the client anchors only the ends of what it is given.
+                # One pattern in brackets, since the client joins several to ^A|B$.
                 filter_include=[f"({'|'.join(self.event_types)})"],
                 consumer_strategy="RoundRobin",
                 message_timeout=MESSAGE_TIMEOUT_SECONDS,

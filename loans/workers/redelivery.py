@@ -1,4 +1,4 @@
-"""How often a message that failed is delivered again, and after how long."""
+"""How often an event that failed is delivered again, and after which delays."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Final
 from lepret.common.backoff import jittered
 
 FIRST_DELAY_SECONDS: Final = 1.0
-# More doublings than any delay needs, and than floating point could not hold.
+# More than any delay needs, and few enough for a float to hold the result.
 _MOST_DOUBLINGS: Final = 60
 
 
 @dataclass(frozen=True)
 class Redelivery:
-    """`retries` of them, after delays that double from a second up to `longest_delay` seconds."""
+    """`retries` retries. Their delays double from one second up to `longest_delay` seconds."""
 
     retries: int
     longest_delay: float
 
     def delay(self, retry_count: int, *, at_least: float = 0.0) -> float:
-        """Seconds until the next delivery of what was delivered again `retry_count` times so far.
+        """Seconds to wait before retry number `retry_count`, counted from 0, with jitter.
 
-        Between half of what is due and all of it. `at_least` counts up to the longest delay.
+        Not less than `at_least`, and never more than the longest delay.
         """
         return min(max(jittered(self._due(retry_count)), at_least), self.longest_delay)
 
     def is_used_up(self, retry_count: int, *, age: float) -> bool:
-        """Whether it was the last time for a message that was recorded `age` seconds ago.
+        """Whether there are no retries left for an event that was recorded `age` seconds ago.
 
-        The event store counts as a delivery also one that a worker died with, or lost its
-        connection with, and had perhaps not even looked at. So the count alone does not tell that a
-        message has failed so often: it must also be as old as so many delays make it.
+        The event store also counts deliveries to workers that died, or lost their connection,
+        perhaps before they had looked at the event. So the count alone does not prove that an event
+        has failed so often: it must also be as old as the delays of so many retries.
         """
         return retry_count >= self.retries and age >= self._shortest_time()
 

@@ -1,7 +1,7 @@
-"""Gives back reservations that are needed no longer, should whoever took them not have done so.
+"""Releases reservations that are no longer needed.
 
-That keeps nobody out who may apply: applying looks for itself. But what is held without a need is
-not to be left lying about.
+Applicants do not have to wait for this: a new application checks for itself whether the reservation
+is still needed. It only keeps reservations from being held for ever.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ LAPSES: Final = Group("reservation-lapses", (ReservationTaken.__name__,))
 
 
 class Releases:
-    """A `Handler` of decisions: a decided request has no need of its reservation."""
+    """A `Handler` of decisions: a decided request no longer needs its reservation."""
 
     def __init__(self, *, event_store: EventStore, reservations: Reservations) -> None:
         self._event_store = event_store
         self._reservations = reservations
 
     def handle(self, event: RecordedEvent) -> None:
-        """Release what the request still holds."""
+        """Release the request's reservation, if it still holds it."""
         use_cases.release_reservation(
             codec.loan_request_id(event.stream_name),
             now=timezone.now(),
@@ -53,19 +53,19 @@ class Releases:
         )
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
-        """Tell the log."""
-        _tell_parked(event, reason, attempts)
+        """Log it."""
+        _log_parked(event, reason, attempts)
 
 
 class Lapses:
-    """A `Handler` of what was taken: a request that is not recorded in time never will be."""
+    """A `Handler` of `ReservationTaken`: lapses reservations whose request was not recorded."""
 
     def __init__(self, *, reservations: Reservations, after: timedelta) -> None:
         self._reservations = reservations
         self._after = after
 
     def handle(self, event: RecordedEvent) -> None:
-        """Release it, if after that time its request is still not there."""
+        """Release the reservation, unless its request is open; raises `NotYet` before its time."""
         lapses_at = _occurred_at(event) + self._after
         wait = (lapses_at - timezone.now()).total_seconds()
         if wait > 0:
@@ -74,8 +74,8 @@ class Lapses:
         self._reservations.settle(stream, now=timezone.now())
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
-        """Tell the log."""
-        _tell_parked(event, reason, attempts)
+        """Log it."""
+        _log_parked(event, reason, attempts)
 
 
 def _occurred_at(event: RecordedEvent) -> datetime:
@@ -84,7 +84,7 @@ def _occurred_at(event: RecordedEvent) -> datetime:
     return taken.occurred_at
 
 
-def _tell_parked(event: RecordedEvent, reason: str, attempts: int) -> None:
+def _log_parked(event: RecordedEvent, reason: str, attempts: int) -> None:
     # Not the stream's name, which stands for a person.
     logger.error(
         "Parked %s at %s after %d attempts (%s)",

@@ -1,9 +1,9 @@
-"""Works off the events of a group, together with any number of others like it.
+"""A worker: one of any number of consumers that share the events of a group.
 
-An event that was handled is acknowledged. One that failed is held here for a while, out of the way
-of others, and then given back to the event store, which counts that and delivers it again, here or
-elsewhere. Where that has not helped often enough, it is parked. Whatever a worker has not answered
-when it is killed, stopped, or cut off, the event store delivers to another.
+It acknowledges an event that was handled. An event that failed waits here, while others are
+handled, and is then given back to the event store, which counts that and delivers it again, to this
+worker or another. After too many retries the event is parked. What a worker has not answered when
+it is killed, stopped, or cut off is delivered to another.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
 from django.utils import timezone
-from esdbclient import RecordedEvent
+from esdbclient import EventStoreDBClient, RecordedEvent
 from esdbclient.exceptions import EventStoreDBClientException
 
 from lepret.common.backoff import Backoff, jittered
@@ -24,28 +25,37 @@ from lepret.common.error_places import type_and_place
 from lepret.common.outages import Outage
 from loans.adapters.event_store import EventStoreUnavailable
 from loans.workers.delay_queue import DelayQueue
-from loans.workers.groups import (
-    MESSAGE_TIMEOUT_SECONDS,
-    Connect,
-    Group,
-    Subscription,
-)
+from loans.workers.groups import MESSAGE_TIMEOUT_SECONDS, Group, PersistentSubscription
 from loans.workers.redelivery import Redelivery
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.1
-PROBE_AFTER_IDLE_SECONDS: Final = 10.0
-# Longer than any call of the credit bureau or the event store.
-FINISH_WITHIN_SECONDS: Final = 20.0
-_SECONDS_UNTIL_STORE_IS_ASKED_AGAIN: Final = 2.0
 
-# With a closed channel gRPC complains by a ValueError, where another thread has just reconnected.
+# On a closed channel gRPC raises ValueError. Another thread may just have reconnected.
 _EVENT_STORE_AWAY: Final = (EventStoreDBClientException, ValueError)
 
 
+@dataclass(frozen=True)
+class Timings:
+    """How long a worker waits, in seconds.
+
+    Attributes:
+        probe_after: without an event, until it checks that the event store still answers.
+        ask_again_after: while the event store is down, until an event is tried again.
+        finish_within: for running handlers, when it stops. Longer than any call of theirs takes.
+    """
+
+    probe_after: float = 10.0
+    ask_again_after: float = 2.0
+    finish_within: float = 20.0
+
+
+TIMINGS: Final = Timings()
+
+
 class TryAgain(Exception):
-    """It cannot be done now; says why, and after how many seconds at least it may be."""
+    """An event cannot be handled now. Says why, and how many seconds to wait at least."""
 
     def __init__(self, reason: str, *, after: float = 0.0) -> None:
         super().__init__(reason)
@@ -54,7 +64,7 @@ class TryAgain(Exception):
 
 
 class NotYet(Exception):
-    """It is too early by so many seconds. That is no failure."""
+    """An event is not due for so many seconds. That is no failure."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"{seconds:g} seconds too early")
@@ -62,41 +72,43 @@ class NotYet(Exception):
 
 
 class Handler(Protocol):
-    """What a group of workers is there for. Threads use it at the same time."""
+    """What a worker does with the events of its group. Used by several threads at once."""
 
     def handle(self, event: RecordedEvent) -> None:
-        """Do what is to follow from an event, which others may be doing, or may have done, too.
+        """Handle an event. Another worker may do the same at this moment, or may have done so.
 
         Raises:
-            TryAgain: it failed.
-            NotYet: it is to be kept for a while.
-            EventStoreUnavailable: the event is not to blame; it is kept, and that does not count.
+            TryAgain: it failed, and is to be retried.
+            NotYet: it is to be handled later.
+            EventStoreUnavailable: it is to be handled later; this does not count as a retry.
         """
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
-        """Have it known that an event is being parked.
+        """Report that an event is about to be parked.
 
         Raises:
-            EventStoreUnavailable: not now.
+            EventStoreUnavailable: to be called again later.
         """
 
 
 class Worker:
-    """One of a group: hands its events to `handler`, in `threads` threads."""
+    """Subscribes to a group's events, and hands them to `handler` in `threads` threads."""
 
     def __init__(
         self,
         group: Group,
         handler: Handler,
         *,
-        connect: Connect,
+        connect: Callable[[], EventStoreDBClient],
         redelivery: Redelivery,
         threads: int,
+        timings: Timings = TIMINGS,
     ) -> None:
         self._group = group
         self._handler = handler
         self._connect = connect
         self._redelivery = redelivery
+        self._timings = timings
         self._jobs: DelayQueue[Callable[[], None]] = DelayQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"{group.name}-{number}", daemon=True)
@@ -106,10 +118,9 @@ class Worker:
         self._outage = Outage(logger, "the event store", consequence="trying to come back")
 
     def run(self, stop: threading.Event, on_ready: Callable[[], object]) -> None:
-        """Take part until `stop` is set, then finish what has begun.
+        """Work until `stop` is set, then let running handlers finish.
 
-        It comes back by itself from whatever goes away; `on_ready` is called each time that it
-        takes part.
+        Reconnects by itself. `on_ready` is called each time that it is connected.
         """
         for thread in self._threads:
             thread.start()
@@ -142,15 +153,15 @@ class Worker:
         return session
 
     def _watch(self, session: Session, stop: threading.Event) -> None:
-        """Wait until there is nothing more to come of a session."""
+        """Wait until the worker is stopped or the session is lost."""
         while not stop.wait(POLL_SECONDS):
             self._probe_if_silent(session)
             if session.lost is not None:
                 return
 
     def _probe_if_silent(self, session: Session) -> None:
-        """Ask whether there is nothing, or nobody: a connection may break without a word."""
-        if time.monotonic() - session.heard_at < PROBE_AFTER_IDLE_SECONDS:
+        """Check that the event store still answers: a connection may be lost without an error."""
+        if time.monotonic() - session.heard_at < self._timings.probe_after:
             return
         session.heard_at = time.monotonic()
         try:
@@ -159,16 +170,16 @@ class Worker:
             session.lost = type(error).__qualname__
 
     def _finish(self) -> None:
-        """Let what has begun come to its end; what has not stays for others."""
+        """Let running handlers finish. Events that are not begun are left to other workers."""
         self._jobs.close()
-        deadline = time.monotonic() + FINISH_WITHIN_SECONDS
+        deadline = time.monotonic() + self._timings.finish_within
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _abandon(self, session: Session, lost: str) -> None:
         self._outage.begin(lost)
         self._jobs.clear()
-        # It waits for answers to be sent that cannot be sent any more.
+        # Closing may block: it tries to send the last answers, which it no longer can.
         threading.Thread(target=session.close, daemon=True).start()
 
     # In the session's thread -----------------------------------------------------------------
@@ -176,7 +187,7 @@ class Worker:
     def _take(self, delivery: Delivery) -> None:
         self._jobs.put(partial(self._handle, delivery))
 
-    # In any of the threads that work ---------------------------------------------------------
+    # In any of the worker's threads ----------------------------------------------------------
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -191,7 +202,7 @@ class Worker:
         except NotYet as too_early:
             self._jobs.put(again, after=too_early.seconds)
         except EventStoreUnavailable:
-            self._jobs.put(again, after=jittered(_SECONDS_UNTIL_STORE_IS_ASKED_AGAIN))
+            self._wait_for_store(again)
         except TryAgain as failure:
             self._try_again(delivery, failure)
         except Exception as error:  # noqa: BLE001 (no event may end the worker)
@@ -212,31 +223,35 @@ class Worker:
         try:
             self._handler.give_up(delivery.event, reason=reason, attempts=delivery.retry_count + 1)
         except EventStoreUnavailable:
-            again = partial(self._give_up, delivery, reason)
-            self._jobs.put(again, after=jittered(_SECONDS_UNTIL_STORE_IS_ASKED_AGAIN))
+            self._wait_for_store(partial(self._give_up, delivery, reason))
             return
         except Exception as error:  # noqa: BLE001 (it is parked in any case)
             logger.error("Could not tell that %s is parked: %s", delivery, type_and_place(error))
         delivery.park()
 
+    def _wait_for_store(self, job: Callable[[], None]) -> None:
+        self._jobs.put(job, after=jittered(self._timings.ask_again_after))
+
 
 class Session:
-    """A subscription as long as it lasts, read in a thread of its own."""
+    """One connection to the group: a subscription that a thread of its own reads until its end."""
 
-    def __init__(self, subscription: Subscription, take: Callable[[Delivery], None]) -> None:
+    def __init__(
+        self, subscription: PersistentSubscription, take: Callable[[Delivery], None]
+    ) -> None:
         self.subscription: Final = subscription
         self.heard_at = time.monotonic()
         self.lost: str | None = None
-        """How it showed that nothing more is to come."""
+        """Why the subscription has ended; `None` while it runs."""
         self._take = take
         self._thread = threading.Thread(target=self._read, name="subscription", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Begin to read events."""
         self._thread.start()
 
     def close(self) -> None:
-        """Send the answers that were given, and leave the rest to others."""
+        """Send the answers that are still to be sent; unanswered events go to other workers."""
         self.subscription.stop()
 
     def _read(self) -> None:
@@ -250,7 +265,7 @@ class Session:
 
 
 class Delivery:
-    """An event that is to be answered. As text it tells nothing of what is in the event."""
+    """An event that must be answered. Its `str` has no personal data."""
 
     def __init__(self, event: RecordedEvent, session: Session) -> None:
         self.event: Final = event
@@ -262,28 +277,28 @@ class Delivery:
 
     @property
     def is_void(self) -> bool:
-        """Whether the event store has given the event to someone else meanwhile."""
+        """Whether the event store may have given the event to another worker meanwhile."""
         return self._session.lost is not None or time.monotonic() >= self._expires
 
     @property
     def retry_count(self) -> int:
-        """How often it was delivered before."""
+        """How often the event was delivered before."""
         return self.event.retry_count or 0
 
     @property
     def age(self) -> float:
         """Seconds since the event was recorded."""
-        assert self.event.recorded_at is not None, "the event store tells it of every event"
+        assert self.event.recorded_at is not None, "the event store sends it with every event"
         return (timezone.now() - self.event.recorded_at).total_seconds()
 
     def ack(self) -> None:
-        """It is done with."""
+        """Tell the event store that the event was handled."""
         self._session.subscription.ack(self.event)
 
     def retry(self) -> None:
-        """Have it delivered again, and that counted."""
+        """Have the event delivered again; this counts as a retry."""
         self._session.subscription.nack(self.event, "retry")
 
     def park(self) -> None:
-        """Have it put aside until someone has parked events replayed."""
+        """Have the event set aside until an operator replays parked events."""
         self._session.subscription.nack(self.event, "park")

@@ -165,26 +165,26 @@ def test_data_that_is_not_the_events_is_an_error(data: bytes) -> None:
         codec.decode("AutoApproved", data)
 
 
-def test_an_old_version_is_upcast_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given that scores were once called `score` (version 1), then were text (version 2)
-    monkeypatch.setattr(CreditChecked, "SCHEMA_VERSION", 3)
+class ThirdVersion(CreditChecked):
+    """As if scores had been called `score` (version 1), and then been text (version 2)."""
+
+    SCHEMA_VERSION = 3
+
+
+def test_an_old_version_is_upcast_step_by_step() -> None:
     upcasters = {
-        ("CreditChecked", 1): lambda data: {**data, "credit_score": data["score"]},
-        ("CreditChecked", 2): lambda data: {**data, "credit_score": int(data["credit_score"])},
+        ("ThirdVersion", 1): lambda data: {**data, "credit_score": data["score"]},
+        ("ThirdVersion", 2): lambda data: {**data, "credit_score": int(data["credit_score"])},
     }
 
-    first = codec.decode(
-        "CreditChecked", json.dumps({**COMMON, "score": "5"}).encode(), upcasters=upcasters
-    )
-    second = codec.decode(
-        "CreditChecked",
-        json.dumps({**COMMON, "credit_score": "6"}).encode(),
-        b'{"schemaVersion": 2}',
-        upcasters=upcasters,
-    )
+    def decode(fields: dict[str, str], metadata: bytes = b"") -> ThirdVersion | None:
+        data = json.dumps({**COMMON, **fields}).encode()
+        classes = {"CreditChecked": ThirdVersion}
+        return codec.decode_as(classes, "CreditChecked", data, metadata, upcasters=upcasters)
 
-    assert first == CreditChecked(id=ID, occurred_at=AT, credit_score=5)
-    assert second == CreditChecked(id=ID, occurred_at=AT, credit_score=6)
+    assert decode({"score": "5"}) == ThirdVersion(id=ID, occurred_at=AT, credit_score=5)
+    second = decode({"credit_score": "6"}, b'{"schemaVersion": 2}')
+    assert second == ThirdVersion(id=ID, occurred_at=AT, credit_score=6)
 
 
 @pytest.mark.parametrize("metadata", [b"", b"not json", b"[]", b"\xff"])

@@ -1,4 +1,4 @@
-"""What a worker makes of each event, with an event store that is faked."""
+"""What a worker does with each event. The event store is a fake."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from esdbclient import EventStoreDBClient, RecordedEvent
 from esdbclient.exceptions import AlreadyExists, ServiceUnavailable
 
 from loans.adapters.event_store import EventStoreUnavailable
-from loans.workers import worker as worker_module
 from loans.workers.groups import Group
 from loans.workers.redelivery import Redelivery
-from loans.workers.worker import NotYet, TryAgain, Worker
+from loans.workers.worker import TIMINGS, NotYet, Timings, TryAgain, Worker
 from tests.support.processes import wait_until
 
 SECONDS: Final = 10.0
@@ -46,7 +45,7 @@ def happened(*, retry_count: int = 0, age: float = 3600.0) -> RecordedEvent:
 
 
 class FakeSubscription:
-    """Gives what is put in; ends when it is stopped, and fails when it is cut."""
+    """Yields what is put in; ends when it is stopped, and fails when it is cut."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[str, RecordedEvent]] = []
@@ -79,7 +78,7 @@ class FakeSubscription:
 
 @dataclass
 class FakeClient:
-    """Has the group already, and a new subscription for each who takes part in it."""
+    """Has the group already, and a new subscription for each worker that connects."""
 
     subscriptions: list[FakeSubscription] = field(default_factory=list)
     is_away: bool = False
@@ -102,7 +101,7 @@ class FakeClient:
 
 @dataclass
 class FakeHandler:
-    """Does what it is told to, and keeps a list of what it was given."""
+    """Calls `does` and `gives_up`, and keeps lists of what it was given."""
 
     does: Callable[[RecordedEvent], object] = lambda event: None
     gives_up: Callable[[RecordedEvent], object] = lambda event: None
@@ -119,9 +118,11 @@ class FakeHandler:
 
 
 class Working:
-    """A worker that runs in a thread, and what it works with."""
+    """A worker that runs in a thread, with its handler and its fake client."""
 
-    def __init__(self, handler: FakeHandler, redelivery: Redelivery, threads: int) -> None:
+    def __init__(
+        self, handler: FakeHandler, redelivery: Redelivery, threads: int, timings: Timings
+    ) -> None:
         self.client = FakeClient()
         self.handler = handler
         self.ready = 0
@@ -132,6 +133,7 @@ class Working:
             connect=lambda: cast(EventStoreDBClient, self.client),
             redelivery=redelivery,
             threads=threads,
+            timings=timings,
         )
         self._thread = threading.Thread(
             target=worker.run, args=(self._stop, self._count), daemon=True
@@ -173,7 +175,7 @@ Begin = Callable[..., Working]
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """Begins a worker, which ends with the test."""
+    """Starts workers, and stops them after the test."""
     working: list[Working] = []
 
     def begin(
@@ -182,8 +184,9 @@ def begin() -> Iterator[Begin]:
         gives_up: Callable[[RecordedEvent], object] = lambda event: None,
         redelivery: Redelivery = SOON,
         threads: int = 2,
+        timings: Timings = TIMINGS,
     ) -> Working:
-        working.append(Working(FakeHandler(does, gives_up), redelivery, threads))
+        working.append(Working(FakeHandler(does, gives_up), redelivery, threads, timings))
         working[-1].start()
         return working[-1]
 
@@ -193,7 +196,7 @@ def begin() -> Iterator[Begin]:
 
 
 class Raiser:
-    """Raises the given exceptions, one each time, and then nothing more."""
+    """Raises the given exceptions, one for each call, and then none."""
 
     def __init__(self, *exceptions: Exception) -> None:
         self._exceptions = list(exceptions)
@@ -283,14 +286,11 @@ class TestAnEvent:
         assert len(working.handler.handled) == 51
 
 
-@pytest.mark.usefixtures("_soon")
 class TestAnEventWhileTheStoreIsAway:
-    @pytest.fixture
-    def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(worker_module, "_SECONDS_UNTIL_STORE_IS_ASKED_AGAIN", 0.001)
+    TIMINGS: Final = Timings(ask_again_after=0.001)
 
     def test_is_kept_and_not_counted(self, begin: Begin) -> None:
-        working = begin(Raiser(*[EventStoreUnavailable()] * 50))
+        working = begin(Raiser(*[EventStoreUnavailable()] * 50), timings=self.TIMINGS)
         event = working.subscription.put(happened(retry_count=2))
         working.wait_for_answers(1)
 
@@ -298,7 +298,7 @@ class TestAnEventWhileTheStoreIsAway:
 
     def test_is_parked_when_that_can_be_recorded(self, begin: Begin) -> None:
         gives_up = Raiser(EventStoreUnavailable(), EventStoreUnavailable())
-        working = begin(Raiser(TryAgain("no")), gives_up=gives_up)
+        working = begin(Raiser(TryAgain("no")), gives_up=gives_up, timings=self.TIMINGS)
         event = working.subscription.put(happened(retry_count=2))
         working.wait_for_answers(1)
 
@@ -333,7 +333,7 @@ class TestALostSubscription:
         wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
 
     def test_takes_what_was_kept_along(self, begin: Begin) -> None:
-        """The event store has delivered it again: to handle it twice would be of no use."""
+        """The event store delivers it again: this worker must not handle it as well."""
 
         def does(event: RecordedEvent) -> None:
             raise NotYet(0.05)
@@ -351,11 +351,8 @@ class TestALostSubscription:
         assert working.handler.handled.count(kept) == handled
         assert len(working.answers) == 1
 
-    def test_that_says_nothing_is_found_out(
-        self, begin: Begin, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(worker_module, "PROBE_AFTER_IDLE_SECONDS", 0.0)
-        working = begin()
+    def test_that_is_silent_is_noticed(self, begin: Begin) -> None:
+        working = begin(timings=Timings(probe_after=0.0))
         working.client.is_away = True
         wait_until(lambda: working.client.attempts >= 2, SECONDS, every=0.002)
         working.client.is_away = False
@@ -376,10 +373,10 @@ class TestTheEnd:
         assert working.answers == [("ack", first)]
         assert working.subscription.is_stopped
 
-    def test_does_not_wait_for_ever(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(worker_module, "FINISH_WITHIN_SECONDS", 0.05)
+    def test_does_not_wait_for_ever(self, begin: Begin) -> None:
         never = threading.Event()
-        working = begin(lambda event: never.wait(SECONDS), threads=1)
+        timings = Timings(finish_within=0.05)
+        working = begin(lambda event: never.wait(SECONDS), threads=1, timings=timings)
         working.subscription.put(happened())
         wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
         working.stop()
