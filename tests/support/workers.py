@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-from uuid import UUID, uuid4
+from typing import Final
+from uuid import UUID
 
 import httpx2
 from esdbclient import RecordedEvent
@@ -27,7 +27,7 @@ SECONDS: Final = 30.0
 
 @dataclass(frozen=True)
 class Ports:
-    """Where workers look for their servers."""
+    """The ports of the servers that workers connect to."""
 
     event_store: int
     bureau: int
@@ -35,14 +35,14 @@ class Ports:
 
 @contextmanager
 def forks_for_workers(ports: Ports, output_dir: Path) -> Iterator[ForkServer]:
-    """Begins workers, and credit bureaus, which say in `output_dir` what they have to say."""
+    """Starts workers and credit bureaus, whose output goes to `output_dir`."""
     variables = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.impatient_settings",
         "LEPRET_DATA_DIR": str(output_dir),
         "EVENTSTORE_URI": f"esdb://127.0.0.1:{ports.event_store}?tls=false",
         "CREDIT_BUREAU_URL": f"http://127.0.0.1:{ports.bureau}",
-        # Many processes import the same modules: they are compiled once.
+        # Many processes import the same modules; they are compiled once.
         "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "lepret-tests-compiled"),
     }
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -51,31 +51,24 @@ def forks_for_workers(ports: Ports, output_dir: Path) -> Iterator[ForkServer]:
 
 
 class Workers:
-    """Begins workers, and the credit bureau that they ask, which is away until it is begun."""
+    """Starts workers, and the credit bureau that they ask."""
 
     def __init__(self, forks: ForkServer, ports: Ports) -> None:
         self._forks = forks
         self._ports = ports
         self._started: list[Forked] = []
 
-    def check_credit(self, *arguments: str, name: str = "") -> Forked:
-        """A worker that tries again soon, and has its name in the metadata of what it records."""
-        name = name or f"check_credit-{uuid4().hex}"
-        return self._start(
-            "check_credit",
-            "--longest-delay=0.5",
-            *arguments,
-            name=name,
-            constants={"loans.application.use_cases.CREDIT_CHECK": name},
-        )
+    def check_credit(self, *arguments: str) -> Forked:
+        """Start a worker whose retries have short delays."""
+        return self._start("check_credit", "--longest-delay=0.5", *arguments)
 
     def release_reservations(self, *, lapse_after: float = 60.0) -> Forked:
-        """A worker that gives up in so many seconds what was taken for a request."""
+        """Start a worker that lapses reservations after so many seconds."""
         return self._start("release_reservations", f"--lapse-after={lapse_after}")
 
     @contextmanager
     def bureau(self, *arguments: str) -> Iterator[BureauProcess]:
-        """A credit bureau that runs within the block."""
+        """A credit bureau that runs during the block."""
         port = self._ports.bureau
         process = self._start("clearing_house", f"--port={port}", *arguments)
         wait_until(lambda: "credit bureau ready" in process.output, SECONDS, every=0.01)
@@ -83,31 +76,35 @@ class Workers:
         assert process.stop() == 0
 
     def close(self) -> None:
-        """End what is left."""
+        """Kill the processes that still run."""
         for each in self._started:
             each.kill()
 
-    def _start(self, *arguments: str, **options: Any) -> Forked:
-        forked = self._forks.start(*arguments, **options)
+    def _start(self, *arguments: str) -> Forked:
+        forked = self._forks.start(*arguments)
         self._started.append(forked)
         return forked
 
 
 @dataclass(frozen=True)
 class BureauProcess:
-    """A credit bureau in a process of its own."""
+    """A credit bureau that runs."""
 
     url: str
 
     def asks(self) -> dict[str, dict[str, int]]:
-        """How often it was asked and gave a score, for each key."""
+        """How often it was asked, and gave a score, by idempotency key."""
         answer = httpx2.get(f"{self.url}/asks", trust_env=False, timeout=SECONDS)
         answer.raise_for_status()
         return dict(answer.json()["by_key"])
 
+    def in_flight(self) -> int:
+        """How many questions it has not answered yet, if it answers all."""
+        return sum(each["asked"] - each["answered"] for each in self.asks().values())
+
 
 def wait_until_ready(*workers: Forked) -> None:
-    """Wait until these take part in their groups. Raises AssertionError if one ends."""
+    """Wait until these are connected to their groups. Raises AssertionError if one ends."""
     wait_until(lambda: all(map(_is_ready, workers)), SECONDS, what="all are ready", every=0.01)
 
 
@@ -117,7 +114,7 @@ def _is_ready(worker: Forked) -> bool:
 
 
 def append_deferred(count: int) -> list[UUID]:
-    """Requests, each of someone else, for which no score was to be had."""
+    """Record requests without a score, each of another applicant."""
     return [
         append_requested_loan(
             None, applicant=Applicant(national_id=f"{number:06}zz")
@@ -127,7 +124,7 @@ def append_deferred(count: int) -> list[UUID]:
 
 
 def events_by_stream(*types: str) -> dict[str, list[RecordedEvent]]:
-    """What the event store holds of these types, or of all, in commit order."""
+    """All events of these types (or of all types) by stream, in commit order."""
     by_stream: dict[str, list[RecordedEvent]] = defaultdict(list)
     for event in event_store_client().read_all(filter_include=types):
         by_stream[event.stream_name].append(event)
@@ -146,7 +143,7 @@ def checked_count() -> int:
 
 
 def wait_until_checked(ids: Sequence[UUID]) -> None:
-    """Wait until all of these are scored, and no others."""
+    """Wait until these requests are scored; no others may be."""
     wait_until(lambda: checked_count() >= len(ids), SECONDS, what="all are scored")
     assert set(events_by_stream("CreditChecked")) == {codec.stream_name(each) for each in ids}
 

@@ -1,12 +1,10 @@
-"""Workers that ask the credit bureau later: real processes, and what may happen to them."""
+"""Workers that ask the credit bureau later, as real processes that are killed and stopped."""
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import time
-from collections import Counter
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -26,7 +24,6 @@ from tests.support.workers import (
     Workers,
     append_deferred,
     checked_count,
-    events_by_stream,
     parked_count,
     types_of,
     wait_until_checked,
@@ -43,11 +40,11 @@ THREADS: Final = 4
 
 class TestWorkersThatAreKilled:
     def test_decide_each_request_once_and_lose_none(self, workers: Workers) -> None:
-        """Whatever is killed, and when, each request gets one score and one outcome.
+        """Whenever workers are killed, each request gets one score and one outcome.
 
-        Of the credit bureau it is promised that it gives one answer for each request, but where a
-        worker was killed between its asking and its recording: it had so many threads that may have
-        been there. Then the same is asked again, with the same key.
+        The credit bureau answers once for each request, unless a worker was killed after it had the
+        answer and before that was recorded. Then it is asked again, with the same key. Each killed
+        worker can cause that once in each of its threads.
         """
         chance = random.Random(20261123)
         ids: list[UUID] = []
@@ -75,22 +72,18 @@ class TestWorkersThatAreKilled:
 
 class TestWorkersThatAreNotKilled:
     def test_share_the_work_and_are_answered_once_for_each_request(self, workers: Workers) -> None:
-        with workers.bureau("--latency=0.02") as bureau:
-            running = [workers.check_credit(name=name) for name in ("ann", "bob")]
+        with workers.bureau("--latency=0.2") as bureau:
+            running = [workers.check_credit(f"--threads={THREADS}") for _ in range(2)]
             wait_until_ready(*running)
             ids = append_deferred(40)
+            # At the same moment, more than one worker has threads.
+            wait_until(lambda: bureau.in_flight() == 2 * THREADS, SECONDS, every=0.01)
             wait_until_checked(ids)
             assert [each.stop() for each in running] == [0, 0]
             asks = bureau.asks()
 
         assert_each_was_decided_once(ids)
         assert asks == {str(each): ONE_ANSWER for each in ids}
-        by_worker = Counter(
-            json.loads(event.metadata)["user"]
-            for (event,) in events_by_stream("CreditChecked").values()
-        )
-        assert by_worker.keys() == {"ann", "bob"}
-        assert min(by_worker.values()) >= 10
 
     def test_take_up_what_was_there_before_them(self, workers: Workers) -> None:
         ids = append_deferred(3)
@@ -103,7 +96,7 @@ class TestWorkersThatAreNotKilled:
 
         assert types_of(scored) == ["LoanRequested", "CreditChecked", "AutoApproved"]
         assert asks.keys() == {str(each) for each in ids}
-        assert worker.output == "check_credit is ready\n", "nothing else is worth a line"
+        assert worker.output == "check_credit is ready\n", "nothing else is printed"
 
     def test_finish_what_has_begun_when_they_are_stopped(self, workers: Workers) -> None:
         with workers.bureau("--latency=0.5") as bureau:
@@ -217,7 +210,7 @@ class TestOptions:
 
 
 def append_requested(stream_name: str, data: bytes) -> None:
-    """A `LoanRequested` that is none."""
+    """Append an event of the type `LoanRequested` with any data."""
     event_store_client().append_to_stream(
         stream_name,
         current_version=StreamState.NO_STREAM,

@@ -226,7 +226,7 @@ def apply_in_a_process(event_store: RunningEventStore, seed: int) -> subprocess.
 
 
 def outcomes_of(process: subprocess.Popen[str]) -> Counter[str]:
-    output, _ = process.communicate(timeout=2 * SECONDS)
+    output, _ = process.communicate(timeout=3 * SECONDS)
     assert process.returncode == 0
     return Counter(json.loads(output))
 
