@@ -1,0 +1,240 @@
+"""The pages that show read models: the status of one request, and the underwriters' queue."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from loans.adapters.codec import loan_request_stream
+from loans.dependencies import event_store
+from loans.domain.events import ApplicationLapsed
+from readmodels.models import Checkpoint, LoanStatus, PendingRequest
+from tests.support.loans import AT, ZOE, append_requested_loan
+from tests.support.staff import make_clerk
+
+pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
+
+HTMX = {"HX-Request": "true"}
+TO_COME = "The outcome will appear here by itself in a moment."
+
+
+def pending(loan_request_id: UUID, name: str = "Ann Example", **changes: Any) -> PendingRequest:
+    row = {"national_id": "555555aa", "amount": 5000, "credit_score": 5, "requested_at": AT}
+    return PendingRequest.objects.create(id=loan_request_id, name=name, **{**row, **changes})
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    return Checkpoint.objects.create(name="loan_status", position=5)
+
+
+class TestStatusPage:
+    def status(self, loan_request_id: UUID, **changes: Any) -> LoanStatus:
+        row = {"status": "received", "amount": 5000, "received_at": AT, **changes}
+        return LoanStatus.objects.create(id=loan_request_id, **row)
+
+    def page(self, client: Client, **changes: Any) -> str:
+        return client.get(f"/loans/{self.status(uuid4(), **changes).id}/").content.decode()
+
+    @pytest.mark.parametrize(
+        ("status", "words"),
+        [
+            ("received", "Received"),
+            ("under_review", "Under review"),
+            ("approved", "Approved"),
+            ("denied", "Denied"),
+        ],
+    )
+    def test_it_says_how_the_request_stands(
+        self,
+        client: Client,
+        status: str,
+        words: str,
+        django_assert_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        row = self.status(uuid4(), status=status)
+        with django_assert_num_queries(1):
+            response = client.get(f"/loans/{row.id}/")
+        assert f"<h2>{words}</h2>" in response.content.decode()
+
+    def test_a_denial_says_why(self, client: Client) -> None:
+        by_hand = {"passed_on_at": AT, "denial_reason": "too_much_debt"}
+        assert "You owe too much already." in self.page(client, status="denied", **by_hand)
+        assert "Your credit score is too low" in self.page(client, status="denied")
+        of_a_newer_version = {"passed_on_at": AT, "denial_reason": "too_young"}
+        assert "We cannot give you this loan." in self.page(
+            client, status="denied", **of_a_newer_version
+        )
+
+    def test_while_the_credit_is_checked_it_says_what_comes_next(self, client: Client) -> None:
+        html = self.page(client)
+        assert "are checking your credit" in html
+        assert "You need not do anything" in html.replace("\n      ", " ")
+
+    def test_a_credit_check_that_was_put_aside_is_told_without_internals(
+        self, client: Client
+    ) -> None:
+        html = self.page(client, delayed_at=AT + timedelta(hours=2))
+        assert "<h2>Taking longer than usual</h2>" in html
+        assert "Someone here is looking into it" in html
+        assert "<h2>Approved</h2>" in self.page(
+            client, status="approved", delayed_at=AT, checked_at=AT, decided_at=AT
+        )
+
+    def test_a_time_line_says_what_happened_and_when(self, client: Client) -> None:
+        hours = {
+            name: AT + timedelta(hours=number)
+            for number, name in enumerate(
+                ("received_at", "delayed_at", "checked_at", "passed_on_at", "decided_at")
+            )
+        }
+        html = self.page(client, status="denied", denial_reason="other", **hours)
+        assert re.findall(
+            r"<li><time[^>]*>23 November 2026, (..):30 UTC</time> (.*)</li>", html
+        ) == [
+            ("09", "Request received"),
+            ("10", "Credit check delayed"),
+            ("11", "Credit checked"),
+            ("12", "Passed to an underwriter"),
+            ("13", "Denied"),
+        ]
+        assert '<time datetime="2026-11-23T13:30:00+00:00">' in html
+
+    def test_what_has_not_happened_is_not_on_the_time_line(self, client: Client) -> None:
+        html = self.page(client, status="under_review", checked_at=AT, passed_on_at=AT)
+        assert html.count("<li><time") == 3
+        assert "delayed" not in html
+
+    @pytest.mark.parametrize(
+        ("changes", "looks_again"), [({}, True), ({"status": "approved", "decided_at": AT}, False)]
+    )
+    def test_without_javascript_it_looks_again_until_there_is_a_decision(
+        self, client: Client, changes: dict[str, Any], looks_again: bool
+    ) -> None:
+        refresh = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+        assert (refresh in self.page(client, **changes)) == looks_again
+
+    def test_nobody_else_keeps_it_or_is_told_its_address(self, client: Client) -> None:
+        response = client.get(f"/loans/{self.status(uuid4()).id}/")
+        assert response["X-Robots-Tag"] == "noindex, nofollow, noarchive"
+        assert response["Referrer-Policy"] == "same-origin"
+        assert "no-store" in response["Cache-Control"]
+        html = response.content.decode()
+        assert '<meta name="robots" content="noindex, nofollow, noarchive">' in html
+        assert "http://" not in html
+        assert "https://" not in html
+
+    def test_a_request_that_the_read_model_does_not_know_yet_is_received(
+        self, client: Client
+    ) -> None:
+        loan_request_id = append_requested_loan().loan_request_id
+        html = client.get(f"/loans/{loan_request_id}/").content.decode()
+        assert "<h2>Received</h2>" in html
+
+    @pytest.mark.usefixtures("no_patience")
+    def test_what_the_command_recorded_is_waited_for_and_told_to_come(
+        self, client: Client, checkpoint: Checkpoint
+    ) -> None:
+        loan_request_id = append_requested_loan().loan_request_id
+        path = f"/loans/{loan_request_id}/"
+        late = client.get(path, {"after": checkpoint.position + 1}).content.decode()
+        assert "<h2>Received</h2>" in late
+        assert TO_COME in late
+        self.status(loan_request_id, status="under_review")
+        level = client.get(path, {"after": checkpoint.position}).content.decode()
+        assert "<h2>Under review</h2>" in level
+        assert TO_COME not in level
+
+    @pytest.mark.parametrize("after", ["", "soon", "-1", "1.5", "²", str(2**63), "9" * 5_000])
+    def test_an_after_that_is_no_position_is_ignored(
+        self, client: Client, settings: Settings, after: str
+    ) -> None:
+        settings.READ_MODEL_WAIT_SECONDS = 3600
+        html = client.get(f"/loans/{self.status(uuid4()).id}/", {"after": after}).content.decode()
+        assert "<h2>Received</h2>" in html
+        assert TO_COME not in html
+
+    def test_it_shows_no_national_id(self, client: Client) -> None:
+        loan_request_id = append_requested_loan().loan_request_id
+        self.status(loan_request_id)
+        html = client.get(f"/loans/{loan_request_id}/").content.decode()
+        assert not ZOE.is_told_by(html)
+
+    def test_an_application_that_was_never_recorded_is_not_there(self, client: Client) -> None:
+        loan_request_id = uuid4()
+        lapsed = ApplicationLapsed(id=loan_request_id, occurred_at=AT)
+        event_store().append(
+            loan_request_stream(loan_request_id),
+            [lapsed],
+            revision=None,
+            command_id=uuid4(),
+            user="applicant",
+        )
+        assert client.get(f"/loans/{loan_request_id}/").status_code == 404
+
+    @pytest.mark.parametrize("path", [f"/loans/{uuid4()}/", "/loans/1/", "/nothing/"])
+    def test_what_is_not_there_is_a_page_that_says_so(self, client: Client, path: str) -> None:
+        response = client.get(path)
+        assert response.status_code == 404
+        assert "There is nothing at this address" in response.content.decode()
+
+
+class TestUnderwriting:
+    def test_who_is_not_logged_in_is_sent_to_the_login_page(self, client: Client) -> None:
+        response = client.get("/underwriting/")
+        assert response["Location"] == "/accounts/login/?next=/underwriting/"
+
+    def test_the_back_office_does_not_see_it(self, client: Client) -> None:
+        client.force_login(make_clerk())
+        assert client.get("/underwriting/").status_code == 403
+
+    @pytest.mark.usefixtures("underwriter")
+    def test_it_lists_what_waits_oldest_first_with_a_fixed_number_of_queries(
+        self, client: Client, django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        for hour in (11, 9, 10):
+            pending(uuid4(), name=f"At {hour}", requested_at=AT.replace(hour=hour))
+        # The session, the user, the groups, the rows.
+        with django_assert_num_queries(4):
+            response = client.get("/underwriting/")
+        assert [row.name for row in response.context["rows"]] == ["At 9", "At 10", "At 11"]
+        html = response.content.decode()
+        for shown in ("At 9", "5,000", "555555aa", ">Approve</button>", ">Deny</button>"):
+            assert shown in html
+
+    @pytest.mark.usefixtures("underwriter")
+    def test_names_are_shown_as_text(self, client: Client) -> None:
+        pending(uuid4(), name="<script>alert(1)</script>")
+        assert "<script>alert" not in client.get("/underwriting/").content.decode()
+
+    @pytest.mark.usefixtures("underwriter", "no_patience")
+    def test_a_decision_that_the_list_does_not_show_yet_is_told_to_come(
+        self, client: Client, django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        at = Checkpoint.objects.create(name="underwriters_queue", position=5).position
+        words = "Your last decision will show in this list in a moment."
+        # The session, the user, the groups, the checkpoint, the rows.
+        with django_assert_num_queries(5):
+            level = client.get("/underwriting/", {"after": at}).content.decode()
+        assert words not in level
+        assert words in client.get("/underwriting/", {"after": at + 1}).content.decode()
+        assert words not in client.get("/underwriting/", {"after": "soon"}).content.decode()
+
+    @pytest.mark.usefixtures("underwriter")
+    def test_each_row_says_which_revision_it_shows(self, client: Client) -> None:
+        pending(uuid4(), revision=17)
+        html = client.get("/underwriting/").content.decode()
+        assert html.count('<input type="hidden" name="shown_revision" value="17">') == 2
+
+    @pytest.mark.usefixtures("underwriter")
+    def test_htmx_is_given_the_list_alone(self, client: Client) -> None:
+        pending(uuid4())
+        html = client.get("/underwriting/", headers=HTMX).content.decode()
+        assert html.startswith('<div id="queue">')
+        assert "Ann Example" in html
