@@ -1,4 +1,4 @@
-"""What the use cases depend on, made from the settings: once a process, when first asked for."""
+"""What the use cases depend on. Made from the settings, once a process, when first needed."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def credit_bureau() -> CreditBureau:
 
 @cache
 def reservations(*, lapse_after_seconds: float | None = None) -> Reservations:
-    """The reservations in the event store, under the settings' key, lapsing as the settings say.
+    """The reservations in the event store. They lapse as the settings say, if nothing is given.
 
     Raises:
-        ImproperlyConfigured: there is no key.
+        ImproperlyConfigured: there is no `HMAC_KEY` in the settings.
     """
     seconds = lapse_after_seconds or settings.RESERVATION_LAPSES_AFTER_SECONDS
     return Reservations(event_store(), key=_hmac_key(), lapse_after=timedelta(seconds=seconds))
@@ -51,7 +51,7 @@ def reservations(*, lapse_after_seconds: float | None = None) -> Reservations:
 
 @cache
 def idempotency_keys() -> IdempotencyKeys:
-    """The keys that the API's callers have used, under the settings' key; raises likewise."""
+    """The idempotency keys that the API's callers have used; raises as `reservations`."""
     return IdempotencyKeys(event_store(), secret=_hmac_key())
 
 

@@ -1,4 +1,4 @@
-"""Where people give commands."""
+"""The addresses of the pages that give commands."""
 
 from __future__ import annotations
 

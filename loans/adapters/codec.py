@@ -1,7 +1,8 @@
-"""Domain event <-> what the event store keeps: a type name, JSON data, JSON metadata.
+"""Translates events to what the event store keeps, and back: a type name, JSON data and metadata.
 
-Old versions of an event are upcast when they are read and never rewritten. Types that this version
-does not know, and fields that it does not know, are passed over: a newer version may be running.
+Old versions of an event are upcast when they are read; stored events are never rewritten. Types and
+fields that this version of the code does not know are ignored: a newer version may have written
+them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ RESERVATION_EVENTS: Final[Mapping[str, type[ReservationEvent]]] = {
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-# (type name, version) -> what turns that version's data into the next one's.
+# By type name and version: the function that turns that version's data into the next version's.
 UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}
 
 STREAM_PREFIX: Final = "LoanRequest:"
@@ -51,15 +52,15 @@ class Encoded:
 
 
 def stream_name(loan_request_id: UUID) -> str:
-    """The stream of one loan request."""
+    """The name of a loan request's stream."""
     return f"{STREAM_PREFIX}{loan_request_id}"
 
 
 def loan_request_id(name: str) -> UUID:
-    """Whose stream has this name.
+    """The id of the loan request whose stream has this name.
 
     Raises:
-        ValueError: it is no loan request's.
+        ValueError: it is not the stream of a loan request.
     """
     if not name.startswith(STREAM_PREFIX):
         raise ValueError("not the stream of a loan request")
@@ -67,17 +68,17 @@ def loan_request_id(name: str) -> UUID:
 
 
 def loan_request_stream(loan_request_id: UUID) -> StreamId[LoanEvent]:
-    """The stream of one loan request, with what it holds."""
+    """The stream of a loan request."""
     return StreamId(stream_name(loan_request_id), LOAN_EVENTS)
 
 
 def reservation_stream(name: str) -> StreamId[ReservationEvent]:
-    """The stream of one person's reservation, with what it holds."""
+    """The stream of a person's reservation."""
     return StreamId(name, RESERVATION_EVENTS)
 
 
 def encode(event: Event, *, command_id: UUID, user: str) -> Encoded:
-    """`event` with an id derived from its command, so that a repeated command repeats the id.
+    """`event` with an id derived from its command: a command that is sent again gives the same id.
 
     `$correlationId` and `$causationId` are the names that EventStoreDB's own projections use.
     """
@@ -119,7 +120,7 @@ def decode_as(
     *,
     upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
 ) -> E | None:
-    """The event of one of these classes that was stored; otherwise as `decode`."""
+    """The event that was stored, if it is of one of these classes; otherwise as `decode`."""
     event_class = classes.get(event_type)
     if event_class is None:
         return None
@@ -146,7 +147,7 @@ def schema_version(metadata: bytes) -> int:
 
 
 def command_id(metadata: bytes) -> UUID | None:
-    """The id of the command that caused an event, where the metadata names one."""
+    """The id of the command that caused an event, if the metadata names it."""
     try:
         return UUID(str(read_metadata(metadata).get("$causationId")))
     except ValueError:
@@ -154,7 +155,7 @@ def command_id(metadata: bytes) -> UUID | None:
 
 
 def read_metadata(metadata: bytes) -> dict[str, Any]:
-    """An event's metadata; empty where there is none, or where it is no JSON object."""
+    """An event's metadata; empty if there is none, or if it is not a JSON object."""
     try:
         values = json.loads(metadata or b"{}")
     except ValueError:

@@ -1,7 +1,7 @@
-"""What people ask of the loan desk, in the present tense, and the one place that validates input.
+"""The commands, named in the imperative, and the only place that validates input.
 
-The form, the validate-as-you-type endpoint and the JSON API build these same models and show their
-errors, each in its own way.
+The form, the validation while typing, and the JSON API all build these models, and show their
+errors each in its own way.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ LONGEST_USERNAME: Final = 150
 LATEST_REVISION: Final = 2**63 - 1
 NATIONAL_ID_PATTERN: Final = "[0-9]{6}[A-Za-z]{2}"
 
-# Control characters, and those that reorder or break the lines of the text around them: a name
-# must not be able to change how an underwriter's table reads.
+# Control characters, and characters that reorder the text around them or break the line: a name
+# must not change what an underwriter reads in the table.
 _UNPRINTABLE_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_OVERRIDES: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -115,10 +115,10 @@ Revision = Annotated[int, Field(ge=0, le=LATEST_REVISION)]
 
 
 class Command(BaseModel):
-    """An intent, which `decide` accepts or rejects.
+    """What someone wants to happen. `decide` accepts or rejects it.
 
-    `id` is the loan request's; `issued_at` is when the command was given: the domain has no clock
-    of its own.
+    `id` is that of the loan request. `issued_at` is when the command was given, since the domain
+    has no clock.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
@@ -128,15 +128,15 @@ class Command(BaseModel):
 
     @property
     def command_id(self) -> UUID:
-        """The same for a command that is sent twice. Event ids are derived from it."""
+        """The same id if the command is sent again. Event ids are derived from it."""
         raise NotImplementedError
 
 
 class RequestLoan(Command):
     """Apply for a loan of `amount` whole units.
 
-    `credit_score` is filled in by the use case, never by the applicant; `None` means that the
-    credit bureau has not answered yet.
+    `credit_score` is filled in by the use case, never by the applicant. `None` means that the
+    credit bureau has not given one yet.
     """
 
     name: Name = Field(repr=False)
@@ -151,7 +151,7 @@ class RequestLoan(Command):
 
 
 class RecordCreditScore(Command):
-    """Record what the credit bureau answered after the request had been accepted without it."""
+    """Record the score of a request that was accepted without one."""
 
     credit_score: CreditScore
 
@@ -161,19 +161,19 @@ class RecordCreditScore(Command):
 
 
 class ParkCreditCheck(Command):
-    """Stop asking the credit bureau about a request until someone has looked into it."""
+    """Stop asking the credit bureau about a request until an operator has looked into it."""
 
     reason: str
     attempts: int
 
     @property
     def command_id(self) -> UUID:
-        # It may be parked again after it was tried anew, which is another fact.
+        # A check that is parked, replayed and parked again is parked twice: two commands.
         return uuid5(self.id, f"{type(self).__name__}\n{self.issued_at.isoformat()}")
 
 
 class LapseApplication(Command):
-    """Close an application off that was never recorded, so that it cannot be on `revision`."""
+    """Keep an application that was not recorded in time from being recorded on `revision`."""
 
     revision: Revision | None
 
@@ -185,8 +185,8 @@ class LapseApplication(Command):
 class UnderwritersDecision(Command):
     """What an underwriter decides. `decided_by` is the username.
 
-    `shown_revision` is the stream's revision that the underwriter's screen showed, `None` where
-    that does not matter.
+    `shown_revision` is the revision of the request that the underwriter saw; `None` to decide
+    whatever the revision is now.
     """
 
     decided_by: Username
@@ -218,6 +218,6 @@ LoanCommand = (
 
 
 def _decision_id(command: Command, *parts: str) -> UUID:
-    # A request is decided once in its life, so who decides what identifies the decision: pressing
-    # the same button again is the same command.
+    # A request is decided only once. So who decides what identifies the command: pressing the same
+    # button again is the same command.
     return uuid5(command.id, "\n".join((type(command).__name__, *parts)))

@@ -1,4 +1,4 @@
-"""The credit bureau's credit score, and what it means for a request."""
+"""The credit score, and what follows from it for a request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Assessment(Enum):
 
 
 def assess(score: int) -> Assessment:
-    """Approve from 7 up, deny from 4 down, leave 5 and 6 to an underwriter."""
+    """Approve from 7 up, deny up to 4, and leave 5 and 6 to an underwriter."""
     if score >= LOWEST_APPROVED_SCORE:
         return Assessment.APPROVE
     if score <= HIGHEST_DENIED_SCORE:

@@ -1,11 +1,11 @@
-"""What has happened: facts, in the past tense, that can always be processed.
+"""The events: what has happened, in the past tense.
 
-A class's name and its fields are storage format. `tests/unit/loans/adapters/test_codec.py` pins
-each of them; a change of meaning takes a new `SCHEMA_VERSION` and an upcaster in
-`loans/adapters/codec.py`.
+The names of the classes and of their fields are the storage format, which
+`tests/unit/loans/adapters/test_codec.py` pins. A change of their meaning takes a new
+`SCHEMA_VERSION` and an upcaster in `loans/adapters/codec.py`.
 
-Personal data is left out of `repr`, so that an event that ends up in a log or a stack trace tells
-nobody who the applicant is.
+`repr` leaves out personal data, so that an event in a log or a stack trace does not tell who the
+applicant is.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class DenialReason(StrEnum):
 
 
 class Event(BaseModel):
-    """A fact about one loan request.
+    """Something that has happened to the loan request `id`.
 
-    Readers ignore fields that they do not know, so that a newer version may write more.
+    Readers ignore unknown fields, so that a newer version may add some.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -57,9 +57,9 @@ class CreditChecked(Event):
 
 
 class CreditCheckParked(Event):
-    """The credit bureau gave no usable score, `attempts` times: someone must look into it.
+    """The credit bureau gave no usable score in `attempts` attempts: an operator must look into it.
 
-    `reason` is for the operator, and tells nothing of the applicant.
+    `reason` is for the operator, and has no personal data.
     """
 
     reason: str
@@ -67,15 +67,15 @@ class CreditCheckParked(Event):
 
 
 class AutoApproved(Event):
-    """The score alone was good enough."""
+    """The request was approved for its score alone."""
 
 
 class AutoDenied(Event):
-    """The score alone was too low."""
+    """The request was denied for its score alone."""
 
 
 class ManualReviewRequired(Event):
-    """The score decides nothing: an underwriter must. Carries all that the underwriter is shown."""
+    """An underwriter must decide. Holds everything that the underwriter is shown."""
 
     name: str = Field(repr=False)
     national_id: str = Field(repr=False)
@@ -99,10 +99,10 @@ class ManuallyDenied(Event):
 
 
 class ApplicationLapsed(Event):
-    """An application was never recorded, and its hold on the applicant's reservation has ended.
+    """An application was not recorded in time, and has lost its applicant's reservation.
 
-    Whoever was about to record it finds that the stream has moved on. `LoanRequested` may still
-    come after it, under a new reservation.
+    A process that was about to record it finds that the stream has a new revision. `LoanRequested`
+    may still follow, under a new reservation.
     """
 
 
@@ -120,7 +120,7 @@ LoanEvent = (
 
 
 class ReservationTaken(Event):
-    """A request, `id`, holds its applicant's reservation.
+    """The request `id` holds its applicant's reservation.
 
     It may be recorded on the revision `covers` of its stream; `None`: as a new stream.
     """
@@ -129,7 +129,7 @@ class ReservationTaken(Event):
 
 
 class ReservationReleased(Event):
-    """A request, `id`, no longer holds its applicant's reservation."""
+    """The request `id` no longer holds its applicant's reservation."""
 
 
 ReservationEvent = ReservationTaken | ReservationReleased

@@ -1,4 +1,4 @@
-"""The decider of a loan request: state, then what may happen to it, one function per decision.
+"""The decider of a loan request: its state, its rejections, and one function per decision.
 
 Pure: no I/O, no clock, no randomness. `decide` turns a command into events or raises a `Rejection`;
 `evolve` folds an event into the state. See https://thinkbeforecoding.com/post/2021/12/17/functional-event-sourcing-decider
@@ -13,7 +13,6 @@ from datetime import datetime
 from enum import StrEnum
 from functools import reduce
 from typing import assert_never
-from uuid import UUID
 
 from loans.domain.commands import (
     ApproveLoan,
@@ -40,7 +39,7 @@ from loans.domain.events import (
 
 
 class Status(StrEnum):
-    """Where a request stands. The values are what the JSON API answers."""
+    """The status of a request. The values appear in the JSON API."""
 
     NOT_REQUESTED = "not_requested"
     RECEIVED = "received"
@@ -72,9 +71,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class LoanRequest:
-    """The state of one stream; the default is the state before its first event.
+    """The state of a loan request; the default is the state before its first event.
 
-    `parked` is why nobody asks the credit bureau about it any more.
+    `parked` is why the credit bureau is no longer asked about it.
     """
 
     status: Status = Status.NOT_REQUESTED
@@ -88,23 +87,21 @@ INITIAL = LoanRequest()
 
 
 class Rejection(Exception):
-    """A command that cannot be carried out; the message is fit to be shown to whoever gave it."""
+    """A command cannot be carried out. The message can be shown to whoever gave the command."""
 
 
 class IdAlreadyUsed(Rejection):
     """The request's id belongs to another application."""
 
-    def __init__(self, loan_request_id: UUID) -> None:
+    def __init__(self) -> None:
         super().__init__("This id was already used for another application.")
-        self.loan_request_id = loan_request_id
 
 
 class UnknownLoanRequest(Rejection):
     """There is no request with this id."""
 
-    def __init__(self, loan_request_id: UUID) -> None:
+    def __init__(self) -> None:
         super().__init__("There is no loan request with this id.")
-        self.loan_request_id = loan_request_id
 
 
 class NotUnderReview(Rejection):
@@ -115,20 +112,16 @@ class NotUnderReview(Rejection):
 
 
 class AlreadyDecided(Rejection):
-    """A decision, once made, stands."""
+    """The request is decided. A decision cannot be changed."""
 
     def __init__(self, decision: Decision) -> None:
         by = decision.decided_by or "its credit score"
         at = f"{decision.decided_at:%d %B %Y at %H:%M:%S} UTC"
         super().__init__(f"Already {decision.status} by {by} on {at}.")
-        self.decision = decision
 
 
 class OutOfDate(Rejection):
-    """The request has changed since the screen on which it was decided was drawn.
-
-    `revision` is its stream's now.
-    """
+    """The request has changed since it was shown. `revision` is that of its stream now."""
 
     def __init__(self, revision: int) -> None:
         super().__init__("This loan request has changed since it was shown. Please look again.")
@@ -136,7 +129,7 @@ class OutOfDate(Rejection):
 
 
 def decide(command: LoanCommand, state: LoanRequest) -> list[LoanEvent]:
-    """The events that `command` causes; none where it was carried out before.
+    """The events that `command` causes; none if it was carried out before.
 
     Raises:
         Rejection: the command cannot be carried out in this state.
@@ -178,12 +171,12 @@ def _request(command: RequestLoan, state: LoanRequest) -> list[LoanEvent]:
 def _request_again(command: RequestLoan, application: Application) -> list[LoanEvent]:
     if application == _application_in(command):
         return []
-    raise IdAlreadyUsed(command.id)
+    raise IdAlreadyUsed
 
 
 def _record_score(command: RecordCreditScore, state: LoanRequest) -> list[LoanEvent]:
     if state.application is None:
-        raise UnknownLoanRequest(command.id)
+        raise UnknownLoanRequest
     if state.credit_score is not None:
         return []
     return _checked(command, state.application, command.credit_score)
@@ -219,7 +212,7 @@ def _assessed(
 
 def _park(command: ParkCreditCheck, state: LoanRequest) -> list[LoanEvent]:
     if state.application is None:
-        raise UnknownLoanRequest(command.id)
+        raise UnknownLoanRequest
     if state.credit_score is not None or state.parked == command.reason:
         return []
     return [
@@ -261,7 +254,7 @@ def _deny(command: DenyLoan, state: LoanRequest) -> list[LoanEvent]:
 
 def _decide_once(event: ManuallyApproved | ManuallyDenied, state: LoanRequest) -> list[LoanEvent]:
     if state.status is Status.NOT_REQUESTED:
-        raise UnknownLoanRequest(event.id)
+        raise UnknownLoanRequest
     if state.decision is None and state.status is not Status.UNDER_REVIEW:
         raise NotUnderReview
     if state.decision is None:
@@ -276,7 +269,7 @@ def _is_repeated(new: Decision, old: Decision) -> bool:
 
 
 def evolve(state: LoanRequest, event: LoanEvent) -> LoanRequest:
-    """The state after `event`. Facts are never refused: there is a clause for every event."""
+    """The state after `event`. No event is ever refused: there is a clause for each type."""
     match event:
         case LoanRequested():
             return replace(state, status=Status.RECEIVED, application=_application_in(event))

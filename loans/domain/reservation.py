@@ -1,10 +1,10 @@
-"""The decider of a reservation: one for each person, so that each has one open request at most.
+"""The decider of a reservation. Each person has one, and so at most one open request.
 
-A request takes its applicant's reservation before it is recorded, and gives it back once it is
-decided. There is no append to two streams at once, so the reservation names the revision of the
-request's stream that it covers: the request may be recorded on that revision and on no other. Who
-wants to release what was taken, but never recorded, moves that stream on first, and so whoever was
-about to record the request, and was late, no longer can.
+A request takes its applicant's reservation before it is recorded, and releases it once it is
+decided. No append spans two streams. So the reservation names the revision of the request's stream
+that it covers: the request may be recorded on that revision only. Before a reservation is released
+whose request was never recorded, an event is appended to the request's stream. A process that was
+about to record the request, and is late, can then no longer append on the old revision.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from loans.domain.loan_request import Rejection
 
 
 class TakeReservation(Command):
-    """Reserve for the request `id`, which is about to be recorded on the revision `covers`.
+    """Take the reservation for the request `id`, to be recorded on the revision `covers`.
 
-    `instead_of` is a request that was found to need its reservation no longer.
+    `instead_of` is a request that holds the reservation, but was found not to need it any more.
     """
 
     covers: Revision | None
@@ -36,7 +36,7 @@ class TakeReservation(Command):
 
 
 class ReleaseReservation(Command):
-    """Give back what the request `id` took for the revision `covers`."""
+    """Release what the request `id` took for the revision `covers`."""
 
     covers: Revision | None
 
@@ -50,7 +50,7 @@ ReservationCommand = TakeReservation | ReleaseReservation
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Which request holds a reservation, for which revision of its stream, and since when."""
+    """The request that holds a reservation, for which revision of its stream, and since when."""
 
     id: UUID
     covers: int | None
@@ -58,7 +58,7 @@ class Hold:
 
 
 class HeldByAnother(Exception):
-    """Another request holds the reservation, as far as this stream tells."""
+    """Another request holds the reservation. It may not need it any more."""
 
     def __init__(self, hold: Hold) -> None:
         super().__init__("Another request holds the reservation.")
@@ -76,10 +76,10 @@ class OpenRequestExists(Rejection):
 
 
 def decide(command: ReservationCommand, hold: Hold | None) -> list[ReservationEvent]:
-    """The events that `command` causes; none where it was carried out before.
+    """The events that `command` causes; none if it was carried out before.
 
     Raises:
-        HeldByAnother: it is not free to be taken.
+        HeldByAnother: the reservation cannot be taken.
     """
     match command:
         case TakeReservation():
@@ -108,7 +108,7 @@ def _release(command: ReleaseReservation, hold: Hold | None) -> list[Reservation
 
 
 def evolve(hold: Hold | None, event: ReservationEvent) -> Hold | None:
-    """Who holds the reservation after `event`; `None`: nobody."""
+    """The hold on the reservation after `event`; `None` if it is free."""
     match event:
         case ReservationTaken():
             return Hold(event.id, event.covers, event.occurred_at)
@@ -119,5 +119,5 @@ def evolve(hold: Hold | None, event: ReservationEvent) -> Hold | None:
 
 
 def fold(events: Iterable[ReservationEvent]) -> Hold | None:
-    """Who holds the reservation after all of `events`, oldest first."""
+    """The hold on the reservation after all of `events`, oldest first."""
     return reduce(evolve, events, None)

@@ -1,6 +1,6 @@
-"""Forms that build commands. They hold no rules: the command validates, the form shows its errors.
+"""Forms that build commands. The command validates; the form shows the errors.
 
-Their fields are plain `forms.Field`s, since its subclasses trim, convert and validate on their own.
+All fields are plain `forms.Field`s, since its subclasses trim, convert and validate by themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lepret.common.input_errors import describe
 from loans.domain.commands import ApproveLoan, DenyLoan, LoanCommand, RequestLoan
 from loans.domain.events import DenialReason
 
-# More digits than any amount has, and few enough for int() to be quick about.
+# More digits than any amount has, and few enough for int() to be fast.
 _MOST_DIGITS: Final = 100
 
 DENIAL_REASON_LABELS: Final[Mapping[str, str]] = {
@@ -32,9 +32,9 @@ C = TypeVar("C", bound=LoanCommand)
 
 
 class CommandForm(forms.Form, Generic[C]):
-    """A form that, once valid, holds a `command` of `command_class`.
+    """A form that holds a `command` of `command_class` once it is valid.
 
-    `known` are fields of the command that the user does not fill in.
+    `known` has the fields of the command that the user does not fill in.
     """
 
     command_class: ClassVar[type[LoanCommand]]
@@ -55,7 +55,7 @@ class CommandForm(forms.Form, Generic[C]):
         return self.cleaned_data
 
     def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:
-        """What was typed, in the types that the command has."""
+        """The typed values, converted to the command's types."""
         return filled_in
 
     def _show(self, name: str, message: str) -> None:
@@ -66,7 +66,7 @@ class CommandForm(forms.Form, Generic[C]):
 class RequestLoanForm(CommandForm[RequestLoan]):
     """The application form.
 
-    No field says `autocomplete="off"`: browsers would empty it for who goes back to the form.
+    No field has `autocomplete="off"`: browsers would empty it when someone goes back to the form.
     """
 
     command_class = RequestLoan
@@ -96,11 +96,11 @@ class RequestLoanForm(CommandForm[RequestLoan]):
 
     @classmethod
     def blank(cls) -> RequestLoanForm:
-        """An empty form with an id of its own: however often it is sent, it is one request."""
+        """An empty form with a new id: however often it is sent, it makes one request."""
         return cls(initial={"id": uuid4()})
 
     def take_new_id(self) -> None:
-        """Keep what was typed, but as another request when it is sent again."""
+        """Keep what was typed, but make another request when the form is sent again."""
         self.data = {**{name: self.data.get(name) for name in self.fields}, "id": str(uuid4())}
 
     def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ D = TypeVar("D", ApproveLoan, DenyLoan)
 
 
 class DecisionForm(CommandForm[D]):
-    """A decision on a request as a page showed it, whose revision the page must name."""
+    """A decision on a request. It must name the revision that the page showed."""
 
     shown_revision = forms.Field(required=False, widget=forms.HiddenInput)
 
@@ -157,9 +157,9 @@ class DenyLoanForm(DecisionForm[DenyLoan]):
 
 
 def _number_in(typed: str) -> int | str:
-    """What was typed as an int, where it is digits only; else unchanged, for the command to refuse.
+    """The typed digits as an int; anything else unchanged, for the command to reject.
 
-    `int` alone would let 1_000, +5 and other scripts' digits pass.
+    `int` alone would accept 1_000, +5 and the digits of other scripts.
     """
     digits = typed.strip(" ")
     if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS:

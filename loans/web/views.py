@@ -1,4 +1,4 @@
-"""Where people give commands: form -> command -> one use case -> redirect or fragment."""
+"""The pages that give commands: form -> command -> one use case -> redirect or fragment."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ _USED_BEFORE: Final = (
 _UNAVAILABLE: Final = (EventStoreUnavailable, StaleRevision)
 
 
-# Not `no-store`: whoever goes back finds the form that was sent, which is still one request.
+# Not `no-store`: whoever goes back finds the form that was sent, which still makes one request.
 @cache_control(private=True, no_cache=True)
 @require_http_methods(["GET", "POST"])
 def apply(request: HtmxRequest) -> HttpResponse:
-    """The application form; once accepted, on to the page that shows how the request stands."""
+    """The application form. An accepted application leads to the request's status page."""
     if request.method == "GET":
         return render(request, "loans/apply.html", {"form": RequestLoanForm.blank()})
     form = RequestLoanForm(request.POST)
@@ -69,11 +69,11 @@ def apply(request: HtmxRequest) -> HttpResponse:
     return _see(request, _after(status_page, answer))
 
 
-# It changes nothing, and goes on where a page was open for too long.
+# It changes nothing, and should work on a page that was open for too long.
 @csrf_exempt
 @require_POST
 def validate(request: HtmxRequest) -> HttpResponse:
-    """What is wrong with the one field that is being typed in, for the place beside it."""
+    """The error message, if any, for the field that someone is typing in."""
     form = RequestLoanForm(request.POST)
     name = request.GET.get("field", "")
     if name not in form.fields:
@@ -117,7 +117,7 @@ def _why_not(form: RequestLoanForm, rejection: Rejection) -> str:
 
 
 def csrf_failure(request: HtmxRequest, reason: str = "") -> HttpResponse:
-    """What to answer to a form without the token that its browser was given."""
+    """The answer to a form without a valid CSRF token."""
     if request.resolver_match and request.resolver_match.view_name == "loans:apply":
         return _apply_again(request)
     if request.htmx:
@@ -128,7 +128,7 @@ def csrf_failure(request: HtmxRequest, reason: str = "") -> HttpResponse:
 def _apply_again(request: HtmxRequest) -> HttpResponse:
     form = RequestLoanForm(request.POST)
     if not _is_from_here(request):
-        # Whoever chose an id can look at the request that gets it.
+        # Whoever chose the id could look at the request.
         form.take_new_id()
     return _form_again(request, form, _OPEN_TOO_LONG, status=403)
 
@@ -152,7 +152,7 @@ def _see(request: HtmxRequest, url: str) -> HttpResponse:
 
 
 def _after(url: str, answer: Answer) -> str:
-    """The page at `url`, as soon as it shows what the command has recorded."""
+    """The page at `url`, which waits until it shows what the command has recorded."""
     return f"{url}?after={answer.position}"
 
 
@@ -166,7 +166,7 @@ def _ask_reason(
     context = {"form": form, "loan_request_id": loan_request_id}
     if not request.htmx:
         return render(request, "loans/deny.html", context, status=status)
-    # A decision's answer goes to the notices; the form, asked for or with errors, to its dialog.
+    # The page puts answers among its notices. Only the form belongs into the dialog.
     form_again = render(request, "loans/_deny_form.html", context, status=status)
     return retarget(form_again, "#deny-dialog-content")
 
@@ -187,9 +187,9 @@ def _carry_out(request: HtmxRequest, use_case: Callable[[], Answer]) -> HttpResp
 
 
 def _decision(request: HtmxRequest, text: str, *, status: int = 200) -> HttpResponse:
-    """Tell the underwriter what became of the decision; the row leaves by way of the read side.
+    """Tell the underwriter the result of a decision. The read side removes the row.
 
-    Where nothing did, the page may show what is not so any more, and looks again.
+    After an error the page reloads its list, which may be out of date.
     """
     is_error = status != HTTPStatus.OK
     if not request.htmx:
