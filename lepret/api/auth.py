@@ -1,4 +1,4 @@
-"""Who calls the API: the user whose token was sent, or somebody unknown (RFC 6750)."""
+"""Authentication of the API's callers, by bearer tokens (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from lepret.api.problems import Problem
 from lepret.models import ApiToken, Scope
 from lepret.staff.roles import is_underwriter
 
-# What only underwriters may do on the pages, only their tokens may do here.
+# Tokens may be used for these only while their user is an underwriter, as on the pages.
 UNDERWRITERS_SCOPES: Final = frozenset({Scope.READ_QUEUE, Scope.DECIDE})
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls; `user` is `None` where no token was sent."""
+    """Who calls; `user` is `None` if no token was sent."""
 
     user: User | None = None
 
     @property
     def name(self) -> str:
-        """Another one for each who can be told apart, and the same for all who cannot."""
+        """A name for each user, and one for all callers without a token."""
         return "anonymous" if self.user is None else f"user {self.user.pk}"
 
 
 class ApiRequest(HttpRequest):
-    """A request whose caller is known."""
+    """A request to the API, with its caller."""
 
     auth: Caller
 
 
 class Bearer(HttpBearer):
-    """`Authorization: Bearer lepret_…`, with a token that has the scope, if one is asked for.
+    """Requires `Authorization: Bearer lepret_…`, with a token that has the `scope`, if given.
 
-    Where no token is `needed`, callers without one are let in as well; a token that is sent must be
-    good all the same, or whoever sent it would think that it was.
+    If no token is needed, callers without one are accepted too. A token that is sent must be valid
+    all the same: otherwise its sender would believe that it was.
     """
 
     openapi_bearerFormat = "lepret_…"  # noqa: N815 (OpenAPI's name)
@@ -55,10 +55,10 @@ class Bearer(HttpBearer):
         self.is_needed = is_needed
 
     def __call__(self, request: HttpRequest) -> Caller:
-        """Who calls.
+        """The caller.
 
         Raises:
-            Problem: 401 or 403, with what RFC 6750 wants said in `WWW-Authenticate`.
+            Problem: 401 or 403, with `WWW-Authenticate` as in RFC 6750.
         """
         caller: Caller | None = super().__call__(request)
         if caller is not None:

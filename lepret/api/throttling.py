@@ -1,4 +1,4 @@
-"""How often a caller may call the API, counted in the cache that all web servers share."""
+"""Limits how often a caller may call the API. All web servers count in one cache."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from lepret.environment import Rate
 
 logger = logging.getLogger(__name__)
 
-# For so long, after the cache did not answer, it is not asked: where it is silent rather than away,
-# each call would have to wait for it.
+# After a failure the cache is not asked for so long. If it hangs, each call would wait for it.
 SECONDS_WITHOUT_ASKING: Final = 2.0
 
 Clock = Callable[[], float]
 
 
 class Counters:
-    """Counts in the cache; where that is away, nothing is counted and everything let through."""
+    """Counters in the cache. While the cache is down nothing is counted, and all calls pass."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -36,15 +35,15 @@ class Counters:
         self._asks_from = 0.0
 
     def raised(self, key: str, *, seconds: int) -> int:
-        """A counter after it was raised by one; 0: unknown. It is forgotten after `seconds`.
+        """Increment a counter that expires after `seconds`. Returns its value; 0 if unknown.
 
-        Raised in one step, so that of calls at the same moment each counts.
+        The increment is atomic, so that concurrent calls are all counted.
         """
         if self._clock() < self._asks_from:
             return 0
         try:
             count = 1 if cache.add(key, 1, seconds) else cache.incr(key)
-        except ValueError:  # forgotten in between
+        except ValueError:  # expired in between
             return 0
         except RedisError as error:
             self._asks_from = self._clock() + SECONDS_WITHOUT_ASKING
@@ -55,10 +54,10 @@ class Counters:
 
 
 class _Throttle(BaseThrottle):
-    """So many calls of one caller in each window of time; windows begin at round times.
+    """Allows a number of calls per caller in each window of time (fixed windows).
 
-    ninja's own throttles keep a caller's history as one value that they read and write back, so
-    that calls at the same moment pass for one.
+    ninja's own throttles read a caller's history and write it back, so that concurrent calls are
+    counted as one.
     """
 
     def __init__(self, counters: Counters, clock: Clock = time.time) -> None:
@@ -70,10 +69,10 @@ class _Throttle(BaseThrottle):
         if rate is None or caller is None:
             return True
         window = int(self._clock() // rate.seconds)
-        # Addresses may be forged headers of any length.
+        # An address may be a forged header of any length.
         digest = sha256(caller.encode()).hexdigest()
         key = f"calls:{digest}:{window}"
-        # Kept for longer than the window, since web servers' clocks differ.
+        # Longer than the window, since the clocks of web servers differ.
         return self._counters.raised(key, seconds=2 * rate.seconds) <= rate.calls
 
     def wait(self) -> float | None:
@@ -82,16 +81,16 @@ class _Throttle(BaseThrottle):
         return None if rate is None else rate.seconds - self._clock() % rate.seconds
 
     def rate(self) -> Rate | None:
-        """How often a caller may call; `None` for as often as it likes."""
+        """How often a caller may call; `None`: without a limit."""
         raise NotImplementedError
 
     def caller_of(self, request: ApiRequest) -> str | None:
-        """Whose call it is; `None` where it is not for this throttle to count."""
+        """The name of the caller; `None` if this throttle does not count the call."""
         raise NotImplementedError
 
 
 class UserThrottle(_Throttle):
-    """Counts calls with a token, for its user."""
+    """Counts calls with a token, by user."""
 
     def rate(self) -> Rate | None:
         rate: Rate | None = settings.API_RATE
@@ -102,9 +101,9 @@ class UserThrottle(_Throttle):
 
 
 class AddressThrottle(_Throttle):
-    """Counts calls without a token, for the address that they come from.
+    """Counts calls without a token, by address.
 
-    Behind proxies that is what they write into `X-Forwarded-For`: see `NINJA_NUM_PROXIES`.
+    Behind proxies the address is taken from `X-Forwarded-For`: see `NINJA_NUM_PROXIES`.
     """
 
     def rate(self) -> Rate | None:
@@ -116,6 +115,6 @@ class AddressThrottle(_Throttle):
 
 
 def throttles() -> list[BaseThrottle]:
-    """Those that each call of the API passes."""
+    """The throttles that each call of the API passes."""
     counters = Counters(time.monotonic)
     return [UserThrottle(counters), AddressThrottle(counters)]

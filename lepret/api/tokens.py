@@ -1,7 +1,7 @@
-"""Tokens: made, shown once, and known again by their hash.
+"""API tokens. Each is shown once, when it is made; only its hash is stored.
 
-A token is 32 random bytes, so that a plain hash hides it, and looking that hash up tells nothing by
-how long it takes: what is compared is not what was sent.
+A token is 32 random bytes, so that an unsalted hash is enough to hide it. Timing attacks do not
+work on the look-up, since it compares hashes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from django.utils import timezone
 
 from lepret.models import ApiToken, Scope
 
-# By which those who scan repositories for secrets, and people, know one.
+# People, and programs that scan repositories for secrets, recognise a token by this.
 PREFIX: Final = "lepret_"
 RANDOM_BYTES: Final = 32
-# So that not every call is a write.
+# So that not every call writes to the database.
 LAST_USE_IS_NOTED_EVERY: Final = timedelta(minutes=1)
 
 
 def issue(
     user: User, *, name: str, scopes: Collection[Scope], expires_at: datetime | None = None
 ) -> tuple[str, ApiToken]:
-    """A new token, which can be read here and never again, with what is kept of it."""
+    """Make a token. Returns it, which is possible only now, and what is stored of it."""
     token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
     kept = ApiToken.objects.create(
         user=user,
@@ -41,7 +41,7 @@ def issue(
 
 
 def find(token: str) -> ApiToken | None:
-    """What is known of a token that can be used now; notes the use."""
+    """The stored token, if it is usable now; records its use."""
     now = timezone.now()
     found = (
         ApiToken.objects.usable(now).select_related("user").filter(digest=_digest(token)).first()
@@ -52,7 +52,7 @@ def find(token: str) -> ApiToken | None:
 
 
 def revoke(token: ApiToken) -> None:
-    """From now on it is not known; one that was revoked before stays so since then."""
+    """Revoke a token. If it is revoked already, the time of that stays."""
     ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
@@ -63,6 +63,6 @@ def _digest(token: str) -> str:
 def _note_use(token: ApiToken, now: datetime) -> None:
     if token.last_used_at is not None and now - token.last_used_at < LAST_USE_IS_NOTED_EVERY:
         return
-    # The condition, once more: of many calls at once, one writes.
+    # With the same condition in SQL: of concurrent calls only one writes.
     unnoted = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USE_IS_NOTED_EVERY)
     ApiToken.objects.filter(unnoted, pk=token.pk).update(last_used_at=now)

@@ -22,7 +22,7 @@ EVERYTHING: Final = tuple(Scope)
 
 
 class Caller:
-    """Someone who calls the API, with a token if there is one."""
+    """A client of the API, which sends a token if it has one."""
 
     def __init__(self, token: str | None = None) -> None:
         self._client = Client()
@@ -58,24 +58,24 @@ class Caller:
 
 
 def caller_for(user: User, *scopes: Scope) -> Caller:
-    """A caller with a token of this user, good for everything if no scope is named."""
+    """A caller with a token of this user, which has all scopes if none are given."""
     token, _ = tokens.issue(user, name="a tool", scopes=scopes or EVERYTHING)
     return Caller(token)
 
 
 def underwriters_tool(username: str = "uma") -> Caller:
-    """A caller with an underwriter's token that is good for everything."""
+    """A caller with an underwriter's token that has all scopes."""
     return caller_for(make_underwriter(username))
 
 
 def somebody() -> str:
-    """The national ID of someone who has no request yet."""
+    """The national ID of a new applicant."""
     letters = "".join(random.choices(string.ascii_lowercase, k=2))
     return f"{random.randrange(1_000_000):06}{letters}"
 
 
 def application(score: int = 5, **changes: Any) -> dict[str, Any]:
-    """Somebody's, with an id of its own; the simulated credit bureau gives this score."""
+    """A new applicant's application, to which the simulated credit bureau gives this score."""
     national_id = somebody()
     loan_request_id = _id_that_scores(national_id, score)
     body = {"name": "Ann Example", "national_id": national_id, "amount": 5000}

@@ -1,9 +1,9 @@
-"""Applies for loans in several threads, as a web server does: a process of its own, for tests.
+"""A process that applies for loans in several threads, as a web server does.
 
     python -m tests.support.apply_in_threads SEED REQUESTS PEOPLE THREADS
 
-`EVENTSTORE_URI` names the event store. Who is approved at once follows from the seed; most are left
-to an underwriter. Prints how many requests were accepted and refused, as JSON.
+`EVENTSTORE_URI` names the event store. The seed determines who is approved at once; most requests
+need an underwriter. Prints how many requests were accepted and refused, as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uuid import UUID
 
 
 def main(seed: int, requests: int, people: int, threads: int) -> None:
-    """Make so many requests, each for one of so many people."""
+    """Apply so many times, each time for one of so many people."""
     chance = random.Random(seed)
     made = [
         (UUID(int=chance.getrandbits(128)), chance.randrange(people), chance.choice([5, 6, 6, 9]))
@@ -29,7 +29,7 @@ def main(seed: int, requests: int, people: int, threads: int) -> None:
 
 
 def _apply(loan_request_id: UUID, person: int, score: int) -> str:
-    # Once Django is set up.
+    # Imported here, since Django must be set up first.
     from django.utils import timezone  # noqa: PLC0415
 
     from loans.adapters.event_store import StaleRevision  # noqa: PLC0415

@@ -1,7 +1,6 @@
-"""What people and machines send that cannot be accepted, and the field that each is about.
+"""Input that must be rejected, with the field that it is in.
 
-The same table goes through the command, the form, the endpoint that validates while typing, and the
-JSON API. Values are as JSON has them; in a form everything is text.
+The commands, the form, the validation while typing, and the JSON API are all tested with it.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ BAD_TEXT: Final[dict[str, tuple[str, str]]] = {
     "an address with NUL": ("address", "High\x00Street"),
 }
 
-# As it is typed into a form.
+# As text, as forms send it.
 BAD_AMOUNTS_TYPED: Final[dict[str, str]] = {
     "zero": "0",
     "negative": "-1",

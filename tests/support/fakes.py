@@ -1,4 +1,4 @@
-"""Hand-written stand-ins for the ports."""
+"""Fakes of the event store and of the credit bureau."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from loans.domain.events import Event, LoanEvent
 
 @dataclass
 class FakeEventStore:
-    """Streams in a dictionary. `before_append` runs ahead of an append, as other people do."""
+    """Streams in a dictionary. Each append first runs one of `before_append`, if there are any."""
 
     streams: dict[str, list[Recorded[Any]]] = field(default_factory=dict)
     before_append: list[Callable[[], object]] = field(default_factory=list)
@@ -59,18 +59,18 @@ class FakeEventStore:
         return len(self.event_ids) - 1
 
     def events_of(self, loan_request_id: UUID) -> list[LoanEvent]:
-        """What has happened to a loan request."""
+        """The events of a loan request."""
         return list(self.load(codec.loan_request_stream(loan_request_id)).events)
 
 
 def reservations_in(event_store: FakeEventStore) -> Reservations:
-    """The reservations that a fake store holds; in a new one everybody's is free."""
+    """The reservations in a fake event store."""
     return Reservations(event_store, key=b"a key", lapse_after=timedelta(seconds=60))
 
 
 @dataclass
 class FakeCreditBureau:
-    """Always the same score, or none to be had; keeps the keys that it was asked with."""
+    """Always answers the same score, or is down; keeps the keys that it was asked with."""
 
     answer: int | None = 5
     keys: list[UUID] = field(default_factory=list)

@@ -34,16 +34,16 @@ class When:
         assert decide(self.command, fold(self.events)) == list(expected)
 
     def then_nothing(self) -> None:
-        """It was carried out before: no events, and no complaint."""
+        """It was carried out before: it causes no events."""
         self.then()
 
     def then_rejected(self, rejection: type[Rejection], message: str = "") -> None:
-        """It is refused, with a message that contains `message`."""
+        """It is rejected, with a message that contains `message`."""
         with pytest.raises(rejection) as refused:
             decide(self.command, fold(self.events))
         assert message in str(refused.value)
 
 
 def given(*events: LoanEvent) -> Given:
-    """Begin a test; with no events for a request that is not there yet."""
+    """The first step of a test; without events the request does not exist yet."""
     return Given(events)

@@ -1,4 +1,4 @@
-"""Several actors on one event store, one call at a time, in an order that the test chooses."""
+"""Runs several actors on one event store, call by call, in an order that the test chooses."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SECONDS: Final = 10.0
 
 
 class Killed(BaseException):
-    """Ends an actor where it stands, as `kill -9` does: nothing of it runs any more."""
+    """Ends an actor where it is, as `kill -9` does: it is no `Exception`, so nothing handles it."""
 
 
 class Actor(threading.Thread):
-    """Does its work on the store, and stands still before each call until it is its turn."""
+    """A thread that pauses before each call of the event store until it is its turn."""
 
     def __init__(self, store: FakeEventStore, work: Callable[[TakingTurns], object]) -> None:
         super().__init__(daemon=True)
@@ -32,17 +32,17 @@ class Actor(threading.Thread):
         self.raised: BaseException | None = None
 
     def begin(self) -> None:
-        """Run up to the first call."""
+        """Start, and run up to the first call."""
         self.start()
         assert self._stands.acquire(timeout=SECONDS)
 
     def go(self) -> None:
-        """Do one call, and run up to the next one or to the end."""
+        """Make one call, and run up to the next one or to the end."""
         self._may_go.release()
         assert self._stands.acquire(timeout=SECONDS)
 
     def kill(self) -> None:
-        """End it before the call that it stands at."""
+        """End the actor before its next call."""
         self._is_killed = True
         if not self.ended:
             self.go()
@@ -65,7 +65,7 @@ class Actor(threading.Thread):
 
 
 class TakingTurns(FakeEventStore):
-    """An actor's view of the store that all share."""
+    """An actor's access to the shared event store."""
 
     def __init__(self, shared: FakeEventStore, actor: Actor) -> None:
         super().__init__(streams=shared.streams, event_ids=shared.event_ids)
@@ -81,7 +81,7 @@ class TakingTurns(FakeEventStore):
 
 
 def take_turns(actors: Sequence[Actor], order: Iterable[int], *, killed: Iterable[int]) -> None:
-    """Let the actors go in this order, then each to its end; some are killed before that."""
+    """Run the actors in this order, kill some, and then run each of the others to its end."""
     for actor in actors:
         actor.begin()
     for number in order:

@@ -1,4 +1,4 @@
-"""Loan requests for tests: made by the use cases, and recorded in the event store that runs."""
+"""Loan requests for tests, made by the use cases in the test's event store."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from loans.domain.loan_request import LoanRequest, fold
 from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
 
 AT: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-# The revision of a request's stream when its third event has sent it to an underwriter.
+# The revision of a request's stream after its third event, which asks for an underwriter.
 UNDER_REVIEW_AT: Final = 2
 
 
 @dataclass(frozen=True)
 class Applicant:
-    """Someone whose data is easy to find where it must not be."""
+    """Someone whose data is easy to find where it should not be."""
 
     name: str = field(default="Zoe Quillfeather", repr=False)
     national_id: str = field(default="482915qz", repr=False)
     address: str = field(default="7 Nowhere Lane", repr=False)
 
     def is_told_by(self, text: str) -> bool:
-        """Whether `text` gives away who this is."""
+        """Whether `text` contains any of the personal data."""
         return any(each in text for each in (self.name, self.national_id, self.address))
 
 
@@ -45,7 +45,7 @@ ZOE: Final = Applicant()
 def append_requested_loan(
     score: int | None = 5, *, applicant: Applicant = ZOE, loan_request_id: UUID | None = None
 ) -> Answer:
-    """A request and what follows from its score; the answer has its id and position."""
+    """Record a request, with what follows from its score."""
     command = RequestLoan(
         id=loan_request_id or uuid4(),
         issued_at=timezone.now(),
@@ -58,13 +58,13 @@ def append_requested_loan(
         command,
         event_store=event_store(),
         credit_bureau=FakeCreditBureau(score),
-        # One applicant has many requests here, and it does not matter which are open.
+        # One applicant may have many open requests in tests.
         reservations=reservations_in(FakeEventStore()),
     )
 
 
 def append_approval(loan_request_id: UUID) -> Answer:
-    """An underwriter's approval."""
+    """Record an underwriter's approval."""
     command = ApproveLoan(
         id=loan_request_id, issued_at=timezone.now(), decided_by="uma", note="a good customer"
     )
@@ -72,7 +72,7 @@ def append_approval(loan_request_id: UUID) -> Answer:
 
 
 def append_denial(loan_request_id: UUID) -> Answer:
-    """An underwriter's denial."""
+    """Record an underwriter's denial."""
     command = DenyLoan(
         id=loan_request_id,
         issued_at=timezone.now(),
@@ -83,7 +83,7 @@ def append_denial(loan_request_id: UUID) -> Answer:
 
 
 def append_a_loan_of_each_kind() -> Answer:
-    """One for every way that a request can go; answers the last of them."""
+    """Record a request with each of the possible outcomes; returns the last one's answer."""
     append_requested_loan(score=9)
     append_requested_loan(score=1)
     append_approval(append_requested_loan(score=5).loan_request_id)
@@ -92,7 +92,7 @@ def append_a_loan_of_each_kind() -> Answer:
 
 
 def append_event(event_type: str, data: bytes = b"{}", *, times: int = 1) -> int:
-    """Any event, in a stream of its own; answers its position, or that of the last of them."""
+    """Append any event to a new stream; returns the last one's commit position."""
     return event_store_client().append_to_stream(
         f"Other:{uuid4()}",
         current_version=StreamState.NO_STREAM,
@@ -101,7 +101,7 @@ def append_event(event_type: str, data: bytes = b"{}", *, times: int = 1) -> int
 
 
 def recorded_loans() -> dict[UUID, LoanRequest]:
-    """Every loan request as the events say it stands, which all read models must agree with."""
+    """The state of every loan request, folded from its events. All read models must agree."""
 
     def stream_name(event: RecordedEvent) -> str:
         return event.stream_name
@@ -121,19 +121,19 @@ def recorded_loans() -> dict[UUID, LoanRequest]:
 
 
 def recorded(event: LoanEvent, *, at: int = 1, revision: int = 0) -> RecordedEvent:
-    """`event` as a subscription hands it over, with `at` as its commit position."""
+    """`event` as a subscription delivers it, with `at` as its commit position."""
     encoded = codec.encode(event, command_id=uuid4(), user="applicant")
     return in_stream_of(event.id, recorded_as(encoded.type, encoded.data, at=at), revision)
 
 
 def in_stream_of(loan_request_id: UUID, recorded: RecordedEvent, revision: int) -> RecordedEvent:
-    """The event as one of a loan request."""
+    """The event as one in the stream of a loan request."""
     name = codec.stream_name(loan_request_id)
     return replace(recorded, stream_name=name, stream_position=revision)
 
 
 def recorded_as(event_type: str, data: bytes = b"{}", *, at: int = 1) -> RecordedEvent:
-    """Any event as a subscription hands it over."""
+    """Any event as a subscription delivers it."""
     return RecordedEvent(
         type=event_type,
         data=data,

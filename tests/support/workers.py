@@ -30,7 +30,7 @@ class Ports:
     """The ports of the servers that workers connect to."""
 
     event_store: int
-    bureau: int
+    credit_bureau: int
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def forks_for_workers(ports: Ports, output_dir: Path) -> Iterator[ForkServer]:
         "DJANGO_SETTINGS_MODULE": "tests.impatient_settings",
         "LEPRET_DATA_DIR": str(output_dir),
         "EVENTSTORE_URI": f"esdb://127.0.0.1:{ports.event_store}?tls=false",
-        "CREDIT_BUREAU_URL": f"http://127.0.0.1:{ports.bureau}",
+        "CREDIT_BUREAU_URL": f"http://127.0.0.1:{ports.credit_bureau}",
         # Many processes import the same modules; they are compiled once.
         "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "lepret-tests-compiled"),
     }
@@ -67,12 +67,12 @@ class Workers:
         return self._start("release_reservations", f"--lapse-after={lapse_after}")
 
     @contextmanager
-    def bureau(self, *arguments: str) -> Iterator[BureauProcess]:
+    def credit_bureau(self, *arguments: str) -> Iterator[RunningCreditBureau]:
         """A credit bureau that runs during the block."""
-        port = self._ports.bureau
+        port = self._ports.credit_bureau
         process = self._start("clearing_house", f"--port={port}", *arguments)
         wait_until(lambda: "credit bureau ready" in process.output, SECONDS, every=0.01)
-        yield BureauProcess(f"http://127.0.0.1:{port}")
+        yield RunningCreditBureau(f"http://127.0.0.1:{port}")
         assert process.stop() == 0
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class Workers:
 
 
 @dataclass(frozen=True)
-class BureauProcess:
+class RunningCreditBureau:
     """A credit bureau that runs."""
 
     url: str

@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, served, and the same as the one that is kept in `docs/`."""
+"""The OpenAPI document is complete, and the same as the one in `docs/`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""schemathesis against a whole system: the API answers as its OpenAPI document says.
+"""schemathesis checks that the API of a whole system answers as its OpenAPI document says.
 
-It sends the document's examples, every value at the edge of what is allowed and beyond it, random
-ones, and sequences in which one call's answer goes into the next call.
+It sends the document's examples, values at and beyond their limits, random values, and sequences in
+which the answer of one call is used in the next.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CONFIG: Final = PROJECT / "tests" / "support" / "schemathesis.toml"
 def web(
     shared_event_store: RunningEventStore, shared_valkey: RunningValkey, tmp_path: Path
 ) -> Iterator[Node]:
-    """A web server, which waits for no read model for long and counts no calls, and a projector."""
+    """A projector, and a web server without throttling that waits only briefly for read models."""
     database = f"sqlite:///{tmp_path}/everything.sqlite3"
     variables = environment(shared_event_store, ReadModelsDatabase("default", "")) | {
         "DJANGO_SETTINGS_MODULE": "tests.impatient_settings",
@@ -53,7 +53,7 @@ def web(
 
 
 def new_token(web: Node) -> str:
-    """An underwriter's, good for everything."""
+    """An underwriter's token with all scopes."""
     scopes = [f"--scope={each.value}" for each in EVERYTHING]
     command = web.forks.run("api_token", "create", USERNAME, "--name=schemathesis", *scopes)
     match = re.search("^lepret_.*$", command.output, re.MULTILINE)
@@ -75,5 +75,5 @@ def test_whatever_is_sent_is_answered_as_the_document_says(web: Node, tmp_path: 
         check=False,
     )
     assert schemathesis.returncode == 0, schemathesis.stdout + schemathesis.stderr
-    # Not one that had nothing to look at.
+    # And it has tested all five operations.
     assert "Tested: 5" in schemathesis.stdout

@@ -1,4 +1,4 @@
-"""Throttling in a real Valkey: calls are counted together, and go through where nobody counts."""
+"""Throttling with a real Valkey, and while it is down."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _counts_in_valkey(shared_valkey: RunningValkey, settings: Settings) -> None:
 
 
 def cache_in(valkey: RunningValkey) -> dict[str, Any]:
-    """The project's cache, with counters that no other test has."""
+    """The project's cache settings, with a key prefix of this test's own."""
     return {"default": {**CACHES["default"], "LOCATION": valkey.url, "KEY_PREFIX": str(uuid4())}}
 
 

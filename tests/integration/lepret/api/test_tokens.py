@@ -1,4 +1,4 @@
-"""Tokens: what lets a caller in, what keeps it out, and how tokens are made and taken back."""
+"""Tokens: which are accepted, for what, and how they are made and revoked."""
 
 from __future__ import annotations
 

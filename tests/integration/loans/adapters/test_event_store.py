@@ -1,4 +1,4 @@
-"""`EventStoreDB` over esdbclient: the same tests against the embedded server and the real one."""
+"""`EventStoreDB`, with the embedded event store and with a real one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_what_was_appended_is_loaded_with_its_revision_and_position(store: Event
     assert stream.recorded[-1].position == position
 
 
-def test_a_stream_is_known_as_a_command_left_it(store: EventStoreDB) -> None:
+def test_a_stream_can_be_had_as_a_command_left_it(store: EventStoreDB) -> None:
     request, command = uuid4(), uuid4()
     position = append(store, checked(request), revision=None, command=command)
     append(store, AutoDenied(id=request, occurred_at=AT), revision=0, command=uuid4())
@@ -117,7 +117,7 @@ def test_a_revision_that_is_not_the_last_is_stale(
     assert len(store.load(loan_request_stream(request)).events) == 2
 
 
-def test_event_types_of_a_newer_version_count_but_are_not_shown(
+def test_event_types_of_a_newer_version_count_but_are_left_out(
     store: EventStoreDB, client: EventStoreDBClient
 ) -> None:
     request = uuid4()
@@ -132,7 +132,7 @@ def test_event_types_of_a_newer_version_count_but_are_not_shown(
     assert stream.revision == 1
 
 
-def test_a_server_that_is_away_is_said_to_be_within_the_time_out() -> None:
+def test_a_server_that_is_down_is_an_error_within_the_timeout() -> None:
     client = EventStoreDBClient(f"esdb://127.0.0.1:{free_port()}?tls=false")
     store, began = EventStoreDB(lambda: client, timeout=2), time.monotonic()
     with pytest.raises(EventStoreUnavailable):

@@ -1,4 +1,4 @@
-"""Decisions in the API: on what was shown, once, and by the token's user."""
+"""Decisions in the API: made by the token's user, once, and on what was shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.loans import append_approval, append_requested_loan
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
-# What a request ends with that waits for a decision: it was requested, checked, and passed on.
+# The ETag of a request that is under review, after its three events.
 SHOWN = '"2"'
 
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same call again is the same, another one is refused, callers are apart."""
+"""`Idempotency-Key`: a call sent again is carried out once, and another call is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
 
 def application() -> dict[str, Any]:
-    """Somebody's, without an id."""
+    """A new applicant's application, without an id."""
     return {"name": "Ann Example", "national_id": somebody(), "amount": 5000}
 
 

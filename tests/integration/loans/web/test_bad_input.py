@@ -1,4 +1,4 @@
-"""One table of bad input through every door: the form, validation while typing, the JSON API."""
+"""Bad input in the form, in the validation while typing, and in the JSON API."""
 
 from __future__ import annotations
 

@@ -24,25 +24,25 @@ APPROVED = "999999aa"
 
 
 def filled_in(**changes: str) -> dict[str, str]:
-    """A form of somebody whose credit score is for an underwriter to look at."""
+    """The application form of a new applicant, whose score an underwriter must look at."""
     typed = {name: str(value) for name, value in application(score=5).items()}
     return {**typed, "address": "", **changes}
 
 
 def typed_in(response: Any) -> dict[str, str]:
-    """What the form in a response holds."""
+    """The values of the form in a response."""
     return {field.name: field.value() for field in response.context["form"]}
 
 
 def request_loan(client: Client) -> UUID:
-    """Apply, and answer the id of the request, which is then under review."""
+    """Apply; returns the id of the request, which is then under review."""
     form = filled_in()
     client.post("/", form)
     return UUID(form["id"])
 
 
 def as_shown(revision: object = UNDER_REVIEW_AT, **changes: str) -> dict[str, str]:
-    """What a page sends along with a decision on a request that it shows."""
+    """What a page sends with a decision on a request that it shows."""
     return {"shown_revision": str(revision), **changes}
 
 
@@ -50,7 +50,7 @@ as_htmx_and_without = pytest.mark.parametrize("headers", [HTMX, {}], ids=["htmx"
 
 
 def token_in(response: Any) -> dict[str, str]:
-    """The token that the form in a response has."""
+    """The CSRF token of the form in a response."""
     found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', response.content.decode())
     assert found is not None
     return {"csrfmiddlewaretoken": found[1]}
@@ -145,12 +145,12 @@ class TestApply:
 
 @pytest.fixture
 def strict() -> Client:
-    """A browser whose tokens are looked at."""
+    """A browser whose CSRF tokens are checked."""
     return Client(enforce_csrf_checks=True)
 
 
 class TestAFormWithoutAGoodToken:
-    """It was open for too long, or its browser has lost its cookies, or it is from elsewhere."""
+    """The page was open for too long, the cookies were lost, or another site sent the form."""
 
     @as_htmx_and_without
     def test_is_given_one_and_keeps_what_was_typed_as_the_same_request(

@@ -1,4 +1,4 @@
-"""Processes that begin at once, and so look for their servers at ports that stay the same."""
+"""One fork server for all tests, whose processes find their servers at fixed ports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.workers import Ports, Workers, forks_for_workers
 
 @pytest.fixture(scope="package")
 def ports() -> Ports:
-    return Ports(event_store=free_port(), bureau=free_port())
+    return Ports(event_store=free_port(), credit_bureau=free_port())
 
 
 @pytest.fixture(scope="package")
@@ -25,13 +25,13 @@ def forks(ports: Ports, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fo
 
 @pytest.fixture
 def event_store_port(ports: Ports) -> int:
-    """Where the workers look for the event store."""
+    """The port at which the workers look for the event store."""
     return ports.event_store
 
 
 @pytest.fixture
 def workers(forks: ForkServer, ports: Ports, event_store: RunningEventStore) -> Iterator[Workers]:
-    """Begins workers of this test's event store, and ends those that are left."""
+    """Starts workers of this test's event store, and kills those that are left."""
     workers = Workers(forks, ports)
     yield workers
     workers.close()

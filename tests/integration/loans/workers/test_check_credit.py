@@ -49,7 +49,7 @@ class TestWorkersThatAreKilled:
         chance = random.Random(20261123)
         ids: list[UUID] = []
         misbehaving = ("--failure-rate=0.25", "--garbage-rate=0.1", "--latency=0.02", "--seed=1")
-        with workers.bureau(*misbehaving) as bureau:
+        with workers.credit_bureau(*misbehaving) as credit_bureau:
             running = [workers.check_credit(f"--threads={THREADS}") for _ in range(3)]
             wait_until_ready(*running)
             for _ in range(KILLS):
@@ -60,7 +60,7 @@ class TestWorkersThatAreKilled:
                 running.append(workers.check_credit(f"--threads={THREADS}"))
             wait_until_checked(ids)
             assert [each.stop() for each in running] == [0, 0, 0]
-            asks = bureau.asks()
+            asks = credit_bureau.asks()
 
         assert_each_was_decided_once(ids)
         assert parked_count(CREDIT_CHECKS) == 0
@@ -72,15 +72,15 @@ class TestWorkersThatAreKilled:
 
 class TestWorkersThatAreNotKilled:
     def test_share_the_work_and_are_answered_once_for_each_request(self, workers: Workers) -> None:
-        with workers.bureau("--latency=0.2") as bureau:
+        with workers.credit_bureau("--latency=0.2") as credit_bureau:
             running = [workers.check_credit(f"--threads={THREADS}") for _ in range(2)]
             wait_until_ready(*running)
             ids = append_deferred(40)
             # At the same moment, more than one worker has threads.
-            wait_until(lambda: bureau.in_flight() == 2 * THREADS, SECONDS, every=0.01)
+            wait_until(lambda: credit_bureau.in_flight() == 2 * THREADS, SECONDS, every=0.01)
             wait_until_checked(ids)
             assert [each.stop() for each in running] == [0, 0]
-            asks = bureau.asks()
+            asks = credit_bureau.asks()
 
         assert_each_was_decided_once(ids)
         assert asks == {str(each): ONE_ANSWER for each in ids}
@@ -88,27 +88,27 @@ class TestWorkersThatAreNotKilled:
     def test_take_up_what_was_there_before_them(self, workers: Workers) -> None:
         ids = append_deferred(3)
         scored = append_requested_loan(9).loan_request_id
-        with workers.bureau() as bureau:
+        with workers.credit_bureau() as credit_bureau:
             worker = workers.check_credit()
             wait_until_checked([*ids, scored])
             assert worker.stop() == 0
-            asks = bureau.asks()
+            asks = credit_bureau.asks()
 
         assert types_of(scored) == ["LoanRequested", "CreditChecked", "AutoApproved"]
         assert asks.keys() == {str(each) for each in ids}
         assert worker.output == "check_credit is ready\n", "nothing else is printed"
 
     def test_finish_what_has_begun_when_they_are_stopped(self, workers: Workers) -> None:
-        with workers.bureau("--latency=0.5") as bureau:
+        with workers.credit_bureau("--latency=0.5") as credit_bureau:
             worker = workers.check_credit(f"--threads={THREADS}")
             wait_until_ready(worker)
             ids = append_deferred(2 * THREADS)
-            wait_until(bureau.asks, SECONDS, every=0.01)
+            wait_until(credit_bureau.asks, SECONDS, every=0.01)
             assert worker.stop() == 0
             begun = checked_count()
             workers.check_credit()
             wait_until_checked(ids)
-            asks = bureau.asks()
+            asks = credit_bureau.asks()
 
         assert 0 < begun < len(ids)
         assert_each_was_decided_once(ids)
@@ -124,7 +124,7 @@ class TestARequestThatNobodyAnswers:
         loan_request_id = append_requested_loan(None).loan_request_id
         wait_until(lambda: parked_count(CREDIT_CHECKS) == 1, SECONDS)
         _, parked = event_store_client().get_stream(codec.stream_name(loan_request_id))
-        with workers.bureau():
+        with workers.credit_bureau():
             call_command("check_credit", "--replay-parked")
             wait_until_checked([loan_request_id])
         wait_until(lambda: parked_count(CREDIT_CHECKS) == 0, SECONDS)
@@ -144,7 +144,7 @@ class TestAnEventThatCannotBeHandled:
         append_requested(codec.stream_name(poison), b'{"name": "Zoe Quillfeather"}')
         append_requested("NotOfALoan", b"{}")
         ids = append_deferred(5)
-        with workers.bureau():
+        with workers.credit_bureau():
             worker = workers.check_credit("--threads=1", "--retries=2", "--longest-delay=0.2")
             wait_until_checked(ids)
             wait_until(lambda: parked_count(CREDIT_CHECKS) == 2, SECONDS)
@@ -160,7 +160,7 @@ class TestWhileTheEventStoreIsAway:
     def test_they_wait_and_go_on_when_it_is_back(
         self, workers: Workers, event_store: RunningEventStore
     ) -> None:
-        with workers.bureau():
+        with workers.credit_bureau():
             worker = workers.check_credit()
             wait_until_ready(worker)
             event_store.kill()

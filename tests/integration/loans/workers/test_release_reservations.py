@@ -1,4 +1,4 @@
-"""Workers that give reservations back: real processes, after whoever took one has died."""
+"""Workers that release reservations, as real processes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def request(
 
 
 class Meanwhile:
-    """A credit bureau during whose answer something else happens."""
+    """A credit bureau that lets something else happen before it answers."""
 
     def __init__(self, happens: Callable[[], object]) -> None:
         self._happens = happens
@@ -79,7 +79,7 @@ def die() -> None:
 
 
 def holds() -> list[str]:
-    """What has happened to Ann's reservation."""
+    """The types of the events of Ann's reservation."""
     stream = reservations().stream_of(ANN)
     return [event.type for event in event_store_client().get_stream(stream.name)]
 
@@ -115,7 +115,7 @@ class TestARequestThatIsDecided:
     def test_and_one_that_is_not_keeps_it(self, workers: Workers) -> None:
         worker = workers.release_reservations(lapse_after=0.1)
         kept = request(FakeCreditBureau(5)).loan_request_id
-        # Looked at after the other, which it comes to the end of.
+        # This reservation lapses after the worker has looked at the other one.
         with pytest.raises(Killed):
             request(Meanwhile(die), national_id="654321bb")
         wait_until(lambda: events_by_stream("ApplicationLapsed"), SECONDS)
@@ -153,7 +153,7 @@ class TestARequestThatIsNeverRecorded:
         assert types_of(lost)[-1] == "AutoApproved"
 
     def test_is_refused_if_it_comes_too_late_after_all(self, workers: Workers) -> None:
-        """As when its process stands still between taking the reservation and recording."""
+        """As if its process had paused between taking the reservation and recording."""
         workers.release_reservations(lapse_after=0.1)
         late = uuid4()
 
@@ -172,10 +172,9 @@ class TestAThousandRequestsAtTheSameTime:
     def test_leave_nobody_with_more_than_one_open_at_any_moment(
         self, event_store: RunningEventStore, workers: Workers
     ) -> None:
-        """For a hundred people, by several processes, while some are decided.
+        """Several processes apply for a hundred people, while requests are decided.
 
-        Whoever folds the events in the order in which they were committed never sees two requests
-        of one person that are not decided.
+        At no point in commit order does a person have two requests that are not decided.
         """
         worker = workers.release_reservations()
         wait_until_ready(worker)
@@ -233,7 +232,7 @@ def outcomes_of(process: subprocess.Popen[str]) -> Counter[str]:
 
 @contextmanager
 def underwriter() -> Iterator[None]:
-    """Someone who approves what comes under review, a few at a time, as long as the block runs."""
+    """Approves requests that are under review, a few at a time, during the block."""
     stop = threading.Event()
 
     def work() -> None:
@@ -258,7 +257,7 @@ def approve(loan_request_id: UUID) -> None:
 
 
 def everything() -> list[RecordedEvent]:
-    """What happened to loan requests, in commit order."""
+    """All events of loan requests, in commit order."""
     return list(
         event_store_client().read_all(
             filter_include=[f"{codec.STREAM_PREFIX}.*"], filter_by_stream_name=True
@@ -267,7 +266,7 @@ def everything() -> list[RecordedEvent]:
 
 
 def most_open_at_once(events: list[RecordedEvent]) -> int:
-    """How many requests of one person were open at the same moment, at most."""
+    """The most requests of one person that were open at any point."""
     person_of: dict[str, str] = {}
     is_open: Counter[str] = Counter()
     most = 0

@@ -1,4 +1,4 @@
-"""The underwriters' queue in the API: page after page, while requests come and go."""
+"""The pages of the underwriters' queue in the API, while requests come and go."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tool() -> Caller:
 
 
 def waiting(number: int, *, minute: int | None = None) -> PendingRequest:
-    """The request with this number, from this minute (the number's own, if none is given)."""
+    """Add a request with this number, made in this minute (by default that of the number)."""
     return PendingRequest.objects.create(
         id=UUID(int=number),
         name=f"Number {number}",

@@ -1,4 +1,4 @@
-"""Who is counted together, for how long, and what happens where nobody can count."""
+"""Which calls are counted together, for how long, and what happens without the cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.processes import free_port
 
 @dataclass
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that the test moves."""
 
     now: float = 1_000_020.0
 

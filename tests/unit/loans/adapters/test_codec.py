@@ -1,4 +1,4 @@
-"""Stored events are for ever: the JSON of each type is pinned, with its way back."""
+"""The stored JSON of each event type is pinned, and read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the event store is told of an `Idempotency-Key`, and what it is not."""
+"""What is recorded of an `Idempotency-Key`, and what is refused."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_event_is_stored_like_this() -> None:
         "occurred_at": "2026-11-23T09:30:00Z",
         "fingerprint": "ab12",
     }
-    assert codec.decode(encoded.type, encoded.data) is None, "the read side passes it over"
+    assert codec.decode(encoded.type, encoded.data) is None, "the read side ignores it"
 
 
 def test_a_key_is_not_shown() -> None:

@@ -1,4 +1,4 @@
-"""One open request for each person, whatever comes at the same moment, stands still, or dies."""
+"""One open request for each person, however processes interleave, pause, or die."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_what_a_decided_request_holds_is_released() -> None:
     store = FakeEventStore()
     request(store, FIRST)
     approve(store, FIRST)
-    for _ in range(2):  # as often as it is done
+    for _ in range(2):  # a second time changes nothing
         release(store, FIRST)
     assert types_in_the_reservation(store) == ["ReservationTaken", "ReservationReleased"]
 
@@ -160,7 +160,7 @@ def test_a_late_release_does_not_take_away_what_the_next_request_holds() -> None
 
 
 def died_before_recording(store: FakeEventStore) -> Actor:
-    """One that has taken the reservation for `FIRST` and now stands before recording it."""
+    """An actor that has taken the reservation for `FIRST`, and not recorded the request yet."""
     actor = Actor(store, lambda its_store: request(its_store, FIRST))
     actor.begin()
     actor.go()  # loads the request's stream
@@ -235,7 +235,7 @@ REFUSED: Final = (Rejection, StaleRevision, Killed)
 
 
 def open_at_once(store: FakeEventStore) -> int:
-    """The most requests that were open at one moment, in the order of the appends."""
+    """The most requests that were open at any point in the order of the appends."""
     loan_events = chain.from_iterable(
         store.streams[name] for name in store.streams if name.startswith(codec.STREAM_PREFIX)
     )
@@ -255,7 +255,7 @@ def _follow(event: LoanEvent, is_open: set[UUID]) -> None:
             is_open.remove(event.id)
 
 
-# Whose turn it is, and for how many calls: most of what goes wrong takes few changes of turn.
+# Whose turn it is, and for how many calls: most errors take only a few changes of turn.
 TURNS: Final = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), max_size=12)
 
 
@@ -288,7 +288,7 @@ def check_never_two(work: list[str], turns: list[tuple[int, int]], killed: list[
         each.raised for each in actors if each.raised and not isinstance(each.raised, REFUSED)
     ] == []
 
-    # And afterwards nobody is kept from applying by what the dead have left.
+    # Afterwards, what killed actors have left does not keep anybody from applying.
     for loan_request_id in (FIRST, SECOND, THIRD):
         if store.events_of(loan_request_id) and open_requests(store) == {loan_request_id}:
             approve(store, loan_request_id)

@@ -1,4 +1,4 @@
-"""Load, decide, append: with ports that are faked and nothing else."""
+"""The use cases, with fakes of the event store and the credit bureau."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ def test_what_is_not_there_cannot_be_decided() -> None:
         Desk().approve(uuid4())
 
 
-def test_someone_who_is_slower_every_time_gives_up() -> None:
+def test_an_append_that_is_stale_every_time_is_given_up() -> None:
     desk = Desk()
     loan_request_id = desk.request().loan_request_id
 

@@ -1,4 +1,4 @@
-"""What becomes of a request without a score, whoever else has a hand in it."""
+"""Credit checks of requests without a score, and what others may do at the same time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.loans import recorded
 
 @dataclass
 class Desk:
-    """One deferred request, and the event that tells of it."""
+    """One request without a score, and its event."""
 
     store: FakeEventStore = field(default_factory=FakeEventStore)
     id: UUID = field(default_factory=uuid4)

@@ -1,4 +1,4 @@
-"""Items come when they are due, each once, and whoever waits for none is let go."""
+"""Items come when they are due, and each once; closing wakes all threads that wait."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class TestAnItem:
         assert sorted(taken) == list(range(200))
 
     def test_is_waited_for_by_another_while_the_first_to_wait_is_at_work(self) -> None:
-        """Two wait for the same item: the one who gets none goes on to wait for the next."""
+        """Two threads wait for the same item. The one that does not get it waits for the next."""
         queue: DelayQueue[str] = DelayQueue()
         second = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Delays that grow, up to a bound, and an end that a message has to have deserved."""
+"""Delays that grow up to a limit, and the end of the retries."""
 
 from __future__ import annotations
 

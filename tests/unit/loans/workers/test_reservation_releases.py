@@ -1,4 +1,4 @@
-"""Reservations that are given back, and those that are not."""
+"""Reservations that are released, and those that are kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MINUTE: Final = timedelta(minutes=1)
 
 
 class Desk:
-    """Ann's reservation, and what is done about it."""
+    """Ann's requests and her reservation, and the workers' handlers."""
 
     def __init__(self) -> None:
         self.store = FakeEventStore()
@@ -45,7 +45,7 @@ class Desk:
         return command.id
 
     def take(self, *, ago: timedelta) -> None:
-        """As a request does that is then not recorded."""
+        """Take the reservation for a request that is never recorded."""
         command = TakeReservation(id=uuid4(), issued_at=timezone.now() - ago, covers=None)
         self.reservations.take(command, national_id=ANN)
 
@@ -122,7 +122,7 @@ class TestWhatCannotBeHandled:
     def test_is_told_without_the_name_of_the_stream(
         self, desk: Desk, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """That stands for a person, although nobody can tell for whom."""
+        """The name stands for a person, although it does not tell for whom."""
         desk.take(ago=MINUTE)
         lapses = Lapses(reservations=desk.reservations, after=MINUTE)
         lapses.give_up(desk.taken, reason="KeyError at x.py:1", attempts=25)
