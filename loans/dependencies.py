@@ -40,7 +40,7 @@ def credit_bureau() -> CreditBureau:
 
 @cache
 def reservations(*, lapse_after_seconds: float | None = None) -> Reservations:
-    """The reservations in the event store. They lapse as the settings say, if nothing is given.
+    """The reservations in the event store; when they lapse is by default in the settings.
 
     Raises:
         ImproperlyConfigured: there is no `HMAC_KEY` in the settings.

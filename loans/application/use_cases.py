@@ -31,7 +31,7 @@ from loans.domain.events import LoanEvent
 from loans.domain.loan_request import LoanRequest, OutOfDate, Status, decide, fold
 from loans.domain.reservation import TakeReservation
 
-# Who acts, in the metadata of events that no member of staff caused.
+# The `user` in the metadata of events that no member of staff caused.
 APPLICANT: Final = "applicant"
 CREDIT_CHECK: Final = "credit check"
 

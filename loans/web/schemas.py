@@ -14,7 +14,7 @@ from loans.domain.loan_request import Status
 
 _STRICT: Final[ConfigDict] = {"extra": "forbid", "strict": True, "hide_input_in_errors": True}
 
-# No answer is about a request that was not made.
+# No answer is about a request that does not exist.
 _STATUSES: Final = [each.value for each in Status if each is not Status.NOT_REQUESTED]
 
 

@@ -166,7 +166,7 @@ def _ask_reason(
     context = {"form": form, "loan_request_id": loan_request_id}
     if not request.htmx:
         return render(request, "loans/deny.html", context, status=status)
-    # The page puts answers among its notices. Only the form belongs into the dialog.
+    # The page shows answers as notices. Only the form belongs into the dialog.
     form_again = render(request, "loans/_deny_form.html", context, status=status)
     return retarget(form_again, "#deny-dialog-content")
 

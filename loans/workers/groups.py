@@ -25,8 +25,8 @@ LONGEST_DELAY_SECONDS: Final = 600.0
 # use up the room for others.
 MOST_IN_FLIGHT: Final = 256
 
-# Workers park events themselves, long before. Only an event that kills its worker each time comes
-# to so many retries.
+# Workers park events after far fewer retries. Only an event that kills each of its workers reaches
+# this number.
 _MOST_RETRIES: Final = 1_000
 _ANY_NUMBER: Final = 0
 
