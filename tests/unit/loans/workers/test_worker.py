@@ -360,18 +360,31 @@ class TestALostSubscription:
 
 
 class TestTheEnd:
-    def test_waits_for_what_has_begun_and_leaves_the_rest(self, begin: Begin) -> None:
+    def test_waits_for_what_has_begun(self, begin: Begin) -> None:
         may_end = threading.Event()
         working = begin(lambda event: may_end.wait(SECONDS), threads=1)
-        first = working.subscription.put(happened())
+        event = working.subscription.put(happened())
         wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
-        working.subscription.put(happened())
         working.ask_to_stop()
         may_end.set()
         wait_until(lambda: not working.is_running, SECONDS, every=0.002)
 
-        assert working.answers == [("ack", first)]
+        assert working.answers == [("ack", event)]
         assert working.subscription.is_stopped
+
+    def test_leaves_the_rest_to_others(self, begin: Begin) -> None:
+        may_end = threading.Event()
+        timings = Timings(finish_within=0.0)
+        working = begin(lambda event: may_end.wait(SECONDS), threads=1, timings=timings)
+        first = working.subscription.put(happened())
+        wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
+        working.subscription.put(happened())
+        working.stop()
+        may_end.set()
+        working.wait_for_answers(1)
+
+        assert working.answers == [("ack", first)]
+        assert working.handler.handled == [first]
 
     def test_does_not_wait_for_ever(self, begin: Begin) -> None:
         never = threading.Event()
