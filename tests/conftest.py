@@ -37,7 +37,6 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
-
 @pytest.fixture(scope="session")
 def shared_event_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEventStore]:
     """One event store for all tests that look only at streams of their own."""
