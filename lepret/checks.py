@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A0
 @register(Tags.security, deploy=True)
 def hmac_key_is_its_own(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """The key of the hashes outlives the secret key, which may be changed at any time."""
-    if settings.ENVIRONMENT.hmac_key:
+    if settings.ENVIRONMENT.lepret_hmac_key:
         return []
     return [
         Warning(

@@ -1,20 +1,50 @@
-"""Reads the settings that an operator gives through environment variables, typed and checked."""
+"""Reads and checks the settings that an operator gives through environment variables."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
-from urllib.parse import quote, urlsplit
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEMO_ENVIRONMENT_FILE = "demo.env"
+
+# Several processes share the file. WAL lets readers go on beside the one writer; IMMEDIATE takes
+# the write lock at the start of a transaction, so that the busy timeout (20 s) applies to it.
+_SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+}
+
+_POSTGRESQL_OPTIONS = {
+    # A thread per request under ASGI means that a connection per thread would pile up: the pool
+    # bounds them, and hands each back at the end of its request.
+    # `reconnect_timeout` bounds how far apart the pool's own attempts to come back grow.
+    "pool": {"min_size": 0, "max_size": 20, "timeout": 5, "reconnect_timeout": 3},
+    "connect_timeout": 3,
+    # Without these, a host that vanishes without a word is waited for as long as TCP tries, which
+    # is a quarter of an hour. Seconds, and for `tcp_user_timeout` milliseconds.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+_SECONDS_IN = {"s": 1, "sec": 1, "min": 60, "hour": 3600, "day": 86_400}
 
 
 class Rate(NamedTuple):
@@ -24,27 +54,148 @@ class Rate(NamedTuple):
     seconds: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Environment:
-    """What the environment says; `None` where a service of its own was not named."""
+def database_settings(url: str) -> dict[str, Any]:
+    """Django's settings for the database at `url`, SQLite's or PostgreSQL's.
 
-    data_dir: Path
-    secret_key: str
-    hmac_key: str
-    debug: bool
-    https: bool
-    allowed_hosts: list[str]
-    trusted_origins: list[str]
-    event_store_uri: str
-    database: dict[str, Any]
-    readmodels_database: dict[str, Any] | None
-    redis_url: str
-    credit_bureau_url: str | None
-    credit_bureau_latency_seconds: float
-    readyz_max_lag_seconds: float | None
-    api_rate: Rate | None
-    api_anonymous_rate: Rate | None
-    api_proxies: int
+    Raises:
+        ValueError: the URL is neither.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return _sqlite(unquote(parts.path[1:]) or ":memory:")
+    if parts.scheme in ("postgres", "postgresql"):
+        return _postgresql(url)
+    raise ValueError("neither SQLite's nor PostgreSQL's")
+
+
+def _sqlite(name: str) -> dict[str, Any]:
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": _SQLITE_OPTIONS}
+
+
+def _postgresql(url: str) -> dict[str, Any]:
+    from psycopg import ProgrammingError  # noqa: PLC0415 (slow, and SQLite does not need it)
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    try:
+        parts: dict[str, Any] = conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ValueError("not a PostgreSQL URL") from None
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.pop("dbname", ""),
+        "USER": parts.pop("user", ""),
+        "PASSWORD": parts.pop("password", ""),
+        "HOST": parts.pop("host", ""),
+        "PORT": parts.pop("port", ""),
+        "OPTIONS": parts | _POSTGRESQL_OPTIONS,
+        "CONN_MAX_AGE": 0,
+    }
+
+
+def _must(reason: str) -> WrapValidator:
+    """Give this reason for any bad value. Pydantic's own would quote it, and it may be secret."""
+
+    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValueError:
+            raise PydanticCustomError("environment", reason) from None
+
+    return WrapValidator(check)
+
+
+def _begins_with(*schemes: str) -> BeforeValidator:
+    reason = "begin with " + " or ".join(f"{scheme}://" for scheme in schemes)
+
+    def check(url: str) -> str:
+        if urlsplit(url).scheme not in schemes:
+            raise PydanticCustomError("environment", reason)
+        return url
+
+    return BeforeValidator(check)
+
+
+def _has_host(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("no host, or no usable port")
+    return url
+
+
+def _rate(text: str) -> Rate | None:
+    if text == "none":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,3})?(s|sec|min|hour|day)", text)
+    if match is None:
+        raise ValueError("not a rate")
+    calls, many, unit = match.groups(default="1")
+    return Rate(int(calls), int(many) * _SECONDS_IN[unit])
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _sqlite_in(data_dir: Path) -> dict[str, Any]:
+    # SQLite makes the file, but not the directory that it is in.
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return _sqlite(str(data_dir.absolute() / "lepret.sqlite3"))
+
+
+Flag = Annotated[bool, _must("be true or false")]
+Count = Annotated[int, Field(ge=0, le=99), _must("be a number from 0 to 99")]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _must("be a number of seconds")]
+Names = Annotated[list[str], BeforeValidator(_names)]
+RateOrNone = Annotated[
+    Rate | None, BeforeValidator(_rate), _must("be none, or a rate such as 10/s or 600/min")
+]
+Database = Annotated[
+    dict[str, Any],
+    BeforeValidator(database_settings),
+    _must("begin with sqlite:/// or postgresql://, and be a valid URL"),
+]
+UrlWithHost = Annotated[
+    str, AfterValidator(_has_host), _must("be an address such as https://bureau.example")
+]
+
+
+class Environment(BaseSettings):
+    """What the environment says; `None` where it names no service.
+
+    A field is named for its variable. A variable that is empty counts as absent.
+    """
+
+    model_config = SettingsConfigDict(
+        alias_generator=str.upper,
+        case_sensitive=True,
+        enable_decoding=False,  # Lists are given by commas, not as JSON.
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        validate_default=False,
+    )
+
+    lepret_data_dir: Path
+    lepret_hmac_key: str = ""
+    django_secret_key: str = ""
+    django_debug: Flag = False
+    django_https: Flag = Field(default_factory=lambda data: not data["django_debug"])
+    django_allowed_hosts: Names = ["localhost", "127.0.0.1"]
+    django_csrf_trusted_origins: Names = []
+    eventstore_uri: Annotated[str, _begins_with("esdb", "esdb+discover")] = (
+        "esdb://127.0.0.1:2113?tls=false"
+    )
+    database: Database = Field(
+        default_factory=lambda data: _sqlite_in(data["lepret_data_dir"]), alias="DATABASE_URL"
+    )
+    readmodels_database: Database | None = Field(None, alias="READMODELS_DATABASE_URL")
+    redis_url: Annotated[str, _begins_with("redis", "rediss", "unix")] = "redis://127.0.0.1:6379/0"
+    credit_bureau_url: Annotated[UrlWithHost, _begins_with("http", "https")] | None = None
+    credit_bureau_latency_seconds: Seconds = 0.1
+    readyz_max_lag_seconds: Seconds | None = None
+    api_rate: RateOrNone = Rate(600, 60)
+    api_anonymous_rate: RateOrNone = None
+    api_proxies: Count = 0
 
     @classmethod
     def read(cls, base_dir: Path) -> Environment:
@@ -56,173 +207,9 @@ class Environment:
         Raises:
             ImproperlyConfigured: a variable has a value that cannot be used; names it.
         """
-        env = _env_of_its_own()
-        data_dir = Path(env.str("LEPRET_DATA_DIR", default=str(base_dir / ".lepret")))
-        demo_environment = data_dir / DEMO_ENVIRONMENT_FILE
-        if demo_environment.is_file():
-            env.read_env(demo_environment)
-        debug = _flag(env, "DJANGO_DEBUG", default=False)
-        return cls(
-            data_dir=data_dir,
-            secret_key=env.str("DJANGO_SECRET_KEY", default=""),
-            hmac_key=env.str("LEPRET_HMAC_KEY", default=""),
-            debug=debug,
-            https=_flag(env, "DJANGO_HTTPS", default=not debug),
-            allowed_hosts=env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"]),
-            trusted_origins=env.list("DJANGO_CSRF_TRUSTED_ORIGINS", default=[]),
-            event_store_uri=_url(
-                env,
-                "EVENTSTORE_URI",
-                schemes=("esdb", "esdb+discover"),
-                default="esdb://127.0.0.1:2113?tls=false",
-            ),
-            database=_database(env, "DATABASE_URL", default=lambda: _sqlite_in(data_dir)),
-            readmodels_database=(
-                _database(env, "READMODELS_DATABASE_URL")
-                if env.str("READMODELS_DATABASE_URL", default="")
-                else None
-            ),
-            redis_url=_url(
-                env,
-                "REDIS_URL",
-                schemes=("redis", "rediss", "unix"),
-                default="redis://127.0.0.1:6379/0",
-            ),
-            credit_bureau_url=(
-                _url_with_host(env, "CREDIT_BUREAU_URL", schemes=("http", "https"))
-                if env.str("CREDIT_BUREAU_URL", default="")
-                else None
-            ),
-            credit_bureau_latency_seconds=env.float("CREDIT_BUREAU_LATENCY_SECONDS", default=0.1),
-            readyz_max_lag_seconds=_seconds(env, "READYZ_MAX_LAG_SECONDS"),
-            api_rate=_rate(env, "API_RATE", default="600/min"),
-            api_anonymous_rate=_rate(env, "API_ANONYMOUS_RATE", default="none"),
-            api_proxies=_count(env, "API_PROXIES"),
-        )
-
-
-def _env_of_its_own() -> environ.Env:
-    """An `Env` over a copy, since `read_env` writes what it reads into the mapping it reads from.
-
-    The demo, for one, must go on seeing what was really given to it.
-    """
-
-    class Env(environ.Env):
-        ENVIRON: ClassVar[dict[str, str]] = dict(os.environ)
-
-    return Env()
-
-
-def _flag(env: environ.Env, name: str, *, default: bool) -> bool:
-    value: str = env.str(name, default=str(default)).lower()
-    if value not in ("true", "false", "1", "0"):
-        raise ImproperlyConfigured(f"{name} must be true or false")
-    return value in ("true", "1")
-
-
-def _seconds(env: environ.Env, name: str) -> float | None:
-    value: str = env.str(name, default="")
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ImproperlyConfigured(f"{name} must be a number of seconds")
-    return seconds
-
-
-_SECONDS_IN = {"s": 1, "sec": 1, "min": 60, "hour": 3600, "day": 86_400}
-
-
-def _rate(env: environ.Env, name: str, *, default: str) -> Rate | None:
-    value: str = env.str(name, default=default) or default
-    if value == "none":
-        return None
-    match = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,3})?(s|sec|min|hour|day)", value)
-    if match is None:
-        raise ImproperlyConfigured(f"{name} must be none, or a rate such as 10/s or 600/min")
-    calls, many, unit = match.groups(default="1")
-    return Rate(int(calls), int(many) * _SECONDS_IN[unit])
-
-
-def _count(env: environ.Env, name: str) -> int:
-    value: str = env.str(name, default="") or "0"
-    if not (value.isascii() and value.isdigit() and len(value) <= 2):  # noqa: PLR2004
-        raise ImproperlyConfigured(f"{name} must be a number from 0 to 99")
-    return int(value)
-
-
-def _url(env: environ.Env, name: str, *, schemes: tuple[str, ...], default: str = "") -> str:
-    value: str = env.str(name, default=default) or default
-    if urlsplit(value).scheme not in schemes:
-        wanted = " or ".join(f"{scheme}://" for scheme in schemes)
-        raise ImproperlyConfigured(f"{name} must begin with {wanted}")
-    return value
-
-
-def _url_with_host(env: environ.Env, name: str, *, schemes: tuple[str, ...]) -> str:
-    value = _url(env, name, schemes=schemes)
-    parts = urlsplit(value)
-    try:
-        is_usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise ImproperlyConfigured(
-            f"{name} must be an address such as {schemes[-1]}://bureau.example"
-        )
-    return value
-
-
-def _sqlite_in(data_dir: Path) -> str:
-    # SQLite makes the file, but not the directory that it is in.
-    data_dir.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{quote(str(data_dir.absolute()))}/lepret.sqlite3"
-
-
-_DATABASE_ENGINES = {
-    "sqlite": "django.db.backends.sqlite3",
-    "postgres": "django.db.backends.postgresql",
-    "postgresql": "django.db.backends.postgresql",
-}
-
-
-def _database(env: environ.Env, name: str, *, default: Callable[[], str] = str) -> dict[str, Any]:
-    url = env.str(name, default="") or default()
-    if urlsplit(url).scheme not in _DATABASE_ENGINES:
-        raise ImproperlyConfigured(f"{name} must begin with sqlite:/// or postgresql://")
-    return database_settings(url)
-
-
-def database_settings(url: str) -> dict[str, Any]:
-    """What Django wants to know of the database at `url`, SQLite's or PostgreSQL's."""
-    engine = _DATABASE_ENGINES[urlsplit(url).scheme]
-    database: dict[str, Any] = environ.Env.db_url_config(url)
-    if engine.endswith("sqlite3"):
-        return database | {"OPTIONS": _SQLITE_OPTIONS}
-    # A thread per request under ASGI means that a connection per thread would pile up: the pool
-    # bounds them, and hands each back at the end of its request.
-    # `reconnect_timeout` bounds how far apart the pool's own attempts to come back grow.
-    pool = {"min_size": 0, "max_size": 20, "timeout": 5, "reconnect_timeout": 3}
-    pooled = {"pool": pool, "connect_timeout": 3, **_NOTICE_A_LOST_HOST}
-    return database | {"OPTIONS": database.get("OPTIONS", {}) | pooled, "CONN_MAX_AGE": 0}
-
-
-# A host that vanishes without a word would otherwise be waited for as long as TCP tries, which is a
-# quarter of an hour. Seconds, and for `tcp_user_timeout` milliseconds.
-_NOTICE_A_LOST_HOST = {
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-
-# Several processes share the file. WAL lets readers go on beside the one writer; IMMEDIATE takes
-# the write lock at the start of a transaction, so that the busy time-out (20 s) applies to it.
-_SQLITE_OPTIONS = {
-    "transaction_mode": "IMMEDIATE",
-    "timeout": 20,
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-}
+        data_dir = Path(os.environ.get("LEPRET_DATA_DIR") or base_dir / ".lepret")
+        try:
+            return cls(_env_file=data_dir / DEMO_ENVIRONMENT_FILE, LEPRET_DATA_DIR=data_dir)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            raise ImproperlyConfigured(f"{first['loc'][0]} must {first['msg']}") from None

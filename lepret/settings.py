@@ -16,12 +16,12 @@ ENVIRONMENT = Environment.read(BASE_DIR)
 
 # Django itself refuses to use an empty key, at the moment something needs one: commands that sign
 # nothing run without it.
-SECRET_KEY = ENVIRONMENT.secret_key
+SECRET_KEY = ENVIRONMENT.django_secret_key
 # Of the hashes that name streams in the event store, and so never to be changed.
-HMAC_KEY = (ENVIRONMENT.hmac_key or (SECRET_KEY and f"hmac {SECRET_KEY}")).encode()
-DEBUG = ENVIRONMENT.debug
-ALLOWED_HOSTS = ENVIRONMENT.allowed_hosts
-CSRF_TRUSTED_ORIGINS = ENVIRONMENT.trusted_origins
+HMAC_KEY = (ENVIRONMENT.lepret_hmac_key or (SECRET_KEY and f"hmac {SECRET_KEY}")).encode()
+DEBUG = ENVIRONMENT.django_debug
+ALLOWED_HOSTS = ENVIRONMENT.django_allowed_hosts
+CSRF_TRUSTED_ORIGINS = ENVIRONMENT.django_csrf_trusted_origins
 
 INSTALLED_APPS = [
     # daphne comes first: it replaces runserver with one that serves websockets.
@@ -123,7 +123,7 @@ API_ANONYMOUS_RATE = ENVIRONMENT.api_anonymous_rate
 NINJA_NUM_PROXIES = ENVIRONMENT.api_proxies
 
 # The event store. Seconds; every call has this bound.
-EVENTSTORE_URI = ENVIRONMENT.event_store_uri
+EVENTSTORE_URI = ENVIRONMENT.eventstore_uri
 EVENTSTORE_TIMEOUT_SECONDS = 5.0
 
 # How long, in seconds, an applicant's reservation holds without a request being recorded: longer
@@ -178,11 +178,11 @@ WHITENOISE_USE_FINDERS = True
 
 # Cookies and redirects for HTTPS everywhere but in debug mode, or where DJANGO_HTTPS=false says
 # that the site is served in the clear, as the demo is on the local machine.
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENVIRONMENT.https
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENVIRONMENT.django_https
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-SECURE_HSTS_SECONDS = 31_536_000 if ENVIRONMENT.https else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENVIRONMENT.https
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENVIRONMENT.https else None
+SECURE_HSTS_SECONDS = 31_536_000 if ENVIRONMENT.django_https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENVIRONMENT.django_https
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENVIRONMENT.django_https else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "loans.web.views.csrf_failure"

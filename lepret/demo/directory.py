@@ -82,7 +82,7 @@ class DemoDirectory:
 
     def publish(self, environment: Mapping[str, str]) -> None:
         """Leave these variables for commands in other terminals: see `lepret.environment`."""
-        lines = [f"{name}={value}\n" for name, value in environment.items()]
+        lines = [f"{name}={_quoted(value)}\n" for name, value in environment.items()]
         _write_private(self.path / DEMO_ENVIRONMENT_FILE, "".join(lines))
 
     def withdraw(self) -> None:
@@ -145,6 +145,11 @@ def _take(lock: int, path: Path) -> None:
         ) from None
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
+
+
+def _quoted(value: str) -> str:
+    """As python-dotenv reads it back, also with a `#` in it."""
+    return "'{}'".format(value.replace("\\", r"\\").replace("'", r"\'"))
 
 
 def _write_private(file: Path, text: str) -> None:

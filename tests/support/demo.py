@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
+from dotenv import dotenv_values
 
 from tests.support.processes import PROJECT, Process, descendants, free_port, is_free, wait_until
 
@@ -56,8 +57,8 @@ class Demo:
     @property
     def published(self) -> dict[str, str]:
         """The variables that it leaves for commands in other terminals."""
-        lines = (self.data_dir / "demo.env").read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines)
+        variables = dotenv_values(self.data_dir / "demo.env")
+        return {name: value for name, value in variables.items() if value is not None}
 
     @property
     def ports(self) -> list[int]:

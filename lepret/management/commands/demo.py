@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--data-dir",
             type=Path,
-            default=settings.ENVIRONMENT.data_dir,
+            default=settings.ENVIRONMENT.lepret_data_dir,
             help="where everything is kept (default: LEPRET_DATA_DIR, or %(default)s)",
         )
         parser.add_argument(

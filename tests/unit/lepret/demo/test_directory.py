@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from lepret.demo.directory import DirectoryRefused, claimed
 from lepret.demo.system import without_credentials
@@ -94,9 +95,9 @@ class TestSecrets:
     ) -> None:
         with claimed(tmp_path) as directory:
             directory.publish({"A": "1"})
-            directory.publish({"A": "2", "B": "x=y"})
+            directory.publish(environment := {"A": "2", "B": r"x=y #it's \'z\\"})
             file = tmp_path / "demo.env"
-            assert file.read_text() == "A=2\nB=x=y\n"
+            assert dotenv_values(file) == environment
             assert file.stat().st_mode & 0o777 == 0o600
             directory.withdraw()
             directory.withdraw()

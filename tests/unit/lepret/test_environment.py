@@ -1,0 +1,111 @@
+"""The settings that come from the environment, and what is refused there."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from lepret.demo.directory import claimed
+from lepret.environment import Environment, Rate, database_settings
+
+
+@pytest.mark.parametrize(
+    ("value", "rate"),
+    [
+        ("", Rate(600, 60)),
+        ("none", None),
+        ("10/s", Rate(10, 1)),
+        ("5/10sec", Rate(5, 10)),
+        ("600/min", Rate(600, 60)),
+        ("1/hour", Rate(1, 3600)),
+        ("100000/2day", Rate(100_000, 172_800)),
+    ],
+)
+def test_a_rate_is_so_many_calls_in_so_much_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, rate: Rate | None
+) -> None:
+    monkeypatch.setenv("API_RATE", value)
+    assert Environment.read(tmp_path).api_rate == rate
+
+
+def test_without_a_token_there_is_no_limit_and_no_proxy_unless_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert Environment.read(tmp_path).api_anonymous_rate is None
+    assert Environment.read(tmp_path).api_proxies == 0
+    monkeypatch.setenv("API_ANONYMOUS_RATE", "10/min")
+    monkeypatch.setenv("API_PROXIES", "2")
+    assert Environment.read(tmp_path).api_anonymous_rate == Rate(10, 60)
+    assert Environment.read(tmp_path).api_proxies == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_RATE", "many"),
+        ("API_RATE", "0/min"),
+        ("API_RATE", "10"),
+        ("API_RATE", "10/week"),
+        ("API_RATE", "-1/min"),
+        ("API_RATE", "10/0s"),
+        ("API_ANONYMOUS_RATE", "1.5/s"),
+        ("API_PROXIES", "-1"),
+        ("API_PROXIES", "two"),
+        ("API_PROXIES", "100"),
+        ("CREDIT_BUREAU_LATENCY_SECONDS", "-1"),
+        ("READYZ_MAX_LAG_SECONDS", "nan"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} must be"):
+        Environment.read(tmp_path)
+
+
+def test_a_value_that_is_refused_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://lepret:pass word@host/lepret")
+    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL must begin with") as refusal:
+        Environment.read(tmp_path)
+    assert "pass word" not in "".join(traceback.format_exception(refusal.value))
+
+
+def test_what_the_environment_lacks_is_read_from_the_file_of_a_running_demo(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LEPRET_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("REDIS_URL", "redis://given")
+    monkeypatch.setenv("CREDIT_BUREAU_URL", "")
+    monkeypatch.delenv("DJANGO_SECRET_KEY")
+    with claimed(tmp_path) as directory:
+        directory.publish(
+            {
+                "REDIS_URL": "redis://published",
+                "CREDIT_BUREAU_URL": "http://published",
+                "DJANGO_SECRET_KEY": "not # a 'comment'",
+            }
+        )
+        environment = Environment.read(tmp_path)
+    assert environment.redis_url == "redis://given"
+    assert environment.credit_bureau_url == "http://published"
+    assert environment.django_secret_key == "not # a 'comment'"
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql://me:p%40ss@host:5432/name", ("name", "me", "p@ss", "host", "5432")),
+        ("postgres://one:1,two:2/name", ("name", "", "", "one,two", "1,2")),
+        ("postgresql:///name?host=/run/postgresql", ("name", "", "", "/run/postgresql", "")),
+    ],
+)
+def test_a_database_is_found_as_libpq_reads_its_url(url: str, place: tuple[str, ...]) -> None:
+    database = database_settings(f"{url}{'&' if '?' in url else '?'}sslmode=require")
+    assert tuple(database[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")) == place
+    assert database["OPTIONS"]["sslmode"] == "require"
