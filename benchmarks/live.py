@@ -1,6 +1,6 @@
 """How long it takes from the event store's answer to the frame that shows the event in a browser.
 
-    uv run python benchmarks/live.py --json
+    uv run --group test python benchmarks/live.py --json
 
 Starts a demo of its own (event store, Valkey, projector) with a web server beside it, appends to
 the event store, and opens pages of the underwriters' queue. Each time runs from the answer to the

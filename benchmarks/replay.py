@@ -1,6 +1,6 @@
 """How fast read models are built from the events, on SQLite and on PostgreSQL.
 
-    uv run python benchmarks/replay.py --events 200000 --json
+    uv run --group test python benchmarks/replay.py --events 200000 --json
 
 Fills an event store of its own with made-up loans and measures, each in a process of its own:
 

@@ -1,6 +1,6 @@
 """How many requests a second the form and the API take, and how long each of them takes.
 
-    uv run python benchmarks/requests.py --json
+    uv run --group test python benchmarks/requests.py --json
 
 Starts a demo of its own (event store, Valkey, database, projector, workers) with two web servers
 beside it, which are like the demo's: in one the credit bureau answers at once, in the other after
@@ -15,7 +15,7 @@ What a call leaves to the other processes is waited for before something else is
 of a core's time each of them takes for a call is told, since they share the cores with the server.
 
 `--profile` also tells where the web server's time goes. It needs py-spy, which is in no group:
-`uv run --with py-spy python benchmarks/requests.py --profile`.
+`uv run --group test --with py-spy python benchmarks/requests.py --profile`.
 """
 
 from __future__ import annotations

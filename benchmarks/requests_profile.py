@@ -77,7 +77,7 @@ def py_spy() -> str:
     """
     program = shutil.which("py-spy")
     if program is None:
-        sys.exit("There is no py-spy: run this with `uv run --with py-spy python …`.")
+        sys.exit("There is no py-spy: run this with `uv run --group test --with py-spy python …`.")
     return program
 
 
