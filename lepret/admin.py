@@ -1,4 +1,4 @@
-"""The API's tokens, for superusers: to look at and revoke. The tokens themselves are nowhere."""
+"""Admin pages on which superusers look at the API's tokens, and revoke them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def revoke(model_admin: ApiTokenAdmin, request: HttpRequest, queryset: QuerySet[
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ModelAdmin):
-    """Made by `manage.py api_token`; here they are only seen and revoked."""
+    """Read-only, but for the revoking: tokens are made by `manage.py api_token`."""
 
     list_display = (
         "name",

@@ -1,4 +1,4 @@
-"""The project as a Django app, for what it has of its own: groups, tokens, checks."""
+"""The Django app of the project itself: groups of staff, API tokens, system checks."""
 
 from __future__ import annotations
 

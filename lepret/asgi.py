@@ -27,10 +27,10 @@ _COLLECT_AFTER: Final = (20_000, 50, 100)
 
 
 class OneThreadHandler(ASGIHandler):
-    """Hands each request over to a thread once, where middleware, view and database run.
+    """Hands each request over to a thread once, which runs all middleware and the view.
 
-    Django's own handler does so for each step of each middleware, going back and forth between the
-    event loop and the thread: a third of what a request took.
+    Django's own handler goes back and forth between the event loop and the thread for each step of
+    each middleware, which took a third of a request's time.
     """
 
     def load_middleware(self, is_async: bool = False) -> None:
@@ -45,9 +45,9 @@ class OneThreadHandler(ASGIHandler):
 
 
 def _collect_garbage_less_often() -> None:
-    """Leave out what is there to stay, and look at the rest less often.
+    """Exempt what is loaded now, which is there to stay, and collect the rest less often.
 
-    Whoever is served in the moment of a full collection waits for it.
+    Every request that is being served waits for a full collection.
     """
     gc.collect()
     gc.freeze()

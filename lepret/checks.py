@@ -1,4 +1,4 @@
-"""What `manage.py check --deploy` says of settings that work, but not for long."""
+"""Warnings that `manage.py check --deploy` gives of this project's own settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A0
 
 @register(Tags.security, deploy=True)
 def hmac_key_is_its_own(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """The key of the hashes outlives the secret key, which may be changed at any time."""
+    """The secret key may be changed at any time, the key of the hashes never."""
     if settings.ENVIRONMENT.lepret_hmac_key:
         return []
     return [

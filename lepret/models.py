@@ -1,4 +1,4 @@
-"""What is neither a loan's nor a read model's: the tokens that programs call the API with."""
+"""The tokens with which programs call the API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_TOKEN_NAME: Final = 100
 
 
 class Scope(models.TextChoices):
-    """What a token is good for."""
+    """What a token allows."""
 
     CREATE = "requests:create", "Apply for loans under the token's own name."
     READ_QUEUE = "queue:read", "Read the underwriters' queue."
@@ -22,7 +22,7 @@ class Scope(models.TextChoices):
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     def usable(self, at: datetime) -> Self:
-        """Neither revoked nor expired, and their users are active."""
+        """Those that are neither revoked nor expired, and whose users are active."""
         return self.filter(
             Q(expires_at=None) | Q(expires_at__gt=at), revoked_at=None, user__is_active=True
         )
@@ -31,8 +31,8 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
 class ApiToken(models.Model):
     """A program's token: it acts as its user, within its scopes.
 
-    The token itself is kept nowhere; `digest` is its SHA-256, in hex. `last_used_at` may be a
-    minute behind.
+    The token itself is not stored; `digest` is its SHA-256, in hex. `last_used_at` may be a minute
+    behind.
     """
 
     user = models.ForeignKey(
@@ -55,7 +55,7 @@ class ApiToken(models.Model):
         return f"{self.name} of {self.user}"
 
     def state(self, at: datetime) -> str:
-        """In one word: usable, revoked, expired, or of a user who is inactive."""
+        """One of usable, revoked, expired and inactive (which its user is)."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and self.expires_at <= at:

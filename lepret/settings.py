@@ -1,4 +1,4 @@
-"""Django's settings. What differs between machines comes from the environment: see the README."""
+"""Django's settings. What differs between machines comes from `lepret.environment`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENVIRONMENT = Environment.read(BASE_DIR)
 # Django itself refuses to use an empty key, at the moment something needs one: commands that sign
 # nothing run without it.
 SECRET_KEY = ENVIRONMENT.django_secret_key
-# Of the hashes that name streams in the event store, and so never to be changed.
+# The key of the hashes in the names of streams in the event store. It must never change.
 HMAC_KEY = (ENVIRONMENT.lepret_hmac_key or (SECRET_KEY and f"hmac {SECRET_KEY}")).encode()
 DEBUG = ENVIRONMENT.django_debug
 ALLOWED_HOSTS = ENVIRONMENT.django_allowed_hosts
@@ -99,8 +99,8 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     }
 }
 
-# Counts the API's calls for all web servers together. Where Valkey is slow or away, calls must not
-# wait for it long: they go through uncounted. Seconds.
+# The API's calls are counted here for all web servers together. Where Valkey is slow or away, calls
+# do not wait for it long, and go through uncounted. Seconds.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -115,9 +115,9 @@ CACHES: dict[str, dict[str, Any]] = {
     }
 }
 
-# How often a caller may call the API: with a token its user, without one the address. Behind
-# proxies, as many as there are write where a call comes from into X-Forwarded-For; what is further
-# to the left in it may be forged.
+# How often a caller may call the API: a token's user, or without a token an address. That is taken
+# from X-Forwarded-For, to which each proxy adds an entry at the right; what is further to the left
+# than there are proxies may be forged.
 API_RATE = ENVIRONMENT.api_rate
 API_ANONYMOUS_RATE = ENVIRONMENT.api_anonymous_rate
 NINJA_NUM_PROXIES = ENVIRONMENT.api_proxies
@@ -135,15 +135,15 @@ CREDIT_BUREAU_URL = ENVIRONMENT.credit_bureau_url
 CREDIT_BUREAU_LATENCY_SECONDS = ENVIRONMENT.credit_bureau_latency_seconds
 CREDIT_BUREAU_CONNECT_TIMEOUT_SECONDS = 1.0
 CREDIT_BUREAU_READ_TIMEOUT_SECONDS = 2.0
-# For all attempts together: somebody waits for the page. After that the check is made later.
+# For all attempts together: somebody waits for the page. After that a worker makes the check.
 CREDIT_BUREAU_DEADLINE_SECONDS = 5.0
 CREDIT_BUREAU_ATTEMPTS = 3
-# After so many failures in a row, in one process, it is left alone for so long.
+# The circuit breaker of each process opens after so many failures in a row, for so many seconds.
 CREDIT_BUREAU_BREAKER_FAILURES = 5
 CREDIT_BUREAU_BREAKER_PAUSE_SECONDS = 5.0
 
-# What `check_credit` does about a request without a score: it tries again so often, after growing
-# delays of up to so many seconds, in so many threads. With these that goes on for about an hour.
+# `check_credit` retries a request without a score so often, with growing delays of up to so many
+# seconds, in so many threads. With these values it gives up after about an hour.
 CREDIT_CHECK_RETRIES = 24
 CREDIT_CHECK_LONGEST_DELAY_SECONDS = 300.0
 CREDIT_CHECK_THREADS = 8
@@ -194,12 +194,12 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        # These two speak once per request, at INFO.
+        # These two log each request at INFO.
         "httpx2": {"level": "WARNING"},
         "httpcore2": {"level": "WARNING"},
-        # Deciding again where someone else was quicker is nothing to warn of.
+        # It warns of each retry after a concurrent append, which is normal.
         "stamina": {"level": "ERROR"},
-        # A stack trace each second while Valkey is away, which those who use it tell of once.
+        # It logs a stack trace each second while Valkey is away; our own code logs that once.
         "channels_redis.pubsub": {"level": "CRITICAL"},
     },
 }

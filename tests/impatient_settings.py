@@ -1,4 +1,4 @@
-"""The project's settings as they come from the environment, for processes that wait less long."""
+"""The project's settings with shorter waits, for processes that tests start."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ if _read_models["ENGINE"].endswith("sqlite3"):
 
 READ_MODEL_WAIT_SECONDS = 0.1
 
-# How long the credit bureau is left alone once it has failed too often, in seconds.
+# How long the circuit breaker stays open, in seconds.
 CREDIT_BUREAU_BREAKER_PAUSE_SECONDS = 0.1

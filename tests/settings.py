@@ -1,24 +1,15 @@
-"""The project's settings as the tests have them: no environment but what the tests start."""
+"""The project's settings for tests, with nothing from the environment of who runs them."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 
+from lepret.environment import Environment
+
 # The machine's own settings, or a running demo's, must not leak into a test.
-for name in (
-    "EVENTSTORE_URI",
-    "DATABASE_URL",
-    "READMODELS_DATABASE_URL",
-    "REDIS_URL",
-    "LEPRET_HMAC_KEY",
-    "CREDIT_BUREAU_URL",
-    "CREDIT_BUREAU_LATENCY_SECONDS",
-    "API_RATE",
-    "API_ANONYMOUS_RATE",
-    "API_PROXIES",
-):
-    os.environ.pop(name, None)
+for field in Environment.model_fields.values():
+    os.environ.pop(str(field.alias), None)
 os.environ["LEPRET_DATA_DIR"] = tempfile.mkdtemp(prefix="lepret-tests-")
 os.environ["DJANGO_SECRET_KEY"] = "only-for-tests-" + "x" * 50
 os.environ["DJANGO_HTTPS"] = "false"

@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it reaches what it needs."""
+"""Answers `/healthz` and `/readyz`: is this process alive, and does it reach what it needs?"""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Check = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Finding:
-    """What another part of the project has to say in `/readyz`'s document."""
+    """What another part of the project adds to the document of `/readyz`."""
 
     document: Mapping[str, Any]
     is_ready: bool
 
 
 # Runs in a thread.
-Look = Callable[[], Finding]
+FurtherCheck = Callable[[], Finding]
 
 
 async def alive(request: HttpRequest) -> HttpResponse:
@@ -39,22 +39,24 @@ async def alive(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ok"})
 
 
-async def ready(request: HttpRequest, looks: Mapping[str, Look] | None = None) -> HttpResponse:
-    """`/readyz`: 200 where all that is needed is reached, else 503; says which is not.
+async def ready(
+    request: HttpRequest, further: Mapping[str, FurtherCheck] | None = None
+) -> HttpResponse:
+    """`/readyz`: 200 where everything that is needed answers, else 503; says what does not.
 
-    `looks` are those of other parts, each with the name under which its finding is told. One that
-    cannot tell in time is not ready.
+    `further` belong to other parts of the project, by the names that their findings get in
+    the document. One that fails or gives no answer in time is not ready.
     """
-    looks = looks or {}
+    further = further or {}
     outcomes, findings = await asyncio.gather(
         asyncio.gather(*(_outcome(name, check) for name, check in _CHECKS.items())),
-        asyncio.gather(*(_finding(name, look) for name, look in looks.items())),
+        asyncio.gather(*(_finding(name, check) for name, check in further.items())),
     )
     is_ready = all(each == "ok" for each in outcomes) and all(each.is_ready for each in findings)
     document = {
         "status": "ok" if is_ready else "unavailable",
         "checks": dict(zip(_CHECKS, outcomes, strict=True)),
-        **{name: found.document for name, found in zip(looks, findings, strict=True)},
+        **{name: found.document for name, found in zip(further, findings, strict=True)},
     }
     return JsonResponse(document, status=200 if is_ready else 503)
 
@@ -69,17 +71,17 @@ async def _outcome(name: str, check: Check) -> str:
     return "ok"
 
 
-async def _finding(name: str, look: Look) -> Finding:
+async def _finding(name: str, check: FurtherCheck) -> Finding:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return await asyncio.to_thread(look)
+            return await asyncio.to_thread(check)
     except Exception as error:  # noqa: BLE001 (whatever it is, there is nothing to tell)
         logger.warning("Not known: %s (%s)", name, type(error).__qualname__)
         return Finding({}, is_ready=False)
 
 
 async def _check_databases() -> None:
-    # In a thread that is left to itself when time is up: asgiref's would be waited for.
+    # In a thread that is abandoned when time is up: asgiref would wait for its own.
     await asyncio.to_thread(_query_each_database)
 
 

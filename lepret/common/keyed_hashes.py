@@ -7,9 +7,9 @@ import json
 
 
 def keyed_hash(key: bytes, purpose: str, *parts: str) -> bytes:
-    """HMAC-SHA256 (RFC 2104) of `parts`, 32 bytes, other ones for each purpose.
+    """HMAC-SHA256 (RFC 2104) of `parts`, 32 bytes; it differs for each purpose.
 
-    Of a national ID a plain hash would hide nothing: there are few enough to try them all.
+    A plain hash would not hide a national ID: there are few enough to try them all.
     """
     # JSON keeps the parts apart: ("a", "bc") is not ("ab", "c").
     return hmac.digest(key, json.dumps([purpose, *parts]).encode(), "sha256")

@@ -1,4 +1,4 @@
-"""Moments that may not be known."""
+"""Comparing points in time, some of which may be unknown."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ Moment = TypeVar("Moment", datetime, float)
 
 
 def oldest(*moments: Moment | None) -> Moment | None:
-    """The oldest of those that are known, or `None` where none is."""
+    """The oldest of the known moments, or `None` where none is known."""
     return min((each for each in moments if each is not None), default=None)

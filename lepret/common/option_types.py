@@ -1,4 +1,4 @@
-"""Values of commands' options: what argparse's `type` takes, with messages in plain words."""
+"""Types for argparse: each turns an option's text into a value, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def whole_number(text: str) -> int:
     """A whole number from 1 up.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: the text is not one.
     """
     try:
         number = int(text)
@@ -26,7 +26,7 @@ def whole_number(text: str) -> int:
 
 
 def number_in(text: str) -> float:
-    """The number that a text is; where it is none, NaN, which lies between no two bounds."""
+    """The text as a number; NaN, which no bounds contain, where it is not one."""
     try:
         return float(text)
     except ValueError:
@@ -34,7 +34,7 @@ def number_in(text: str) -> float:
 
 
 def port_from(lowest: int) -> Callable[[str], int]:
-    """A type: a port's number, digits only."""
+    """A type for port numbers from `lowest` up, in digits only."""
 
     def port(text: str) -> int:
         if text.isascii() and text.isdigit() and lowest <= int(text) <= HIGHEST_PORT:

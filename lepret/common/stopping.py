@@ -1,4 +1,4 @@
-"""Has a process that runs for long end in good order."""
+"""Ends a long-running process in good order when a signal asks for it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import signal
 import threading
 from typing import Final
 
-# Python handles signals between two steps of the main thread. One that arrives just as this thread
-# begins to wait is handled when the wait is over: so it never waits for longer than this.
+# Python handles signals in the main thread. One that arrives just as that thread begins to wait is
+# handled only when the wait is over, so no wait may be longer than this.
 WAKE_SECONDS: Final = 0.5
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """Set the event at Ctrl-C, and when the process is asked to end."""
+    """Set the event at SIGINT (Ctrl-C) and at SIGTERM."""
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
 

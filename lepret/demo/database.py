@@ -1,8 +1,7 @@
 """Prepares the demo's database: applies the migrations and makes the demo's accounts.
 
-Nothing else makes accounts whose passwords everyone knows, so that none appear where nobody asked
-for a demo. The demo runs this in a process of its own, since the databases that the children use
-need not be those of the settings that the demo itself was started with.
+Only the demo makes accounts with passwords that everyone knows. It runs this in a child process,
+since its children may use other databases than the settings of its own process name.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ ACCOUNTS = (
 
 
 def prepare() -> None:
-    """Prepare the databases that the settings name. Doing it again changes nothing."""
+    """Prepare the databases that the settings name. Idempotent."""
     _migrate()
     for account in ACCOUNTS:
         _make(account)
@@ -49,7 +48,7 @@ def _migrate() -> None:
 
 @transaction.atomic
 def _make(account: Account) -> None:
-    """Make the account. One that is there already is somebody's, and stays as it is."""
+    """Make the account. One that exists already stays as it is."""
     if User.objects.filter(username=account.name).exists():
         return
     user = User.objects.create_user(

@@ -1,4 +1,4 @@
-"""The demo's data directory: whose it is, what lies in it, and how it is begun anew."""
+"""The demo's data directory: its lock, its files, and how it is emptied."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class DirectoryRefused(Exception):
-    """The directory cannot be used: it is another demo's, a stranger's, or out of reach."""
+    """The directory cannot be used: another demo has it, it holds other files, or no access."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class DemoDirectory:
         return self._key(_KEY)
 
     def hmac_key(self) -> str:
-        """The key of the hashes in the names of streams. Made once: the events stay, too."""
+        """The key of the hashes in stream names. Made once, since the streams are kept, too."""
         return self._key(_HMAC_KEY)
 
     def begin_anew(self) -> None:
-        """Delete what earlier demos left here, and nothing else. The lock stays, and stays held."""
+        """Delete the files of earlier demos, and nothing else. The lock stays held."""
         for entry in self.path.iterdir():
             if entry.name not in _MADE_BY_THE_DEMO - {_LOCK}:
                 continue
@@ -98,7 +98,7 @@ class DemoDirectory:
 
 @contextlib.contextmanager
 def claimed(path: Path) -> Iterator[DemoDirectory]:
-    """The directory, made if need be, and locked against other demos for as long as this lasts.
+    """The directory, made if need be, and locked against other demos until the block ends.
 
     The lock is the operating system's: it ends with the process, however that ends.
 
@@ -108,24 +108,24 @@ def claimed(path: Path) -> Iterator[DemoDirectory]:
     path = path.absolute()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _take_over(path)
+        _refuse_other_files(path)
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise DirectoryRefused(f"{path} cannot hold the data: {error.strerror}") from error
     try:
-        _take(lock, path)
+        _hold(lock, path)
         yield DemoDirectory(path)
     finally:
         os.close(lock)
 
 
-def _take_over(path: Path) -> None:
-    """Let pass what a demo has used, or could have made; the rest might be somebody's files."""
+def _refuse_other_files(path: Path) -> None:
+    """Refuse a directory that no demo has used and that holds files which no demo makes."""
     names = sorted(entry.name for entry in path.iterdir())
     if _LOCK in names:
         return
     if not names:
-        path.chmod(0o700)  # personal data comes in here; whatever made it may have been generous
+        path.chmod(0o700)  # It gets personal data, and may have been made readable for everyone.
     for name in names:
         if name not in _MADE_BY_THE_DEMO:
             raise DirectoryRefused(
@@ -134,7 +134,7 @@ def _take_over(path: Path) -> None:
             )
 
 
-def _take(lock: int, path: Path) -> None:
+def _hold(lock: int, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -153,7 +153,7 @@ def _quoted(value: str) -> str:
 
 
 def _write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner can read, so that it is there either whole or not at all."""
+    """Write, all at once, a file that only its owner can read."""
     unfinished = file.with_name(f"{file.name}.new")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, _NEW_FILE, 0o600), "w") as stream:

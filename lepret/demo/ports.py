@@ -1,4 +1,4 @@
-"""TCP ports: whether one is free, and one that is."""
+"""Finds free TCP ports."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import errno
 import random
 import socket
 
-# Below the range from which the systems take the ports of outgoing connections. A server that is
-# started again on one of those may find that a client, trying to reach it meanwhile, was given it.
+# Below the ephemeral ports, which outgoing connections get: a server that restarts on one of those
+# may find it taken by a client that is trying to reach that very server.
 _SERVER_PORTS = range(20_000, 32_000)
 
 
@@ -15,8 +15,8 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     """Whether a server could listen on this port now.
 
     Raises:
-        OSError: not because the port is taken, but for another reason: no such address here, or
-            no right to use the port.
+        OSError: the reason is another than a taken port: no such address here, or no right to use
+            the port.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -35,7 +35,7 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free at this moment, at random, so that two who ask seldom get the same.
+    """A random port that is free now. Two callers at once seldom get the same one.
 
     Raises:
         OSError: no free one was found.

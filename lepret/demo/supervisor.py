@@ -1,8 +1,8 @@
-"""Keeps child processes running: starts them, shows what they say, starts again those that end.
+"""Keeps child processes running: starts them, shows what they print, restarts those that end.
 
 It knows nothing of what its children do. Each child gets a session of its own, so that a Ctrl-C in
-the terminal reaches only the parent, which then decides; and on Linux the kernel ends the children
-when the parent is killed, however that happens.
+the terminal reaches only the parent, which then stops them; and on Linux the kernel kills the
+children when the parent ends, however that happens.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import cast
 
 LONGEST_LINE_BYTES = 8 * 1024
 SECONDS_BETWEEN_READY_CHECKS = 0.1
+SECONDS_TO_BE_READY = 60.0
 GOOD_ENDING = "ended with exit status 0"
 
 
@@ -33,7 +34,7 @@ class Child:
     """A process to run.
 
     It counts as ready when a line that it prints holds `ready_words`, or when `ready_check` says
-    so, whichever of the two is given; with neither, as soon as it runs. When all are stopped, those
+    so, whichever of the two is given; with neither, as soon as it runs. At a stop, the children
     that were started before it go on until it has ended, unless it `ends_beside_others`.
     """
 
@@ -47,8 +48,8 @@ class Child:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backoff:
-    """Seconds to wait before a child is started again: more each time that it ends soon."""
+class RestartDelays:
+    """How many seconds to wait before a restart: more each time that the child ended soon."""
 
     first: float = 0.2
     factor: float = 2.0
@@ -56,7 +57,7 @@ class Backoff:
     forgotten_after: float = 10.0
 
     def next(self, previous: float | None, ran_for: float) -> float:
-        """The delay for a child that ran `ran_for` seconds, and was started `previous` late."""
+        """The delay after a run of `ran_for` seconds; `previous` is the delay before that run."""
         if previous is None or ran_for >= self.forgotten_after:
             return self.first
         return min(previous * self.factor, self.longest)
@@ -66,8 +67,8 @@ class Backoff:
 class Patience:
     """How many seconds a stop gives the children.
 
-    A child has `between` until the next is asked to end too (less, if it ends sooner), and `in_all`
-    is what all have together before they are killed.
+    A child has `between` before the next one is asked to end too (less, if it ends sooner). Those
+    that are left after `in_all` are killed, and get `after_kill` to disappear.
     """
 
     between: float = 0.5
@@ -77,7 +78,7 @@ class Patience:
 
 @dataclass(eq=False)
 class _Kept:
-    """A child with what becomes of it."""
+    """A child and its state."""
 
     child: Child
     ready: asyncio.Future[None] = field(
@@ -87,7 +88,7 @@ class _Kept:
     ending: str | None = None
     task: asyncio.Task[None] | None = None
 
-    def is_ready(self) -> None:
+    def set_ready(self) -> None:
         if not self.ready.done():
             self.ready.set_result(None)
 
@@ -112,38 +113,38 @@ class Supervisor:
         *,
         show: Callable[[str, str], None],
         announce: Callable[[str], None],
-        backoff: Backoff = Backoff(),
+        delays: RestartDelays = RestartDelays(),
         patience: Patience = Patience(),
     ) -> None:
         self._show = show
         self._announce = announce
-        self._backoff = backoff
+        self._delays = delays
         self._patience = patience
         self._all_kept: list[_Kept] = []
         self._stopping = asyncio.Event()
 
-    async def run(self, child: Child, *, within: float) -> None:
-        """Run `child` once to its end, which must be good and come `within` seconds.
+    async def run(self, child: Child, *, within: float = SECONDS_TO_BE_READY) -> None:
+        """Run `child` once, to its end.
 
         Raises:
-            ChildFailed: it could not be started, ended badly, or took longer.
+            ChildFailed: it could not be started, failed, or took longer than `within` seconds.
         """
         kept = self._keep(child)
-        kept.task = asyncio.create_task(self._live_once(kept))
+        kept.task = asyncio.create_task(self._run_once(kept))
         done, _ = await asyncio.wait([kept.task], timeout=within)
         if not done:
             raise ChildFailed(f"{child.name} did not finish within {within:g} seconds")
         if kept.ending != GOOD_ENDING:
             raise ChildFailed(f"{child.name} {kept.ending}")
 
-    async def start(self, child: Child, *, within: float) -> None:
-        """Start `child`, return when it is ready, and from then on start it again when it ends.
+    async def start(self, child: Child, *, within: float = SECONDS_TO_BE_READY) -> None:
+        """Start `child`, wait until it is ready, and from then on restart it whenever it ends.
 
         Raises:
             ChildFailed: it ended before it was ready, or was not ready `within` seconds.
         """
         kept = self._keep(child)
-        kept.task = asyncio.create_task(self._live_again_and_again(kept))
+        kept.task = asyncio.create_task(self._keep_running(kept))
         polling = asyncio.create_task(_poll(kept))
         try:
             async with asyncio.timeout(within):
@@ -155,7 +156,7 @@ class Supervisor:
             polling.cancel()
 
     async def stop(self) -> None:
-        """Ask every child to end, the last started first; kill those that do not in time."""
+        """Ask each child to end, the last started first; kill those that do not in time."""
         self._stopping.set()
         deadline = asyncio.get_running_loop().time() + self._patience.in_all
         for kept in reversed(self._all_kept):
@@ -183,15 +184,15 @@ class Supervisor:
         if kept.task is not None:
             await asyncio.wait([kept.task], timeout=max(within, 0))
 
-    async def _live_once(self, kept: _Kept) -> None:
-        kept.ending = await self._live(kept)
+    async def _run_once(self, kept: _Kept) -> None:
+        kept.ending = await self._run(kept)
 
-    async def _live_again_and_again(self, kept: _Kept) -> None:
+    async def _keep_running(self, kept: _Kept) -> None:
         delay = None
         clock = asyncio.get_running_loop().time
         while not self._stopping.is_set():
             began = clock()
-            ending = await self._live(kept)
+            ending = await self._run(kept)
             if self._stopping.is_set():
                 return
             if not kept.ready.done():
@@ -199,52 +200,52 @@ class Supervisor:
                     ChildFailed(f"{kept.child.name} {ending} before it was ready")
                 )
                 return
-            delay = self._backoff.next(delay, clock() - began)
+            delay = self._delays.next(delay, clock() - began)
             self._announce(f"{kept.child.name} {ending}; starting it again in {delay:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
 
-    async def _live(self, kept: _Kept) -> str:
-        """One life of a child, from its start to its end. Returns how it ended, in words."""
+    async def _run(self, kept: _Kept) -> str:
+        """Run the child once, to its end. Returns how it ended, in words."""
         try:
-            pid, life = await _spawn(kept.child, lambda line: self._show_line(kept, line))
+            pid, process = await _spawn(kept.child, lambda line: self._show_line(kept, line))
         except OSError as error:
             return f"could not be started ({error.strerror})"
         kept.pid = pid
         if self._stopping.is_set():
             kept.signal(signal.SIGKILL)
         if kept.child.ready_words is None and kept.child.ready_check is None:
-            kept.is_ready()
-        status = await life.exited
+            kept.set_ready()
+        status = await process.exited
         # Nothing that it started may outlive it, or hold on to a port that its successor needs.
         kept.signal(signal.SIGKILL)
         kept.pid = None
-        await asyncio.wait([life.silent], timeout=self._patience.after_kill)
-        life.close()
+        await asyncio.wait([process.output_ended], timeout=self._patience.after_kill)
+        process.close()
         return _ending(status)
 
     def _show_line(self, kept: _Kept, line: str) -> None:
         self._show(kept.child.name, line)
         words = kept.child.ready_words
         if words is not None and words in line:
-            kept.is_ready()
+            kept.set_ready()
 
 
-class _Life(asyncio.SubprocessProtocol):
-    """One process, from its start to its end. Hands over its output line by line, as text.
+class _Process(asyncio.SubprocessProtocol):
+    """One run of a child. Hands over its output line by line, as text.
 
     asyncio's own `Process.wait` would not do: it returns only when the output has ended too, which
     a process that the child left behind can put off for ever.
     """
 
     exited: asyncio.Future[int]
-    silent: asyncio.Future[None]
+    output_ended: asyncio.Future[None]
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
         self._rest = b""
         loop = asyncio.get_running_loop()
-        self.exited, self.silent = loop.create_future(), loop.create_future()
+        self.exited, self.output_ended = loop.create_future(), loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.SubprocessTransport, transport)
@@ -260,12 +261,10 @@ class _Life(asyncio.SubprocessProtocol):
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if self._rest:
             self._hand_over(self._rest)
-        self.silent.set_result(None)
+        self.output_ended.set_result(None)
 
     def process_exited(self) -> None:
-        status = self._transport.get_returncode()
-        assert status is not None
-        self.exited.set_result(status)
+        self.exited.set_result(cast(int, self._transport.get_returncode()))
 
     def close(self) -> None:
         self._transport.close()
@@ -280,12 +279,12 @@ async def _poll(kept: _Kept) -> None:
         return
     while not await check():  # noqa: ASYNC110 - what it asks lies outside of this process
         await asyncio.sleep(SECONDS_BETWEEN_READY_CHECKS)
-    kept.is_ready()
+    kept.set_ready()
 
 
-async def _spawn(child: Child, on_line: Callable[[str], None]) -> tuple[int, _Life]:
-    transport, life = await asyncio.get_running_loop().subprocess_exec(
-        lambda: _Life(on_line),
+async def _spawn(child: Child, on_line: Callable[[str], None]) -> tuple[int, _Process]:
+    transport, process = await asyncio.get_running_loop().subprocess_exec(
+        lambda: _Process(on_line),
         *child.command,
         stdin=DEVNULL,
         stdout=PIPE,
@@ -295,16 +294,17 @@ async def _spawn(child: Child, on_line: Callable[[str], None]) -> tuple[int, _Li
         start_new_session=True,
         preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
     )
-    return transport.get_pid(), life
+    return transport.get_pid(), process
 
 
 _PR_SET_PDEATHSIG = 1
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    """What a new process does, before it becomes the child's program, so as to end with `parent`.
+    """Make the function that a new process calls before it becomes the child's program.
 
-    Everything that it needs is looked up here, before the fork.
+    It has the kernel kill the process when `parent` ends. All that it needs is looked up before
+    the fork.
     """
     prctl = ctypes.CDLL(None).prctl
     number = int(signal.SIGKILL)

@@ -1,8 +1,8 @@
 """`manage.py demo`: the whole system on one machine, each part a process of its own.
 
 What the environment names (an event store, a database, a Redis) is used; in place of what it does
-not name, an embedded one is started. Here is what is started, with what, and in which order;
-`lepret.demo.supervisor` keeps it running, and `lepret.demo.directory` knows where its data lies.
+not name, an embedded one is started. This module says what is started, how, and in which order;
+`lepret.demo.supervisor` keeps it running, and `lepret.demo.directory` holds its data.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
 REACHED_AS = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 EVENT_STORE_PORT = 2113
-SECONDS_TO_BE_READY = 60.0
 # A terminal sends one Ctrl-C to all that run in it, and `uv run` may pass the same one on again.
 SECONDS_OF_ONE_CTRL_C = 0.5
 
@@ -88,7 +87,7 @@ class WebAddress:
 def run(*, host: str, port: int, data_dir: Path, fresh: bool, outage: float | None = None) -> None:
     """Run the demo until a signal ends it.
 
-    With an `outage` it has a credit bureau of its own, which is away for so many seconds first.
+    With `outage`, its own credit bureau is away for so many seconds after the start.
 
     Raises:
         DemoFailed: it could not be started.
@@ -115,7 +114,7 @@ async def _run(web: WebAddress, data_dir: Path, *, fresh: bool, outage: float | 
         demo = _Demo(web, directory, terminal, supervisor, outage)
         start = asyncio.create_task(demo.start())
         try:
-            await _first_of(start, stop)
+            await _started_or_stopped(start, stop)
             await stop.wait()
         finally:
             start.cancel()
@@ -124,8 +123,8 @@ async def _run(web: WebAddress, data_dir: Path, *, fresh: bool, outage: float | 
             directory.withdraw()
 
 
-async def _first_of(start: asyncio.Task[None], stop: asyncio.Event) -> None:
-    """Return when everything has started, or at the wish to stop; raise what went wrong."""
+async def _started_or_stopped(start: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """Wait until everything has started or `stop` is set. Raises what made the start fail."""
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([start, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -135,7 +134,7 @@ async def _first_of(start: asyncio.Task[None], stop: asyncio.Event) -> None:
 
 @contextlib.contextmanager
 def _stop_signals(supervisor: Supervisor) -> Iterator[asyncio.Event]:
-    """An event that is set by a signal to stop. Another such signal ends the children at once."""
+    """Give an event that a signal sets. A second signal kills the children at once."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     first_at = 0.0
@@ -282,27 +281,27 @@ class _Demo:
         self._settings[REDIS] = f"redis://{LOOPBACK}:{port}/0"
 
     async def _start_on(self, port: int, child_on: Callable[[int], Child]) -> int:
-        """Start a child on this port, or on another if somebody takes it first. Returns which."""
+        """Start a child on this port, or on another if it gets taken. Returns which."""
         try:
-            await self._supervisor.start(child_on(port), within=SECONDS_TO_BE_READY)
+            await self._supervisor.start(child_on(port))
         except ChildFailed:
             if is_free(port):
                 raise
             port = free_port()
-            await self._supervisor.start(child_on(port), within=SECONDS_TO_BE_READY)
+            await self._supervisor.start(child_on(port))
         return port
 
     async def _prepare_database(self) -> None:
         code = "import django; django.setup(); import lepret.demo.database as it; it.prepare()"
         child = self._child("setup", sys.executable, "-c", code)
         try:
-            await self._supervisor.run(child, within=SECONDS_TO_BE_READY)
+            await self._supervisor.run(child)
         except ChildFailed as problem:
             raise DemoFailed(f"The database could not be prepared: {problem}") from problem
 
     async def _start_projector(self) -> None:
         child = self._child("project", sys.executable, "manage.py", "project")
-        await self._supervisor.start(child, within=SECONDS_TO_BE_READY)
+        await self._supervisor.start(child)
 
     async def _start_worker(self, name: str, command: str, *options: str) -> None:
         child = self._child(
@@ -311,7 +310,7 @@ class _Demo:
             ready_words=f"{command} is ready",
             ends_beside_others=True,
         )
-        await self._supervisor.start(child, within=SECONDS_TO_BE_READY)
+        await self._supervisor.start(child)
 
     async def _end_outage_after(self, seconds: float) -> None:
         self._terminal.say(
@@ -326,7 +325,7 @@ class _Demo:
             ready_words="credit bureau ready on",
             ends_beside_others=True,
         )
-        await self._supervisor.start(child, within=SECONDS_TO_BE_READY)
+        await self._supervisor.start(child)
         self._terminal.say(
             "the credit bureau is back: what was received without it is decided within seconds, "
             "and the pages that show it change by themselves"
@@ -341,16 +340,14 @@ class _Demo:
             "lepret.asgi:application",
         )
         try:
-            await self._supervisor.start(
-                replace(child, ready_check=ready), within=SECONDS_TO_BE_READY
-            )
+            await self._supervisor.start(replace(child, ready_check=ready))
         except ChildFailed as problem:
             self._web.check_is_free()  # it was a moment ago
             raise DemoFailed(f"{problem}; {ready.last_answer}") from problem
 
 
 class _ReadyCheck:
-    """Asks the web server whether all is well, and remembers what it last said."""
+    """Asks `/readyz`, and keeps the last answer for an error message."""
 
     def __init__(self, url: str) -> None:
         self._url = url

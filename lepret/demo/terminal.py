@@ -26,7 +26,7 @@ class _Console(Console):
 
 
 class Terminal:
-    """Prints to standard output, and goes on in silence once nobody is there to read it."""
+    """Prints to standard output, and carries on silently once nobody reads it."""
 
     def __init__(self) -> None:
         self._console = _Console(highlight=False)
@@ -71,10 +71,9 @@ class Terminal:
 
 
 def _silence_standard_output() -> None:
-    """Let all further output vanish.
+    """Discard all further output: the terminal was closed, or the pipe's reader has ended.
 
-    The terminal was closed, or what read the pipe has ended. The children must be looked after, and
-    stopped in good order, all the same.
+    The children must still be supervised, and stopped in good order.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

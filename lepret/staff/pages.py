@@ -13,7 +13,7 @@ from lepret.staff.roles import is_back_office, is_underwriter
 @never_cache
 @login_required
 def home_of_role(request: HttpRequest) -> HttpResponse:
-    """After login: to the page that the user works on."""
+    """Redirect to the page that this user works on."""
     if is_underwriter(request.user):
         return redirect("readmodels:underwriting")
     if is_back_office(request.user):

@@ -37,13 +37,13 @@ def _has_role(user: User | AnonymousUser, group: str) -> bool:
         return False
     if user.is_superuser:
         return True
-    # Admin asks many times in a request: the first answer stays with the user object.
+    # Admin asks many times in a request: the groups are read once, and kept on the user object.
     prefetch_related_objects([user], "groups")
     return any(each.name == group for each in user.groups.all())
 
 
 def underwriter_required(view: View) -> View:
-    """Let underwriters in, send who is not logged in to the login page, answer 403 to others."""
+    """Let underwriters in; redirect anonymous users to the login page; answer others with 403."""
 
     @login_required
     @wraps(view)
@@ -56,7 +56,7 @@ def underwriter_required(view: View) -> View:
 
 
 def roles(request: HttpRequest) -> dict[str, Any]:
-    """For templates: which links to draw. Lazy, so that a page that draws none asks nothing."""
+    """For templates: which links to show. Lazy, so that a page without them queries nothing."""
     return {
         "is_underwriter": SimpleLazyObject(lambda: is_underwriter(request.user)),
         "is_back_office": SimpleLazyObject(lambda: is_back_office(request.user)),

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from lepret.common.option_types import number_in, port_from
-from lepret.demo import system as demo
+from lepret.demo.system import DemoFailed, run
 
 
 class Command(BaseCommand):
@@ -49,14 +49,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            demo.run(
+            run(
                 host=options["host"],
                 port=options["port"],
                 data_dir=options["data_dir"],
                 fresh=options["fresh"],
                 outage=options["outage"],
             )
-        except demo.DemoFailed as problem:
+        except DemoFailed as problem:
             raise CommandError(str(problem)) from problem
 
 

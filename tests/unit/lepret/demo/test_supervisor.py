@@ -18,11 +18,11 @@ from typing import ParamSpec
 
 import pytest
 
-from lepret.demo.supervisor import Backoff, Child, ChildFailed, Patience, Supervisor
+from lepret.demo.supervisor import Child, ChildFailed, Patience, RestartDelays, Supervisor
 from tests.support.processes import PROJECT, descendants, is_alive, wait_until
 
 SECONDS_TO_START = 10.0
-QUICK = Backoff(first=0.01, longest=0.05)
+QUICK = RestartDelays(first=0.01, longest=0.05)
 PATIENT = Patience()
 P = ParamSpec("P")
 
@@ -47,13 +47,13 @@ def python(name: str, code: str, *, ready_words: str | None = "up", **more: obje
 class Watched:
     """A supervisor, and everything that it said."""
 
-    def __init__(self, *, backoff: Backoff, patience: Patience) -> None:
+    def __init__(self, *, delays: RestartDelays, patience: Patience) -> None:
         self.lines: list[tuple[str, str]] = []
         self.announcements: list[str] = []
         self.supervisor = Supervisor(
             show=lambda name, line: self.lines.append((name, line)),
             announce=self.announcements.append,
-            backoff=backoff,
+            delays=delays,
             patience=patience,
         )
 
@@ -69,9 +69,9 @@ class Watched:
 
 @contextlib.asynccontextmanager
 async def watched(
-    *, backoff: Backoff = QUICK, patience: Patience = PATIENT
+    *, delays: RestartDelays = QUICK, patience: Patience = PATIENT
 ) -> AsyncIterator[Watched]:
-    watching = Watched(backoff=backoff, patience=patience)
+    watching = Watched(delays=delays, patience=patience)
     try:
         yield watching
     finally:
@@ -255,7 +255,7 @@ class TestAChildThatEnds:
     @in_a_loop
     async def test_takes_with_it_what_it_started(self) -> None:
         grandchild = "import subprocess; subprocess.Popen(['sleep', '600'])\n"
-        async with watched(backoff=Backoff(first=600)) as it:
+        async with watched(delays=RestartDelays(first=600)) as it:
             await it.start(python("it", grandchild + FOREVER))
             [pid] = [pid for pid, command in children().items() if "sleep 600" not in command]
             [sleeper] = [child.pid for child in descendants(pid)]
@@ -276,8 +276,8 @@ class TestAChildThatEnds:
 def test_the_delay_grows_to_a_bound_and_is_forgotten_after_a_good_while(
     previous: float | None, ran_for: float, expected: float
 ) -> None:
-    backoff = Backoff(first=0.2, factor=2.0, longest=10.0, forgotten_after=10.0)
-    assert backoff.next(previous, ran_for) == expected
+    delays = RestartDelays(first=0.2, factor=2.0, longest=10.0, forgotten_after=10.0)
+    assert delays.next(previous, ran_for) == expected
 
 
 class TestStopping:
@@ -323,7 +323,7 @@ class TestStopping:
 
     @in_a_loop
     async def test_does_not_wait_for_a_child_that_waits_to_be_started_again(self) -> None:
-        async with watched(backoff=Backoff(first=600)) as it:
+        async with watched(delays=RestartDelays(first=600)) as it:
             await it.start(python("it", "print('up')"))
             await until(lambda: it.announcements)
             await asyncio.wait_for(it.supervisor.stop(), 5)
