@@ -31,7 +31,7 @@ class Finding:
 
 
 # Runs in a thread.
-FurtherCheck = Callable[[], Finding]
+ExtraCheck = Callable[[], Finding]
 
 
 async def alive(request: HttpRequest) -> HttpResponse:
@@ -40,23 +40,23 @@ async def alive(request: HttpRequest) -> HttpResponse:
 
 
 async def ready(
-    request: HttpRequest, further: Mapping[str, FurtherCheck] | None = None
+    request: HttpRequest, extra: Mapping[str, ExtraCheck] | None = None
 ) -> HttpResponse:
     """`/readyz`: 200 where everything that is needed answers, else 503; says what does not.
 
-    `further` belong to other parts of the project, by the names that their findings get in
+    `extra` belong to other parts of the project, by the names that their findings get in
     the document. One that fails or gives no answer in time is not ready.
     """
-    further = further or {}
+    extra = extra or {}
     outcomes, findings = await asyncio.gather(
         asyncio.gather(*(_outcome(name, check) for name, check in _CHECKS.items())),
-        asyncio.gather(*(_finding(name, check) for name, check in further.items())),
+        asyncio.gather(*(_finding(name, check) for name, check in extra.items())),
     )
     is_ready = all(each == "ok" for each in outcomes) and all(each.is_ready for each in findings)
     document = {
         "status": "ok" if is_ready else "unavailable",
         "checks": dict(zip(_CHECKS, outcomes, strict=True)),
-        **{name: found.document for name, found in zip(further, findings, strict=True)},
+        **{name: found.document for name, found in zip(extra, findings, strict=True)},
     }
     return JsonResponse(document, status=200 if is_ready else 503)
 
@@ -71,7 +71,7 @@ async def _outcome(name: str, check: Check) -> str:
     return "ok"
 
 
-async def _finding(name: str, check: FurtherCheck) -> Finding:
+async def _finding(name: str, check: ExtraCheck) -> Finding:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             return await asyncio.to_thread(check)
