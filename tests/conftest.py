@@ -1,181 +1,22 @@
-"""What tests stand on: an event store, a Valkey and a PostgreSQL, each started when first used."""
+"""Lets `uv run pytest` install what the tests need, so that the demo need not install it too."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-from collections.abc import Iterator
-from pathlib import Path
+import sys
+from importlib.util import find_spec
 
 import pytest
-from channels import DEFAULT_CHANNEL_LAYER
-from channels.layers import channel_layers
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
-from pytest_django import DjangoDbBlocker, Settings
 
-from lepret import settings as project_settings
-from lepret.common.event_store_client import close_event_store_client
-from loans import dependencies
-from tests.support.event_store import RunningEventStore, running_event_store
-from tests.support.postgresql import RunningPostgreSQL, running_postgresql
-from tests.support.processes import free_port
-from tests.support.read_models import ReadModelsDatabase, read_models_at
-from tests.support.valkey import RunningValkey, running_valkey
-
-# How long an example takes says more of the machine, and of whether hypothesis has its caches yet,
-# than of what is tested.
-hypothesis_settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-hypothesis_settings.load_profile("any machine")
+pytest_plugins = ["tests.fixtures"]
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Two for each core, since most tests wait for other processes most of the time."""
-    return 2 * (os.cpu_count() or 1)
-
-
-@pytest.fixture(scope="session")
-def shared_event_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEventStore]:
-    """One event store for all tests that look only at streams of their own."""
-    with running_event_store(tmp_path_factory.mktemp("events") / "events.sqlite3") as store:
-        yield store
-
-
-@pytest.fixture
-def streams(shared_event_store: RunningEventStore, settings: Settings) -> Iterator[None]:
-    """The application uses the shared event store: for tests that look at one stream each."""
-    yield from _used(shared_event_store, settings)
-
-
-@pytest.fixture
-def event_store_port() -> int:
-    """Where an event store of the test's own listens; 0: anywhere."""
-    return 0
-
-
-@pytest.fixture
-def event_store(
-    tmp_path: Path, settings: Settings, event_store_port: int
-) -> Iterator[RunningEventStore]:
-    """The application uses an event store of this test's own: for tests that look at `$all`."""
-    with running_event_store(tmp_path / "events.sqlite3", event_store_port) as store:
-        for _ in _used(store, settings):
-            yield store
-
-
-@pytest.fixture
-def no_event_store(streams: None, settings: Settings) -> Iterator[None]:
-    """The event store is away: nothing listens where it should be."""
-    close_event_store_client()
-    settings.EVENTSTORE_URI = f"esdb://127.0.0.1:{free_port()}?tls=false"
-    yield
-    close_event_store_client()
-
-
-def _used(store: RunningEventStore, settings: Settings) -> Iterator[None]:
-    settings.EVENTSTORE_URI = store.uri
-    dependencies.event_store.cache_clear()
-    dependencies.credit_bureau.cache_clear()
-    yield
-    close_event_store_client()
-
-
-@pytest.fixture(scope="session")
-def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningValkey]:
-    with running_valkey(tmp_path_factory.mktemp("valkey")) as valkey:
-        yield valkey
-
-
-@pytest.fixture
-def channel_layer(shared_valkey: RunningValkey, settings: Settings) -> Iterator[None]:
-    """The application's channel layer is a real Valkey."""
-    settings.CHANNEL_LAYERS = {
-        DEFAULT_CHANNEL_LAYER: {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [shared_valkey.url]},
-        }
-    }
-    channel_layers.backends.clear()
-    yield
-    channel_layers.backends.clear()
-
-
-@pytest.fixture
-def valkey(tmp_path: Path, settings: Settings) -> Iterator[RunningValkey]:
-    """A Valkey of this test's own, with the options that the project's settings have."""
-    layer = project_settings.CHANNEL_LAYERS[DEFAULT_CHANNEL_LAYER]
-    with running_valkey(tmp_path) as valkey:
-        host = {**layer["CONFIG"]["hosts"][0], "address": valkey.url}
-        settings.CHANNEL_LAYERS = {DEFAULT_CHANNEL_LAYER: {**layer, "CONFIG": {"hosts": [host]}}}
-        channel_layers.backends.clear()
-        yield valkey
-        channel_layers.backends.clear()
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[RunningPostgreSQL]:
-    with running_postgresql() as server:
-        yield server
-
-
-@pytest.fixture
-def _keeps_signal_handlers() -> Iterator[None]:
-    """The command takes signals for itself; afterwards they are pytest's again."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that the first test to need one fills with tables, for others to copy."""
-    return tmp_path_factory.mktemp("template") / "readmodels.sqlite3"
-
-
-@pytest.fixture(scope="session")
-def postgresql_template(postgresql: RunningPostgreSQL) -> list[str]:
-    """The URL of a database with tables, once the first test to need one has made it."""
-    return []
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def read_models(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    settings: Settings,
-    django_db_blocker: DjangoDbBlocker,
-) -> Iterator[ReadModelsDatabase]:
-    """Read models in a database of this test's own, once in SQLite and once in PostgreSQL.
-
-    A real database rather than pytest-django's: threads and other processes see what is committed.
-    """
-    with django_db_blocker.unblock():
-        if request.param == "sqlite":
-            template = request.getfixturevalue("sqlite_template")
-            url = _copy_of_sqlite(template, tmp_path / "readmodels.sqlite3", settings)
-        else:
-            server = request.getfixturevalue("postgresql")
-            templates = request.getfixturevalue("postgresql_template")
-            url = _copy_in_postgresql(server, templates, settings)
-        with read_models_at(url, settings, is_migrated=True) as database:
-            yield database
-
-
-def _copy_of_sqlite(template: Path, copy: Path, settings: Settings) -> str:
-    if not template.exists():
-        with read_models_at(f"sqlite:///{template}", settings):
-            pass
-    shutil.copy(template, copy)
-    return f"sqlite:///{copy}"
-
-
-def _copy_in_postgresql(server: RunningPostgreSQL, templates: list[str], settings: Settings) -> str:
-    if not templates:
-        templates.append(server.new_database())
-        with read_models_at(templates[0], settings):
-            pass
-    return server.new_database(like=templates[0])
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Start pytest again with the dependency group `test`, unless that is installed."""
+    if find_spec("pytest_django") is not None:
+        return
+    pluginmanager.getplugin("capturemanager").stop_global_capturing()
+    uv = os.environ.get("UV", "uv")
+    # Where uv does not install it, `-p` ends pytest; without that this would go on for ever.
+    again = [uv, "run", "--group", "test", "pytest", "-p", "pytest_django", *sys.argv[1:]]
+    os.execvp(uv, again)  # noqa: S606 (there is nothing here for a shell to do)
