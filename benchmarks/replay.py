@@ -37,9 +37,9 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cores import keep_apart
-from lepret.eventstore.appends import Append, Expectation, ProposedEvent
 from lepret.eventstore.storage.datafile import prepare_data_file
 from lepret.eventstore.storage.log import Log
+from lepret.eventstore.writes import Append, Expectation, ProposedEvent
 from loans.adapters import codec
 from loans.domain.events import (
     AutoApproved,

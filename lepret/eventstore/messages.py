@@ -7,9 +7,9 @@ from uuid import UUID
 from esdbclient.protos.Grpc import shared_pb2, streams_pb2
 from google.protobuf.message import DecodeError, Message
 
-from lepret.eventstore.appends import ProposedEvent
 from lepret.eventstore.newer_messages import Checkpoint, Reached
 from lepret.eventstore.rpc import bad_request
+from lepret.eventstore.writes import ProposedEvent
 
 M = TypeVar("M", bound=Message)
 
@@ -17,7 +17,7 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 
 
-def event_frame(
+def event_response(
     event: ProposedEvent, stream: str, revision: int, position: int, created: int
 ) -> bytes:
     """A stored event as the message that every later read of it sends.
@@ -45,20 +45,20 @@ Encoding = Callable[[list[bytes]], list[bytes]]
 """How stored messages become the ones that a client asked for."""
 
 
-def as_stored(frames: list[bytes]) -> list[bytes]:
+def as_stored(responses: list[bytes]) -> list[bytes]:
     """Ids as text, for all but a few clients."""
-    return frames
+    return responses
 
 
-def with_structured_ids(frames: list[bytes]) -> list[bytes]:
+def with_structured_ids(responses: list[bytes]) -> list[bytes]:
     """Ids as two integers, for the clients that ask for them; the one that has to parse."""
-    return [_with_structured_id(frame) for frame in frames]
+    return [_with_structured_id(response) for response in responses]
 
 
-def _with_structured_id(frame: bytes) -> bytes:
-    response = streams_pb2.ReadResp.FromString(frame)
+def _with_structured_id(serialised: bytes) -> bytes:
+    response = streams_pb2.ReadResp.FromString(serialised)
     if response.WhichOneof("content") != "event":
-        return frame
+        return serialised
     for part in ("event", "link"):
         if response.event.HasField(part):
             identifier = getattr(response.event, part).id
@@ -66,9 +66,9 @@ def _with_structured_id(frame: bytes) -> bytes:
     return response.SerializeToString()
 
 
-def data_of(frame: bytes) -> bytes:
+def data_of(response: bytes) -> bytes:
     """The data of a stored event."""
-    return streams_pb2.ReadResp.FromString(frame).event.event.data
+    return streams_pb2.ReadResp.FromString(response).event.event.data
 
 
 def resolved_link(link: bytes, event: bytes | None) -> bytes:

@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Protocol
 
 
-class Status(IntEnum):
+class StatusCode(IntEnum):
     """The gRPC status codes that this server answers with."""
 
     OK = 0
@@ -30,7 +30,7 @@ class Refusal(Exception):
     """
 
     def __init__(
-        self, status: Status, details: str, trailers: Sequence[tuple[str, str]] = ()
+        self, status: StatusCode, details: str, trailers: Sequence[tuple[str, str]] = ()
     ) -> None:
         super().__init__(details)
         self.status = status
@@ -40,7 +40,7 @@ class Refusal(Exception):
 
 def bad_request(details: str) -> Refusal:
     """The refusal of a request that no state of the log could make right."""
-    return Refusal(Status.INVALID_ARGUMENT, details)
+    return Refusal(StatusCode.INVALID_ARGUMENT, details)
 
 
 class Call(Protocol):

@@ -6,19 +6,19 @@ from pathlib import Path
 
 from lepret.eventstore.persistent.groups import Groups
 from lepret.eventstore.persistent.service import persistent_subscriptions_service
-from lepret.eventstore.rpc import Refusal, Status
-from lepret.eventstore.services.append_calls import AppendCalls
+from lepret.eventstore.rpc import Refusal, StatusCode
 from lepret.eventstore.services.gossip import gossip_service
 from lepret.eventstore.services.health import health_service
-from lepret.eventstore.services.reads import Reads
+from lepret.eventstore.services.read_calls import ReadCalls
 from lepret.eventstore.services.server_features import server_features_service
 from lepret.eventstore.services.streams import streams_service
+from lepret.eventstore.services.write_calls import WriteCalls
 from lepret.eventstore.storage.group_commit import GroupCommit
 from lepret.eventstore.storage.history import History
 from lepret.eventstore.storage.log import Log
 from lepret.eventstore.storage.tail import Tail
 from lepret.eventstore.wire.grpc import GrpcServer
-from lepret.eventstore.wire.http2.connection import Connection
+from lepret.eventstore.wire.http2.connection import Http2Connection
 from lepret.eventstore.wire.listening import BACKLOG
 
 ANSWERS_WITHIN = 0.8
@@ -40,17 +40,17 @@ class Server:
         self._tail = Tail(self._log.head)
         self._history = History(self._log)
         self._commit = GroupCommit(self._log, self._tail.publish)
-        self._appends = AppendCalls(self._commit)
+        self._appends = WriteCalls(self._commit)
         self._groups = Groups(self._history, self._tail, self._commit)
         methods = {
-            **streams_service(Reads(self._history, self._tail), self._appends),
+            **streams_service(ReadCalls(self._history, self._tail), self._appends),
             **persistent_subscriptions_service(self._groups),
             **gossip_service(),
         }
         self._grpc = GrpcServer(
             {**methods, **server_features_service(methods), **health_service(methods)}
         )
-        self._connections: set[Connection] = set()
+        self._connections: set[Http2Connection] = set()
         self._listener = listener
 
     async def serve(self, until: asyncio.Event) -> None:
@@ -75,12 +75,12 @@ class Server:
             self._log.checkpoint()
             self._log.close()
 
-    def _connect(self) -> Connection:
-        return Connection(self._grpc.accept, self._connections)
+    def _connect(self) -> Http2Connection:
+        return Http2Connection(self._grpc.accept, self._connections)
 
     async def _end_calls(self) -> None:
         """Answer what runs, refuse what comes, then end what would go on for ever."""
-        shutting_down = Refusal(Status.UNAVAILABLE, "The server is shutting down.")
+        shutting_down = Refusal(StatusCode.UNAVAILABLE, "The server is shutting down.")
         self._grpc.refuse_calls(shutting_down)
         await self._groups.stop(within=CHECKPOINTS_WITHIN)
         self._commit.close()

@@ -9,10 +9,10 @@ from enum import Enum
 from uuid import UUID
 
 from lepret.eventstore.persistent.message import Message
-from lepret.eventstore.persistent.settings import Settings
+from lepret.eventstore.persistent.settings import GroupSettings
 from lepret.eventstore.persistent.strategies import STRATEGIES
 from lepret.eventstore.persistent.subscriber import Delivery, Subscriber
-from lepret.eventstore.persistent.waiting import Waiting
+from lepret.eventstore.persistent.waiting_messages import WaitingMessages
 
 BUFFER_BYTES = 4 * 1024 * 1024
 """A group reads no further while events of this size wait for a subscriber."""
@@ -37,10 +37,10 @@ class Nack(Enum):
 class Group:
     """Hands each message to one subscriber, again and again until it is done with."""
 
-    def __init__(self, settings: Settings, done_to: int, park: Park) -> None:
+    def __init__(self, settings: GroupSettings, done_to: int, park: Park) -> None:
         """``done_to`` is the number of the last event that the group needs not see."""
         self.settings = settings
-        self.waiting = Waiting()
+        self.waiting = WaitingMessages()
         self.handed_out = 0
         """How many deliveries there ever were."""
         self.in_flight: dict[UUID, Delivery] = {}

@@ -5,10 +5,10 @@ import logging
 import sqlite3
 
 from lepret.eventstore.persistent import refusals
-from lepret.eventstore.persistent.running import RunningGroup
-from lepret.eventstore.persistent.settings import ALL, GroupName, Settings
+from lepret.eventstore.persistent.group_store import GroupStore
+from lepret.eventstore.persistent.running_group import RunningGroup
+from lepret.eventstore.persistent.settings import ALL, GroupName, GroupSettings
 from lepret.eventstore.persistent.source import Source
-from lepret.eventstore.persistent.store import Store
 from lepret.eventstore.persistent.strategies import STRATEGIES
 from lepret.eventstore.rpc import Refusal
 from lepret.eventstore.storage.group_commit import GroupCommit
@@ -27,7 +27,7 @@ class Groups:
     def __init__(self, history: History, tail: Tail, commit: GroupCommit) -> None:
         self._history = history
         self._tail = tail
-        self._store = Store(history, tail, commit)
+        self._store = GroupStore(history, tail, commit)
         self._groups: dict[GroupName, RunningGroup] = {}
         self._changing = asyncio.Lock()
         self._ticking: asyncio.Task[None] | None = None
@@ -60,7 +60,7 @@ class Groups:
             for settings in wanted:
                 await self._load(settings)
 
-    async def _load(self, settings: Settings) -> None:
+    async def _load(self, settings: GroupSettings) -> None:
         try:
             group = self._prepared(settings)
         except (Refusal, ValueError):
@@ -81,7 +81,7 @@ class Groups:
         """What the next event of a stream, or of `$all`, will count as."""
         return await self._store.next_number(stream)
 
-    async def create(self, settings: Settings) -> None:
+    async def create(self, settings: GroupSettings) -> None:
         """Make a group. Raises Refusal: ALREADY_EXISTS, INTERNAL for impossible settings."""
         async with self._changing:
             if settings.name in self._groups:
@@ -91,7 +91,7 @@ class Groups:
             await self._save({**self._all_settings(), settings.name: settings})
             self._begin(group)
 
-    async def update(self, settings: Settings) -> None:
+    async def update(self, settings: GroupSettings) -> None:
         """Change a group, but for its filter; its subscribers have to come back.
 
         Raises Refusal: NOT_FOUND, INTERNAL for impossible settings.
@@ -121,13 +121,13 @@ class Groups:
             await group.stop()
             await self._store.forget(name)
 
-    def _all_settings(self) -> dict[GroupName, Settings]:
+    def _all_settings(self) -> dict[GroupName, GroupSettings]:
         return {name: group.settings for name, group in self._groups.items()}
 
-    async def _save(self, settings: dict[GroupName, Settings]) -> None:
+    async def _save(self, settings: dict[GroupName, GroupSettings]) -> None:
         await self._store.save_settings(settings.values())
 
-    def _prepared(self, settings: Settings) -> RunningGroup:
+    def _prepared(self, settings: GroupSettings) -> RunningGroup:
         """A group that can run. Raises Refusal (INTERNAL), ValueError for a filter that is none."""
         if reason := self._fault(settings):
             raise refusals.failed(settings.name, reason)
@@ -138,7 +138,7 @@ class Groups:
         self._groups[group.settings.name] = group
         group.start()
 
-    def _fault(self, settings: Settings) -> str | None:
+    def _fault(self, settings: GroupSettings) -> str | None:
         """What EventStoreDB would find wrong with the settings."""
         if settings.named_consumer_strategy not in STRATEGIES:
             return f"Consumer strategy {settings.named_consumer_strategy} does not exist."

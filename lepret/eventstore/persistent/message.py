@@ -21,7 +21,7 @@ class Message:
     """What it has in common with the messages that should go to the same subscriber."""
     link: bytes
     """What a link to it says."""
-    frame: bytes | None
+    response: bytes | None
     replayed: bool = False
     """Whether it was parked and is to be tried anew."""
     retries: int = 0
@@ -29,4 +29,4 @@ class Message:
     @property
     def size(self) -> int:
         """Bytes that it holds in memory, but for a small constant."""
-        return 0 if self.frame is None else len(self.frame)
+        return 0 if self.response is None else len(self.response)

@@ -17,7 +17,7 @@ class Meter:
         self._total = 0
         self._time = now
 
-    def look(self, total: int, now: float) -> Growth:
+    def measure(self, total: int, now: float) -> Growth:
         """The growth since the last look; times are in seconds."""
         items, seconds = total - self._total, now - self._time
         self._total, self._time = total, now

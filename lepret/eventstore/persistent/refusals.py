@@ -1,30 +1,30 @@
 """The refusals of persistent subscriptions, with the trailers that clients unpack."""
 
 from lepret.eventstore.persistent.settings import GroupName
-from lepret.eventstore.rpc import Refusal, Status
+from lepret.eventstore.rpc import Refusal, StatusCode
 
 
 def exists(name: GroupName) -> Refusal:
     """There is such a group already."""
-    return _refusal(Status.ALREADY_EXISTS, name, "persistent-subscription-exists", "exists.")
+    return _refusal(StatusCode.ALREADY_EXISTS, name, "persistent-subscription-exists", "exists.")
 
 
 def does_not_exist(name: GroupName) -> Refusal:
     """There is no such group."""
     return _refusal(
-        Status.NOT_FOUND, name, "persistent-subscription-does-not-exist", "does not exist."
+        StatusCode.NOT_FOUND, name, "persistent-subscription-does-not-exist", "does not exist."
     )
 
 
 def dropped(name: GroupName) -> Refusal:
     """The server lets a subscriber go, which may come back."""
-    return _refusal(Status.CANCELLED, name, "persistent-subscription-dropped", "was dropped.")
+    return _refusal(StatusCode.CANCELLED, name, "persistent-subscription-dropped", "was dropped.")
 
 
 def failed(name: GroupName, reason: str) -> Refusal:
     """The group cannot be as the client wants it."""
     refusal = _refusal(
-        Status.INTERNAL, name, "persistent-subscription-failed", f"failed: '{reason}'"
+        StatusCode.INTERNAL, name, "persistent-subscription-failed", f"failed: '{reason}'"
     )
     return Refusal(refusal.status, refusal.details, (*refusal.trailers, ("reason", reason)))
 
@@ -32,13 +32,13 @@ def failed(name: GroupName, reason: str) -> Refusal:
 def full(name: GroupName) -> Refusal:
     """The group has as many subscribers as it may have."""
     return Refusal(
-        Status.FAILED_PRECONDITION,
+        StatusCode.FAILED_PRECONDITION,
         f"Maximum subscriptions reached for {_text(name)}.",
         _trailers(name, "maximum-subscribers-reached"),
     )
 
 
-def _refusal(status: Status, name: GroupName, exception: str, what: str) -> Refusal:
+def _refusal(status: StatusCode, name: GroupName, exception: str, what: str) -> Refusal:
     details = f"S{_text(name)[1:]} {what}"
     return Refusal(status, details, _trailers(name, exception))
 

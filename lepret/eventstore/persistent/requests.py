@@ -17,7 +17,7 @@ from lepret.eventstore.persistent.settings import (
     FilterContext,
     FilterSettings,
     GroupName,
-    Settings,
+    GroupSettings,
 )
 from lepret.eventstore.rpc import bad_request
 from lepret.eventstore.storage.log import MAX_REVISION
@@ -102,13 +102,13 @@ def nack(request: persistent_pb2.ReadReq.Nack) -> Nack:
     return action
 
 
-async def settings(request: CreateOrUpdate, next_number: NextNumber) -> Settings:
+async def settings(request: CreateOrUpdate, next_number: NextNumber) -> GroupSettings:
     """The settings that a group is to have; ``next_number`` says where the end is."""
     options = request.options
     wanted = options.settings
     stream, start = _start(options)
     try:
-        return Settings(
+        return GroupSettings(
             stream=stream,
             group=options.group_name,
             filter=_filter(request) if stream == ALL else None,

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from esdbclient.protos.Grpc import persistent_pb2, shared_pb2
 
 from lepret.eventstore.messages import parse
-from lepret.eventstore.persistent import messages, refusals, requests
-from lepret.eventstore.persistent.figures import info_of
+from lepret.eventstore.persistent import conversion, refusals, requests
 from lepret.eventstore.persistent.groups import Groups
-from lepret.eventstore.persistent.running import Connection, RunningGroup
+from lepret.eventstore.persistent.info import subscription_info
+from lepret.eventstore.persistent.running_group import RunningGroup, SubscriberConnection
 from lepret.eventstore.persistent.settings import GroupName
 from lepret.eventstore.rpc import Call, Methods, bad_request, only_request
 
@@ -57,7 +57,7 @@ class _Calls:
     async def get_info(self, call: Call) -> None:
         request = parse(persistent_pb2.GetInfoReq, await only_request(call))
         group = self._groups.find(requests.group_name(request.options))
-        response = persistent_pb2.GetInfoResp(subscription_info=info_of(group))
+        response = persistent_pb2.GetInfoResp(subscription_info=subscription_info(group))
         await call.send([response.SerializeToString()])
 
     async def list_groups(self, call: Call) -> None:
@@ -66,7 +66,9 @@ class _Calls:
         groups = self._groups.all() if stream is None else self._groups.of(stream)
         if stream is not None and not groups:
             raise refusals.does_not_exist(GroupName(stream, ""))
-        response = persistent_pb2.ListResp(subscriptions=[info_of(group) for group in groups])
+        response = persistent_pb2.ListResp(
+            subscriptions=[subscription_info(group) for group in groups]
+        )
         await call.send([response.SerializeToString()])
 
     async def replay_parked(self, call: Call) -> None:
@@ -95,7 +97,7 @@ class _Calls:
         connection = group.connect(call.header("connection-name"), requests.buffer_size(options))
         structured_ids = options.uuid_option.WhichOneof("content") != "string"
         try:
-            await call.send([messages.confirmation(name)])
+            await call.send([conversion.confirmation(name)])
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_deliver(call, group, connection, structured_ids=structured_ids))
                 tasks.create_task(_take_answers(incoming, group))
@@ -116,15 +118,15 @@ async def _options(incoming: AsyncIterator[bytes]) -> persistent_pb2.ReadReq.Opt
 
 
 async def _deliver(
-    call: Call, group: RunningGroup, connection: Connection, *, structured_ids: bool
+    call: Call, group: RunningGroup, connection: SubscriberConnection, *, structured_ids: bool
 ) -> None:
     while True:
         await connection.has_something()
         while deliveries := await group.next_deliveries(connection.subscriber):
             await call.send(
                 [
-                    messages.delivery(frame, retries, structured_ids=structured_ids)
-                    for frame, retries in deliveries
+                    conversion.delivery(response, retries, structured_ids=structured_ids)
+                    for response, retries in deliveries
                 ]
             )
 

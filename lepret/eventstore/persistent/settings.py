@@ -66,7 +66,7 @@ class FilterSettings(_Stored):
         return filters.by_regex(self.regex)
 
 
-class Settings(_Stored):
+class GroupSettings(_Stored):
     """A group's settings.
 
     Events are counted by numbers: their positions in `$all`, else their revisions.

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from lepret.eventstore.persistent.settings import ALL, Settings
-from lepret.eventstore.services.subscriptions import live
+from lepret.eventstore.persistent.settings import ALL, GroupSettings
+from lepret.eventstore.services.catch_up_subscriptions import live
 from lepret.eventstore.storage.filters import Filter, everything, in_all
 from lepret.eventstore.storage.history import History
 from lepret.eventstore.storage.log import PAGE_EVENTS
@@ -25,7 +25,7 @@ class Page(NamedTuple):
 class Source:
     """Follows `$all` or a stream; nothing is read before it is asked for."""
 
-    def __init__(self, history: History, tail: Tail, settings: Settings) -> None:
+    def __init__(self, history: History, tail: Tail, settings: GroupSettings) -> None:
         """Raises ValueError for a filter that is none."""
         self.is_live = False
         """Whether everything there is has been read."""

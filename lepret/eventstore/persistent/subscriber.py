@@ -48,7 +48,7 @@ class Subscriber:
     def hand(self, delivery: Delivery) -> None:
         """Fill a slot."""
         if self._unsent_bytes >= OUTBOX_BYTES:
-            delivery.message.frame = None
+            delivery.message.response = None
         self.in_flight.add(delivery)
         self.received += 1
         self._unsent[delivery] = None
@@ -72,5 +72,5 @@ class Subscriber:
             return None
         delivery, _ = self._unsent.popitem(last=False)
         self._unsent_bytes -= delivery.message.size
-        frame, delivery.message.frame = delivery.message.frame, None
-        return delivery, frame
+        response, delivery.message.response = delivery.message.response, None
+        return delivery, response

@@ -5,7 +5,7 @@ import asyncio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from lepret.eventstore import messages
-from lepret.eventstore.rpc import Call, Methods, Refusal, Status, only_request
+from lepret.eventstore.rpc import Call, Methods, Refusal, StatusCode, only_request
 
 SERVICE = "/grpc.health.v1.Health"
 
@@ -22,7 +22,7 @@ def health_service(methods: Methods) -> Methods:
 
     async def check(call: Call) -> None:
         if await _asked_service(call) not in services:
-            raise Refusal(Status.NOT_FOUND, "There is no such service.")
+            raise Refusal(StatusCode.NOT_FOUND, "There is no such service.")
         await call.send([_SERVING])
 
     async def watch(call: Call) -> None:

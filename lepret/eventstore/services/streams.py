@@ -1,14 +1,14 @@
 """The Streams service, method by method."""
 
 from lepret.eventstore.rpc import Methods
-from lepret.eventstore.services.append_calls import AppendCalls
-from lepret.eventstore.services.reads import Reads
+from lepret.eventstore.services.read_calls import ReadCalls
+from lepret.eventstore.services.write_calls import WriteCalls
 
 SERVICE = "/event_store.client.streams.Streams"
 
 
-def streams_service(reads: Reads, appends: AppendCalls) -> Methods:
-    """Reads and writes by their paths."""
+def streams_service(reads: ReadCalls, appends: WriteCalls) -> Methods:
+    """ReadCalls and writes by their paths."""
     return {
         f"{SERVICE}/Read": reads.read,
         f"{SERVICE}/Append": appends.append,

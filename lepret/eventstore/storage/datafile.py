@@ -152,7 +152,7 @@ def _sync_folder(folder: Path) -> None:
 def _refuse_corrupt(path: Path) -> None:
     """Check the whole of a small file, and a large one where it is used first.
 
-    Reads only, so that a file that is refused stays as it was.
+    ReadCalls only, so that a file that is refused stays as it was.
     """
     _refuse_truncated(path)
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lepret.eventstore.appends import Append, Outcome, Write
-from lepret.eventstore.rpc import Refusal, Status
+from lepret.eventstore.rpc import Refusal, StatusCode
 from lepret.eventstore.storage.log import Log
 from lepret.eventstore.storage.records import Record
+from lepret.eventstore.writes import Append, Outcome, Write
 
 MAX_GROUP_EVENTS = 1000
 MAX_GROUP_OCTETS = 8 * 1024 * 1024
@@ -60,7 +60,7 @@ class GroupCommit:
         Raises Refusal (UNAVAILABLE) when the file could not be written, or is closed.
         """
         if self._closed:
-            raise Refusal(Status.UNAVAILABLE, "The server is shutting down.")
+            raise Refusal(StatusCode.UNAVAILABLE, "The server is shutting down.")
         waiting = _Waiting(write, self._loop.create_future())
         self._queue.append(waiting)
         if len(self._queue) == 1:
@@ -111,5 +111,5 @@ class GroupCommit:
         logger.error("an append could not be written: %s", type(error).__name__)
         if not group[0].answer.done():
             group[0].answer.set_exception(
-                Refusal(Status.UNAVAILABLE, "The data file could not be written.")
+                Refusal(StatusCode.UNAVAILABLE, "The data file could not be written.")
             )

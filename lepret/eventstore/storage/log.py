@@ -13,13 +13,13 @@ from pathlib import Path
 from uuid import UUID
 
 from lepret.eventstore import messages
-from lepret.eventstore.appends import Append, Expectation, Outcome, ProposedEvent, Write
 from lepret.eventstore.storage.datafile import connect
 from lepret.eventstore.storage.links import LINK_TYPE, link_target
 from lepret.eventstore.storage.records import Record
 from lepret.eventstore.storage.stream_metadata import METADATA_TYPE
 from lepret.eventstore.storage.stream_state import StreamIsDeleted, StreamState
 from lepret.eventstore.storage.writer import Writer
+from lepret.eventstore.writes import Append, Expectation, Outcome, ProposedEvent, Write
 
 PAGE_EVENTS = 512
 PAGE_BYTES = 1024 * 1024
@@ -142,14 +142,14 @@ class Log:
     def resolve(self, records: Sequence[Record]) -> list[Record]:
         """The records with the events that links among them point to."""
         return [
-            record._replace(frame=self._resolved(record)) if record.type == LINK_TYPE else record
+            record._replace(response=self._resolved(record)) if record.type == LINK_TYPE else record
             for record in records
         ]
 
     def _resolved(self, link: Record) -> bytes:
-        target = link_target(messages.data_of(link.frame))
+        target = link_target(messages.data_of(link.response))
         event = None if target is None else self._event(*target)
-        return messages.resolved_link(link.frame, event)
+        return messages.resolved_link(link.response, event)
 
     def _event(self, stream: str, revision: int) -> bytes | None:
         """One event that may be read; None where there is none."""
@@ -162,7 +162,7 @@ class Log:
         page = self._page(
             "stream = ? AND revision = ? AND created >= ?", (stream, revision, oldest)
         )
-        return page[0].frame if page else None
+        return page[0].response if page else None
 
     def _bounds(self, stream: str) -> tuple[int, int]:
         """The first revision, and the time of the oldest event, that may be read."""
@@ -200,7 +200,7 @@ def _up_to_page_size(rows: Iterable[tuple[int, str, int, str, bytes]]) -> list[R
     for row in rows:
         record = Record._make(row)
         page.append(record)
-        size += len(record.frame)
+        size += len(record.response)
         if size >= PAGE_BYTES:
             break
     return page

@@ -10,4 +10,4 @@ class Record(NamedTuple):
     stream: str
     revision: int
     type: str
-    frame: bytes
+    response: bytes

@@ -31,7 +31,7 @@ class Tail:
             return
         for record in records:
             self._records[record.position] = record
-            self._bytes += len(record.frame)
+            self._bytes += len(record.response)
         self.head = records[-1].position
         self._forget_oldest()
         moved, self._moved = self._moved, asyncio.Event()
@@ -56,5 +56,5 @@ class Tail:
     def _forget_oldest(self) -> None:
         while len(self._records) > TAIL_EVENTS or self._bytes > TAIL_BYTES:
             record = self._records.pop(self._oldest)
-            self._bytes -= len(record.frame)
+            self._bytes -= len(record.response)
             self._oldest += 1

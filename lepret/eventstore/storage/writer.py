@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from lepret.eventstore import messages
-from lepret.eventstore.appends import (
+from lepret.eventstore.storage.records import Record
+from lepret.eventstore.storage.stream_metadata import (
+    METADATA_TYPE,
+    deleting_metadata,
+    metadata_beginning_at,
+    metastream_of,
+)
+from lepret.eventstore.storage.stream_state import TOMBSTONE_REVISION, TOMBSTONE_TYPE, StreamState
+from lepret.eventstore.writes import (
     Append,
     Appended,
     DeadlinePassed,
@@ -20,14 +28,6 @@ from lepret.eventstore.appends import (
     Write,
     WrongExpectedVersion,
 )
-from lepret.eventstore.storage.records import Record
-from lepret.eventstore.storage.stream_metadata import (
-    METADATA_TYPE,
-    deleting_metadata,
-    metadata_beginning_at,
-    metastream_of,
-)
-from lepret.eventstore.storage.stream_state import TOMBSTONE_REVISION, TOMBSTONE_TYPE, StreamState
 
 _FIRST_POSITION = 1
 """Clients take position 0 for the beginning of the log, before any event."""
@@ -172,7 +172,7 @@ class Writer:
                 stream,
                 revision + n,
                 event.type,
-                messages.event_frame(event, stream, revision + n, position + n, created),
+                messages.event_response(event, stream, revision + n, position + n, created),
             )
             for n, event in enumerate(events)
         ]

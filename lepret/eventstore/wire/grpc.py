@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import quote
 
-from lepret.eventstore.rpc import Call, Handler, Methods, Refusal, Status
-from lepret.eventstore.wire.http2.connection import Stream, StreamLost, StreamOwner
+from lepret.eventstore.rpc import Call, Handler, Methods, Refusal, StatusCode
+from lepret.eventstore.wire.http2.connection import Http2Stream, StreamLost, StreamOwner
 from lepret.eventstore.wire.http2.headers import Header, encode_headers
 
 MAX_MESSAGE = 17 * 1024 * 1024
@@ -31,7 +31,7 @@ _NOT_GRPC_BLOCK = encode_headers([(b":status", b"415")])
 _NO_TIME_LEFT = 1e-3
 """Seconds. A client that has no time left asks for the shortest time-out it can write."""
 
-_TOO_LATE = Refusal(Status.DEADLINE_EXCEEDED, "Deadline Exceeded")
+_TOO_LATE = Refusal(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 class GrpcCall:
     """One call, between its stream and its handler."""
 
-    def __init__(self, stream: Stream, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(self, stream: Http2Stream, headers: Mapping[bytes, bytes]) -> None:
         self._stream = stream
         self._headers = headers
         self._task: asyncio.Task[None] | None = None
@@ -120,7 +120,7 @@ class GrpcCall:
         self._client_ended = True
         self._arrived.set()
         if self._partial:
-            self.end(Refusal(Status.INVALID_ARGUMENT, "A message is not complete."))
+            self.end(Refusal(StatusCode.INVALID_ARGUMENT, "A message is not complete."))
 
     def lost(self) -> None:
         if self._task is not None:
@@ -134,10 +134,10 @@ class GrpcCall:
         at = 0
         while len(buffer) - at >= _PREFIX:
             if buffer[at] & _COMPRESSED:
-                raise Refusal(Status.UNIMPLEMENTED, "Messages cannot be compressed.")
+                raise Refusal(StatusCode.UNIMPLEMENTED, "Messages cannot be compressed.")
             length = int.from_bytes(buffer[at + 1 : at + _PREFIX])
             if length > MAX_MESSAGE:
-                raise Refusal(Status.RESOURCE_EXHAUSTED, "The message is too large.")
+                raise Refusal(StatusCode.RESOURCE_EXHAUSTED, "The message is too large.")
             end = at + _PREFIX + length
             if end > len(buffer):
                 break
@@ -168,7 +168,7 @@ class GrpcCall:
         except Exception as error:  # noqa: BLE001 - a fault of one call stays in it
             # The type alone: the text may quote what a client sent.
             logger.error("a call failed: %s", _whereabouts(error))
-            self._finish(Refusal(Status.INTERNAL, "The server failed to answer."))
+            self._finish(Refusal(StatusCode.INTERNAL, "The server failed to answer."))
         else:
             self._finish(None)
 
@@ -198,7 +198,7 @@ class GrpcServer:
         self._calls: dict[asyncio.Task[None], GrpcCall] = {}
         self._refusal: Refusal | None = None
 
-    def accept(self, stream: Stream, headers: list[Header]) -> StreamOwner:
+    def accept(self, stream: Http2Stream, headers: list[Header]) -> StreamOwner:
         """Start the call that a new stream's headers ask for."""
         fields = dict(headers)
         call = GrpcCall(stream, fields)
@@ -231,7 +231,7 @@ class GrpcServer:
 
 
 async def _unknown_method(call: Call) -> None:
-    raise Refusal(Status.UNIMPLEMENTED, "Method not found!")
+    raise Refusal(StatusCode.UNIMPLEMENTED, "Method not found!")
 
 
 def _trailers(refusal: Refusal) -> list[Header]:

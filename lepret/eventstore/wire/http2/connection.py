@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lepret.eventstore.wire.http2 import frames
-from lepret.eventstore.wire.http2.frames import ConnectionFault, ErrorCode, Frame, Setting
+from lepret.eventstore.wire.http2.frames import ConnectionFault, ErrorCode, FrameType, Setting
 from lepret.eventstore.wire.http2.headers import (
     MAX_HEADER_LIST,
     Header,
@@ -31,7 +31,7 @@ class StreamOwner(Protocol):
     """Whoever answers a stream. Called from the event loop, never to block."""
 
     def data_received(self, data: bytes) -> None:
-        """Octets from the client, in order. Say `Stream.consumed` when they are used."""
+        """Octets from the client, in order. Say `Http2Stream.consumed` when they are used."""
 
     def end_received(self) -> None:
         """The client sends no more on this stream."""
@@ -44,10 +44,10 @@ class StreamLost(Exception):
     """Nothing can be sent on the stream any more."""
 
 
-class Stream:
+class Http2Stream:
     """One stream of a connection, as its owner uses it."""
 
-    def __init__(self, connection: "Connection", stream_id: int, window: int) -> None:
+    def __init__(self, connection: "Http2Connection", stream_id: int, window: int) -> None:
         self.id = stream_id
         self.window = window
         """Octets that the client is ready to receive on this stream; may be negative."""
@@ -71,17 +71,17 @@ class Stream:
             self._connection.write(frames.window_update(self.id, octets))
 
 
-Accept = Callable[[Stream, list[Header]], StreamOwner]
+Accept = Callable[[Http2Stream, list[Header]], StreamOwner]
 """Called with each new stream and its headers."""
 
 
-class Connection(asyncio.BufferedProtocol):
+class Http2Connection(asyncio.BufferedProtocol):
     """HTTP/2 from the server's side, over one socket."""
 
     # Shared by all connections: filled and emptied in one turn of the event loop.
     _incoming = memoryview(bytearray(64 * 1024))
 
-    def __init__(self, accept: Accept, connections: "set[Connection]") -> None:
+    def __init__(self, accept: Accept, connections: "set[Http2Connection]") -> None:
         self._accept = accept
         self._connections = connections
         self._transport: asyncio.Transport
@@ -90,7 +90,7 @@ class Connection(asyncio.BufferedProtocol):
         self._outgoing: list[bytes] = []
         self._preface_seen = False
         self._decoder = HeaderDecoder()
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, Http2Stream] = {}
         self._last_stream_id = 0
         self._closing = False
         # A header block that is not complete: stream, flags of its first frame, octets.
@@ -215,24 +215,24 @@ class Connection(asyncio.BufferedProtocol):
         return True
 
     def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._headers is not None and kind != Frame.CONTINUATION:
+        if self._headers is not None and kind != FrameType.CONTINUATION:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
         match kind:
-            case Frame.DATA:
+            case FrameType.DATA:
                 self._take_data(flags, stream_id, payload)
-            case Frame.HEADERS:
+            case FrameType.HEADERS:
                 self._take_headers(flags, stream_id, payload)
-            case Frame.CONTINUATION:
+            case FrameType.CONTINUATION:
                 self._take_continuation(flags, stream_id, payload)
-            case Frame.WINDOW_UPDATE:
+            case FrameType.WINDOW_UPDATE:
                 self._take_window_update(stream_id, payload)
-            case Frame.RST_STREAM:
+            case FrameType.RST_STREAM:
                 self._take_reset(stream_id, payload)
-            case Frame.SETTINGS:
+            case FrameType.SETTINGS:
                 self._take_settings(flags, payload)
-            case Frame.PING:
+            case FrameType.PING:
                 self._take_ping(flags, payload)
-            case Frame.PUSH_PROMISE:
+            case FrameType.PUSH_PROMISE:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
             case _:
                 pass  # priorities, the client's own going away, extensions
@@ -291,7 +291,7 @@ class Connection(asyncio.BufferedProtocol):
         elif not stream_id % 2:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client's streams are odd")
 
-    def _take_trailers(self, stream: Stream, ended: bool) -> None:
+    def _take_trailers(self, stream: Http2Stream, ended: bool) -> None:
         if not ended or stream.client_ended:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "trailers out of place")
         stream.client_ended = True
@@ -303,7 +303,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._closing or len(self._streams) >= MAX_STREAMS:
             self.write(frames.rst_stream(stream_id, ErrorCode.REFUSED_STREAM))
             return
-        stream = self._streams[stream_id] = Stream(self, stream_id, self._stream_window)
+        stream = self._streams[stream_id] = Http2Stream(self, stream_id, self._stream_window)
         stream.client_ended = ended
         stream.owner = self._accept(stream, headers)
         if ended:
@@ -339,7 +339,7 @@ class Connection(asyncio.BufferedProtocol):
                 if not frames.DEFAULT_MAX_FRAME <= value < 2**24:
                     raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no such frame size")
                 self._max_frame = value
-        self.write(frames.frame(Frame.SETTINGS, frames.ACK, 0))
+        self.write(frames.frame(FrameType.SETTINGS, frames.ACK, 0))
         self._room.set()
 
     def _change_stream_windows(self, size: int) -> None:
@@ -353,7 +353,7 @@ class Connection(asyncio.BufferedProtocol):
         if len(payload) != frames.PING_SIZE:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a ping of a wrong length")
         if not flags & frames.ACK:
-            self.write(frames.frame(Frame.PING, frames.ACK, 0, payload))
+            self.write(frames.frame(FrameType.PING, frames.ACK, 0, payload))
 
     def _refuse_if_idle(self, stream_id: int) -> None:
         """A stream that was never opened is a fault; one that has ended is only late."""
@@ -362,17 +362,17 @@ class Connection(asyncio.BufferedProtocol):
 
     # Frames out ---------------------------------------------------------------------
 
-    def send_headers(self, stream: Stream, block: bytes, *, end: bool) -> None:
+    def send_headers(self, stream: Http2Stream, block: bytes, *, end: bool) -> None:
         """Send a header block; with ``end``, the stream is then closed."""
         flags = frames.END_HEADERS | (frames.END_STREAM if end else 0)
-        self.write(frames.frame(Frame.HEADERS, flags, stream.id, block))
+        self.write(frames.frame(FrameType.HEADERS, flags, stream.id, block))
         if not end:
             return
         if not stream.client_ended:
             self.write(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
         self._forget(stream)
 
-    async def send_data(self, stream: Stream, data: bytes) -> None:
+    async def send_data(self, stream: Http2Stream, data: bytes) -> None:
         """Send octets as the windows of stream and connection allow. Raises StreamLost."""
         sent = 0
         while True:
@@ -390,7 +390,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._room.clear()
                 await self._room.wait()
 
-    def _write_data(self, stream: Stream, data: bytes) -> None:
+    def _write_data(self, stream: Http2Stream, data: bytes) -> None:
         stream.window -= len(data)
         self._window -= len(data)
         self.write(
@@ -401,20 +401,20 @@ class Connection(asyncio.BufferedProtocol):
             )
         )
 
-    def _reset(self, stream: Stream, code: ErrorCode) -> None:
+    def _reset(self, stream: Http2Stream, code: ErrorCode) -> None:
         self.write(frames.rst_stream(stream.id, code))
         self._lose(stream)
 
-    def _lose(self, stream: Stream) -> None:
+    def _lose(self, stream: Http2Stream) -> None:
         self._forget(stream)
         if stream.owner is not None:
             stream.owner.lost()
 
-    def _forget(self, stream: Stream) -> None:
+    def _forget(self, stream: Http2Stream) -> None:
         stream.closed = True
         self._streams.pop(stream.id, None)
         self._room.set()
 
 
 def _data_frame(stream_id: int, payload: bytes) -> tuple[bytes, bytes]:
-    return frames.frame_header(Frame.DATA, 0, stream_id, len(payload)), payload
+    return frames.frame_header(FrameType.DATA, 0, stream_id, len(payload)), payload

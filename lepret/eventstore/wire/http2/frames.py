@@ -22,8 +22,8 @@ _SETTING = Struct(">HL")
 _WORD = Struct(">L")
 
 
-class Frame(IntEnum):
-    """Frame types."""
+class FrameType(IntEnum):
+    """The types of frames."""
 
     DATA = 0
     HEADERS = 1
@@ -70,12 +70,12 @@ class ConnectionFault(Exception):
         self.code = code
 
 
-def frame(kind: Frame, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+def frame(kind: FrameType, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     """One frame."""
     return frame_header(kind, flags, stream_id, len(payload)) + payload
 
 
-def frame_header(kind: Frame, flags: int, stream_id: int, length: int) -> bytes:
+def frame_header(kind: FrameType, flags: int, stream_id: int, length: int) -> bytes:
     """What goes before a payload of that many octets."""
     return _HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
 
@@ -89,7 +89,7 @@ def parse_header(buffer: bytes | bytearray, at: int) -> tuple[int, int, int, int
 def settings(values: dict[Setting, int]) -> bytes:
     """A SETTINGS frame."""
     payload = b"".join(_SETTING.pack(setting, value) for setting, value in values.items())
-    return frame(Frame.SETTINGS, 0, 0, payload)
+    return frame(FrameType.SETTINGS, 0, 0, payload)
 
 
 def parse_settings(payload: bytes) -> list[tuple[int, int]]:
@@ -101,18 +101,18 @@ def parse_settings(payload: bytes) -> list[tuple[int, int]]:
 
 def window_update(stream_id: int, octets: int) -> bytes:
     """Allow the peer to send that many octets more."""
-    return frame(Frame.WINDOW_UPDATE, 0, stream_id, _WORD.pack(octets))
+    return frame(FrameType.WINDOW_UPDATE, 0, stream_id, _WORD.pack(octets))
 
 
 def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
     """Give a stream up."""
-    return frame(Frame.RST_STREAM, 0, stream_id, _WORD.pack(code))
+    return frame(FrameType.RST_STREAM, 0, stream_id, _WORD.pack(code))
 
 
 def goaway(last_stream_id: int, code: ErrorCode, reason: str = "") -> bytes:
     """Say that no later stream will be answered."""
     payload = _WORD.pack(last_stream_id) + _WORD.pack(code) + reason.encode()
-    return frame(Frame.GOAWAY, 0, 0, payload)
+    return frame(FrameType.GOAWAY, 0, 0, payload)
 
 
 def parse_word(payload: bytes) -> int:

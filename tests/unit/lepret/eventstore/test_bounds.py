@@ -8,16 +8,16 @@ from typing import cast
 
 import pytest
 
-from lepret.eventstore.appends import Appended, Outcome, Write
-from lepret.eventstore.rpc import Call, Refusal, Status
-from lepret.eventstore.services.append_calls import (
+from lepret.eventstore.rpc import Call, Refusal, StatusCode
+from lepret.eventstore.services.write_calls import (
     MAX_RUNNING_BATCHES,
     MAX_UNFINISHED_BATCHES,
-    AppendCalls,
+    WriteCalls,
 )
 from lepret.eventstore.storage.group_commit import GroupCommit
 from lepret.eventstore.wire.grpc import INBOX, GrpcServer
-from lepret.eventstore.wire.http2.connection import STREAM_WINDOW, Stream
+from lepret.eventstore.wire.http2.connection import STREAM_WINDOW, Http2Stream
+from lepret.eventstore.writes import Appended, Outcome, Write
 from tests.integration.lepret.eventstore.batches import new_batch
 
 WITHIN = 20.0
@@ -54,7 +54,7 @@ def test_messages_that_wait_for_their_handler() -> None:
         stream = FakeStream()
         headers = [(b":path", b"/service/method"), (b"content-type", b"application/grpc")]
         server = GrpcServer({"/service/method": handler})
-        owner = server.accept(cast(Stream, stream), headers)
+        owner = server.accept(cast(Http2Stream, stream), headers)
         sent = 0
 
         async def send() -> None:
@@ -73,7 +73,7 @@ def test_messages_that_wait_for_their_handler() -> None:
                 await send()
                 await asyncio.sleep(0)
             owner.end_received()
-            await server.end_calls(Refusal(Status.UNAVAILABLE, ""))
+            await server.end_calls(Refusal(StatusCode.UNAVAILABLE, ""))
 
     asyncio.run(scenario())
     assert handled == total
@@ -125,7 +125,7 @@ def test_batches_that_wait_to_be_written() -> None:
     async def scenario() -> None:
         commit = FakeCommit()
         call = FakeCall(3 * MAX_RUNNING_BATCHES, final=True)
-        appends = AppendCalls(cast(GroupCommit, commit))
+        appends = WriteCalls(cast(GroupCommit, commit))
         appending = asyncio.create_task(appends.batch_append(call))
         async with asyncio.timeout(WITHIN):
             await commit.is_full.wait()
@@ -142,10 +142,10 @@ def test_batches_that_wait_to_be_written() -> None:
 def test_batches_that_wait_for_their_last_chunk() -> None:
     async def scenario() -> None:
         call = FakeCall(3 * MAX_UNFINISHED_BATCHES, final=False)
-        appends = AppendCalls(cast(GroupCommit, FakeCommit()))
+        appends = WriteCalls(cast(GroupCommit, FakeCommit()))
         with pytest.raises(Refusal) as refusal:
             await appends.batch_append(call)
-        assert refusal.value.status is Status.RESOURCE_EXHAUSTED
+        assert refusal.value.status is StatusCode.RESOURCE_EXHAUSTED
         assert call.read == MAX_UNFINISHED_BATCHES + 1
 
     asyncio.run(scenario())

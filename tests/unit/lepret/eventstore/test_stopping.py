@@ -19,7 +19,7 @@ from lepret.eventstore.server import Server
 from lepret.eventstore.storage.datafile import prepare_data_file
 from lepret.eventstore.storage.group_commit import GroupCommit
 from lepret.eventstore.wire.http2 import frames
-from lepret.eventstore.wire.http2.frames import Frame, Setting
+from lepret.eventstore.wire.http2.frames import FrameType, Setting
 from lepret.eventstore.wire.http2.headers import HeaderDecoder, encode_headers
 from lepret.eventstore.wire.listening import listen
 
@@ -79,8 +79,10 @@ class SlowClient:
         self._writer.write(
             frames.PREFACE
             + frames.settings({Setting.INITIAL_WINDOW_SIZE: 0})
-            + frames.frame(Frame.HEADERS, frames.END_HEADERS, self.CALL, encode_headers(headers))
-            + frames.frame(Frame.DATA, frames.END_STREAM, self.CALL, data)
+            + frames.frame(
+                FrameType.HEADERS, frames.END_HEADERS, self.CALL, encode_headers(headers)
+            )
+            + frames.frame(FrameType.DATA, frames.END_STREAM, self.CALL, data)
         )
 
     def take(self, octets: int) -> None:
@@ -88,19 +90,19 @@ class SlowClient:
         self._writer.write(frames.window_update(self.CALL, octets))
 
     async def headers(self) -> dict[bytes, bytes]:
-        return dict(self._decoder.decode(await self._next(Frame.HEADERS)))
+        return dict(self._decoder.decode(await self._next(FrameType.HEADERS)))
 
     async def data(self) -> bytes:
-        return await self._next(Frame.DATA)
+        return await self._next(FrameType.DATA)
 
-    async def _next(self, wanted: Frame) -> bytes:
+    async def _next(self, wanted: FrameType) -> bytes:
         """The payload of the call's next frame, which is of that kind."""
         while True:
             header = await self._reader.readexactly(frames.HEADER_SIZE)
             length, kind, _, stream = frames.parse_header(header, 0)
             payload = await self._reader.readexactly(length)
             if stream == self.CALL:
-                assert kind == wanted, f"not {wanted.name} but {Frame(kind).name}: {payload!r}"
+                assert kind == wanted, f"not {wanted.name} but {FrameType(kind).name}: {payload!r}"
                 return payload
 
 

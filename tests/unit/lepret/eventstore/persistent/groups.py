@@ -6,7 +6,7 @@ from uuid import UUID
 
 from lepret.eventstore.persistent.group import Group
 from lepret.eventstore.persistent.message import Message
-from lepret.eventstore.persistent.settings import Settings
+from lepret.eventstore.persistent.settings import GroupSettings
 from lepret.eventstore.persistent.subscriber import Subscriber
 
 NOW = 1000.0
@@ -15,7 +15,7 @@ Parking = list[tuple[Message, str]]
 """What a group asked to park, and why."""
 
 
-def new_settings(**changes: int | str) -> Settings:
+def new_settings(**changes: int | str) -> GroupSettings:
     """Settings to a stream from its start, as clients make them by default."""
     defaults = {
         "stream": "s",
@@ -35,7 +35,7 @@ def new_settings(**changes: int | str) -> Settings:
         "history_buffer_size": 500,
         "named_consumer_strategy": "DispatchToSingle",
     }
-    return Settings.model_validate({**defaults, **changes})
+    return GroupSettings.model_validate({**defaults, **changes})
 
 
 def new_message(number: int, pin: str = "s", size: int = 2, *, replayed: bool = False) -> Message:
@@ -45,7 +45,7 @@ def new_message(number: int, pin: str = "s", size: int = 2, *, replayed: bool = 
         position=number,
         pin=pin,
         link=b"%d@s" % number,
-        frame=b"x" * size,
+        response=b"x" * size,
         replayed=replayed,
     )
 

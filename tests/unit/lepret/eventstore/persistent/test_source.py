@@ -13,7 +13,7 @@ from lepret.eventstore.persistent.source import Source
 from lepret.eventstore.storage.log import PAGE_EVENTS
 from lepret.eventstore.storage.tail import TAIL_EVENTS
 from tests.unit.lepret.eventstore.persistent.groups import new_settings
-from tests.unit.lepret.eventstore.services.test_subscriptions import STREAM, Store
+from tests.unit.lepret.eventstore.services.test_catch_up_subscriptions import STREAM, Store
 
 WITHIN = 20.0
 

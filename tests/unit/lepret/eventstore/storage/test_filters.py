@@ -7,7 +7,7 @@ from lepret.eventstore.storage.records import Record
 
 
 def _record(event_type: str = "", stream: str = "") -> Record:
-    return Record(position=1, stream=stream, revision=0, type=event_type, frame=b"")
+    return Record(position=1, stream=stream, revision=0, type=event_type, response=b"")
 
 
 def test_a_regex_is_searched_for() -> None:

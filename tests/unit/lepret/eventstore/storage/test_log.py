@@ -11,7 +11,12 @@ from uuid import UUID, uuid4
 import pytest
 from esdbclient.protos.Grpc import streams_pb2
 
-from lepret.eventstore.appends import (
+from lepret.eventstore.rpc import Refusal
+from lepret.eventstore.storage.datafile import connect, prepare_data_file
+from lepret.eventstore.storage.group_commit import GroupCommit
+from lepret.eventstore.storage.log import PAGE_BYTES, PAGE_EVENTS, Log
+from lepret.eventstore.storage.tail import Tail
+from lepret.eventstore.writes import (
     Append,
     Appended,
     DeadlinePassed,
@@ -19,11 +24,6 @@ from lepret.eventstore.appends import (
     ProposedEvent,
     WrongExpectedVersion,
 )
-from lepret.eventstore.rpc import Refusal
-from lepret.eventstore.storage.datafile import connect, prepare_data_file
-from lepret.eventstore.storage.group_commit import GroupCommit
-from lepret.eventstore.storage.log import PAGE_BYTES, PAGE_EVENTS, Log
-from lepret.eventstore.storage.tail import Tail
 
 ANY = Expectation.ANY
 
@@ -88,7 +88,7 @@ def test_a_stored_frame_is_the_message_that_clients_read(log: Log) -> None:
     event = ProposedEvent(uuid4(), "T", False, b"data", b"metadata")
     log.append_all([Append("s", ANY, (event,))])
     (record,) = log.stream_forwards("s", 0, log.head)
-    read_event = streams_pb2.ReadResp.FromString(record.frame).event
+    read_event = streams_pb2.ReadResp.FromString(record.response).event
     recorded = read_event.event
     assert (recorded.id.string, recorded.data) == (str(event.id), b"data")
     assert recorded.custom_metadata == b"metadata"

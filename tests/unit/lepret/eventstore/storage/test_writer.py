@@ -8,7 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from lepret.eventstore.appends import (
+from lepret.eventstore.storage.datafile import prepare_data_file
+from lepret.eventstore.storage.log import Log
+from lepret.eventstore.storage.stream_metadata import metastream_of
+from lepret.eventstore.writes import (
     Append,
     Appended,
     Delete,
@@ -18,9 +21,6 @@ from lepret.eventstore.appends import (
     Write,
     WrongExpectedVersion,
 )
-from lepret.eventstore.storage.datafile import prepare_data_file
-from lepret.eventstore.storage.log import Log
-from lepret.eventstore.storage.stream_metadata import metastream_of
 
 NO_STREAM = Expectation.NO_STREAM
 EXISTS = Expectation.STREAM_EXISTS

@@ -9,7 +9,7 @@ from lepret.eventstore.persistent.message import Message
 _Queue = deque[Message]
 
 
-class Waiting:
+class WaitingMessages:
     """Three queues, each in the order of its numbers; retries go first, new messages last."""
 
     def __init__(self) -> None:

@@ -7,8 +7,8 @@ from esdbclient.protos.Grpc import streams_pb2
 
 from lepret.eventstore import messages
 from lepret.eventstore.rpc import Call, bad_request, only_request
-from lepret.eventstore.services import answers
-from lepret.eventstore.services.subscriptions import (
+from lepret.eventstore.services import write_answers
+from lepret.eventstore.services.catch_up_subscriptions import (
     Resolve,
     Search,
     follow_all,
@@ -29,7 +29,7 @@ _DEFAULT_WINDOW = 32
 """Events searched per window where the client leaves the window to the server."""
 
 
-class Reads:
+class ReadCalls:
     """Answers reads from the history, and subscriptions from history and tail."""
 
     def __init__(self, history: History, tail: Tail) -> None:
@@ -42,7 +42,7 @@ class Reads:
         try:
             await self._read(call, options)
         except StreamIsDeleted as error:
-            raise answers.stream_deleted_refusal(error.stream) from None
+            raise write_answers.stream_deleted_refusal(error.stream) from None
 
     async def _read(self, call: Call, options: Options) -> None:
         if options.WhichOneof("count_option") == "count":
@@ -66,7 +66,7 @@ class Reads:
             records = [record for record in page if keep(record)][:remaining]
             remaining -= len(records)
             if records:
-                await call.send(encode([record.frame for record in await resolve(records)]))
+                await call.send(encode([record.response for record in await resolve(records)]))
 
     def _resolve(self, options: Options) -> Resolve:
         return self._history.resolved if options.resolve_links else unresolved

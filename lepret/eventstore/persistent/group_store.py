@@ -13,10 +13,9 @@ from uuid import uuid4
 from pydantic import BaseModel, ValidationError
 
 from lepret.eventstore import messages
-from lepret.eventstore.appends import Append, Appended, Delete, Expectation, ProposedEvent
 from lepret.eventstore.persistent.message import Message
-from lepret.eventstore.persistent.settings import ALL, GroupName, Settings
-from lepret.eventstore.rpc import Refusal, Status
+from lepret.eventstore.persistent.settings import ALL, GroupName, GroupSettings
+from lepret.eventstore.rpc import Refusal, StatusCode
 from lepret.eventstore.storage.group_commit import GroupCommit
 from lepret.eventstore.storage.history import History
 from lepret.eventstore.storage.links import LINK_TYPE
@@ -25,6 +24,7 @@ from lepret.eventstore.storage.records import Record
 from lepret.eventstore.storage.stream_metadata import METADATA_TYPE, metastream_of
 from lepret.eventstore.storage.stream_state import StreamIsDeleted
 from lepret.eventstore.storage.tail import Tail
+from lepret.eventstore.writes import Append, Appended, Delete, Expectation, ProposedEvent
 
 SETTINGS_STREAM = "$persistentSubscriptionConfig"
 SETTINGS_TYPE = "$PersistentConfig"
@@ -60,11 +60,11 @@ class Parked:
 
 
 class _SettingsEvent(BaseModel):
-    entries: tuple[Settings, ...]
+    entries: tuple[GroupSettings, ...]
 
 
-class Store:
-    """Reads and writes what groups keep.
+class GroupStore:
+    """ReadCalls and writes what groups keep.
 
     All that writes raises Refusal (UNAVAILABLE) when that could not be done.
     """
@@ -74,23 +74,23 @@ class Store:
         self._tail = tail
         self._commit = commit
 
-    # Settings -----------------------------------------------------------------------
+    # GroupSettings -----------------------------------------------------------------------
 
-    async def load_settings(self) -> list[Settings]:
+    async def load_settings(self) -> list[GroupSettings]:
         """The settings of all groups, as they were last written.
 
         Anybody may write to that stream: what makes no sense is passed over.
         """
         for record in await self._newest(SETTINGS_STREAM):
             try:
-                event = _SettingsEvent.model_validate_json(messages.data_of(record.frame))
+                event = _SettingsEvent.model_validate_json(messages.data_of(record.response))
             except ValidationError:
                 logger.warning("settings of persistent subscriptions make no sense: passed over")
             else:
                 return list({entry.name: entry for entry in event.entries}.values())
         return []
 
-    async def save_settings(self, entries: Iterable[Settings]) -> None:
+    async def save_settings(self, entries: Iterable[GroupSettings]) -> None:
         """Write the settings of all groups."""
         content = {
             "version": "2",
@@ -104,12 +104,12 @@ class Store:
     async def load_checkpoint(self, name: GroupName) -> int | None:
         """The last event's number up to which the group is done; None before the first."""
         for record in await self._newest(_checkpoint_stream(name)):
-            checkpoint = _parse_checkpoint(messages.data_of(record.frame))
+            checkpoint = _parse_checkpoint(messages.data_of(record.response))
             if checkpoint is not None:
                 return checkpoint
         return None
 
-    async def write_checkpoint(self, settings: Settings, number: int) -> None:
+    async def write_checkpoint(self, settings: GroupSettings, number: int) -> None:
         """Have the group go on after this number when it starts again."""
         text = settings.number_text(number)
         await self._append_newest(_checkpoint_stream(settings.name), CHECKPOINT_TYPE, text)
@@ -189,7 +189,7 @@ class Store:
         outcome = await self._commit.append(Append(stream, Expectation.ANY, (event,)))
         if isinstance(outcome, Appended) and outcome.revision is not None:
             return outcome.revision
-        raise Refusal(Status.UNAVAILABLE, f"The stream {stream} cannot be written to.")
+        raise Refusal(StatusCode.UNAVAILABLE, f"The stream {stream} cannot be written to.")
 
 
 def _checkpoint_stream(name: GroupName) -> str:
@@ -205,7 +205,7 @@ def _json_event(event_type: str, content: object) -> ProposedEvent:
 
 
 def _parse_checkpoint(data: bytes) -> int | None:
-    """A checkpoint as `Settings.number_text` spells it; None for anything else."""
+    """A checkpoint as `GroupSettings.number_text` spells it; None for anything else."""
     try:
         text = json.loads(data)
     except (ValueError, RecursionError):

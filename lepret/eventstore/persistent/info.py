@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from esdbclient.protos.Grpc import persistent_pb2
 
-from lepret.eventstore.persistent.running import Connection, RunningGroup
-from lepret.eventstore.persistent.settings import Settings
+from lepret.eventstore.persistent.running_group import RunningGroup, SubscriberConnection
+from lepret.eventstore.persistent.settings import GroupSettings
 
 _Info = persistent_pb2.SubscriptionInfo
 
@@ -16,11 +16,11 @@ _USERNAME = "system"
 _PERCENTILES = (90, 95, 99, 99.5, 99.9)
 
 
-def info_of(running: RunningGroup) -> _Info:
+def subscription_info(running: RunningGroup) -> _Info:
     """A group's settings and figures; rates are those since the last time anybody asked."""
     now = time.monotonic()
     info = _settings(running.settings)
-    growth = running.meter.look(running.group.handed_out, now)
+    growth = running.meter.measure(running.group.handed_out, now)
     info.status = _status(running)
     info.total_items = running.group.handed_out
     info.count_since_last_measurement = growth.items
@@ -40,7 +40,7 @@ def info_of(running: RunningGroup) -> _Info:
     return info
 
 
-def _settings(settings: Settings) -> _Info:
+def _settings(settings: GroupSettings) -> _Info:
     return _Info(
         event_source=settings.stream,
         group_name=settings.group,
@@ -75,10 +75,10 @@ def _number(running: RunningGroup, number: int | None) -> str:
 
 
 def _connection(
-    connection: Connection, now: float, *, extra_statistics: bool
+    connection: SubscriberConnection, now: float, *, extra_statistics: bool
 ) -> _Info.ConnectionInfo:
     subscriber = connection.subscriber
-    growth = connection.meter.look(subscriber.received, now)
+    growth = connection.meter.measure(subscriber.received, now)
     return _Info.ConnectionInfo(
         username=_USERNAME,
         connection_name=connection.name or "<unknown>",

@@ -7,13 +7,13 @@ import time
 from collections.abc import Coroutine, Iterable, Sequence
 from uuid import UUID
 
-from lepret.eventstore.persistent import messages, refusals
+from lepret.eventstore.persistent import conversion, refusals
 from lepret.eventstore.persistent.group import Group, Nack
+from lepret.eventstore.persistent.group_store import GroupStore, Parked
 from lepret.eventstore.persistent.message import Message
 from lepret.eventstore.persistent.meter import Meter
-from lepret.eventstore.persistent.settings import Settings
+from lepret.eventstore.persistent.settings import GroupSettings
 from lepret.eventstore.persistent.source import Source
-from lepret.eventstore.persistent.store import Parked, Store
 from lepret.eventstore.persistent.subscriber import Delivery, Subscriber
 from lepret.eventstore.rpc import Refusal
 from lepret.eventstore.storage.history import History
@@ -29,7 +29,7 @@ READ_AGAIN_AFTER = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Connection:
+class SubscriberConnection:
     """One call that takes part in a group."""
 
     def __init__(self, name: str, slots: int) -> None:
@@ -55,7 +55,9 @@ class Connection:
 class RunningGroup:
     """Feeds a group from the log and carries out what it decides."""
 
-    def __init__(self, settings: Settings, source: Source, history: History, store: Store) -> None:
+    def __init__(
+        self, settings: GroupSettings, source: Source, history: History, store: GroupStore
+    ) -> None:
         """``load`` comes next."""
         self.settings = settings
         self.parked = Parked()
@@ -65,7 +67,7 @@ class RunningGroup:
         """The number of the last event that was read."""
         self.is_replaying = False
         self.source = source
-        self.connections: list[Connection] = []
+        self.connections: list[SubscriberConnection] = []
         self.meter = Meter(time.monotonic())
         self.group = Group(settings, settings.first_number - 1, self._park)
         self._history = history
@@ -114,7 +116,7 @@ class RunningGroup:
         for connection in self.connections:
             connection.end(refusals.dropped(self.settings.name))
 
-    def connect(self, name: str, slots: int) -> Connection:
+    def connect(self, name: str, slots: int) -> SubscriberConnection:
         """Have a call take part, under the name that the client gave its connection.
 
         Raises Refusal: FAILED_PRECONDITION when the group is full, CANCELLED when it has stopped.
@@ -123,13 +125,13 @@ class RunningGroup:
             raise refusals.dropped(self.settings.name)
         if self.group.is_full:
             raise refusals.full(self.settings.name)
-        connection = Connection(name, slots)
+        connection = SubscriberConnection(name, slots)
         self.connections.append(connection)
         self.group.connect(connection.subscriber, time.monotonic())
         self._settle()
         return connection
 
-    def disconnect(self, connection: Connection) -> None:
+    def disconnect(self, connection: SubscriberConnection) -> None:
         """Have a call no longer take part."""
         self.connections.remove(connection)
         self.group.disconnect(connection.subscriber, time.monotonic())
@@ -155,13 +157,13 @@ class RunningGroup:
         deliveries: list[tuple[bytes, int]] = []
         size = 0
         while size < SEND_AT_ONCE and (unsent := subscriber.next_unsent()) is not None:
-            delivery, frame = unsent
+            delivery, response = unsent
             retries = delivery.message.retries
-            if frame is None:
-                frame = await self._read_again(delivery)
-            if frame is not None:
-                deliveries.append((frame, retries))
-                size += len(frame)
+            if response is None:
+                response = await self._read_again(delivery)
+            if response is not None:
+                deliveries.append((response, retries))
+                size += len(response)
         return deliveries
 
     async def _read_again(self, delivery: Delivery) -> bytes | None:
@@ -170,7 +172,7 @@ class RunningGroup:
         resolve = message.replayed or self.settings.resolve_link_tos
         record = await self._store.record(message.position, resolve=resolve)
         if record is not None:
-            return record.frame
+            return record.response
         self.ack([message.id])
         return None
 
@@ -204,7 +206,7 @@ class RunningGroup:
             batch = await self._history.resolved(batch)
         strategy = self.settings.named_consumer_strategy
         taken = [
-            messages.to_deliver(record, number, strategy)
+            conversion.to_deliver(record, number, strategy)
             for record, number in zip(batch, numbers, strict=True)
         ]
         self.last_known = numbers[-1]
@@ -253,7 +255,7 @@ class RunningGroup:
     async def _take_parked(self, batch: Sequence[Record]) -> None:
         strategy = self.settings.named_consumer_strategy
         resolved = await self._history.resolved(list(batch))
-        taken = [messages.to_replay(record, strategy) for record in resolved]
+        taken = [conversion.to_replay(record, strategy) for record in resolved]
         there = [message for message in taken if message is not None]
         self.group.replay(there, batch[-1].revision + 1, time.monotonic())
         self._settle()

@@ -7,27 +7,27 @@ from uuid import uuid4
 import pytest
 from esdbclient.protos.Grpc import persistent_pb2
 
-from lepret.eventstore.appends import ProposedEvent
-from lepret.eventstore.messages import event_frame, resolved_link
-from lepret.eventstore.persistent.messages import delivery, to_deliver, to_replay
+from lepret.eventstore.messages import event_response, resolved_link
+from lepret.eventstore.persistent.conversion import delivery, to_deliver, to_replay
 from lepret.eventstore.storage.records import Record
+from lepret.eventstore.writes import ProposedEvent
 
 EVENT_ID, LINK_ID = uuid4(), uuid4()
 
 
 def _event(metadata: bytes = b"") -> Record:
     event = ProposedEvent(EVENT_ID, "Tested", True, b"{}", metadata)
-    return Record(70, "orders", 3, "Tested", event_frame(event, "orders", 3, 70, 1))
+    return Record(70, "orders", 3, "Tested", event_response(event, "orders", 3, 70, 1))
 
 
 def _link() -> Record:
     event = ProposedEvent(LINK_ID, "$>", False, b"3@orders", b"")
-    return Record(80, "links", 5, "$>", event_frame(event, "links", 5, 80, 1))
+    return Record(80, "links", 5, "$>", event_response(event, "links", 5, 80, 1))
 
 
 def _resolved(event: Record | None) -> Record:
     link = _link()
-    return link._replace(frame=resolved_link(link.frame, event and event.frame))
+    return link._replace(response=resolved_link(link.response, event and event.response))
 
 
 def test_an_event() -> None:
@@ -79,15 +79,17 @@ def test_a_parked_event_that_is_gone_is_not() -> None:
 
 def test_a_delivery_is_the_stored_event_and_a_retry_count() -> None:
     record = _event(b"{}")
-    response = persistent_pb2.ReadResp.FromString(delivery(record.frame, 2, structured_ids=False))
+    response = persistent_pb2.ReadResp.FromString(
+        delivery(record.response, 2, structured_ids=False)
+    )
     assert response.event.retry_count == 2
     response.event.ClearField("retry_count")
-    assert response == persistent_pb2.ReadResp.FromString(record.frame)
+    assert response == persistent_pb2.ReadResp.FromString(record.response)
     assert response.event.event.id.string == str(EVENT_ID)
 
 
 def test_ids_are_structured_where_that_is_asked_for() -> None:
-    frame = delivery(_resolved(_event()).frame, 0, structured_ids=True)
-    event = persistent_pb2.ReadResp.FromString(frame).event
+    response = delivery(_resolved(_event()).response, 0, structured_ids=True)
+    event = persistent_pb2.ReadResp.FromString(response).event
     for part in (event.event, event.link):
         assert part.id.WhichOneof("value") == "structured"

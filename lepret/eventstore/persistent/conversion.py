@@ -20,7 +20,7 @@ _Event = persistent_pb2.ReadResp.ReadEvent.RecordedEvent
 
 def to_deliver(record: Record, number: int, strategy: str) -> Message:
     """What a group is to know of an event; ``strategy`` decides what pins it."""
-    read = persistent_pb2.ReadResp.FromString(record.frame).event
+    read = persistent_pb2.ReadResp.FromString(record.response).event
     original = read.link if read.HasField("link") else read.event
     event = read.event if read.HasField("event") else read.link
     return Message(
@@ -29,24 +29,24 @@ def to_deliver(record: Record, number: int, strategy: str) -> Message:
         position=record.position,
         pin=_pin(event, by_correlation=strategy == PINNED_BY_CORRELATION),
         link=_link_to(event) if read.HasField("event") else event.data,
-        frame=record.frame,
+        response=record.response,
     )
 
 
 def to_replay(record: Record, strategy: str) -> Message | None:
     """The same of an event that was parked; None when it is there no more."""
-    if not persistent_pb2.ReadResp.FromString(record.frame).event.HasField("event"):
+    if not persistent_pb2.ReadResp.FromString(record.response).event.HasField("event"):
         return None
     message = to_deliver(record, record.revision, strategy)
     message.replayed = True
     return message
 
 
-def delivery(frame: bytes, retries: int, *, structured_ids: bool) -> bytes:
+def delivery(stored: bytes, retries: int, *, structured_ids: bool) -> bytes:
     """A stored event as it is sent to a subscriber."""
     if structured_ids:
-        (frame,) = messages.with_structured_ids([frame])
-    response = persistent_pb2.ReadResp.FromString(frame)
+        (stored,) = messages.with_structured_ids([stored])
+    response = persistent_pb2.ReadResp.FromString(stored)
     response.event.retry_count = retries
     return response.SerializeToString()
 

@@ -10,14 +10,14 @@ from uuid import uuid4
 import pytest
 from esdbclient.protos.Grpc import streams_pb2
 
-from lepret.eventstore.appends import Append, Expectation, ProposedEvent
-from lepret.eventstore.services.subscriptions import Search, follow_all, follow_stream
+from lepret.eventstore.services.catch_up_subscriptions import Search, follow_all, follow_stream
 from lepret.eventstore.storage.datafile import prepare_data_file
 from lepret.eventstore.storage.filters import Filter, everything
 from lepret.eventstore.storage.history import History
 from lepret.eventstore.storage.log import PAGE_EVENTS, Log
 from lepret.eventstore.storage.records import Record
 from lepret.eventstore.storage.tail import TAIL_EVENTS, Tail
+from lepret.eventstore.writes import Append, Expectation, ProposedEvent
 
 STREAM = "s"
 
@@ -46,8 +46,8 @@ class Store:
     def follow_stream(self) -> Following:
         return follow_stream(self.history, self.tail, STREAM, 0)
 
-    def frames(self, stream: str | None = None) -> list[bytes]:
-        return [r.frame for r in _all(self.log) if stream in {None, r.stream}]
+    def responses(self, stream: str | None = None) -> list[bytes]:
+        return [r.response for r in _all(self.log) if stream in {None, r.stream}]
 
 
 class HookedHistory(History):
@@ -103,7 +103,7 @@ def _is_caught_up(received: list[bytes]) -> bool:
 
 
 def _wanted(store: Store, follow: Follow) -> list[bytes]:
-    return store.frames(None if follow is Store.follow_all else STREAM)
+    return store.responses(None if follow is Store.follow_all else STREAM)
 
 
 async def _receive(

@@ -5,7 +5,8 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from lepret.eventstore.appends import (
+from lepret.eventstore.rpc import Refusal, StatusCode
+from lepret.eventstore.writes import (
     MAX_APPEND_SIZE,
     Append,
     Appended,
@@ -18,7 +19,6 @@ from lepret.eventstore.appends import (
     Tombstone,
     WrongExpectedVersion,
 )
-from lepret.eventstore.rpc import Refusal, Status
 
 _TOO_LARGE = f"Maximum Append Size of {MAX_APPEND_SIZE} Exceeded."
 _EMPTY = Empty()
@@ -46,14 +46,14 @@ def to_append(outcome: Outcome, append: Append) -> bytes:
         case StreamDeleted():
             raise stream_deleted_refusal(append.stream)
         case DeadlinePassed():
-            raise Refusal(Status.DEADLINE_EXCEEDED, "The append came too late.")
+            raise Refusal(StatusCode.DEADLINE_EXCEEDED, "The append came too late.")
     return response.SerializeToString()
 
 
 def missing_property_refusal(name: str) -> Refusal:
     """What ends an Append with an event that does not say what it is."""
     return Refusal(
-        Status.INVALID_ARGUMENT,
+        StatusCode.INVALID_ARGUMENT,
         f"Required Metadata Property '{name}' is missing",
         (
             ("exception", "missing-required-metadata-property"),
@@ -65,7 +65,7 @@ def missing_property_refusal(name: str) -> Refusal:
 def too_large_refusal() -> Refusal:
     """What ends an Append whose events are too large together."""
     return Refusal(
-        Status.INVALID_ARGUMENT,
+        StatusCode.INVALID_ARGUMENT,
         _TOO_LARGE,
         (
             ("exception", "maximum-append-size-exceeded"),
@@ -129,7 +129,7 @@ def to_delete(outcome: Outcome, write: Delete | Tombstone) -> bytes:
 def stream_deleted_refusal(stream: str) -> Refusal:
     """What ends a call that needs a stream which is deleted."""
     return Refusal(
-        Status.FAILED_PRECONDITION,
+        StatusCode.FAILED_PRECONDITION,
         f"Event stream '{stream}' is deleted.",
         (("exception", "stream-deleted"), ("stream-name", stream)),
     )
@@ -149,7 +149,7 @@ def _wrong_version_refusal(write: Delete | Tombstone, actual: int) -> Refusal:
     """Clients read the versions out of the text, others out of the trailers."""
     expected = _EXPECTED_NUMBERS.get(write.expected, write.expected)
     return Refusal(
-        Status.FAILED_PRECONDITION,
+        StatusCode.FAILED_PRECONDITION,
         f"Delete failed due to WrongExpectedVersion. Stream: {write.stream},"
         f" Expected version: {expected}, Actual version: {actual}",
         (
@@ -198,7 +198,7 @@ def refused(request: streams_pb2.BatchAppendReq, refusal: Refusal) -> bytes:
     """The answer to an append that was malformed or could not be written."""
     details: Message = shared_pb2.Unknown()
     code = code_pb2.UNKNOWN
-    if refusal.status is Status.INVALID_ARGUMENT:
+    if refusal.status is StatusCode.INVALID_ARGUMENT:
         details = shared_pb2.BadRequest(message=refusal.details)
         code = code_pb2.INVALID_ARGUMENT
     return _addressed(_error(code, refusal.details, details), request)

@@ -35,7 +35,7 @@ class Search:
         found: Messages = []
         for record in records:
             if self.keep(record):
-                found.append(record.frame)
+                found.append(record.response)
                 self.sent = record.position
             self.searched += 1
             if self.searched == self.window:
@@ -88,7 +88,7 @@ async def follow_stream(
     while True:
         head = tail.head
         while page := await history.stream_page(stream, next_revision, head):
-            yield [record.frame for record in await resolve(page)]
+            yield [record.response for record in await resolve(page)]
             next_revision = page[-1].revision + 1
             head = tail.head
         yield [messages.caught_up(messages.reached_in_stream(next_revision - 1))]
@@ -96,7 +96,7 @@ async def follow_stream(
             found = [r for r in records if r.stream == stream and r.revision >= next_revision]
             events = [record for record in found if record.revision != TOMBSTONE_REVISION]
             if events:
-                yield [record.frame for record in await resolve(events)]
+                yield [record.response for record in await resolve(events)]
                 next_revision = events[-1].revision + 1
             if len(events) < len(found):
                 raise StreamIsDeleted(stream)

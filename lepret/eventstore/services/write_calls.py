@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from esdbclient.protos.Grpc import streams_pb2
 
 from lepret.eventstore import messages
-from lepret.eventstore.appends import (
+from lepret.eventstore.rpc import Call, Refusal, StatusCode, bad_request, only_request
+from lepret.eventstore.services import write_answers
+from lepret.eventstore.storage.group_commit import GroupCommit
+from lepret.eventstore.writes import (
     MAX_APPEND_SIZE,
     Append,
     Delete,
@@ -18,9 +21,6 @@ from lepret.eventstore.appends import (
     ProposedEvent,
     Tombstone,
 )
-from lepret.eventstore.rpc import Call, Refusal, Status, bad_request, only_request
-from lepret.eventstore.services import answers
-from lepret.eventstore.storage.group_commit import GroupCommit
 
 Request = streams_pb2.BatchAppendReq
 
@@ -39,7 +39,7 @@ class AppendTooLate(Exception):
     """The append's deadline has passed."""
 
 
-class AppendCalls:
+class WriteCalls:
     """Hands what clients propose to the group commit."""
 
     def __init__(self, commit: GroupCommit) -> None:
@@ -72,7 +72,7 @@ class AppendCalls:
         append = Append(*_target(options), events.taken())
         with self._answering():
             outcome = await self._commit.append(append)
-            await call.send([answers.to_append(outcome, append)])
+            await call.send([write_answers.to_append(outcome, append)])
 
     async def delete(self, call: Call) -> None:
         """Handle one call of Delete."""
@@ -87,7 +87,7 @@ class AppendCalls:
     async def _delete(self, call: Call, write: Delete | Tombstone) -> None:
         with self._answering():
             outcome = await self._commit.append(write)
-            await call.send([answers.to_delete(outcome, write)])
+            await call.send([write_answers.to_delete(outcome, write)])
 
     async def batch_append(self, call: Call) -> None:
         """Handle one call of BatchAppend: any number of appends, answered as they are written."""
@@ -138,12 +138,12 @@ class AppendCalls:
             append = batch.append()
             outcome = await self._commit.append(append)
         except AppendTooLate:
-            return answers.too_late(batch.first)
+            return write_answers.too_late(batch.first)
         except AppendTooLarge:
-            return answers.too_large(batch.first)
+            return write_answers.too_large(batch.first)
         except Refusal as refusal:
-            return answers.refused(batch.first, refusal)
-        return answers.to_batch(batch.first, outcome, append.expected)
+            return write_answers.refused(batch.first, refusal)
+        return write_answers.to_batch(batch.first, outcome, append.expected)
 
 
 @dataclass(slots=True)
@@ -214,7 +214,7 @@ def _batch_of(request: Request, batches: dict[bytes, _Batch]) -> _Batch:
     if batch is not None:
         return batch
     if len(batches) >= MAX_UNFINISHED_BATCHES:
-        raise Refusal(Status.RESOURCE_EXHAUSTED, "Too many batches wait for their last chunk.")
+        raise Refusal(StatusCode.RESOURCE_EXHAUSTED, "Too many batches wait for their last chunk.")
     batch = batches[key] = _Batch(key, request, _deadline(request.options))
     return batch
 
@@ -223,7 +223,7 @@ def _add_or_refuse(events: _Events, message: streams_pb2.AppendReq.ProposedMessa
     try:
         events.add(_proposed(message))
     except AppendTooLarge:
-        raise answers.too_large_refusal() from None
+        raise write_answers.too_large_refusal() from None
 
 
 def _proposed(
@@ -243,7 +243,7 @@ def _proposed(
 def _required(metadata: Mapping[str, str], key: str) -> str:
     value = metadata.get(key)
     if not value:
-        raise answers.missing_property_refusal(key)
+        raise write_answers.missing_property_refusal(key)
     return value
 
 
