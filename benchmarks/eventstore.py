@@ -90,7 +90,7 @@ def _event_store(uri: str | None, *, pinned: bool) -> Iterator[str]:
         running_event_store(Path(folder) / "events.sqlite") as store,
     ):
         if pinned:
-            keep_apart(store.process.pid)
+            keep_apart(store.pid)
         yield store.uri
 
 
@@ -190,7 +190,7 @@ def _measure_million(*, pinned: bool) -> dict[str, float]:
         with running_event_store(path) as store:
             start = time.perf_counter() - began
             if pinned:
-                keep_apart(store.process.pid)
+                keep_apart(store.pid)
             return {
                 "start_s": start,
                 "file_mb": path.stat().st_size / 1e6,
@@ -244,7 +244,7 @@ def _per_second(events: Iterable[RecordedEvent]) -> float:
 
 def _memory(store: RunningEventStore, figure: str) -> float:
     """Megabytes of the server: VmRSS, what is resident, or VmHWM, the most that ever was."""
-    status = Path(f"/proc/{store.process.pid}/status").read_text()
+    status = Path(f"/proc/{store.pid}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith(f"{figure}:")]
     return int(line.split()[1]) * 1024 / 1e6
 

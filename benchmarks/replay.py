@@ -88,7 +88,7 @@ def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
         path = Path(folder) / "events.sqlite"
         _fill(path, arguments.events)
         with running_event_store(path) as store, running_postgresql() as postgresql:
-            keep_apart(store.process.pid)
+            keep_apart(store.pid)
             return {
                 "events": arguments.events,
                 "raw": _run("raw", arguments, store, _new_sqlite(folder))["per_second"],

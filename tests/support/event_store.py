@@ -1,26 +1,30 @@
 """A running embedded event store, for tests that need one."""
 
+import multiprocessing
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from lepret.eventstore.__main__ import main
 from tests.support.processes import PROJECT
 
-READY_WITHIN = 20.0
-"""Seconds within which the server must say that it is ready."""
+WITHIN = 30.0
+"""Seconds for anything that is waited for."""
 
-STOP_WITHIN = 10.0
-"""Seconds within which the server must end once it is told to."""
+# A fresh interpreter spends a second on imports: here one process has done that, and forks the
+# servers. Each child would also import the program that the tests run in.
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload([name for name in (__name__, "pytest") if name in sys.modules])
 
 
 class EventStoreDidNotStart(Exception):
-    """The server ended or was silent; the message is what it said on stderr."""
+    """The server ended or was silent; the message is what it printed."""
 
 
 class RunningEventStore:
@@ -30,7 +34,6 @@ class RunningEventStore:
         """Start it and wait until it is ready. Raises EventStoreDidNotStart."""
         self.data = data
         self.port = port
-        self.process: subprocess.Popen[bytes]
         self._start()
 
     @property
@@ -38,50 +41,51 @@ class RunningEventStore:
         """What an EventStoreDB client connects to."""
         return f"esdb://127.0.0.1:{self.port}?tls=false"
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def stop(self) -> None:
+        """Stop it in order (SIGTERM)."""
+        self.process.terminate()
+        self._wait()
+
     def kill(self) -> None:
         """End it as a power cut would (SIGKILL)."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> float:
-        """End it politely (SIGTERM); returns the seconds that took."""
-        began = time.monotonic()
-        self._end(signal.SIGTERM)
-        return time.monotonic() - began
+        self.process.kill()
+        self._wait()
 
     def restart(self) -> None:
         """Start it again on the same file and port, stopping it first if it runs."""
         self.stop()
         self._start()
 
-    def _end(self, with_signal: signal.Signals) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(with_signal)
-        try:
-            self.process.wait(STOP_WITHIN)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
-        finally:
-            self._close_pipes()
+    def crash(self) -> None:
+        """Kill it and start it again."""
+        self.kill()
+        self._start()
 
-    def _close_pipes(self) -> None:
-        for pipe in (self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                pipe.close()
+    def _wait(self) -> None:
+        self.process.join(WITHIN)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise TimeoutError("the event store did not end")
 
     def _start(self) -> None:
-        self.process = start_event_store(self.data, self.port)
-        line = _first_line(self.process, READY_WITHIN)
-        if " ready on " not in line:
-            raise EventStoreDidNotStart(self._last_words())
-        address = line.split(" ready on ", 1)[1].split(" ", 1)[0]
+        # Kept open: the server may log until it ends.
+        self._output, output = _forks.Pipe(duplex=False)
+        arguments = ["--data", str(self.data), "--port", str(self.port)]
+        self.process = _forks.Process(target=_serve, args=(arguments, output), daemon=True)
+        self.process.start()
+        output.close()
+        printed = _first_line(self._output.fileno())
+        if " ready on " not in printed:
+            self.process.kill()
+            raise EventStoreDidNotStart(printed.strip() or "it printed nothing in time")
+        address = printed.split(" ready on ", 1)[1].split(" ", 1)[0]
         self.port = int(address.rsplit(":", 1)[1])
-
-    def _last_words(self) -> str:
-        self.process.kill()
-        _, words = self.process.communicate()
-        return words.decode(errors="replace").strip() or "it said nothing in time"
 
 
 @contextmanager
@@ -95,7 +99,7 @@ def running_event_store(data: Path, port: int = 0) -> Iterator[RunningEventStore
 
 
 def start_event_store(data: Path, port: int = 0) -> subprocess.Popen[bytes]:
-    """The bare process, for tests of how it starts and refuses to."""
+    """The command as an operator runs it, for tests of how it starts and refuses to."""
     return subprocess.Popen(
         [sys.executable, "-m", "lepret.eventstore", "--data", str(data), "--port", str(port)],
         cwd=PROJECT,
@@ -104,16 +108,22 @@ def start_event_store(data: Path, port: int = 0) -> subprocess.Popen[bytes]:
     )
 
 
-def _first_line(process: subprocess.Popen[bytes], seconds: float) -> str:
-    """The first line on stdout; empty when the process ends or takes too long."""
-    assert process.stdout is not None
-    descriptor = process.stdout.fileno()
-    deadline = time.monotonic() + seconds
-    line = b""
-    while not line.endswith(b"\n"):
+def _serve(arguments: list[str], output: Connection) -> None:
+    """Run the command in the forked process."""
+    for descriptor in (1, 2):
+        os.dup2(output.fileno(), descriptor)
+    sys.argv[1:] = arguments
+    sys.exit(main())
+
+
+def _first_line(descriptor: int) -> str:
+    """What is printed up to the end of a line, or of the process or the time."""
+    deadline = time.monotonic() + WITHIN
+    printed = b""
+    while not printed.endswith(b"\n"):
         readable, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
         piece = os.read(descriptor, 4096) if readable else b""
         if not piece:
-            return ""
-        line += piece
-    return line.decode()
+            break
+        printed += piece
+    return printed.decode(errors="replace")

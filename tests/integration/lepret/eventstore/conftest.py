@@ -1,8 +1,10 @@
 """Event stores to run the tests against, and clients of them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 from esdbclient import EventStoreDBClient
 
@@ -13,11 +15,10 @@ Connect = Callable[[str], EventStoreDBClient]
 
 
 @pytest.fixture(scope="session", params=["embedded", "eventstoredb"])
-def uri(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def uri(request: pytest.FixtureRequest) -> Iterator[str]:
     """The embedded event store, and a real one where Docker runs; the tests share each."""
     if request.param == "embedded":
-        with running_event_store(tmp_path_factory.mktemp("store") / "events.sqlite") as store:
-            yield store.uri
+        yield request.getfixturevalue("shared_event_store").uri
     else:
         with running_eventstoredb() as uri:
             yield uri
@@ -33,18 +34,18 @@ def store(tmp_path: Path) -> Iterator[RunningEventStore]:
 @pytest.fixture
 def connect() -> Iterator[Connect]:
     """Makes clients that are closed after the test."""
-    clients: list[EventStoreDBClient] = []
-
-    def connect_to(uri: str) -> EventStoreDBClient:
-        clients.append(EventStoreDBClient(uri))
-        return clients[-1]
-
-    yield connect_to
-    for client in clients:
-        client.close()
+    with ExitStack() as clients:
+        yield lambda uri: clients.enter_context(EventStoreDBClient(uri))
 
 
 @pytest.fixture
 def client(uri: str, connect: Connect) -> EventStoreDBClient:
     """A client of the event store under test."""
     return connect(uri)
+
+
+@pytest.fixture
+def channel(shared_event_store: RunningEventStore) -> Iterator[grpc.Channel]:
+    """The bare protocol, for what no client sends or shows."""
+    with grpc.insecure_channel(f"127.0.0.1:{shared_event_store.port}") as channel:
+        yield channel

@@ -9,26 +9,23 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from esdbclient import AsyncEventStoreDBClient, EventStoreDBClient
 
 from tests.integration.lepret.eventstore.events import NO_STREAM, append, new_events, new_stream
-from tests.support.event_store import RunningEventStore, running_event_store
+from tests.support.event_store import WITHIN, RunningEventStore
 
-WITHIN = 60.0
 CLIENTS = Path(__file__).parent / "clients"
 NODE = CLIENTS / "node"
 KURRENTDB = CLIENTS / "kurrentdb"
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEventStore]:
-    """One event store for all these tests; each client has streams of its own."""
-    with running_event_store(tmp_path_factory.mktemp("store") / "events.sqlite") as store:
-        yield store
+@pytest.fixture
+def store(shared_event_store: RunningEventStore) -> RunningEventStore:
+    """Each client has streams of its own."""
+    return shared_event_store
 
 
 def test_node(store: RunningEventStore) -> None:
@@ -47,7 +44,11 @@ def test_kurrentdbclient(store: RunningEventStore) -> None:
             f"the client is not installed: uv venv {KURRENTDB}/.venv && "
             f"pip --python {python} install -r {KURRENTDB}/requirements.txt"
         )
-    _run([str(python), "client.py", f"127.0.0.1:{store.port}"], KURRENTDB, store.uri)
+    _run(
+        [str(python), "client.py", f"127.0.0.1:{store.port}"],
+        KURRENTDB,
+        store.uri,
+    )
 
 
 def test_esdbclient_discovers_the_node(store: RunningEventStore) -> None:
@@ -84,7 +85,7 @@ def _run(command: list[str], directory: Path, uri: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=WITHIN,
+        timeout=2 * WITHIN,
         check=False,
     )
     assert program.returncode == 0, program.stdout

@@ -29,9 +29,7 @@ from tests.integration.lepret.eventstore.events import (
     new_stream,
     new_type,
 )
-
-WITHIN = 20.0
-"""Seconds for anything that is waited for."""
+from tests.support.event_store import WITHIN
 
 SIZE_LIMIT = 1024 * 1024
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
-from tests.integration.lepret.eventstore.writers import WITHIN, writers
-from tests.support.event_store import RunningEventStore
+from tests.integration.lepret.eventstore.writers import writers
+from tests.support.event_store import WITHIN, RunningEventStore
 from tests.support.processes import wait_until
 
 APPENDS_BETWEEN_KILLS = (1, 100, 10, 50, 0, 200, 20, 30, 5)
@@ -28,8 +28,7 @@ class TestKilled:
         with writers(store.port, 4) as writing:
             for kill in range(KILLS):
                 writing.wait_for(APPENDS_BETWEEN_KILLS[kill % len(APPENDS_BETWEEN_KILLS)])
-                store.kill()
-                store.restart()
+                store.crash()
             writing.wait_for(20)
         assert writing.unanswered > KILLS, "the kills did not come while appends were under way"
         writing.assert_the_log_holds_what_was_acknowledged(connect(store.uri))
@@ -41,8 +40,7 @@ class TestKilled:
         with _knocking(port) as knocking:
             for _ in range(3):
                 knocking.wait_for(50)
-                store.kill()
-                store.restart()
+                store.crash()
                 assert store.port == port
         append(connect(store.uri), new_stream(), new_events(1))
 
@@ -51,8 +49,7 @@ class TestKilled:
     ) -> None:
         stream, events = new_stream(), new_events(2)
         first = append(connect(store.uri), stream, events)
-        store.kill()
-        store.restart()
+        store.crash()
         client = connect(store.uri)
         assert append(client, stream, events) == first
         assert append(client, stream, new_events(1)) == first + 1

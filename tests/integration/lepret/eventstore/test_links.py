@@ -6,8 +6,7 @@ import pytest
 from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent
 
 from tests.integration.lepret.eventstore.events import ANY, append, new_events, new_stream
-
-WITHIN = 20.0
+from tests.support.event_store import WITHIN
 
 
 def _link(revision: int | str, stream: str) -> NewEvent:

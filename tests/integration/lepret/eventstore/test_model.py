@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent
 from esdbclient.exceptions import NotFound, StreamIsDeleted, WrongCurrentVersion
-from hypothesis import HealthCheck, settings, strategies
+from hypothesis import settings, strategies
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
@@ -222,8 +222,9 @@ class Machine(RuleBasedStateMachine):
     @rule(kill=strategies.booleans())
     def restart(self, kill: bool) -> None:
         if kill:
-            self.store.kill()
-        self.store.restart()
+            self.store.crash()
+        else:
+            self.store.restart()
         self.client.get_commit_position()  # It notices, and connects again.
         self.restarted = True
 
@@ -325,7 +326,5 @@ def test_the_event_store_is_like_the_model(store: RunningEventStore, connect: Co
         settings=settings(
             max_examples=25,
             stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
         ),
     )

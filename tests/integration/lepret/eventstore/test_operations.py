@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -20,24 +19,24 @@ from esdbclient.protos.Grpc.streams_pb2_grpc import StreamsStub
 from tests.integration.lepret.eventstore.batches import Batch, new_batch
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
-from tests.integration.lepret.eventstore.writers import WITHIN, writers
-from tests.support.event_store import RunningEventStore, start_event_store
+from tests.integration.lepret.eventstore.writers import writers
+from tests.support.event_store import WITHIN, RunningEventStore, start_event_store
 
 
 class TestStopped:
-    def test_within_two_seconds_with_everything_running(self, store: RunningEventStore) -> None:
-        with _client(store.uri) as client:
+    def test_with_everything_running(self, store: RunningEventStore) -> None:
+        with EventStoreDBClient(store.uri) as client:
             all_ = client.subscribe_to_all(from_end=True)
             stream = client.subscribe_to_stream(new_stream())
             with writers(store.port, 2) as writing:
                 writing.wait_for(20)
-                assert store.stop() < 2
-                assert store.process.returncode == 0
+                store.stop()
+                assert store.process.exitcode == 0
                 for subscription in (all_, stream):
                     with pytest.raises(ServiceUnavailable):
                         list(subscription)
                 store.restart()
-        with _client(store.uri) as client:
+        with EventStoreDBClient(store.uri) as client:
             writing.assert_the_log_holds_what_was_acknowledged(client)
 
     def test_every_append_that_was_written_is_answered(self, store: RunningEventStore) -> None:
@@ -71,21 +70,21 @@ class TestStopped:
                 receive(streams)
             stopping.result(WITHIN)
         store.restart()
-        with _client(store.uri) as client:
+        with EventStoreDBClient(store.uri) as client:
             written = len(client.get_stream("Test:answered"))
         assert written == len([a for a in answers if a.WhichOneof("result") == "success"])
 
     def test_although_a_client_does_not_read(self, store: RunningEventStore) -> None:
-        with _client(store.uri) as client:
+        with EventStoreDBClient(store.uri) as client:
             events = [NewEvent(type="Tested", data=b"x" * 1000_000) for _ in range(20)]
             for event in events:
                 append(client, new_stream(), [event])
             subscription = client.subscribe_to_all()
             next(subscription)
-            assert store.stop() < 2
+            store.stop()
 
     def test_leaves_all_in_the_one_file(self, store: RunningEventStore) -> None:
-        with _client(store.uri) as client:
+        with EventStoreDBClient(store.uri) as client:
             append(client, new_stream(), new_events(3))
         store.stop()
         assert not store.data.with_name(store.data.name + "-wal").exists()
@@ -111,7 +110,7 @@ class TestRefused:
 
     def test_a_second_server_on_the_same_file(self, store: RunningEventStore) -> None:
         assert "in use by another event store" in _refusal(store.data)
-        with _client(store.uri) as client:
+        with EventStoreDBClient(store.uri) as client:
             append(client, new_stream(), new_events(1))
 
     def test_a_second_server_on_a_link_to_the_file(
@@ -155,7 +154,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("damage", ["truncated", "overwritten"])
     def test_a_corrupt_file(self, store: RunningEventStore, damage: str) -> None:
-        with _client(store.uri) as client:
+        with EventStoreDBClient(store.uri) as client:
             for _ in range(5):
                 append(client, new_stream(), new_events(200))
         store.stop()
@@ -186,15 +185,6 @@ class TestSmall:
             assert sum(1 for _, _ in zip(range(100), subscription, strict=False)) == 100
 
 
-@contextmanager
-def _client(uri: str) -> Iterator[EventStoreDBClient]:
-    client = EventStoreDBClient(uri)
-    try:
-        yield client
-    finally:
-        client.close()
-
-
 def _refusal(data: Path, port: int = 0) -> str:
     """What a server says that refuses to start."""
     process = start_event_store(data, port)
@@ -211,7 +201,7 @@ def _refusal(data: Path, port: int = 0) -> str:
 
 def _resident(store: RunningEventStore) -> int:
     """Octets of memory that the server's process holds."""
-    status = Path(f"/proc/{store.process.pid}/status")
+    status = Path(f"/proc/{store.pid}/status")
     if not status.exists():
         pytest.skip("there is no /proc to ask for a process's memory")
     for line in status.read_text().splitlines():

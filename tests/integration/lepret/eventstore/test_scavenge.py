@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,10 +18,8 @@ from tests.integration.lepret.eventstore.events import (
     commit_position,
     new_events,
 )
-from tests.support.event_store import RunningEventStore
+from tests.support.event_store import WITHIN, RunningEventStore
 from tests.support.processes import PROJECT
-
-WITHIN = 60.0
 
 
 def _scavenge(data: Path) -> subprocess.CompletedProcess[str]:
@@ -32,16 +28,9 @@ def _scavenge(data: Path) -> subprocess.CompletedProcess[str]:
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=WITHIN,
+        timeout=2 * WITHIN,
         check=False,
     )
-
-
-@contextmanager
-def _client(store: RunningEventStore) -> Iterator[EventStoreDBClient]:
-    client = EventStoreDBClient(store.uri)
-    yield client
-    client.close()
 
 
 def _fill(client: EventStoreDBClient) -> None:
@@ -66,14 +55,14 @@ def _in_all(client: EventStoreDBClient) -> dict[str, list[int]]:
 
 
 def test_what_is_hidden_is_removed_and_each_last_event_stays(store: RunningEventStore) -> None:
-    with _client(store) as client:
+    with EventStoreDBClient(store.uri) as client:
         _fill(client)
     store.stop()
     done = _scavenge(store.data)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("removed 48 events, gave back ")
     store.restart()
-    with _client(store) as client:
+    with EventStoreDBClient(store.uri) as client:
         left = _in_all(client)
         assert left.pop("$$$scavenges") == [0]
         assert left == {
@@ -93,13 +82,13 @@ def test_what_is_hidden_is_removed_and_each_last_event_stays(store: RunningEvent
 
 
 def test_reads_and_appends_go_on_as_before(store: RunningEventStore) -> None:
-    with _client(store) as client:
+    with EventStoreDBClient(store.uri) as client:
         _fill(client)
         head = client.get_commit_position(filter_exclude=())
     store.stop()
     assert _scavenge(store.data).returncode == 0
     store.restart()
-    with _client(store) as client:
+    with EventStoreDBClient(store.uri) as client:
         assert client.get_commit_position(filter_exclude=()) == head
         assert [e.stream_position for e in client.get_stream("counted")] == [8, 9]
         assert client.get_stream("truncated") == ()
@@ -119,7 +108,7 @@ def _log(client: EventStoreDBClient) -> list[int]:
 
 
 def test_the_file_gets_smaller(store: RunningEventStore) -> None:
-    with _client(store) as client:
+    with EventStoreDBClient(store.uri) as client:
         for _ in range(8):
             data = json.dumps({"text": "x" * 100_000}).encode()
             append(client, "big", [NewEvent(type="Big", data=data) for _ in range(8)])

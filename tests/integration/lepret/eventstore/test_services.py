@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import grpc
 import pytest
 from esdbclient.protos.Grpc import gossip_pb2, gossip_pb2_grpc, shared_pb2
@@ -13,23 +10,10 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from lepret.eventstore.newer_messages import SupportedMethods
 from lepret.eventstore.services.server_features import PATH
-from tests.support.event_store import RunningEventStore, running_event_store
+from tests.integration.lepret.eventstore.refused import refused
+from tests.support.event_store import WITHIN, RunningEventStore
 
-WITHIN = 20.0
 STREAMS = "event_store.client.streams.Streams"
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEventStore]:
-    """One event store for all these tests."""
-    with running_event_store(tmp_path_factory.mktemp("store") / "events.sqlite") as store:
-        yield store
-
-
-@pytest.fixture
-def channel(store: RunningEventStore) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(f"localhost:{store.port}") as channel:
-        yield channel
 
 
 class TestServerFeatures:
@@ -57,23 +41,18 @@ class TestHealth:
 
     def test_does_not_know_other_services(self, channel: grpc.Channel) -> None:
         request = HealthCheckRequest(service="no.such.Service")
-        with pytest.raises(grpc.RpcError) as error:
+        with refused(grpc.StatusCode.NOT_FOUND):
             _health(channel).Check(request, timeout=WITHIN)
-        assert _code(error) is grpc.StatusCode.NOT_FOUND
         first = next(_health(channel).Watch(request, timeout=WITHIN))
         assert first.status == HealthCheckResponse.SERVICE_UNKNOWN
 
-    def test_is_watched_until_the_server_stops(self, tmp_path: Path) -> None:
-        with (
-            running_event_store(tmp_path / "events.sqlite") as store,
-            grpc.insecure_channel(f"localhost:{store.port}") as channel,
-        ):
+    def test_is_watched_until_the_server_stops(self, store: RunningEventStore) -> None:
+        with grpc.insecure_channel(f"localhost:{store.port}") as channel:
             watch = _health(channel).Watch(HealthCheckRequest(), timeout=WITHIN)
             assert next(watch).status == HealthCheckResponse.SERVING
-            assert store.stop() < 2
-            with pytest.raises(grpc.RpcError) as error:
+            store.stop()
+            with refused(grpc.StatusCode.UNAVAILABLE):
                 next(watch)
-        assert _code(error) is grpc.StatusCode.UNAVAILABLE
 
 
 class TestGossip:
@@ -88,20 +67,23 @@ class TestGossip:
         ],
     )
     def test_names_the_node_as_the_client_did(
-        self, store: RunningEventStore, authority: str | None, host: str, port: int | None
+        self,
+        shared_event_store: RunningEventStore,
+        authority: str | None,
+        host: str,
+        port: int | None,
     ) -> None:
-        (member,) = _gossip(store, authority).members
+        (member,) = _gossip(shared_event_store, authority).members
         assert (member.state, member.is_alive) == (gossip_pb2.MemberInfo.Leader, True)
         end_point = member.http_end_point
-        assert (end_point.address, end_point.port) == (host, port or store.port)
+        assert (end_point.address, end_point.port) == (host, port or shared_event_store.port)
 
     @pytest.mark.parametrize("authority", ["host:port", "host:99999999", "::1", ":2113", "[::1"])
     def test_refuses_an_authority_that_is_none(
-        self, store: RunningEventStore, authority: str
+        self, shared_event_store: RunningEventStore, authority: str
     ) -> None:
-        with pytest.raises(grpc.RpcError) as error:
-            _gossip(store, authority)
-        assert _code(error) is grpc.StatusCode.INVALID_ARGUMENT
+        with refused(grpc.StatusCode.INVALID_ARGUMENT):
+            _gossip(shared_event_store, authority)
 
 
 def _gossip(store: RunningEventStore, authority: str | None) -> gossip_pb2.ClusterInfo:
@@ -115,10 +97,3 @@ def _gossip(store: RunningEventStore, authority: str | None) -> gossip_pb2.Clust
 
 def _health(channel: grpc.Channel) -> HealthStub:
     return HealthStub(channel)
-
-
-def _code(error: pytest.ExceptionInfo[grpc.RpcError]) -> grpc.StatusCode:
-    assert isinstance(error.value, grpc.Call)
-    code = error.value.code()
-    assert isinstance(code, grpc.StatusCode)
-    return code

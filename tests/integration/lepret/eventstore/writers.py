@@ -17,9 +17,8 @@ from google.protobuf import empty_pb2
 
 from tests.integration.lepret.eventstore.batches import Batch, new_batch
 from tests.integration.lepret.eventstore.events import commit_position, new_stream
+from tests.support.event_store import WITHIN
 from tests.support.processes import wait_until
-
-WITHIN = 20.0
 
 _CONNECT_AGAIN_QUICKLY = [
     ("grpc.use_local_subchannel_pool", 1),

@@ -176,7 +176,7 @@ class TestWhenTheEventStore:
     def test_is_frozen_that_is_noticed_and_it_is_found_again(
         self, projector: Projector, event_store: RunningEventStore
     ) -> None:
-        with frozen(event_store.process.pid):
+        with frozen(event_store.pid):
             projector.wait_until_it_says("lost the event store")
             threads = threads_of(projector.process)
             status, output = projector.status()

@@ -22,9 +22,8 @@ from tests.integration.lepret.eventstore.events import (
     new_stream,
     new_type,
 )
+from tests.support.event_store import WITHIN
 from tests.support.processes import wait_until
-
-WITHIN = 20.0
 
 
 class Group:
@@ -104,6 +103,10 @@ class Group:
                 subscription.nack(event, "park")
             wait_until(lambda: self.info().parked_message_count == before + count, WITHIN)
         return events
+
+    def wait_for_checkpoint(self) -> None:
+        """Wait until the checkpoint has come to the last of the group's events."""
+        wait_until(lambda: checkpointed_all(self), WITHIN)
 
     @property
     def _source(self) -> str | None:

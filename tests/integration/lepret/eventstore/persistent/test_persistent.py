@@ -17,10 +17,8 @@ from tests.integration.lepret.eventstore.events import (
     new_stream,
 )
 from tests.integration.lepret.eventstore.persistent.groups import (
-    WITHIN,
     Group,
     can_read,
-    checkpointed_all,
     connections,
     in_flight,
     number_text,
@@ -32,6 +30,7 @@ from tests.integration.lepret.eventstore.persistent.groups import (
     stub_of,
     take,
 )
+from tests.support.event_store import WITHIN
 from tests.support.processes import wait_until
 
 
@@ -416,7 +415,7 @@ class TestManaging:
         events = group.append(3)
         group.create(min_checkpoint_count=1)
         group.acked(3)
-        wait_until(lambda: checkpointed_all(group), WITHIN)
+        group.wait_for_checkpoint()
         group.update(max_retry_count=1)
         events = group.append(1)
         assert same(group.acked(1), events)

@@ -9,7 +9,6 @@ from esdbclient.exceptions import NotFound, ServiceUnavailable
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append
 from tests.integration.lepret.eventstore.persistent.groups import (
-    WITHIN,
     Group,
     checkpointed_all,
     parked_links,
@@ -17,7 +16,7 @@ from tests.integration.lepret.eventstore.persistent.groups import (
     same,
     take,
 )
-from tests.support.event_store import RunningEventStore
+from tests.support.event_store import WITHIN, RunningEventStore
 from tests.support.processes import wait_until
 
 
@@ -45,9 +44,8 @@ class TestRestarted:
         own_group.append(5)
         own_group.create(min_checkpoint_count=1)
         own_group.acked(5)
-        wait_until(lambda: checkpointed_all(own_group), WITHIN)
-        store.kill()
-        store.restart()
+        own_group.wait_for_checkpoint()
+        store.crash()
         assert checkpointed_all(own_group)
         events = own_group.append(1)
         assert same(own_group.acked(1), events)
@@ -59,17 +57,15 @@ class TestRestarted:
         own_group.append(2)
         own_group.create(from_end=True)
         events = own_group.append(3)
-        store.kill()
-        store.restart()
+        store.crash()
         assert same(own_group.acked(3), events)
 
     def test_killed_keeps_what_was_parked(self, own_group: Group, store: RunningEventStore) -> None:
         events = own_group.append(3)
         own_group.create(min_checkpoint_count=1)
         own_group.parked(3)
-        wait_until(lambda: checkpointed_all(own_group), WITHIN)
-        store.kill()
-        store.restart()
+        own_group.wait_for_checkpoint()
+        store.crash()
         assert own_group.info().parked_message_count == 3
         own_group.replay()
         assert same(own_group.acked(3), events)
@@ -80,12 +76,11 @@ class TestRestarted:
         own_group.append(3)
         own_group.create(min_checkpoint_count=1)
         own_group.parked(3)
-        wait_until(lambda: checkpointed_all(own_group), WITHIN)
+        own_group.wait_for_checkpoint()
         own_group.replay()
         own_group.acked(1, leaving=2)
         wait_until(lambda: len(parked_links(own_group)) == 2, WITHIN)
-        store.kill()
-        store.restart()
+        store.crash()
         assert own_group.info().parked_message_count == 2
 
     def test_keeps_the_settings(self, own_group: Group, store: RunningEventStore) -> None:
@@ -104,8 +99,7 @@ class TestRestarted:
             resolve_links=True,
         )
         before = own_group.info()
-        store.kill()
-        store.restart()
+        store.crash()
         after = own_group.info()
         for name in vars(before).keys() - {"status"}:
             assert getattr(after, name) == getattr(before, name)
@@ -113,8 +107,7 @@ class TestRestarted:
     def test_deleted_stays_deleted(self, own_group: Group, store: RunningEventStore) -> None:
         own_group.create()
         own_group.delete()
-        store.kill()
-        store.restart()
+        store.crash()
         with pytest.raises(NotFound):
             own_group.info()
 
@@ -125,11 +118,10 @@ class TestRestarted:
         own_group.create(min_checkpoint_count=1)
         own_group.parked(1)
         own_group.acked(2)
-        wait_until(lambda: checkpointed_all(own_group), WITHIN)
+        own_group.wait_for_checkpoint()
         own_group.delete()
         own_group.create()
-        store.kill()
-        store.restart()
+        store.crash()
         assert own_group.info().parked_message_count == 0
         assert same(own_group.acked(3), events)
 
@@ -145,6 +137,6 @@ class TestRestarted:
     def test_readers_end_as_unavailable(self, own_group: Group, store: RunningEventStore) -> None:
         own_group.create()
         with reading(own_group) as subscription:
-            assert store.stop() < 2
+            store.stop()
             with pytest.raises(ServiceUnavailable):
                 next(subscription)

@@ -1,0 +1,17 @@
+"""Calls that the server is to refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+
+@contextmanager
+def refused(code: grpc.StatusCode) -> Iterator[pytest.ExceptionInfo[grpc.RpcError]]:
+    """The block makes one call, which ends with this status."""
+    with pytest.raises(grpc.RpcError) as error:
+        yield error
+    assert error.value.code() is code
