@@ -8,6 +8,7 @@ import signal
 import socket
 import sqlite3
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lepret.eventstore.server import Server
@@ -15,9 +16,12 @@ from lepret.eventstore.storage.datafile import DataFileError, lock_data_file, pr
 from lepret.eventstore.wire.listening import PortError, listen
 
 
-def main() -> int:
-    """Serve; the exit status is 1 when the file or the port cannot be had."""
-    arguments = _arguments()
+def main(words: Sequence[str] | None = None) -> int:
+    """Serve, by these words or those of the command line.
+
+    Returns the exit status: 1 when the file or the port cannot be used.
+    """
+    arguments = _arguments(words)
     logging.basicConfig(format="lepret.eventstore: %(levelname)s: %(message)s")
     try:
         _serve(arguments.data.resolve(), arguments.host, arguments.port)
@@ -30,7 +34,7 @@ def main() -> int:
     return 0
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m lepret.eventstore",
         description="An event store that speaks EventStoreDB's gRPC protocol, in one file.",
@@ -38,7 +42,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="made if absent")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=_port, default=2113, help="0 takes a free one")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def _port(text: str) -> int:
@@ -60,7 +64,7 @@ async def _run(path: Path, host: str, listener: socket.socket) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     server = Server(path, listener)
-    # What has been loaded by now stays; the collector need not look at it again.
+    # The modules stay: the garbage collector need not look at them again.
     gc.freeze()
     port = listener.getsockname()[1]
     sys.stdout.write(f"lepret.eventstore ready on {host}:{port} ({path})\n")

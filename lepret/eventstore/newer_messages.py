@@ -1,77 +1,65 @@
-"""Messages that clients know, and that esdbclient comes without or knows by fewer fields."""
+"""Protocol messages that esdbclient comes without, or knows by fewer fields."""
 
 from typing import Any
 
-from google.protobuf import descriptor_pb2, text_format, timestamp_pb2
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 from google.protobuf.message_factory import GetMessages
+from google.protobuf.timestamp_pb2 import DESCRIPTOR as _TIMESTAMPS
 
 _PACKAGE = "lepret.eventstore"
 
-# Fields and numbers are the protocol's; in the older syntax, where each field can be absent.
-_FILE = """
-name: "lepret/eventstore.proto"
-package: "lepret.eventstore"
-syntax: "proto2"
-dependency: "google/protobuf/timestamp.proto"
-message_type {
-  name: "SupportedMethods"
-  field {
-    name: "methods" number: 1 label: LABEL_REPEATED type: TYPE_MESSAGE
-    type_name: ".lepret.eventstore.SupportedMethod"
-  }
-  field {
-    name: "event_store_server_version" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING
-  }
-}
-message_type {
-  name: "SupportedMethod"
-  field { name: "method_name" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
-  field { name: "service_name" number: 2 label: LABEL_OPTIONAL type: TYPE_STRING }
-  field { name: "features" number: 3 label: LABEL_REPEATED type: TYPE_STRING }
-}
-message_type {
-  name: "Reached"
-  field {
-    name: "timestamp" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE
-    type_name: ".google.protobuf.Timestamp"
-  }
-  field { name: "stream_revision" number: 2 label: LABEL_OPTIONAL type: TYPE_INT64 }
-  field {
-    name: "position" number: 3 label: LABEL_OPTIONAL type: TYPE_MESSAGE
-    type_name: ".lepret.eventstore.Position"
-  }
-}
-message_type {
-  name: "Checkpoint"
-  field { name: "commit_position" number: 1 label: LABEL_OPTIONAL type: TYPE_UINT64 }
-  field { name: "prepare_position" number: 2 label: LABEL_OPTIONAL type: TYPE_UINT64 }
-  field {
-    name: "timestamp" number: 3 label: LABEL_OPTIONAL type: TYPE_MESSAGE
-    type_name: ".google.protobuf.Timestamp"
-  }
-}
-message_type {
-  name: "Position"
-  field { name: "commit_position" number: 1 label: LABEL_OPTIONAL type: TYPE_UINT64 }
-  field { name: "prepare_position" number: 2 label: LABEL_OPTIONAL type: TYPE_UINT64 }
-}
-"""
+_STRING = Field(type=Field.TYPE_STRING, label=Field.LABEL_OPTIONAL)
+_STRINGS = Field(type=Field.TYPE_STRING, label=Field.LABEL_REPEATED)
+_INT64 = Field(type=Field.TYPE_INT64, label=Field.LABEL_OPTIONAL)
+_UINT64 = Field(type=Field.TYPE_UINT64, label=Field.LABEL_OPTIONAL)
 
 
-def _messages() -> dict[str, Any]:
-    described = timestamp_pb2.DESCRIPTOR.serialized_pb
-    timestamps = descriptor_pb2.FileDescriptorProto.FromString(described)
-    ours = text_format.Parse(_FILE, descriptor_pb2.FileDescriptorProto())
-    messages: dict[str, Any] = GetMessages([timestamps, ours])
-    return messages
+def _nested(type_name: str, label: Field.Label.ValueType = Field.LABEL_OPTIONAL) -> Field:
+    return Field(type=Field.TYPE_MESSAGE, type_name=type_name, label=label)
 
 
-_MESSAGES = _messages()
+def _message(name: str, **fields: Field) -> DescriptorProto:
+    """A message whose fields are numbered from 1, in this order."""
+    message = DescriptorProto(name=name)
+    for number, (field_name, field) in enumerate(fields.items(), start=1):
+        message.field.add(name=field_name, number=number).MergeFrom(field)
+    return message
+
+
+_TIMESTAMP = _nested(".google.protobuf.Timestamp")
+_POSITIONS = {"commit_position": _UINT64, "prepare_position": _UINT64}
+
+# Names and numbers are the protocol's; in the older syntax, where each field can be absent.
+_FILE = FileDescriptorProto(
+    name="lepret/eventstore.proto",
+    package=_PACKAGE,
+    syntax="proto2",
+    dependency=["google/protobuf/timestamp.proto"],
+    message_type=[
+        _message(
+            "SupportedMethods",
+            methods=_nested(f".{_PACKAGE}.SupportedMethod", Field.LABEL_REPEATED),
+            event_store_server_version=_STRING,
+        ),
+        _message("SupportedMethod", method_name=_STRING, service_name=_STRING, features=_STRINGS),
+        _message("Position", **_POSITIONS),
+        _message("Checkpoint", **_POSITIONS, timestamp=_TIMESTAMP),
+        _message(
+            "Reached",
+            timestamp=_TIMESTAMP,
+            stream_revision=_INT64,
+            position=_nested(f".{_PACKAGE}.Position"),
+        ),
+    ],
+)
+
+_MESSAGES: dict[str, Any] = GetMessages(
+    [FileDescriptorProto.FromString(_TIMESTAMPS.serialized_pb), _FILE]
+)
 
 SupportedMethods = _MESSAGES[f"{_PACKAGE}.SupportedMethods"]
 SupportedMethod = _MESSAGES[f"{_PACKAGE}.SupportedMethod"]
-
 Checkpoint = _MESSAGES[f"{_PACKAGE}.Checkpoint"]
-
 Reached = _MESSAGES[f"{_PACKAGE}.Reached"]
-"""What CaughtUp and FellBehind say: when that was, and how far the subscription had come."""
+"""The content of CaughtUp and FellBehind: the time, and how far the subscription has come."""

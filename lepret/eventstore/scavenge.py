@@ -1,16 +1,16 @@
-"""``python -m lepret.eventstore.scavenge``: give back the space of what can no longer be read.
+"""``python -m lepret.eventstore.scavenge``: free the space of events that no read shows.
 
-Works on a file that no server uses. What it removes is what the streams' metadata hide
-already: events beyond ``$maxCount``, older than ``$maxAge``, before ``$tb``, all but the last
-of a deleted stream, and what came before a tombstone. A stream's last event always stays:
-revisions and positions go on from it.
+Works on a file that no server uses. It removes what the streams' metadata hide: events beyond
+``$maxCount``, older than ``$maxAge``, before ``$tb``, all but the last of a deleted stream, and
+those before a tombstone. A stream's last event always stays: revisions and positions go on
+from it.
 """
 
 import argparse
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,17 +24,20 @@ from lepret.eventstore.storage.stream_state import TOMBSTONE_REVISION, StreamSta
 
 
 class Scavenged(NamedTuple):
-    """What a scavenge did."""
+    """The result of a scavenge."""
 
     events: int
     """How many were removed."""
-    octets: int
-    """By how much the file became smaller."""
+    size: int
+    """Bytes by which the file became smaller."""
 
 
-def main() -> int:
-    """Scavenge; the exit status is 1 when the file cannot be had."""
-    path = _arguments().data.resolve()
+def main(words: Sequence[str] | None = None) -> int:
+    """Scavenge, by these words or those of the command line.
+
+    Returns the exit status: 1 when the file cannot be scavenged.
+    """
+    path = _arguments(words).data.resolve()
     try:
         scavenged = scavenge_file(path)
     except DataFileError as error:
@@ -44,16 +47,17 @@ def main() -> int:
         sys.stderr.write(f"lepret.eventstore.scavenge: {path} could not be scavenged: {error}\n")
         return 1
     sys.stdout.write(
-        f"removed {scavenged.events:,} events, gave back {scavenged.octets:,} bytes ({path})\n"
+        f"removed {scavenged.events:,} events, gave back {scavenged.size:,} bytes ({path})\n"
     )
     return 0
 
 
 def scavenge_file(path: Path) -> Scavenged:
-    """Scavenge a data file.
+    """Scavenge a data file. A crash in between does not damage it.
 
-    A crash at any moment leaves it whole. Raises DataFileError (no file, a foreign or corrupt
-    one, or one that a server uses) and sqlite3.Error (no space left, for instance).
+    Raises:
+        DataFileError: no file, a foreign or a corrupt one, or one that a server uses.
+        sqlite3.Error: no space left on the disk, for example.
     """
     if not path.exists():
         raise DataFileError(f"{path} does not exist")
@@ -70,22 +74,22 @@ def scavenge_file(path: Path) -> Scavenged:
         return Scavenged(events, before - path.stat().st_size)
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m lepret.eventstore.scavenge",
         description="Remove for good the events that can no longer be read. Stop the server first.",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="FILE")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def _remove_hidden(connection: sqlite3.Connection, now: int) -> int:
-    """Remove what no read shows, in one transaction; returns how many events that were."""
+    """Remove the events that no read shows, in one transaction. Returns how many."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         removed = sum(
             _remove_from(StreamState(connection, stream), connection, now)
-            for stream in list(_streams_to_look_at(connection))
+            for stream in list(_streams_to_check(connection))
         )
         connection.execute("COMMIT")
     except BaseException:
@@ -94,7 +98,7 @@ def _remove_hidden(connection: sqlite3.Connection, now: int) -> int:
     return removed
 
 
-def _streams_to_look_at(connection: sqlite3.Connection) -> Iterator[str]:
+def _streams_to_check(connection: sqlite3.Connection) -> Iterator[str]:
     """The streams that have metadata or a tombstone, and the metastreams themselves."""
     rows = connection.execute(
         "SELECT stream FROM events WHERE stream >= '$$' AND stream < '$%'"

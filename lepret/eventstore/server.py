@@ -1,7 +1,8 @@
-"""The server: the log, what serves it, and how both start and stop."""
+"""The server: its parts, wired together, started and stopped in order."""
 
 import asyncio
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 from lepret.eventstore.persistent.groups import Groups
@@ -21,29 +22,35 @@ from lepret.eventstore.wire.grpc import GrpcServer
 from lepret.eventstore.wire.http2.connection import Http2Connection
 from lepret.eventstore.wire.listening import BACKLOG
 
-ANSWERS_WITHIN = 0.8
-"""Seconds that clients have to take the answers to their last appends."""
 
-CHECKPOINTS_WITHIN = 0.4
-"""Seconds that persistent subscriptions have to write how far they are."""
+@dataclass(frozen=True)
+class StopLimits:
+    """How long each step of a stop may take, in seconds."""
 
-GOODBYE_WITHIN = 0.4
-"""Seconds that clients have to take the end of their other calls."""
+    checkpoints: float = 0.4
+    """Persistent subscriptions write their checkpoints."""
+    answers: float = 0.8
+    """Clients receive the answers to their last writes."""
+    connections: float = 0.4
+    """Clients receive how their other calls end."""
 
 
 class Server:
     """Serves a prepared data file on a listening socket."""
 
-    def __init__(self, path: Path, listener: socket.socket) -> None:
-        """Start within a running event loop. Raises sqlite3.Error."""
+    def __init__(
+        self, path: Path, listener: socket.socket, limits: StopLimits = StopLimits()
+    ) -> None:
+        """Needs a running event loop. Raises sqlite3.Error."""
+        self._limits = limits
         self._log = Log(path)
         self._tail = Tail(self._log.head)
         self._history = History(self._log)
         self._commit = GroupCommit(self._log, self._tail.publish)
-        self._appends = WriteCalls(self._commit)
+        self._writes = WriteCalls(self._commit)
         self._groups = Groups(self._history, self._tail, self._commit)
         methods = {
-            **streams_service(ReadCalls(self._history, self._tail), self._appends),
+            **streams_service(ReadCalls(self._history, self._tail), self._writes),
             **persistent_subscriptions_service(self._groups),
             **gossip_service(),
         }
@@ -54,10 +61,10 @@ class Server:
         self._listener = listener
 
     async def serve(self, until: asyncio.Event) -> None:
-        """Accept clients until told to stop, then end in order.
+        """Accept clients until told to stop, then stop in order.
 
-        Running appends are written and answered, other calls end as UNAVAILABLE, and the
-        write-ahead log is moved into the file.
+        Appends that have arrived are written and answered, other calls end as UNAVAILABLE, and
+        the write-ahead log is moved into the file.
         """
         loop = asyncio.get_running_loop()
         acceptor = await loop.create_server(
@@ -79,12 +86,12 @@ class Server:
         return Http2Connection(self._grpc.accept, self._connections)
 
     async def _end_calls(self) -> None:
-        """Answer what runs, refuse what comes, then end what would go on for ever."""
+        """Refuse new calls, finish the writes, then end the calls that have no end of their own."""
         shutting_down = Refusal(StatusCode.UNAVAILABLE, "The server is shutting down.")
         self._grpc.refuse_calls(shutting_down)
-        await self._groups.stop(within=CHECKPOINTS_WITHIN)
+        await self._groups.stop(within=self._limits.checkpoints)
         self._commit.close()
-        await self._appends.answered(within=ANSWERS_WITHIN)
+        await self._writes.answered(within=self._limits.answers)
         await self._grpc.end_calls(shutting_down)
 
     async def _disconnect(self) -> None:
@@ -93,7 +100,7 @@ class Server:
             connection.close()
         closing = asyncio.gather(*(connection.closed.wait() for connection in connections))
         try:
-            await asyncio.wait_for(closing, GOODBYE_WITHIN)
+            await asyncio.wait_for(closing, self._limits.connections)
         except TimeoutError:
             for connection in connections:
                 connection.abort()

@@ -1,4 +1,4 @@
-"""What a client asks to write, and what can come of it."""
+"""What a client asks to write, and the possible outcomes."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -9,11 +9,11 @@ MAX_APPEND_SIZE = 1024 * 1024
 
 
 class Expectation(Enum):
-    """What a client may expect of a stream, beside an exact revision."""
+    """What a client may expect of a stream instead of a revision, as the protocol names it."""
 
     ANY = "any"
-    NO_STREAM = "no stream"
-    STREAM_EXISTS = "stream exists"
+    NO_STREAM = "no_stream"
+    STREAM_EXISTS = "stream_exists"
 
 
 Expected = Expectation | int

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import select
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from lepret.eventstore.__main__ import main
-from tests.support.processes import PROJECT
 
 WITHIN = 30.0
 """Seconds for anything that is waited for."""
@@ -98,22 +96,11 @@ def running_event_store(data: Path, port: int = 0) -> Iterator[RunningEventStore
         store.stop()
 
 
-def start_event_store(data: Path, port: int = 0) -> subprocess.Popen[bytes]:
-    """The command as an operator runs it, for tests of how it starts and refuses to."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "lepret.eventstore", "--data", str(data), "--port", str(port)],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
 def _serve(arguments: list[str], output: Connection) -> None:
     """Run the command in the forked process."""
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
-    sys.argv[1:] = arguments
-    sys.exit(main())
+    sys.exit(main(arguments))
 
 
 def _first_line(descriptor: int) -> str:

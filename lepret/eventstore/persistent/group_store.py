@@ -64,7 +64,7 @@ class _SettingsEvent(BaseModel):
 
 
 class GroupStore:
-    """ReadCalls and writes what groups keep.
+    """Reads and writes what groups keep.
 
     All that writes raises Refusal (UNAVAILABLE) when that could not be done.
     """
@@ -74,7 +74,7 @@ class GroupStore:
         self._tail = tail
         self._commit = commit
 
-    # GroupSettings -----------------------------------------------------------------------
+    # Settings -----------------------------------------------------------------------
 
     async def load_settings(self) -> list[GroupSettings]:
         """The settings of all groups, as they were last written.

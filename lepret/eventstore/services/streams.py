@@ -8,7 +8,7 @@ SERVICE = "/event_store.client.streams.Streams"
 
 
 def streams_service(reads: ReadCalls, appends: WriteCalls) -> Methods:
-    """ReadCalls and writes by their paths."""
+    """Reads and writes by their paths."""
     return {
         f"{SERVICE}/Read": reads.read,
         f"{SERVICE}/Append": appends.append,

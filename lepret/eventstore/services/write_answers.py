@@ -1,8 +1,7 @@
-"""The answers to appends, with their errors packed as clients unpack them."""
+"""The answers to appends and deletes, with their errors packed as clients unpack them."""
 
 from esdbclient.protos.Grpc import code_pb2, shared_pb2, status_pb2, streams_pb2
 from google.protobuf.any_pb2 import Any
-from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from lepret.eventstore.rpc import Refusal, StatusCode
@@ -21,14 +20,12 @@ from lepret.eventstore.writes import (
 )
 
 _TOO_LARGE = f"Maximum Append Size of {MAX_APPEND_SIZE} Exceeded."
-_EMPTY = Empty()
-_OUR_EMPTY = shared_pb2.Empty()
 _EXPECTED_NUMBERS: dict[Expected, int] = {
     Expectation.NO_STREAM: -1,
     Expectation.ANY: -2,
     Expectation.STREAM_EXISTS: -4,
 }
-"""How the protocol's texts write an expectation that is no revision."""
+"""How error texts write an expectation that is no revision."""
 
 
 # Append ---------------------------------------------------------------------------------
@@ -38,10 +35,11 @@ def to_append(outcome: Outcome, append: Append) -> bytes:
     """The answer to Append. Raises Refusal (DEADLINE_EXCEEDED, FAILED_PRECONDITION)."""
     match outcome:
         case Appended():
-            response = streams_pb2.AppendResp(success=_append_success(outcome))
+            response = streams_pb2.AppendResp()
+            _fill(response.success, outcome)
         case WrongExpectedVersion():
             response = streams_pb2.AppendResp(
-                wrong_expected_version=_append_wrong_version(outcome, append.expected)
+                wrong_expected_version=_wrong_append(outcome, append.expected)
             )
         case StreamDeleted():
             raise stream_deleted_refusal(append.stream)
@@ -51,7 +49,7 @@ def to_append(outcome: Outcome, append: Append) -> bytes:
 
 
 def missing_property_refusal(name: str) -> Refusal:
-    """What ends an Append with an event that does not say what it is."""
+    """The refusal of an Append with an event that lacks a property."""
     return Refusal(
         StatusCode.INVALID_ARGUMENT,
         f"Required Metadata Property '{name}' is missing",
@@ -63,7 +61,7 @@ def missing_property_refusal(name: str) -> Refusal:
 
 
 def too_large_refusal() -> Refusal:
-    """What ends an Append whose events are too large together."""
+    """The refusal of an Append whose events are too large together."""
     return Refusal(
         StatusCode.INVALID_ARGUMENT,
         _TOO_LARGE,
@@ -74,39 +72,21 @@ def too_large_refusal() -> Refusal:
     )
 
 
-def _append_success(outcome: Appended) -> streams_pb2.AppendResp.Success:
-    success = streams_pb2.AppendResp.Success()
-    if outcome.revision is None:
-        success.no_stream.CopyFrom(_OUR_EMPTY)
-    else:
-        success.current_revision = outcome.revision
-    if outcome.position is None:
-        success.no_position.CopyFrom(_OUR_EMPTY)
-    else:
-        success.position.commit_position = outcome.position
-        success.position.prepare_position = outcome.position
-    return success
-
-
-def _append_wrong_version(
+def _wrong_append(
     outcome: WrongExpectedVersion, expected: Expected
 ) -> streams_pb2.AppendResp.WrongExpectedVersion:
     wrong = streams_pb2.AppendResp.WrongExpectedVersion()
     if outcome.current is None:
-        wrong.current_no_stream.CopyFrom(_OUR_EMPTY)
-        wrong.no_stream_20_6_0.CopyFrom(_OUR_EMPTY)
+        wrong.current_no_stream.SetInParent()
+        wrong.no_stream_20_6_0.SetInParent()
     else:
         wrong.current_revision = outcome.current
         wrong.current_revision_20_6_0 = outcome.current
     match expected:
-        case Expectation.ANY:
-            wrong.expected_any.CopyFrom(_OUR_EMPTY)
-            wrong.any_20_6_0.CopyFrom(_OUR_EMPTY)
-        case Expectation.NO_STREAM:
-            wrong.expected_no_stream.CopyFrom(_OUR_EMPTY)
-        case Expectation.STREAM_EXISTS:
-            wrong.expected_stream_exists.CopyFrom(_OUR_EMPTY)
-            wrong.stream_exists_20_6_0.CopyFrom(_OUR_EMPTY)
+        case Expectation():
+            getattr(wrong, f"expected_{expected.value}").SetInParent()
+            if expected is not Expectation.NO_STREAM:
+                getattr(wrong, f"{expected.value}_20_6_0").SetInParent()
         case int(revision):
             wrong.expected_revision = revision
             wrong.expected_revision_20_6_0 = revision
@@ -127,7 +107,7 @@ def to_delete(outcome: Outcome, write: Delete | Tombstone) -> bytes:
 
 
 def stream_deleted_refusal(stream: str) -> Refusal:
-    """What ends a call that needs a stream which is deleted."""
+    """The refusal of a call that needs a stream which is deleted."""
     return Refusal(
         StatusCode.FAILED_PRECONDITION,
         f"Event stream '{stream}' is deleted.",
@@ -146,7 +126,7 @@ def _position_of_delete(outcome: Outcome, write: Delete | Tombstone) -> int:
 
 
 def _wrong_version_refusal(write: Delete | Tombstone, actual: int) -> Refusal:
-    """Clients read the versions out of the text, others out of the trailers."""
+    """Some clients read the versions from the text, others from the trailers."""
     expected = _EXPECTED_NUMBERS.get(write.expected, write.expected)
     return Refusal(
         StatusCode.FAILED_PRECONDITION,
@@ -168,12 +148,13 @@ def to_batch(request: streams_pb2.BatchAppendReq, outcome: Outcome, expected: Ex
     """The answer to one append of a BatchAppend call."""
     match outcome:
         case Appended():
-            response = streams_pb2.BatchAppendResp(success=_batch_success(outcome))
+            response = streams_pb2.BatchAppendResp()
+            _fill(response.success, outcome)
         case WrongExpectedVersion():
             response = _error(
                 code_pb2.ALREADY_EXISTS,
                 "WrongExpectedVersion",
-                _batch_wrong_version(outcome, expected),
+                _wrong_batch(outcome, expected),
             )
         case StreamDeleted():
             details = shared_pb2.StreamDeleted(stream_identifier=request.options.stream_identifier)
@@ -204,35 +185,17 @@ def refused(request: streams_pb2.BatchAppendReq, refusal: Refusal) -> bytes:
     return _addressed(_error(code, refusal.details, details), request)
 
 
-def _batch_success(outcome: Appended) -> streams_pb2.BatchAppendResp.Success:
-    success = streams_pb2.BatchAppendResp.Success()
-    if outcome.revision is None:
-        success.no_stream.CopyFrom(_EMPTY)
-    else:
-        success.current_revision = outcome.revision
-    if outcome.position is None:
-        success.no_position.CopyFrom(_EMPTY)
-    else:
-        success.position.commit_position = outcome.position
-        success.position.prepare_position = outcome.position
-    return success
-
-
-def _batch_wrong_version(
+def _wrong_batch(
     outcome: WrongExpectedVersion, expected: Expected
 ) -> shared_pb2.WrongExpectedVersion:
     wrong = shared_pb2.WrongExpectedVersion()
     if outcome.current is None:
-        wrong.current_no_stream.CopyFrom(_EMPTY)
+        wrong.current_no_stream.SetInParent()
     else:
         wrong.current_stream_revision = outcome.current
     match expected:
-        case Expectation.ANY:
-            wrong.expected_any.CopyFrom(_EMPTY)
-        case Expectation.NO_STREAM:
-            wrong.expected_no_stream.CopyFrom(_EMPTY)
-        case Expectation.STREAM_EXISTS:
-            wrong.expected_stream_exists.CopyFrom(_EMPTY)
+        case Expectation():
+            getattr(wrong, f"expected_{expected.value}").SetInParent()
         case int(revision):
             wrong.expected_stream_position = revision
     return wrong
@@ -256,10 +219,23 @@ def _addressed(response: streams_pb2.BatchAppendResp, request: streams_pb2.Batch
     match options.WhichOneof("expected_stream_position"):
         case "stream_position":
             response.stream_position = options.stream_position
-        case "no_stream":
-            response.no_stream.CopyFrom(_EMPTY)
-        case "any":
-            response.any.CopyFrom(_EMPTY)
-        case "stream_exists":
-            response.stream_exists.CopyFrom(_EMPTY)
+        case str(expectation):
+            getattr(response, expectation).SetInParent()
     return response.SerializeToString()
+
+
+# Append and BatchAppend -----------------------------------------------------------------
+
+
+def _fill(
+    success: streams_pb2.AppendResp.Success | streams_pb2.BatchAppendResp.Success, outcome: Appended
+) -> None:
+    if outcome.revision is None:
+        success.no_stream.SetInParent()
+    else:
+        success.current_revision = outcome.revision
+    if outcome.position is None:
+        success.no_position.SetInParent()
+    else:
+        success.position.commit_position = outcome.position
+        success.position.prepare_position = outcome.position

@@ -261,16 +261,12 @@ def _target(
 
 def _expected(kind: str | None, revision: int) -> Expected:
     match kind:
-        case "any":
-            return Expectation.ANY
-        case "no_stream":
-            return Expectation.NO_STREAM
-        case "stream_exists":
-            return Expectation.STREAM_EXISTS
         case "revision" | "stream_position":
             return revision
-        case _:
+        case None:
             raise bad_request("The expected revision is missing.")
+        case _:
+            return Expectation(kind)
 
 
 def _deadline(options: Request.Options) -> float | None:

@@ -1,22 +1,23 @@
-"""The data file: made, checked and locked before anything is read from it."""
+"""The data file: created, checked and locked before anything is read from it."""
 
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 APPLICATION_ID = 0x6C657072
-"""Marks a SQLite file as an event log; spells "lepr"."""
+"""Marks a SQLite file as an event store's; spells "lepr"."""
 
 FORMAT = 1
-"""The layout of the tables, kept in SQLite's user_version."""
+"""The version of the tables, kept in SQLite's user_version."""
 
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _HEADER_SIZE = 100
 _FULL_CHECK_BELOW = 32 * 1024 * 1024
 
+# `frame` holds the event as the response that reads send (`Record.response`).
 _SCHEMA = """
 CREATE TABLE events (
     position INTEGER PRIMARY KEY,
@@ -36,53 +37,30 @@ class DataFileError(Exception):
     """The file cannot be served; the message is one line for the operator."""
 
 
-class DataFileLock:
-    """The right to write a data file, held by one process at a time.
+@contextmanager
+def lock_data_file(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the file while the block runs.
 
-    The operating system gives it back when the process ends, however it ends.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Take the lock. Raises DataFileError when another process has it."""
-        self._descriptor = os.open(_beside(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._descriptor)
-            raise DataFileError(f"{path} is in use by another event store") from None
-
-    def release(self) -> None:
-        """Let another process have the file."""
-        os.close(self._descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
-def lock_data_file(path: Path) -> DataFileLock:
-    """Lock the file, after a look that leaves a foreign file and its folder untouched.
-
-    Raises DataFileError.
+    The operating system frees the lock when the process ends, however it ends. A foreign file
+    and its folder are not touched. Raises DataFileError.
     """
     try:
         _refuse_foreign(path)
-        return DataFileLock(path)
+        descriptor = os.open(_beside(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise DataFileError(f"{path} cannot be opened: {error.strerror}") from error
+    with os.fdopen(descriptor):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataFileError(f"{path} is in use by another event store") from None
+        yield
 
 
 def prepare_data_file(path: Path) -> None:
-    """Make the file if there is none, else check that it can be served. Needs the lock.
+    """Create the file if it is absent or empty, else check it. Needs the lock.
 
-    Raises DataFileError, and leaves the file as it was.
+    Raises DataFileError for a file that cannot be served, which it does not change.
     """
     try:
         if not path.exists() or path.stat().st_size == 0:
@@ -95,7 +73,7 @@ def prepare_data_file(path: Path) -> None:
 
 
 def connect(path: Path, *, writable: bool = False) -> sqlite3.Connection:
-    """A connection with explicit transactions; a commit is on disk when it returns."""
+    """A connection without implicit transactions; a commit is on disk when it returns."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA busy_timeout = 5000")
@@ -126,7 +104,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    """Make the file under another name first: it appears whole or not at all."""
+    """Create the file under another name first: it appears complete or not at all."""
     draft = _beside(path, ".new")
     draft.unlink(missing_ok=True)
     connection = connect(draft, writable=True)
@@ -150,9 +128,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _refuse_corrupt(path: Path) -> None:
-    """Check the whole of a small file, and a large one where it is used first.
+    """Check all of a small file, and the newest events of a large one.
 
-    ReadCalls only, so that a file that is refused stays as it was.
+    Only reads: a file that is refused is not changed.
     """
     _refuse_truncated(path)
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
@@ -170,7 +148,7 @@ def _refuse_corrupt(path: Path) -> None:
 
 
 def _refuse_truncated(path: Path) -> None:
-    """A file shorter than its header says; only the write-ahead log may hold the rest."""
+    """Refuse a file that is shorter than its header says, unless the rest is in the WAL."""
     log = _beside(path, "-wal")
     if log.exists() and log.stat().st_size > 0:
         return

@@ -1,23 +1,23 @@
-"""The newest events, kept in memory for those who follow the log live."""
+"""The newest events, kept in memory for live subscriptions."""
 
 import asyncio
 from collections.abc import Sequence
 
 from lepret.eventstore.storage.records import Record
 
-TAIL_EVENTS = 4096
-TAIL_BYTES = 16 * 1024 * 1024
-"""All subscriptions share one tail of at most this size."""
-
 
 class Tail:
-    """The end of the log as the event loop knows it; lives on the loop's thread alone.
+    """The end of the log, for the event loop's thread only. All subscriptions share it.
 
-    A subscription remembers only its position. One that is slower than the tail is long
-    finds its next event gone and reads it from the log: nothing is queued for anybody.
+    A subscription remembers only its position. A slow one finds that its next event has left
+    the tail, and reads it from the log: there is no queue for each reader.
     """
 
-    def __init__(self, head: int) -> None:
+    def __init__(
+        self, head: int, max_events: int = 4096, max_bytes: int = 16 * 1024 * 1024
+    ) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
         self.head = head
         """The position of the last event that readers may see."""
         self._records: dict[int, Record] = {}
@@ -26,7 +26,7 @@ class Tail:
         self._moved = asyncio.Event()
 
     def publish(self, records: Sequence[Record]) -> None:
-        """Add what was committed and wake those who wait for it."""
+        """Add committed events and wake those who wait for them."""
         if not records:
             return
         for record in records:
@@ -38,7 +38,7 @@ class Tail:
         moved.set()
 
     def after(self, position: int, limit: int) -> list[Record] | None:
-        """The events after a position, at most so many; None when the tail is too short."""
+        """At most ``limit`` events after a position; None if the first has left the tail."""
         if position + 1 < self._oldest:
             return None
         last = min(self.head, position + limit)
@@ -47,14 +47,13 @@ class Tail:
     async def beyond(self, position: int) -> None:
         """Wait until there are events after a position.
 
-        Between the look at the head and the wait nothing else runs, so no event can slip
-        through unseen.
+        No event is missed: nothing else runs between the check and the wait.
         """
         while self.head <= position:
             await self._moved.wait()
 
     def _forget_oldest(self) -> None:
-        while len(self._records) > TAIL_EVENTS or self._bytes > TAIL_BYTES:
+        while len(self._records) > self._max_events or self._bytes > self._max_bytes:
             record = self._records.pop(self._oldest)
             self._bytes -= len(record.response)
             self._oldest += 1

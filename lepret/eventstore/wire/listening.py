@@ -1,12 +1,10 @@
-"""The listening socket: a port is ours alone, or it is refused."""
+"""The listening socket, on a port that no other server listens on."""
 
 import errno
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
-
-BUSY_RETRIES_FOR = 5.0
-"""Seconds to wait for a port that is not free although nobody listens on it."""
 
 BACKLOG = 512
 """Connections that may wait to be accepted."""
@@ -16,15 +14,17 @@ class PortError(Exception):
     """The address cannot be listened on; the message is one line for the operator."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(
+    host: str, port: int, *, retry_for: float = 5.0, sleep: Callable[[float], None] = time.sleep
+) -> socket.socket:
     """A socket that listens. Raises PortError.
 
-    SO_REUSEADDR lets a restart bind beside the remains of its own old connections; without
-    SO_REUSEPORT no two servers share a port. A client that knocks on a local port while
-    nobody listens may be given that very port for its own end, and so be connected to
-    itself: then the port is busy for a moment, and worth another try.
+    SO_REUSEADDR lets a restarted server bind although old connections are in TIME_WAIT; without
+    SO_REUSEPORT no two servers share a port. A client that connects to a local port where
+    nobody listens may be given that very port for its own end, and so be connected to itself.
+    The port is busy then, but only for a moment: it is tried again for ``retry_for`` seconds.
     """
-    until = time.monotonic() + BUSY_RETRIES_FOR
+    until = time.monotonic() + retry_for
     while True:
         try:
             return _try(host, port)
@@ -34,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
                 raise PortError(f"cannot listen on {host}:{port}: {error.strerror}") from error
             if time.monotonic() >= until or _answered(host, port):
                 raise PortError(f"port {port} on {host} is taken") from error
-        time.sleep(0.05)
+        sleep(0.05)
 
 
 def _try(host: str, port: int) -> socket.socket:
@@ -52,13 +52,13 @@ def _try(host: str, port: int) -> socket.socket:
 
 
 def _resolve(host: str, port: int) -> tuple[int, Any]:
-    """Address family and address."""
+    """The address family and the address."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     return found[0], found[4]
 
 
 def _answered(host: str, port: int) -> bool:
-    """Whether somebody else listens there."""
+    """Whether another server listens there."""
     family, address = _resolve(host, port)
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.5)

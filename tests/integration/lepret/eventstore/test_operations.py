@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,11 +18,13 @@ from esdbclient.exceptions import ServiceUnavailable
 from esdbclient.protos.Grpc.streams_pb2 import BatchAppendResp
 from esdbclient.protos.Grpc.streams_pb2_grpc import StreamsStub
 
+from lepret.eventstore.__main__ import main
 from tests.integration.lepret.eventstore.batches import Batch, new_batch
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
 from tests.integration.lepret.eventstore.writers import writers
-from tests.support.event_store import WITHIN, RunningEventStore, start_event_store
+from tests.support.event_store import WITHIN, RunningEventStore
+from tests.support.processes import PROJECT
 
 
 class TestStopped:
@@ -105,55 +109,79 @@ class TestStopped:
         append(client, stream, new_events(1))  # The old client connects again by itself.
 
 
-class TestRefused:
-    """In one line on stderr, and with an exit status that is not 0."""
+Refusal = Callable[..., str]
 
-    def test_a_second_server_on_the_same_file(self, store: RunningEventStore) -> None:
-        assert "in use by another event store" in _refusal(store.data)
+
+class TestRefused:
+    """In one line on stderr, with exit status 1."""
+
+    @pytest.fixture
+    def refusal(self, capsys: pytest.CaptureFixture[str]) -> Refusal:
+        """Starts a server that must refuse; gives what it prints."""
+
+        def start(data: Path, port: int = 0) -> str:
+            assert main(["--data", str(data), "--port", str(port)]) == 1
+            printed = capsys.readouterr()
+            assert printed.out == ""
+            (line,) = printed.err.splitlines()
+            return line
+
+        return start
+
+    def test_by_the_command(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-m", "lepret.eventstore", "--data", str(tmp_path)]
+        ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == f"lepret.eventstore: {tmp_path} is not a file\n"
+
+    def test_a_second_server_on_the_same_file(
+        self, store: RunningEventStore, refusal: Refusal
+    ) -> None:
+        assert "in use by another event store" in refusal(store.data)
         with EventStoreDBClient(store.uri) as client:
             append(client, new_stream(), new_events(1))
 
     def test_a_second_server_on_a_link_to_the_file(
-        self, store: RunningEventStore, tmp_path: Path
+        self, store: RunningEventStore, tmp_path: Path, refusal: Refusal
     ) -> None:
         link = tmp_path / "link"
         link.symlink_to(store.data)
-        assert "in use by another event store" in _refusal(link)
+        assert "in use by another event store" in refusal(link)
 
     def test_a_port_that_is_taken_by_another_server(
-        self, store: RunningEventStore, tmp_path: Path
+        self, store: RunningEventStore, tmp_path: Path, refusal: Refusal
     ) -> None:
         other = tmp_path / "other.sqlite"
-        assert f"port {store.port} on 127.0.0.1 is taken" in _refusal(other, store.port)
+        assert f"port {store.port} on 127.0.0.1 is taken" in refusal(other, store.port)
         assert not other.exists()
 
-    def test_a_port_that_is_taken_by_anything_else(self, tmp_path: Path) -> None:
+    def test_a_port_that_is_taken_by_anything_else(self, tmp_path: Path, refusal: Refusal) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-            assert "is taken" in _refusal(tmp_path / "events.sqlite", port)
+            assert "is taken" in refusal(tmp_path / "events.sqlite", port)
 
     @pytest.mark.parametrize(
         "content", [b"Dear diary,\n" * 100, b"x", b"SQLite format 3\0", b"\0" * 5000]
     )
-    def test_a_foreign_file(self, tmp_path: Path, content: bytes) -> None:
+    def test_a_foreign_file(self, tmp_path: Path, content: bytes, refusal: Refusal) -> None:
         path = tmp_path / "diary.txt"
         path.write_bytes(content)
-        assert "not an event store's data file" in _refusal(path)
+        assert "not an event store's data file" in refusal(path)
         assert path.read_bytes() == content
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_a_foreign_database(self, tmp_path: Path) -> None:
+    def test_a_foreign_database(self, tmp_path: Path, refusal: Refusal) -> None:
         path = tmp_path / "other.sqlite"
         connection = sqlite3.connect(path)
         connection.execute("CREATE TABLE events (position INTEGER)")
         connection.commit()
         connection.close()
         content = path.read_bytes()
-        assert "but not an event store's" in _refusal(path)
+        assert "but not an event store's" in refusal(path)
         assert path.read_bytes() == content
 
     @pytest.mark.parametrize("damage", ["truncated", "overwritten"])
-    def test_a_corrupt_file(self, store: RunningEventStore, damage: str) -> None:
+    def test_a_corrupt_file(self, store: RunningEventStore, damage: str, refusal: Refusal) -> None:
         with EventStoreDBClient(store.uri) as client:
             for _ in range(5):
                 append(client, new_stream(), new_events(200))
@@ -164,11 +192,11 @@ class TestRefused:
         else:
             content[4096:-4096] = b"\xa5" * (len(content) - 8192)
         store.data.write_bytes(content)
-        assert "is corrupt" in _refusal(store.data)
+        assert "is corrupt" in refusal(store.data)
         assert store.data.read_bytes() == content
 
-    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
-        assert "cannot be opened" in _refusal(tmp_path / "absent" / "events.sqlite")
+    def test_a_folder_that_is_not_there(self, tmp_path: Path, refusal: Refusal) -> None:
+        assert "cannot be opened" in refusal(tmp_path / "absent" / "events.sqlite")
 
 
 class TestSmall:
@@ -183,20 +211,6 @@ class TestSmall:
                 append(client, new_stream(), [NewEvent(type="Big", data=b"x" * 1_000_000)])
             assert _resident(store) - before < 60_000_000
             assert sum(1 for _, _ in zip(range(100), subscription, strict=False)) == 100
-
-
-def _refusal(data: Path, port: int = 0) -> str:
-    """What a server says that refuses to start."""
-    process = start_event_store(data, port)
-    try:
-        stdout, stderr = process.communicate(timeout=WITHIN)
-    finally:
-        process.kill()
-    assert process.returncode != 0
-    assert stdout == b""
-    lines = stderr.decode().splitlines()
-    assert len(lines) == 1, stderr.decode()
-    return lines[0]
 
 
 def _resident(store: RunningEventStore) -> int:

@@ -11,6 +11,7 @@ import pytest
 from esdbclient import EventStoreDBClient, NewEvent
 from esdbclient.exceptions import NotFound, StreamIsDeleted
 
+from lepret.eventstore.scavenge import main, scavenge_file
 from tests.integration.lepret.eventstore.events import (
     ANY,
     NO_STREAM,
@@ -20,17 +21,6 @@ from tests.integration.lepret.eventstore.events import (
 )
 from tests.support.event_store import WITHIN, RunningEventStore
 from tests.support.processes import PROJECT
-
-
-def _scavenge(data: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lepret.eventstore.scavenge", "--data", str(data)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=2 * WITHIN,
-        check=False,
-    )
 
 
 def _fill(client: EventStoreDBClient) -> None:
@@ -58,9 +48,10 @@ def test_what_is_hidden_is_removed_and_each_last_event_stays(store: RunningEvent
     with EventStoreDBClient(store.uri) as client:
         _fill(client)
     store.stop()
-    done = _scavenge(store.data)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("removed 48 events, gave back ")
+    command = [sys.executable, "-m", "lepret.eventstore.scavenge", "--data", str(store.data)]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("removed 48 events, gave back ")
     store.restart()
     with EventStoreDBClient(store.uri) as client:
         left = _in_all(client)
@@ -86,7 +77,7 @@ def test_reads_and_appends_go_on_as_before(store: RunningEventStore) -> None:
         _fill(client)
         head = client.get_commit_position(filter_exclude=())
     store.stop()
-    assert _scavenge(store.data).returncode == 0
+    scavenge_file(store.data)
     store.restart()
     with EventStoreDBClient(store.uri) as client:
         assert client.get_commit_position(filter_exclude=()) == head
@@ -115,18 +106,20 @@ def test_the_file_gets_smaller(store: RunningEventStore) -> None:
         client.set_stream_metadata("big", metadata={"$maxCount": 1})
     store.stop()
     before = store.data.stat().st_size
-    assert _scavenge(store.data).returncode == 0
+    scavenge_file(store.data)
     assert store.data.stat().st_size < before / 10
 
 
 @pytest.mark.parametrize("what", ["absent", "foreign", "in use"])
-def test_refusals_are_one_line(store: RunningEventStore, tmp_path: Path, what: str) -> None:
+def test_refusals_are_one_line(
+    store: RunningEventStore, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = {"absent": tmp_path / "absent", "foreign": tmp_path / "foreign", "in use": store.data}
     (tmp_path / "foreign").write_text("something else")
-    done = _scavenge(data[what])
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert str(data[what]) in done.stderr
+    assert main(["--data", str(data[what])]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert str(data[what]) in printed.err
     assert (tmp_path / "foreign").read_text() == "something else"
     assert not (tmp_path / "absent").exists()

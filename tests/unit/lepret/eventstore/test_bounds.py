@@ -19,8 +19,8 @@ from lepret.eventstore.wire.grpc import INBOX, GrpcServer
 from lepret.eventstore.wire.http2.connection import STREAM_WINDOW, Http2Stream
 from lepret.eventstore.writes import Appended, Outcome, Write
 from tests.integration.lepret.eventstore.batches import new_batch
+from tests.support.event_store import WITHIN
 
-WITHIN = 20.0
 CHUNK = 16 * 1024
 
 

@@ -1,4 +1,4 @@
-"""What the server still does once it is told to stop, for a client that takes its time."""
+"""A server that is told to stop while a slow client has not received its answer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from esdbclient.protos.Grpc import shared_pb2, streams_pb2
 from google.protobuf import empty_pb2
 from google.protobuf.message import Message
 
-from lepret.eventstore import server as server_module
-from lepret.eventstore.server import Server
+from lepret.eventstore.server import Server, StopLimits
 from lepret.eventstore.storage.datafile import prepare_data_file
-from lepret.eventstore.storage.group_commit import GroupCommit
 from lepret.eventstore.wire.http2 import frames
 from lepret.eventstore.wire.http2.frames import FrameType, Setting
 from lepret.eventstore.wire.http2.headers import HeaderDecoder, encode_headers
 from lepret.eventstore.wire.listening import listen
+from tests.support.event_store import WITHIN
 
-WITHIN = 20.0
 STREAM = shared_pb2.StreamIdentifier(stream_name=b"s")
 
 _ANY = shared_pb2.Empty()
@@ -60,9 +58,10 @@ REQUESTS: dict[str, list[Message]] = {
 
 
 class SlowClient:
-    """A client of one call, which takes no octets of the answer until it says so."""
+    """A client that lets the server send nothing of an answer's data until `take`."""
 
     CALL = 1
+    LATER_CALL = 3
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -70,23 +69,22 @@ class SlowClient:
         self._decoder = HeaderDecoder()
 
     def call(self, method: str, requests: list[Message]) -> None:
-        headers = [
-            (b":method", b"POST"),
-            (b":path", f"/event_store.client.streams.Streams/{method}".encode()),
-            (b"content-type", b"application/grpc"),
-        ]
         data = b"".join(_with_prefix(request.SerializeToString()) for request in requests)
         self._writer.write(
             frames.PREFACE
             + frames.settings({Setting.INITIAL_WINDOW_SIZE: 0})
-            + frames.frame(
-                FrameType.HEADERS, frames.END_HEADERS, self.CALL, encode_headers(headers)
-            )
+            + _headers(self.CALL, method)
             + frames.frame(FrameType.DATA, frames.END_STREAM, self.CALL, data)
         )
 
+    async def refused_call(self) -> None:
+        """Make a call that a server refuses which has begun to stop."""
+        self._writer.write(_headers(self.LATER_CALL, "Read"))
+        payload = await self._next(FrameType.HEADERS, self.LATER_CALL)
+        assert dict(self._decoder.decode(payload))[b"grpc-status"] == b"14"
+
     def take(self, octets: int) -> None:
-        """Let the server send so many octets of the answer."""
+        """Let the server send so many bytes of the answer."""
         self._writer.write(frames.window_update(self.CALL, octets))
 
     async def headers(self) -> dict[bytes, bytes]:
@@ -95,65 +93,49 @@ class SlowClient:
     async def data(self) -> bytes:
         return await self._next(FrameType.DATA)
 
-    async def _next(self, wanted: FrameType) -> bytes:
-        """The payload of the call's next frame, which is of that kind."""
+    async def _next(self, wanted: FrameType, call: int = CALL) -> bytes:
+        """The payload of a call's next frame, which is of that type."""
         while True:
             header = await self._reader.readexactly(frames.HEADER_SIZE)
             length, kind, _, stream = frames.parse_header(header, 0)
             payload = await self._reader.readexactly(length)
-            if stream == self.CALL:
+            if stream == call:
                 assert kind == wanted, f"not {wanted.name} but {FrameType(kind).name}: {payload!r}"
                 return payload
 
 
-class ObservedCommit(GroupCommit):
-    """Says when everything is written and nothing more can be."""
-
-    closed: asyncio.Event
-
-    def close(self) -> None:
-        super().close()
-        self.closed.set()
-
-
 class Stopping(NamedTuple):
-    """A server, a client with the answer to its append before it, and the stop."""
+    """A server with a client that has not taken the answer to its write, and how to stop it."""
 
     client: SlowClient
     stop: asyncio.Event
-    all_is_written: asyncio.Event
     serving: asyncio.Task[None]
 
 
 @asynccontextmanager
-async def _answer_held_back(
-    path: Path, method: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Stopping]:
-    ObservedCommit.closed = asyncio.Event()
-    monkeypatch.setattr(server_module, "GroupCommit", ObservedCommit)
+async def _answer_held_back(path: Path, method: str, limits: StopLimits) -> AsyncIterator[Stopping]:
     prepare_data_file(path)
     with listen("127.0.0.1", 0) as listener:
         stop = asyncio.Event()
-        serving = asyncio.create_task(Server(path, listener).serve(until=stop))
+        serving = asyncio.create_task(Server(path, listener, limits).serve(until=stop))
         async with asyncio.timeout(WITHIN):
             reader, writer = await asyncio.open_connection(*listener.getsockname())
             client = SlowClient(reader, writer)
             client.call(method, REQUESTS[method])
             assert (await client.headers())[b":status"] == b"200"
-            yield Stopping(client, stop, ObservedCommit.closed, serving)
+            yield Stopping(client, stop, serving)
             writer.close()
             await serving
 
 
 @pytest.mark.parametrize("method", REQUESTS)
-def test_the_answer_to_what_was_written_is_waited_for(
-    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_answer_to_what_was_written_is_waited_for(tmp_path: Path, method: str) -> None:
     async def scenario() -> None:
-        held_back = _answer_held_back(tmp_path / "events.sqlite", method, monkeypatch)
-        async with held_back as (client, stop, all_is_written, _):
+        limits = StopLimits(answers=WITHIN)
+        held_back = _answer_held_back(tmp_path / "events.sqlite", method, limits)
+        async with held_back as (client, stop, _):
             stop.set()
-            await all_is_written.wait()
+            await client.refused_call()
             client.take(1000)
             assert len(await client.data()) > 5
             assert (await client.headers())[b"grpc-status"] == b"0"
@@ -161,15 +143,25 @@ def test_the_answer_to_what_was_written_is_waited_for(
     asyncio.run(scenario())
 
 
-def test_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_but_not_for_ever(tmp_path: Path) -> None:
     async def scenario() -> None:
-        held_back = _answer_held_back(tmp_path / "events.sqlite", "Append", monkeypatch)
-        async with held_back as (client, stop, _, serving):
+        limits = StopLimits(answers=0.05)
+        held_back = _answer_held_back(tmp_path / "events.sqlite", "Append", limits)
+        async with held_back as (client, stop, serving):
             stop.set()
             await serving
             assert (await client.headers())[b"grpc-status"] == b"14"
 
     asyncio.run(scenario())
+
+
+def _headers(call: int, method: str) -> bytes:
+    headers = [
+        (b":method", b"POST"),
+        (b":path", f"/event_store.client.streams.Streams/{method}".encode()),
+        (b"content-type", b"application/grpc"),
+    ]
+    return frames.frame(FrameType.HEADERS, frames.END_HEADERS, call, encode_headers(headers))
 
 
 def _with_prefix(message: bytes) -> bytes:

@@ -1,39 +1,28 @@
-"""What a group reads, with events that come at the worst moments."""
+"""What a group reads, with events appended at the worst moments."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from lepret.eventstore.persistent.settings import ALL, FilterContext, FilterSettings
 from lepret.eventstore.persistent.source import Source
 from lepret.eventstore.storage.log import PAGE_EVENTS
-from lepret.eventstore.storage.tail import TAIL_EVENTS
+from tests.support.event_store import WITHIN
+from tests.unit.lepret.eventstore.hooked_store import STREAM, HookedStore
 from tests.unit.lepret.eventstore.persistent.groups import new_settings
-from tests.unit.lepret.eventstore.services.test_catch_up_subscriptions import STREAM, Store
-
-WITHIN = 20.0
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "events.sqlite")
-    yield store
-    store.history.close()
-    store.log.close()
-
-
-def _source(store: Store, stream: str, **changes: int | str) -> Source:
+def _source(store: HookedStore, stream: str, **changes: int | str) -> Source:
     return Source(store.history, store.tail, new_settings(stream=stream, **changes))
 
 
 def _read(
     source: Source, after: int, until: Callable[[list[int]], bool], between: Callable[[], None]
 ) -> list[int]:
-    """The numbers that come, until they are enough; something happens after each page."""
+    """Read until the numbers are enough, with an action after each page."""
 
     async def read() -> list[int]:
         numbers: list[int] = []
@@ -60,7 +49,7 @@ def _times(count: int, action: Callable[[], None]) -> Callable[[], None]:
 
 @pytest.mark.parametrize("stream", [ALL, STREAM])
 @pytest.mark.parametrize("history", [1, PAGE_EVENTS, 2 * PAGE_EVENTS + 7])
-def test_nothing_is_lost_or_doubled(store: Store, stream: str, history: int) -> None:
+def test_nothing_is_lost_or_doubled(store: HookedStore, stream: str, history: int) -> None:
     store.append(history)
     store.forget_tail()
     store.history.hook = _times(7, store.append)
@@ -75,19 +64,20 @@ def test_nothing_is_lost_or_doubled(store: Store, stream: str, history: int) -> 
 
 
 @pytest.mark.parametrize("stream", [ALL, STREAM])
-def test_nor_when_the_tail_has_lost_the_next_event(store: Store, stream: str) -> None:
+def test_nor_when_the_tail_has_lost_the_next_event(store: HookedStore, stream: str) -> None:
     store.append(3)
-    wanted = 3 + 2 * (TAIL_EVENTS + 10)
+    store.forget_tail(max_events=10)
+    wanted = 3 + 2 * 20
     numbers = _read(
         _source(store, stream),
         -1,
         until=lambda numbers: len(numbers) >= wanted,
-        between=_times(2, lambda: store.append(TAIL_EVENTS + 10)),
+        between=_times(2, lambda: store.append(20)),
     )
     assert numbers == _from_the_first(stream, len(numbers))
 
 
-def test_nor_between_the_end_of_history_and_the_first_live_event(store: Store) -> None:
+def test_nor_between_the_end_of_history_and_the_first_live_event(store: HookedStore) -> None:
     store.append(1)
     calls = iter(range(100))
     # Once before and after the page that has the event, and the same for the one that has none.
@@ -101,7 +91,7 @@ def test_nor_between_the_end_of_history_and_the_first_live_event(store: Store) -
     assert numbers == [0, 1]
 
 
-def test_begins_with_a_number_that_is_yet_to_come(store: Store) -> None:
+def test_begins_with_a_number_that_is_yet_to_come(store: HookedStore) -> None:
     store.append(1)
     calls = iter(range(100))
     store.history.hook = lambda: store.append(5) if next(calls) == 1 else None
@@ -110,13 +100,13 @@ def test_begins_with_a_number_that_is_yet_to_come(store: Store) -> None:
 
 
 @pytest.mark.parametrize("stream", [ALL, STREAM])
-def test_begins_after_the_number(store: Store, stream: str) -> None:
+def test_begins_after_the_number(store: HookedStore, stream: str) -> None:
     store.append(10)
     numbers = _read(_source(store, stream), 6, until=bool, between=lambda: None)
     assert numbers[0] == 7
 
 
-def test_what_is_filtered_out_is_looked_at(store: Store) -> None:
+def test_what_is_filtered_out_is_looked_at(store: HookedStore) -> None:
     wanted = FilterSettings(context=FilterContext.STREAM_NAME, regex="^wanted$")
     settings = new_settings(stream=ALL).model_copy(update={"filter": wanted})
     source = Source(store.history, store.tail, settings)
@@ -129,7 +119,7 @@ def test_what_is_filtered_out_is_looked_at(store: Store) -> None:
     assert asyncio.run(first_page()) == (0, store.log.head)
 
 
-def test_what_groups_on_all_write_is_not(store: Store) -> None:
+def test_what_groups_on_all_write_is_not(store: HookedStore) -> None:
     store.append(1)
     store.append(3, "$persistentsubscription-$all::g-checkpoint")
     store.append(2, "$persistentsubscription-$all::g-parked")

@@ -1,89 +1,25 @@
-"""Events that come at the worst moments: while history is read, and between two messages."""
+"""Catch-up subscriptions, with events appended while history is read and between messages."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
-from uuid import uuid4
+from collections.abc import Callable
 
 import pytest
 from esdbclient.protos.Grpc import streams_pb2
 
-from lepret.eventstore.services.catch_up_subscriptions import Search, follow_all, follow_stream
-from lepret.eventstore.storage.datafile import prepare_data_file
-from lepret.eventstore.storage.filters import Filter, everything
-from lepret.eventstore.storage.history import History
-from lepret.eventstore.storage.log import PAGE_EVENTS, Log
-from lepret.eventstore.storage.records import Record
-from lepret.eventstore.storage.tail import TAIL_EVENTS, Tail
-from lepret.eventstore.writes import Append, Expectation, ProposedEvent
+from lepret.eventstore.storage.filters import Filter
+from lepret.eventstore.storage.log import PAGE_EVENTS
+from tests.support.event_store import WITHIN
+from tests.unit.lepret.eventstore.hooked_store import STREAM, Following, HookedStore
 
-STREAM = "s"
-
-
-class Store:
-    """A log and its tail; history runs a hook before and after each page it reads."""
-
-    def __init__(self, path: Path) -> None:
-        prepare_data_file(path)
-        self.log = Log(path)
-        self.tail = Tail(self.log.head)
-        self.history = HookedHistory(self.log)
-
-    def append(self, count: int = 1, stream: str = STREAM) -> None:
-        events = tuple(ProposedEvent(uuid4(), "T", True, b"{}", b"") for _ in range(count))
-        _, records = self.log.append_all([Append(stream, Expectation.ANY, events)])
-        self.tail.publish(records)
-
-    def forget_tail(self) -> None:
-        """As after a restart: all there is, is in the log."""
-        self.tail = Tail(self.log.head)
-
-    def follow_all(self, keep: Filter = everything, window: int | None = None) -> Following:
-        return follow_all(self.history, self.tail, -1, Search(keep, window))
-
-    def follow_stream(self) -> Following:
-        return follow_stream(self.history, self.tail, STREAM, 0)
-
-    def responses(self, stream: str | None = None) -> list[bytes]:
-        return [r.response for r in _all(self.log) if stream in {None, r.stream}]
-
-
-class HookedHistory(History):
-    """History, with something happening around each page."""
-
-    hook: Callable[[], None] = staticmethod(lambda: None)
-
-    async def all_page(self, start: int, head: int) -> list[Record]:
-        self.hook()
-        page = await super().all_page(start, head)
-        self.hook()
-        return page
-
-    async def stream_page(self, stream: str, start: int, head: int) -> list[Record]:
-        self.hook()
-        page = await super().stream_page(stream, start, head)
-        self.hook()
-        return page
-
-
-Following = AsyncIterator[list[bytes]]
-Follow = Callable[[Store], Following]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "events.sqlite")
-    yield store
-    store.history.close()
-    store.log.close()
+Follow = Callable[[HookedStore], Following]
 
 
 @pytest.fixture(params=["all", "stream"])
 def follow(request: pytest.FixtureRequest) -> Follow:
     """Each test for subscriptions to `$all` and to a stream."""
-    return Store.follow_all if request.param == "all" else Store.follow_stream
+    return HookedStore.follow_all if request.param == "all" else HookedStore.follow_stream
 
 
 def _kind(message: bytes) -> str | None:
@@ -102,16 +38,16 @@ def _is_caught_up(received: list[bytes]) -> bool:
     return "caught_up" in _marks(received)
 
 
-def _wanted(store: Store, follow: Follow) -> list[bytes]:
-    return store.responses(None if follow is Store.follow_all else STREAM)
+def _wanted(store: HookedStore, follow: Follow) -> list[bytes]:
+    return store.responses(None if follow is HookedStore.follow_all else STREAM)
 
 
 async def _receive(
     following: Following, until: Callable[[list[bytes]], bool], meanwhile: Callable[[], None]
 ) -> list[bytes]:
-    """Messages until there are enough; something happens after each batch of them."""
+    """Receive messages until there are enough, with an action after each batch."""
     received: list[bytes] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN):
         while not until(received):
             received += await anext(following)
             meanwhile()
@@ -130,7 +66,7 @@ def _limited(action: Callable[[], None], times: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize("history", [0, 1, PAGE_EVENTS, 2 * PAGE_EVENTS + 7])
 def test_nothing_is_lost_or_doubled_at_the_worst_moments(
-    store: Store, follow: Follow, history: int
+    store: HookedStore, follow: Follow, history: int
 ) -> None:
     if history:
         store.append(history)
@@ -152,7 +88,7 @@ def test_nothing_is_lost_or_doubled_at_the_worst_moments(
     asyncio.run(scenario())
 
 
-def test_caught_up_comes_once_history_is_done(store: Store, follow: Follow) -> None:
+def test_caught_up_comes_once_history_is_done(store: HookedStore, follow: Follow) -> None:
     store.append(PAGE_EVENTS + 3)
     store.forget_tail()
 
@@ -165,13 +101,14 @@ def test_caught_up_comes_once_history_is_done(store: Store, follow: Follow) -> N
     asyncio.run(scenario())
 
 
-def test_a_slow_reader_falls_behind_and_catches_up(store: Store, follow: Follow) -> None:
+def test_a_slow_reader_falls_behind_and_catches_up(store: HookedStore, follow: Follow) -> None:
     store.append()
+    store.forget_tail(max_events=10)
 
     async def scenario() -> None:
         following = follow(store)
         received = await _receive(following, until=_is_caught_up, meanwhile=lambda: None)
-        store.append(TAIL_EVENTS + 10)
+        store.append(20)
         received += await _receive(following, until=_is_caught_up, meanwhile=lambda: None)
         store.append()
         received += await anext(following)
@@ -182,7 +119,7 @@ def test_a_slow_reader_falls_behind_and_catches_up(store: Store, follow: Follow)
 
 
 @pytest.mark.parametrize("window", [1, 5, 2000])
-def test_checkpoints_name_the_last_event_searched(store: Store, window: int) -> None:
+def test_checkpoints_name_the_last_event_searched(store: HookedStore, window: int) -> None:
     store.append(1200, "other")
     store.append(1, "wanted")
     store.append(9, "other")
@@ -201,10 +138,3 @@ def test_checkpoints_name_the_last_event_searched(store: Store, window: int) -> 
         assert caught_up.HasField("caught_up")
 
     asyncio.run(scenario())
-
-
-def _all(log: Log) -> list[Record]:
-    records: list[Record] = []
-    while page := log.all_forwards(len(records) + 1, log.head):
-        records += page
-    return records

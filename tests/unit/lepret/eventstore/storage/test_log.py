@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -12,7 +11,7 @@ import pytest
 from esdbclient.protos.Grpc import streams_pb2
 
 from lepret.eventstore.rpc import Refusal
-from lepret.eventstore.storage.datafile import connect, prepare_data_file
+from lepret.eventstore.storage.datafile import connect
 from lepret.eventstore.storage.group_commit import GroupCommit
 from lepret.eventstore.storage.log import PAGE_BYTES, PAGE_EVENTS, Log
 from lepret.eventstore.storage.tail import Tail
@@ -24,17 +23,9 @@ from lepret.eventstore.writes import (
     ProposedEvent,
     WrongExpectedVersion,
 )
+from tests.support.event_store import WITHIN
 
 ANY = Expectation.ANY
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    path = tmp_path / "events.sqlite"
-    prepare_data_file(path)
-    log = Log(path)
-    yield log
-    log.close()
 
 
 def _event(size: int = 2, event_id: UUID | None = None, event_type: str = "T") -> ProposedEvent:
@@ -83,7 +74,7 @@ def test_a_deadline_that_has_passed_writes_nothing(log: Log) -> None:
     assert not log.stream_exists("s")
 
 
-def test_a_stored_frame_is_the_message_that_clients_read(log: Log) -> None:
+def test_a_stored_response_is_the_message_that_clients_read(log: Log) -> None:
     before = time.time_ns() // 100
     event = ProposedEvent(uuid4(), "T", False, b"data", b"metadata")
     log.append_all([Append("s", ANY, (event,))])
@@ -138,7 +129,7 @@ def test_what_cannot_be_written_fails_alone(log: Log) -> None:
         bad = Append("s", ANY, (_event(event_type="\ud800"),))
         appends = [_append("a"), bad, _append("b"), bad, _append("c")]
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN):
                 answers = await asyncio.gather(
                     *(commit.append(append) for append in appends), return_exceptions=True
                 )

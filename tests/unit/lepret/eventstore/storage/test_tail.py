@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
-from lepret.eventstore.storage import tail as tail_module
 from lepret.eventstore.storage.records import Record
-from lepret.eventstore.storage.tail import TAIL_BYTES, TAIL_EVENTS, Tail
+from lepret.eventstore.storage.tail import Tail
 
 
 def _records(first: int, count: int, size: int = 1) -> list[Record]:
@@ -30,15 +29,15 @@ def test_gives_what_comes_after_a_position() -> None:
 
 
 def test_forgets_the_oldest() -> None:
-    tail = Tail(head=0)
-    tail.publish(_records(1, TAIL_EVENTS + 5))
+    tail = Tail(head=0, max_events=10)
+    tail.publish(_records(1, 15))
     assert tail.after(4, 1) is None
     assert _positions(tail.after(5, 1)) == [6]
 
 
-def test_is_bounded_in_octets() -> None:
-    tail = Tail(head=0)
-    tail.publish(_records(1, 20, TAIL_BYTES // 10))
+def test_is_bounded_in_bytes() -> None:
+    tail = Tail(head=0, max_bytes=1000)
+    tail.publish(_records(1, 20, 100))
     assert tail.after(9, 1) is None
     assert _positions(tail.after(10, 1)) == [11]
 
@@ -49,17 +48,17 @@ def test_wakes_everybody_once_there_is_more() -> None:
         waiting = [asyncio.create_task(tail.beyond(n)) for n in (0, 0, 1)]
         await asyncio.sleep(0)
         tail.publish(_records(1, 1))
-        await asyncio.wait_for(asyncio.gather(*waiting[:2]), 5)
+        await asyncio.wait_for(asyncio.gather(*waiting[:2]), 30)
         assert not waiting[2].done()
         tail.publish(_records(2, 1))
-        await asyncio.wait_for(waiting[2], 5)
+        await asyncio.wait_for(waiting[2], 30)
 
     asyncio.run(scenario())
 
 
 def test_does_not_wait_for_what_is_there() -> None:
     async def scenario() -> None:
-        tail = tail_module.Tail(head=3)
-        await asyncio.wait_for(tail.beyond(2), 5)
+        tail = Tail(head=3)
+        await asyncio.wait_for(tail.beyond(2), 30)
 
     asyncio.run(scenario())

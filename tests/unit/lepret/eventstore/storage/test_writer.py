@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from lepret.eventstore.storage.datafile import prepare_data_file
 from lepret.eventstore.storage.log import Log
 from lepret.eventstore.storage.stream_metadata import metastream_of
 from lepret.eventstore.writes import (
@@ -25,15 +22,6 @@ from lepret.eventstore.writes import (
 NO_STREAM = Expectation.NO_STREAM
 EXISTS = Expectation.STREAM_EXISTS
 ANY = Expectation.ANY
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    path = tmp_path / "events.sqlite"
-    prepare_data_file(path)
-    log = Log(path)
-    yield log
-    log.close()
 
 
 def _event(data: bytes = b"{}") -> ProposedEvent:
