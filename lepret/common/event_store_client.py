@@ -1,4 +1,4 @@
-"""The process's one client of the event store, for the write side and the read side alike."""
+"""The event store client that all parts of this process share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _clients: dict[str, EventStoreDBClient] = {}
 
 
 def event_store_client() -> EventStoreDBClient:
-    """The client for `settings.EVENTSTORE_URI`, made when it is first asked for.
+    """The client for `settings.EVENTSTORE_URI`, created at the first call.
 
-    One client serves many threads; it must not be made before a fork, and so not at import.
+    Threads share one client. It must not be created before a fork, and so not at import.
 
     Raises:
-        esdbclient.exceptions.DiscoveryFailed: a cluster is named and no node of it answers.
+        esdbclient.exceptions.DiscoveryFailed: the URI names a cluster, and no node of it answers.
     """
     uri = settings.EVENTSTORE_URI
     with _lock:
@@ -30,16 +30,16 @@ def event_store_client() -> EventStoreDBClient:
 
 
 def close_event_store_client() -> None:
-    """Close what was made, with its connections; asking again makes a new one."""
+    """Close the client and its connections. The next call above creates a new one."""
     with _lock:
         while _clients:
             _clients.popitem()[1].close()
 
 
 class _Client(EventStoreDBClient):
-    """Reads streams in the thread that asks for them.
+    """Receives the messages of a stream in the thread that reads them.
 
-    gRPC otherwise has a thread of its own hand over each message, which takes twice the time.
+    By default gRPC passes each message on from a thread of its own, which takes twice the time.
     """
 
     def _construct_grpc_channel(
@@ -49,5 +49,5 @@ class _Client(EventStoreDBClient):
         return super()._construct_grpc_channel(grpc_target, (*grpc_options, in_one_thread))
 
 
-# gRPC complains of clients that are left to the garbage collector of an ending interpreter.
+# gRPC logs errors if the interpreter exits with open clients.
 atexit.register(close_event_store_client)

@@ -1,4 +1,4 @@
-"""``python -m lepret.eventstore``: run the embedded event store until it is told to stop."""
+"""``python -m lepret.eventstore``: run the embedded event store until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""Protocol messages: the ones built often are built here, once, as bytes."""
+"""Protocol messages: responses are built and requests are parsed here."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,12 +20,12 @@ BINARY = "application/octet-stream"
 def event_response(
     event: ProposedEvent, stream: str, revision: int, position: int, created: int
 ) -> bytes:
-    """A stored event as the message that every later read of it sends.
+    """An event as the response that every later read of it sends.
 
-    ``created`` is in ticks of 100 ns since 1970, which is what clients expect.
+    ``created`` is in ticks of 100 ns since 1970, as clients expect it.
     """
     response = streams_pb2.ReadResp()
-    # Filled in place: built from parts, each would be copied into the next.
+    # Filled in place: nested messages that are passed in would be copied.
     response.event.commit_position = position
     recorded = response.event.event
     recorded.id.string = str(event.id)
@@ -42,16 +42,16 @@ def event_response(
 
 
 Encoding = Callable[[list[bytes]], list[bytes]]
-"""How stored messages become the ones that a client asked for."""
+"""Turns stored responses into those that a client asked for."""
 
 
 def as_stored(responses: list[bytes]) -> list[bytes]:
-    """Ids as text, for all but a few clients."""
+    """Leave ids as text, as nearly all clients want them."""
     return responses
 
 
 def with_structured_ids(responses: list[bytes]) -> list[bytes]:
-    """Ids as two integers, for the clients that ask for them; the one that has to parse."""
+    """Write ids as two integers, for clients that ask for that. Has to parse each response."""
     return [_with_structured_id(response) for response in responses]
 
 
@@ -72,7 +72,7 @@ def data_of(response: bytes) -> bytes:
 
 
 def resolved_link(link: bytes, event: bytes | None) -> bytes:
-    """A stored link with the stored event that it points to; without, it points to nothing."""
+    """A stored link together with its event; None for a link whose event is not there."""
     response = streams_pb2.ReadResp.FromString(link)
     response.event.link.CopyFrom(response.event.event)
     if event is None:
@@ -90,7 +90,7 @@ def confirmation(subscription_id: str) -> bytes:
 
 
 def checkpoint(position: int) -> bytes:
-    """Tells a filtered subscription how far the log was searched."""
+    """Tells a filtered subscription how far the log has been searched."""
     searched = _now(Checkpoint(commit_position=position, prepare_position=position))
     return streams_pb2.ReadResp(
         checkpoint=streams_pb2.ReadResp.Checkpoint.FromString(searched)
@@ -98,14 +98,14 @@ def checkpoint(position: int) -> bytes:
 
 
 def caught_up(reached: bytes) -> bytes:
-    """Tells a subscription that history is done."""
+    """Tells a subscription that it is live now."""
     return streams_pb2.ReadResp(
         caught_up=streams_pb2.ReadResp.CaughtUp.FromString(reached)
     ).SerializeToString()
 
 
 def fell_behind(reached: bytes) -> bytes:
-    """Tells a subscription that it was too slow, and reads history again."""
+    """Tells a subscription that it was too slow and reads history again."""
     return streams_pb2.ReadResp(
         fell_behind=streams_pb2.ReadResp.FellBehind.FromString(reached)
     ).SerializeToString()
@@ -117,7 +117,7 @@ def reached_in_all(position: int) -> bytes:
 
 
 def reached_in_stream(revision: int) -> bytes:
-    """How far a subscription to a stream has come; -1 where there was nothing yet."""
+    """How far a subscription to a stream has come; -1 before the first event."""
     return _now(Reached() if revision < 0 else Reached(stream_revision=revision))
 
 
@@ -137,7 +137,7 @@ def stream_not_found(stream: str) -> bytes:
 
 
 def parse(message_class: type[M], serialised: bytes) -> M:
-    """A client's message. Raises Refusal (INVALID_ARGUMENT) for bytes that are none."""
+    """A client's message. Raises Refusal (INVALID_ARGUMENT) for bytes that are not one."""
     try:
         return message_class.FromString(serialised)
     except DecodeError:

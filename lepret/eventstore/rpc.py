@@ -1,4 +1,4 @@
-"""What a service sees of a gRPC call, whatever carries it."""
+"""A gRPC call as a service sees it, whatever the transport."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import IntEnum
@@ -25,7 +25,7 @@ class StatusCode(IntEnum):
 class Refusal(Exception):
     """Ends a call with a status other than OK.
 
-    ``trailers`` carry what some clients read in place of the text, such as
+    Some clients read ``trailers`` instead of the text, such as
     ``("exception", "wrong-expected-version")``.
     """
 
@@ -39,7 +39,7 @@ class Refusal(Exception):
 
 
 def bad_request(details: str) -> Refusal:
-    """The refusal of a request that no state of the log could make right."""
+    """The refusal of a request that is wrong whatever the log holds."""
     return Refusal(StatusCode.INVALID_ARGUMENT, details)
 
 
@@ -47,11 +47,11 @@ class Call(Protocol):
     """One call: serialised messages in, serialised messages out."""
 
     def header(self, name: str) -> str:
-        """What the client says of itself or the call under that name; empty when it does not."""
+        """The value of a request header; empty if the client did not send it."""
 
     @property
     def has_more(self) -> bool:
-        """Whether more of the client's messages have arrived already."""
+        """Whether more messages of the client have arrived already."""
 
     def requests(self) -> AsyncIterator[bytes]:
         """The client's messages, until it has no more."""
@@ -59,17 +59,17 @@ class Call(Protocol):
     async def send(self, messages: Sequence[bytes]) -> None:
         """Send messages in order; returns once there is room for more.
 
-        A slow reader therefore holds up its own call and nothing else.
+        So a slow client slows down only its own call.
         """
 
 
 Handler = Callable[[Call], Awaitable[None]]
 Methods = Mapping[str, Handler]
-"""Handlers by the method's path, such as ``/package.Service/Method``."""
+"""Handlers by path, such as ``/package.Service/Method``."""
 
 
 async def only_request(call: Call) -> bytes:
-    """The one message of a call whose client sends exactly one.
+    """The message of a call whose client sends exactly one.
 
     Raises Refusal (INVALID_ARGUMENT) when there is none.
     """

@@ -5,7 +5,7 @@ from enum import Enum
 from uuid import UUID
 
 MAX_APPEND_SIZE = 1024 * 1024
-"""Bytes in one append, counted as `Append.size` counts them."""
+"""Bytes in one append, as `ProposedEvent.size` counts them."""
 
 
 class Expectation(Enum):
@@ -21,7 +21,7 @@ Expected = Expectation | int
 
 @dataclass(frozen=True, slots=True)
 class ProposedEvent:
-    """An event that has no revision and no position yet."""
+    """An event that is not written yet: it has no revision and no position."""
 
     id: UUID
     type: str
@@ -31,7 +31,7 @@ class ProposedEvent:
 
     @property
     def size(self) -> int:
-        """Bytes towards the maximum append size; a character of the type counts as two."""
+        """Bytes that count towards `MAX_APPEND_SIZE`: two for each character of the type."""
         return len(self.data) + len(self.metadata) + 2 * len(self.type)
 
 
@@ -50,7 +50,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Hide the events of a stream; appends may begin it anew."""
+    """Hide the events of a stream; later appends may reopen it."""
 
     stream: str
     expected: Expected
@@ -58,7 +58,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """End a stream for good."""
+    """Delete a stream permanently: nothing can be written to it again."""
 
     stream: str
     expected: Expected
@@ -69,7 +69,7 @@ Write = Append | Delete | Tombstone
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The last event's revision and position; None where nothing was ever written."""
+    """The last event's revision and position; None if there is no such event."""
 
     revision: int | None
     position: int | None
@@ -77,19 +77,19 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class WrongExpectedVersion:
-    """The stream is at ``current``, which is not as expected; None means no stream."""
+    """The stream's revision is ``current``, not the expected one; None means no stream."""
 
     current: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamDeleted:
-    """The stream is deleted, which is not as expected, or has ended for good."""
+    """The stream is deleted although it was expected to exist, or it is tombstoned."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlinePassed:
-    """The append waited beyond its deadline; nothing was written."""
+    """The append's deadline passed before it was written."""
 
 
 Outcome = Appended | WrongExpectedVersion | StreamDeleted | DeadlinePassed

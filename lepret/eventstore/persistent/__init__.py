@@ -1,5 +1,5 @@
 """Persistent subscriptions: groups of subscribers whose progress the server keeps.
 
-The core (`group`, `waiting`, `subscriber`, `strategies`) decides and does nothing else; what it
-decides is read, written and sent around it.
+`group`, with `waiting_messages`, `subscriber` and `strategies`, only decides. `running_group`
+reads, writes and sends accordingly.
 """

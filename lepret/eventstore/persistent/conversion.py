@@ -1,6 +1,6 @@
-"""Protocol messages of persistent subscriptions.
+"""From stored events to a group's messages, and on to what subscribers are sent.
 
-A stored event is the same on the wire whether it is read or delivered; a delivery adds to it.
+Stored responses of Read are valid responses here as well, since both have the same fields.
 """
 
 import json
@@ -19,7 +19,7 @@ _Event = persistent_pb2.ReadResp.ReadEvent.RecordedEvent
 
 
 def to_deliver(record: Record, number: int, strategy: str) -> Message:
-    """What a group is to know of an event; ``strategy`` decides what pins it."""
+    """The message for a stored event; ``strategy`` decides which pin it gets."""
     read = persistent_pb2.ReadResp.FromString(record.response).event
     original = read.link if read.HasField("link") else read.event
     event = read.event if read.HasField("event") else read.link
@@ -34,7 +34,7 @@ def to_deliver(record: Record, number: int, strategy: str) -> Message:
 
 
 def to_replay(record: Record, strategy: str) -> Message | None:
-    """The same of an event that was parked; None when it is there no more."""
+    """The message for a parked link that was resolved; None if its event is gone."""
     if not persistent_pb2.ReadResp.FromString(record.response).event.HasField("event"):
         return None
     message = to_deliver(record, record.revision, strategy)
@@ -43,7 +43,7 @@ def to_replay(record: Record, strategy: str) -> Message | None:
 
 
 def delivery(stored: bytes, retries: int, *, structured_ids: bool) -> bytes:
-    """A stored event as it is sent to a subscriber."""
+    """A stored event as a subscriber receives it."""
     if structured_ids:
         (stored,) = messages.with_structured_ids([stored])
     response = persistent_pb2.ReadResp.FromString(stored)

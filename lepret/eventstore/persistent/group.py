@@ -1,7 +1,7 @@
-"""A group at work: what waits, what is in flight, and how far everything is done.
+"""The state of a group: waiting messages, messages in flight, progress.
 
-Pure: no clock, no log, no network. Times are passed in; messages come in by `read` and
-`replay`; subscribers take what they were handed; what is to be parked goes to a function.
+Pure: no clock, no log, no network. Times are passed in, messages come in through `read` and
+`replay` and go out to subscribers; a function is called with each message to park.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ from lepret.eventstore.persistent.subscriber import Delivery, Subscriber
 from lepret.eventstore.persistent.waiting_messages import WaitingMessages
 
 BUFFER_BYTES = 4 * 1024 * 1024
-"""A group reads no further while events of this size wait for a subscriber."""
+"""A group reads no further while events of this many bytes wait for a subscriber."""
 
 READ_AT_ONCE = 32
 """How many events a group takes at a time."""
@@ -23,11 +23,11 @@ READ_AT_ONCE = 32
 _DEFAULT_READ_BATCH = 20
 
 Park = Callable[[Message, str], None]
-"""Has a message written to the parked ones, for a reason; `parked` or `not_parked` follows."""
+"""Parks a message for a reason, and calls `parked` or `not_parked` afterwards."""
 
 
 class Nack(Enum):
-    """What is to become of a message that a subscriber could not handle."""
+    """What to do with a message that a subscriber could not handle."""
 
     RETRY = "retry"
     PARK = "park"
@@ -35,14 +35,14 @@ class Nack(Enum):
 
 
 class Group:
-    """Hands each message to one subscriber, again and again until it is done with."""
+    """Delivers each message to one subscriber at a time, until it is done."""
 
     def __init__(self, settings: GroupSettings, done_to: int, park: Park) -> None:
-        """``done_to`` is the number of the last event that the group needs not see."""
+        """``done_to`` is the number of the last event before those to deliver."""
         self.settings = settings
         self.waiting = WaitingMessages()
         self.handed_out = 0
-        """How many deliveries there ever were."""
+        """The number of deliveries so far."""
         self.in_flight: dict[UUID, Delivery] = {}
         self._park_message = park
         self._parking: set[Message] = set()
@@ -56,22 +56,22 @@ class Group:
 
     @property
     def subscribers(self) -> list[Subscriber]:
-        """Those who are connected."""
+        """The connected subscribers."""
         return list(self._strategy)
 
     @property
     def is_full(self) -> bool:
-        """Whether there are as many subscribers as there may be."""
+        """Whether the maximum number of subscribers is connected."""
         maximum = self.settings.max_subscriber_count
         return 0 < maximum <= len(self.subscribers)
 
     def connect(self, subscriber: Subscriber, now: float) -> None:
-        """Have a subscriber take part."""
+        """Add a subscriber."""
         self._strategy.join(subscriber)
         self._hand_out(now)
 
     def disconnect(self, subscriber: Subscriber, now: float) -> None:
-        """Let a subscriber go; others try what it has not answered."""
+        """Remove a subscriber; others get its unanswered messages."""
         self._strategy.leave(subscriber)
         for delivery in list(subscriber.in_flight):
             self._retry(self._take_back(delivery))
@@ -81,26 +81,26 @@ class Group:
 
     @property
     def read_at_once(self) -> int:
-        """The most messages that the group takes at a time."""
+        """The maximum number of messages in one `read` or `replay`."""
         settings = self.settings
         batch = settings.read_batch_size or _DEFAULT_READ_BATCH
         return max(1, min(READ_AT_ONCE, batch, settings.history_buffer_size))
 
     @property
     def wants_more(self) -> bool:
-        """Whether there is room for as many messages as it takes at a time."""
+        """Whether there is room for `read_at_once` messages."""
         room = self.settings.history_buffer_size - len(self.waiting)
         return room >= self.read_at_once and self.waiting.size < BUFFER_BYTES
 
     def read(self, messages: Iterable[Message], to: int, now: float) -> None:
-        """Take the next messages; ``to`` is the last number that was looked at for them."""
+        """Take the next messages; ``to`` is the last number searched for them."""
         for message in messages:
             self.waiting.add(message)
         self._read_to = to
         self._hand_out(now)
 
     def replay(self, messages: Iterable[Message], to: int, now: float) -> None:
-        """Take parked messages, from before number ``to`` among the parked ones."""
+        """Take parked messages again, all before number ``to`` in the parked stream."""
         for message in messages:
             self.waiting.add(message)
         self._replayed_to = to
@@ -109,14 +109,14 @@ class Group:
     # Answers ------------------------------------------------------------------------
 
     def ack(self, ids: Iterable[UUID], now: float) -> None:
-        """These are done with. Answers to what is not in flight mean nothing."""
+        """These messages are done. Ids that are not in flight are ignored."""
         for delivery in self._named(ids):
             delivery.subscriber.answered(delivery, now)
             self._take_back(delivery)
         self._hand_out(now)
 
     def nack(self, ids: Iterable[UUID], nack: Nack, reason: str, now: float) -> None:
-        """A subscriber could not handle these."""
+        """A subscriber could not handle these. Ids that are not in flight are ignored."""
         for delivery in self._named(ids):
             delivery.subscriber.answered(delivery, now)
             message = self._take_back(delivery)
@@ -128,18 +128,18 @@ class Group:
         self._hand_out(now)
 
     def tick(self, now: float) -> None:
-        """Take back what was not answered in time."""
+        """Retry or park the messages whose time to answer is over."""
         expired = [d for d in self.in_flight.values() if d.expires <= now]
         for delivery in expired:
             self._retry_or_park(self._take_back(delivery))
         self._hand_out(now)
 
     def parked(self, message: Message) -> None:
-        """The message is among the parked ones."""
+        """The message was parked."""
         self._parking.discard(message)
 
     def not_parked(self, message: Message, now: float) -> None:
-        """The message could not be parked, so it has to be tried again."""
+        """The message could not be parked: retry it."""
         self._parking.discard(message)
         self._retry(message)
         self._hand_out(now)
@@ -148,25 +148,25 @@ class Group:
 
     @property
     def read_to(self) -> int:
-        """The last number that was looked at."""
+        """The last number that was searched."""
         return self._read_to
 
     @property
     def done_to(self) -> int:
-        """The last number up to which the group is done with everything."""
+        """The last number up to which all messages are done."""
         unfinished = [m.number for m in self._unfinished() if not m.replayed]
         return min(unfinished) - 1 if unfinished else self._read_to
 
     @property
     def replayed_to(self) -> int:
-        """Among the parked messages, the first that is still to be kept."""
+        """The first number in the parked stream that must be kept."""
         unfinished = [m.number for m in self._unfinished() if m.replayed]
         return min(unfinished, default=self._replayed_to)
 
     def due_checkpoint(self, now: float, *, timed: bool) -> int | None:
-        """What to write as a checkpoint; None when none is due.
+        """The checkpoint to write; None if none is due.
 
-        The minimum count is looked at from time to time only (``timed``).
+        The minimum count matters only if ``timed``, which is so once a second.
         """
         done_to = self.done_to
         progress = done_to - self._checkpoint
@@ -179,7 +179,7 @@ class Group:
         return None
 
     def last_checkpoint(self) -> int | None:
-        """What to write as a checkpoint before the group stops; None when there is no progress."""
+        """The checkpoint to write before the group stops; None without progress."""
         done_to = self.done_to
         return done_to if done_to > self._checkpoint else None
 
@@ -188,7 +188,7 @@ class Group:
         self._checkpoint = number
         self._checkpoint_time = now
 
-    # Within -------------------------------------------------------------------------
+    # Private ------------------------------------------------------------------------
 
     def _hand_out(self, now: float) -> None:
         self.waiting.hand_out(
@@ -197,7 +197,7 @@ class Group:
         )
 
     def _hand_over(self, message: Message, now: float) -> bool:
-        """False has the message wait: for its subscriber, or for another one of the same id."""
+        """False if the message must wait for a subscriber, or for another message of its id."""
         if message.id in self.in_flight:
             return False
         subscriber = self._strategy.choose(message)
@@ -235,7 +235,7 @@ class Group:
         self._park_message(message, reason)
 
     def _unfinished(self) -> Iterator[Message]:
-        """Every message that is not done with, but for those behind others in a queue."""
+        """All messages that are not done, without those behind others in a queue."""
         yield from self.waiting.first_ones()
         yield from (delivery.message for delivery in self.in_flight.values())
         yield from self._parking

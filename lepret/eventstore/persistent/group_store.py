@@ -1,6 +1,6 @@
-"""What groups keep in the log: their settings, their checkpoints and what they parked.
+"""What groups store in the log: settings, checkpoints and parked messages.
 
-All of it in streams, by the names and in the form that EventStoreDB uses.
+Streams, event types and content are those of EventStoreDB.
 """
 
 import json
@@ -31,7 +31,7 @@ SETTINGS_TYPE = "$PersistentConfig"
 CHECKPOINT_TYPE = "$SubscriptionCheckpoint"
 
 MAX_REASON = 4096
-"""Characters of why a message was parked that are kept."""
+"""Characters of the reason for parking that are stored."""
 
 _NEWEST_ONLY = {"$maxCount": 2}
 
@@ -40,20 +40,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Parked:
-    """The parked messages of a group, by their revisions in the parked stream."""
+    """The range of a group's parked messages, as revisions in the parked stream."""
 
     first: int = 0
-    """The first that was not replayed yet."""
+    """The first that was not replayed."""
     end: int = 0
-    """One beyond the last."""
+    """One after the last."""
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """How many messages are parked."""
         return self.end - self.first
 
     def add(self, revision: int) -> None:
-        """One more was parked."""
+        """A message was parked at this revision."""
         if not self.count:
             self.first = revision
         self.end = revision + 1
@@ -64,9 +64,9 @@ class _SettingsEvent(BaseModel):
 
 
 class GroupStore:
-    """Reads and writes what groups keep.
+    """Reads and writes what groups store.
 
-    All that writes raises Refusal (UNAVAILABLE) when that could not be done.
+    All methods that write raise Refusal (UNAVAILABLE) if they cannot.
     """
 
     def __init__(self, history: History, tail: Tail, commit: GroupCommit) -> None:
@@ -102,7 +102,7 @@ class GroupStore:
     # Checkpoints --------------------------------------------------------------------
 
     async def load_checkpoint(self, name: GroupName) -> int | None:
-        """The last event's number up to which the group is done; None before the first."""
+        """The number up to which the group is done; None without a checkpoint."""
         for record in await self._newest(_checkpoint_stream(name)):
             checkpoint = _parse_checkpoint(messages.data_of(record.response))
             if checkpoint is not None:
@@ -110,14 +110,14 @@ class GroupStore:
         return None
 
     async def write_checkpoint(self, settings: GroupSettings, number: int) -> None:
-        """Have the group go on after this number when it starts again."""
+        """Let the group start after this number next time."""
         text = settings.number_text(number)
         await self._append_newest(_checkpoint_stream(settings.name), CHECKPOINT_TYPE, text)
 
     # Parked messages ----------------------------------------------------------------
 
     async def load_parked(self, name: GroupName) -> Parked:
-        """Which messages are parked."""
+        """The range of parked messages."""
         stream = _parked_stream(name)
         newest = await self._newest(stream)
         if not newest:
@@ -126,7 +126,7 @@ class GroupStore:
         return Parked(oldest[0].revision, newest[0].revision + 1)
 
     async def park(self, name: GroupName, message: Message, reason: str) -> int:
-        """Park a message; returns its revision among the parked ones."""
+        """Park a message; returns its revision in the parked stream."""
         details = {
             "added": _now(),
             "reason": reason[:MAX_REASON],
@@ -143,33 +143,33 @@ class GroupStore:
             if page[-1].revision >= parked.end - 1:
                 return
 
-    async def forget_parked(self, name: GroupName, before: int) -> None:
-        """The parked messages before that revision are done with."""
+    async def truncate_parked(self, name: GroupName, before: int) -> None:
+        """Hide the parked messages before that revision."""
         await self._set_metadata(_parked_stream(name), {"$tb": before})
 
     # Streams ------------------------------------------------------------------------
 
     async def forget(self, name: GroupName) -> None:
-        """Delete the checkpoints and the parked messages of a group that is no more."""
+        """Delete the checkpoints and the parked messages of a deleted group."""
         for stream in (_checkpoint_stream(name), _parked_stream(name)):
             await self._commit.append(Delete(stream, Expectation.ANY))
 
     async def next_number(self, stream: str) -> int:
-        """What the next event of a stream, or of `$all`, will count as."""
+        """The number of the next event of a stream, or of `$all`."""
         if stream == ALL:
             return self._tail.head + 1
         newest = await self._newest(stream)
         return newest[0].revision + 1 if newest else 0
 
     async def record(self, position: int, *, resolve: bool) -> Record | None:
-        """An event by its position in the log; None when it was scavenged."""
+        """The event at a position of the log; None if it was scavenged."""
         page = await self._history.all_page(position, position)
         if resolve:
             page = await self._history.resolved(page)
         return page[0] if page else None
 
     async def _newest(self, stream: str) -> Sequence[Record]:
-        """The last events of a stream that may be read, newest first."""
+        """The last page of a stream, newest first."""
         pages = self._history.stream_backwards(stream, MAX_REVISION, self._tail.head)
         try:
             return await anext(pages, None) or []
@@ -177,7 +177,7 @@ class GroupStore:
             return []
 
     async def _append_newest(self, stream: str, event_type: str, content: object) -> None:
-        """Append to a stream of which only the newest events count."""
+        """Append to a stream that keeps only its newest events."""
         if not await self._newest(stream):
             await self._set_metadata(stream, _NEWEST_ONLY)
         await self._append(stream, _json_event(event_type, content))
@@ -205,7 +205,7 @@ def _json_event(event_type: str, content: object) -> ProposedEvent:
 
 
 def _parse_checkpoint(data: bytes) -> int | None:
-    """A checkpoint as `GroupSettings.number_text` spells it; None for anything else."""
+    """A checkpoint as `GroupSettings.number_text` writes it; None for anything else."""
     try:
         text = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""All groups: made, changed, deleted, found, started and stopped."""
+"""All groups: created, updated, deleted, found, started and stopped."""
 
 import asyncio
 import logging
@@ -16,13 +16,13 @@ from lepret.eventstore.storage.history import History
 from lepret.eventstore.storage.tail import Tail
 
 TICK = 1.0
-"""Seconds between two looks at the clock. Clients count on time-outs not to be finer."""
+"""Seconds between two checks for timeouts, as in EventStoreDB."""
 
 logger = logging.getLogger(__name__)
 
 
 class Groups:
-    """The groups by their names. What changes them is done one after the other."""
+    """The groups by name. Changes are made one after the other."""
 
     def __init__(self, history: History, tail: Tail, commit: GroupCommit) -> None:
         self._history = history
@@ -32,16 +32,16 @@ class Groups:
         self._changing = asyncio.Lock()
         self._ticking: asyncio.Task[None] | None = None
 
-    # Life ---------------------------------------------------------------------------
+    # Start and stop -----------------------------------------------------------------
 
     async def start(self) -> None:
-        """Have all groups go on where they left off."""
+        """Start all groups where they stopped."""
         for settings in await self._store.load_settings():
             await self._load(settings)
         self._ticking = asyncio.create_task(self._tick())
 
     async def stop(self, within: float) -> None:
-        """Stop all groups and keep their progress, for at most so many seconds."""
+        """Stop all groups and write their checkpoints, for at most ``within`` seconds."""
         if self._ticking is not None:
             self._ticking.cancel()
         stopping = [asyncio.create_task(_stop(group)) for group in self._groups.values()]
@@ -49,7 +49,7 @@ class Groups:
             await asyncio.wait(stopping, timeout=within)
 
     async def restart(self) -> None:
-        """Stop all groups, then have them go on; subscribers have to come back."""
+        """Stop and start all groups; subscribers have to connect again."""
         async with self._changing:
             wanted = await self._store.load_settings()
             for name, group in list(self._groups.items()):
@@ -64,7 +64,7 @@ class Groups:
         try:
             group = self._prepared(settings)
         except (Refusal, ValueError):
-            logger.warning("a persistent subscription with impossible settings is passed over")
+            logger.warning("a persistent subscription with impossible settings is ignored")
             return
         await group.load()
         self._begin(group)
@@ -78,11 +78,11 @@ class Groups:
     # Changes ------------------------------------------------------------------------
 
     async def next_number(self, stream: str) -> int:
-        """What the next event of a stream, or of `$all`, will count as."""
+        """The number of the next event of a stream, or of `$all`."""
         return await self._store.next_number(stream)
 
     async def create(self, settings: GroupSettings) -> None:
-        """Make a group. Raises Refusal: ALREADY_EXISTS, INTERNAL for impossible settings."""
+        """Create a group. Raises Refusal: ALREADY_EXISTS, INTERNAL for impossible settings."""
         async with self._changing:
             if settings.name in self._groups:
                 raise refusals.exists(settings.name)
@@ -92,7 +92,7 @@ class Groups:
             self._begin(group)
 
     async def update(self, settings: GroupSettings) -> None:
-        """Change a group, but for its filter; its subscribers have to come back.
+        """Update all settings of a group but its filter; subscribers have to connect again.
 
         Raises Refusal: NOT_FOUND, INTERNAL for impossible settings.
         """
@@ -107,7 +107,7 @@ class Groups:
             self._begin(group)
 
     async def delete(self, name: GroupName) -> None:
-        """Delete a group and all it kept; its subscribers are let go.
+        """Delete a group with all it has stored, and drop its subscribers.
 
         Raises Refusal (NOT_FOUND).
         """
@@ -128,7 +128,7 @@ class Groups:
         await self._store.save_settings(settings.values())
 
     def _prepared(self, settings: GroupSettings) -> RunningGroup:
-        """A group that can run. Raises Refusal (INTERNAL), ValueError for a filter that is none."""
+        """A group that can run. Raises Refusal (INTERNAL), ValueError for an invalid filter."""
         if reason := self._fault(settings):
             raise refusals.failed(settings.name, reason)
         source = Source(self._history, self._tail, settings)
@@ -139,7 +139,7 @@ class Groups:
         group.start()
 
     def _fault(self, settings: GroupSettings) -> str | None:
-        """What EventStoreDB would find wrong with the settings."""
+        """Why EventStoreDB would refuse the settings; None if it would not."""
         if settings.named_consumer_strategy not in STRATEGIES:
             return f"Consumer strategy {settings.named_consumer_strategy} does not exist."
         if settings.read_batch_size >= settings.history_buffer_size:
@@ -165,7 +165,7 @@ class Groups:
         return [group for name, group in self._groups.items() if name.stream == stream]
 
     def all(self) -> list[RunningGroup]:
-        """All groups, in the order of what they read."""
+        """All groups, ordered by the stream that they read."""
         return sorted(self._groups.values(), key=lambda group: group.settings.stream)
 
 

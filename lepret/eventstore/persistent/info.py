@@ -1,4 +1,4 @@
-"""What is told of a group to those who ask."""
+"""The settings and statistics of a group, as GetInfo and List answer."""
 
 import time
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from lepret.eventstore.persistent.settings import GroupSettings
 _Info = persistent_pb2.SubscriptionInfo
 
 _USERNAME = "system"
-"""Whom EventStoreDB takes everybody for when it does not ask who they are."""
+"""EventStoreDB's name for all clients when it does not authenticate them."""
 
 _PERCENTILES = (90, 95, 99, 99.5, 99.9)
 
 
 def subscription_info(running: RunningGroup) -> _Info:
-    """A group's settings and figures; rates are those since the last time anybody asked."""
+    """The settings and statistics of a group; rates are those since the last request."""
     now = time.monotonic()
     info = _settings(running.settings)
     growth = running.meter.measure(running.group.handed_out, now)
@@ -61,7 +61,7 @@ def _settings(settings: GroupSettings) -> _Info:
 
 
 def _status(running: RunningGroup) -> str:
-    """Spelled as EventStoreDB prints its flags."""
+    """The flags that are set, as EventStoreDB prints them."""
     flags = (
         ("Behind", not running.source.is_live),
         ("ReplayingParkedMessages", running.is_replaying),
@@ -92,7 +92,7 @@ def _connection(
 
 
 def _answer_times(seconds: Sequence[float]) -> list[_Info.Measurement]:
-    """How long answers take, in milliseconds, under the names that EventStoreDB gives them."""
+    """Statistics of answer times, in milliseconds, by EventStoreDB's names."""
     if not seconds:
         return []
     times = sorted(int(1000 * each) for each in seconds)

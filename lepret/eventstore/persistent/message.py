@@ -1,4 +1,4 @@
-"""An event on its way to a subscriber."""
+"""A message: an event that a group delivers."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -6,27 +6,28 @@ from uuid import UUID
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """An event that a group has read and has not done with yet.
+    """An event that a group has read and that is not done.
 
-    The event itself is dropped once it was sent: whoever sends it again reads it again.
+    The event itself is dropped once it was sent, and read again for a retry.
     """
 
     id: UUID
-    """What subscribers call it by; for a resolved link that is the link's id."""
+    """The id in acks and nacks; for a resolved link, the link's id."""
     number: int
-    """Its place in what the group reads; for a replayed message, among the parked ones."""
+    """Its position or revision in what the group reads; if replayed, in the parked stream."""
     position: int
-    """Its place in the log."""
+    """Its position in the log."""
     pin: str
-    """What it has in common with the messages that should go to the same subscriber."""
+    """Messages with the same pin should go to the same subscriber."""
     link: bytes
-    """What a link to it says."""
+    """The data of a link to it."""
     response: bytes | None
+    """The event as `Record.response`; None once it was sent."""
     replayed: bool = False
-    """Whether it was parked and is to be tried anew."""
+    """Whether it was parked, and is delivered again."""
     retries: int = 0
 
     @property
     def size(self) -> int:
-        """Bytes that it holds in memory, but for a small constant."""
+        """Bytes of its event in memory."""
         return 0 if self.response is None else len(self.response)

@@ -5,24 +5,24 @@ from lepret.eventstore.rpc import Refusal, StatusCode
 
 
 def exists(name: GroupName) -> Refusal:
-    """There is such a group already."""
+    """The group exists already."""
     return _refusal(StatusCode.ALREADY_EXISTS, name, "persistent-subscription-exists", "exists.")
 
 
 def does_not_exist(name: GroupName) -> Refusal:
-    """There is no such group."""
+    """The group does not exist."""
     return _refusal(
         StatusCode.NOT_FOUND, name, "persistent-subscription-does-not-exist", "does not exist."
     )
 
 
 def dropped(name: GroupName) -> Refusal:
-    """The server lets a subscriber go, which may come back."""
+    """The server drops a subscriber, which may connect again."""
     return _refusal(StatusCode.CANCELLED, name, "persistent-subscription-dropped", "was dropped.")
 
 
 def failed(name: GroupName, reason: str) -> Refusal:
-    """The group cannot be as the client wants it."""
+    """The request is impossible for the group."""
     refusal = _refusal(
         StatusCode.INTERNAL, name, "persistent-subscription-failed", f"failed: '{reason}'"
     )
@@ -30,7 +30,7 @@ def failed(name: GroupName, reason: str) -> Refusal:
 
 
 def full(name: GroupName) -> Refusal:
-    """The group has as many subscribers as it may have."""
+    """The group has its maximum number of subscribers."""
     return Refusal(
         StatusCode.FAILED_PRECONDITION,
         f"Maximum subscriptions reached for {_text(name)}.",

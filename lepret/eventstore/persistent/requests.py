@@ -1,6 +1,6 @@
-"""What clients ask for, read out of their messages.
+"""Requests of persistent subscriptions, parsed.
 
-All raise Refusal (INVALID_ARGUMENT) for what makes no sense.
+All functions raise Refusal (INVALID_ARGUMENT) for invalid requests.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -38,7 +38,7 @@ _NACKS = {
     _Nack.Park: Nack.PARK,
     _Nack.Retry: Nack.RETRY,
     _Nack.Skip: Nack.SKIP,
-    # EventStoreDB does not stop anything either.
+    # EventStoreDB does not stop the subscription either.
     _Nack.Stop: Nack.SKIP,
 }
 _STRATEGIES: dict[int, str] = {
@@ -48,7 +48,7 @@ _TICKS_PER_MILLISECOND = 10_000
 
 
 def group_name(options: _Named) -> GroupName:
-    """The group that is meant."""
+    """The group that a request names."""
     match options.WhichOneof("stream_option"):
         case "all":
             return _name(ALL, options.group_name)
@@ -59,7 +59,7 @@ def group_name(options: _Named) -> GroupName:
 
 
 def listed_stream(options: persistent_pb2.ListReq.Options) -> str | None:
-    """The stream whose groups are to be listed, or `$all`; None for all groups there are."""
+    """The stream, or `$all`, whose groups are to be listed; None for all groups."""
     match options.WhichOneof("list_option"):
         case "list_all_subscriptions":
             return None
@@ -72,7 +72,7 @@ def listed_stream(options: persistent_pb2.ListReq.Options) -> str | None:
 
 
 def stop_at(options: persistent_pb2.ReplayParkedReq.Options) -> int | None:
-    """Before which parked message to stop replaying; None to replay all."""
+    """The parked message before which a replay stops; None to replay all."""
     match options.WhichOneof("stop_at_option"):
         case "stop_at":
             return options.stop_at
@@ -83,7 +83,7 @@ def stop_at(options: persistent_pb2.ReplayParkedReq.Options) -> int | None:
 
 
 def buffer_size(options: persistent_pb2.ReadReq.Options) -> int:
-    """How many unanswered messages a subscriber takes."""
+    """The number of unanswered messages that a subscriber accepts."""
     if options.buffer_size < 1:
         raise bad_request("A subscriber's buffer size is at least 1.")
     return options.buffer_size
@@ -95,7 +95,7 @@ def ids(values: Iterable[shared_pb2.UUID]) -> list[UUID]:
 
 
 def nack(request: persistent_pb2.ReadReq.Nack) -> Nack:
-    """What is to become of messages that a subscriber could not handle."""
+    """What to do with messages that a subscriber could not handle."""
     action = _NACKS.get(request.action)
     if action is None:
         raise bad_request("There is no such action for a message that was not handled.")
@@ -103,7 +103,7 @@ def nack(request: persistent_pb2.ReadReq.Nack) -> Nack:
 
 
 async def settings(request: CreateOrUpdate, next_number: NextNumber) -> GroupSettings:
-    """The settings that a group is to have; ``next_number`` says where the end is."""
+    """The settings of a new or updated group; ``next_number`` finds the end of a stream."""
     options = request.options
     wanted = options.settings
     stream, start = _start(options)
@@ -149,7 +149,7 @@ def _name(stream: str, group: str) -> GroupName:
 def _start(
     options: persistent_pb2.CreateReq.Options | persistent_pb2.UpdateReq.Options,
 ) -> tuple[str, int]:
-    """What is to be read, and the number of the first event or END."""
+    """The stream, or `$all`, and the number of the first event, or END."""
     match options.WhichOneof("stream_option"):
         case "all":
             return ALL, _start_of_all(options.all)
@@ -198,7 +198,7 @@ def _start_of_stream(
 
 
 def _bounded(number: int) -> int:
-    """A number that the log can count to; the largest of the protocol means the end."""
+    """A number that the log can store; larger ones mean the end."""
     return END if number > MAX_REVISION else number
 
 
@@ -219,7 +219,7 @@ def _strategy(request: CreateOrUpdate) -> str:
 
 
 def _filter(request: CreateOrUpdate) -> FilterSettings | None:
-    """The filter of a new group; a group that exists keeps its own."""
+    """The filter of a new group; an update cannot change it."""
     if not isinstance(request, persistent_pb2.CreateReq):
         return None
     options = request.options.all

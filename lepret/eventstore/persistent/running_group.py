@@ -1,4 +1,4 @@
-"""A group with what it needs to work: its reader, its clock, its checkpoints, its tasks."""
+"""A group with its I/O: reading, sending, parking, checkpoints, timeouts."""
 
 import asyncio
 import logging
@@ -21,16 +21,16 @@ from lepret.eventstore.storage.records import Record
 from lepret.eventstore.storage.stream_state import StreamIsDeleted
 
 SEND_AT_ONCE = 256 * 1024
-"""Bytes of events that are sent to a subscriber in one go."""
+"""Bytes of events that are sent to a subscriber at once."""
 
 READ_AGAIN_AFTER = 1.0
-"""Seconds to wait when the log could not be read."""
+"""Seconds until the log is read again after an error."""
 
 logger = logging.getLogger(__name__)
 
 
 class SubscriberConnection:
-    """One call that takes part in a group."""
+    """A subscriber's call of Read."""
 
     def __init__(self, name: str, slots: int) -> None:
         self.name = name
@@ -40,12 +40,12 @@ class SubscriberConnection:
         self.meter = Meter(time.monotonic())
 
     def end(self, refusal: Refusal) -> None:
-        """Have the call end."""
+        """End the call."""
         self._ending = refusal
         self._woken.set()
 
-    async def has_something(self) -> None:
-        """Wait until there may be something to send. Raises the Refusal that ends the call."""
+    async def wait_for_messages(self) -> None:
+        """Wait until there may be messages to send. Raises the Refusal that ends the call."""
         await self._woken.wait()
         self._woken.clear()
         if self._ending is not None:
@@ -53,18 +53,18 @@ class SubscriberConnection:
 
 
 class RunningGroup:
-    """Feeds a group from the log and carries out what it decides."""
+    """Reads the log for a group and carries out what the group decides."""
 
     def __init__(
         self, settings: GroupSettings, source: Source, history: History, store: GroupStore
     ) -> None:
-        """``load`` comes next."""
+        """Call `load`, unless the group is new, then `start`."""
         self.settings = settings
         self.parked = Parked()
         self.checkpoint: int | None = None
-        """The last one that was written."""
+        """The last written checkpoint."""
         self.last_known: int | None = None
-        """The number of the last event that was read."""
+        """The number of the last event read."""
         self.is_replaying = False
         self.source = source
         self.connections: list[SubscriberConnection] = []
@@ -77,13 +77,13 @@ class RunningGroup:
         self._writers: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._is_checkpointing = False
-        self._is_forgetting = False
+        self._is_truncating = False
         self._parked_from = 0
 
-    # Life ---------------------------------------------------------------------------
+    # Start and stop -----------------------------------------------------------------
 
     async def load(self) -> None:
-        """Take up where the group left off."""
+        """Load the checkpoint and the parked messages."""
         name = self.settings.name
         self.parked = await self._store.load_parked(name)
         self._parked_from = self.parked.first
@@ -92,11 +92,11 @@ class RunningGroup:
             self.group = Group(self.settings, self.checkpoint, self._park)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Begin reading."""
         _keep(asyncio.create_task(self._read()), self._readers)
 
     async def stop(self) -> None:
-        """Hand out no more, and wait for what is being written."""
+        """Stop reading, and wait until running writes are done."""
         self._stopped = True
         for task in self._readers:
             task.cancel()
@@ -104,7 +104,7 @@ class RunningGroup:
             await asyncio.wait(tasks)
 
     async def write_last_checkpoint(self) -> None:
-        """Keep all progress, however little. Raises Refusal (UNAVAILABLE)."""
+        """Write a checkpoint if there is any progress. Raises Refusal (UNAVAILABLE)."""
         number = self.group.last_checkpoint()
         if number is not None:
             await self._store.write_checkpoint(self.settings, number)
@@ -112,12 +112,12 @@ class RunningGroup:
     # Subscribers --------------------------------------------------------------------
 
     def drop(self) -> None:
-        """Let the subscribers go; they may come back."""
+        """Drop the subscribers; they may connect again."""
         for connection in self.connections:
             connection.end(refusals.dropped(self.settings.name))
 
     def connect(self, name: str, slots: int) -> SubscriberConnection:
-        """Have a call take part, under the name that the client gave its connection.
+        """Add a subscriber, under the name that the client gave its connection.
 
         Raises Refusal: FAILED_PRECONDITION when the group is full, CANCELLED when it has stopped.
         """
@@ -132,28 +132,28 @@ class RunningGroup:
         return connection
 
     def disconnect(self, connection: SubscriberConnection) -> None:
-        """Have a call no longer take part."""
+        """Remove a subscriber."""
         self.connections.remove(connection)
         self.group.disconnect(connection.subscriber, time.monotonic())
         self._settle()
 
     def ack(self, ids: Iterable[UUID]) -> None:
-        """A subscriber is done with these."""
+        """A subscriber has handled these messages."""
         self.group.ack(ids, time.monotonic())
         self._settle()
 
     def nack(self, ids: Iterable[UUID], nack: Nack, reason: str) -> None:
-        """A subscriber could not handle these."""
+        """A subscriber could not handle these messages."""
         self.group.nack(ids, nack, reason, time.monotonic())
         self._settle()
 
     def tick(self) -> None:
-        """Look at the clock."""
+        """Check for timeouts and a due checkpoint."""
         self.group.tick(time.monotonic())
         self._settle(timed=True)
 
     async def next_deliveries(self, subscriber: Subscriber) -> list[tuple[bytes, int]]:
-        """What to send next, events with their retry counts; empty when all is sent."""
+        """The next events to send, with their retry counts; empty if all are sent."""
         deliveries: list[tuple[bytes, int]] = []
         size = 0
         while size < SEND_AT_ONCE and (unsent := subscriber.next_unsent()) is not None:
@@ -167,7 +167,7 @@ class RunningGroup:
         return deliveries
 
     async def _read_again(self, delivery: Delivery) -> bytes | None:
-        """An event that is not in memory any more; one that is gone is done with."""
+        """Read an event that is not in memory. One that was scavenged counts as acked."""
         message = delivery.message
         resolve = message.replayed or self.settings.resolve_link_tos
         record = await self._store.record(message.position, resolve=resolve)
@@ -183,7 +183,7 @@ class RunningGroup:
             try:
                 await self._read_on()
             except StreamIsDeleted:
-                # It has ended for good: nothing more will come.
+                # Tombstoned: no more events will come.
                 self.source.is_live = True
                 return
             except sqlite3.Error as error:
@@ -218,7 +218,7 @@ class RunningGroup:
         return (records[at : at + size] for at in range(0, len(records), size))
 
     async def _has_room(self) -> None:
-        """Wait until the group wants more; others have their turn in any case."""
+        """Wait until the group wants more; at least for one iteration of the event loop."""
         await asyncio.sleep(0)
         while not self.group.wants_more:
             self._room.clear()
@@ -227,9 +227,9 @@ class RunningGroup:
     # Parked messages ----------------------------------------------------------------
 
     def replay(self, stop_at: int | None) -> None:
-        """Try the parked messages anew, up to a revision among them, exclusive.
+        """Deliver the parked messages again, those before revision ``stop_at`` or all.
 
-        While that goes on, asking for it again means nothing.
+        Does nothing while a replay is running.
         """
         end = self.parked.end if stop_at is None else min(stop_at, self.parked.end)
         if self.is_replaying or end <= self.parked.first:
@@ -278,7 +278,7 @@ class RunningGroup:
     # Progress -----------------------------------------------------------------------
 
     def _settle(self, *, timed: bool = False) -> None:
-        """See to what a change of the group brings about."""
+        """Do what a change of the group has made due: reading, a checkpoint, truncation."""
         if self._stopped:
             return
         if self.group.wants_more:
@@ -287,9 +287,9 @@ class RunningGroup:
         if number is not None and not self._is_checkpointing:
             self._is_checkpointing = True
             self._write(self._write_checkpoint(number))
-        if self.group.replayed_to > self._parked_from and not self._is_forgetting:
-            self._is_forgetting = True
-            self._write(self._forget_parked(self.group.replayed_to))
+        if self.group.replayed_to > self._parked_from and not self._is_truncating:
+            self._is_truncating = True
+            self._write(self._truncate_parked(self.group.replayed_to))
 
     async def _write_checkpoint(self, number: int) -> None:
         try:
@@ -301,21 +301,23 @@ class RunningGroup:
         finally:
             self._is_checkpointing = False
 
-    async def _forget_parked(self, before: int) -> None:
+    async def _truncate_parked(self, before: int) -> None:
         try:
-            await self._store.forget_parked(self.settings.name, before)
+            await self._store.truncate_parked(self.settings.name, before)
             self._parked_from = before
         except Refusal as refusal:
-            logger.warning("parked messages could not be let go: %s", refusal.details)
+            logger.warning(
+                "the stream of parked messages could not be truncated: %s", refusal.details
+            )
         finally:
-            self._is_forgetting = False
+            self._is_truncating = False
 
     def _write(self, writing: Coroutine[None, None, None]) -> None:
         _keep(asyncio.create_task(writing), self._writers)
 
 
 def _keep(task: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
-    """Tasks that nobody refers to may vanish before they are done."""
+    """Keep a reference: the garbage collector may remove a task without one."""
     tasks.add(task)
     task.add_done_callback(tasks.discard)
     task.add_done_callback(_report)
@@ -323,5 +325,5 @@ def _keep(task: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
 
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        # The type alone: the text may quote what a client sent.
+        # Without its text, which may quote what a client sent.
         logger.error("a persistent subscription has stopped: %s", type(error).__name__)

@@ -1,4 +1,4 @@
-"""The PersistentSubscriptions service, method by method."""
+"""The PersistentSubscriptions service: its methods by their paths."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ _EMPTY = shared_pb2.Empty().SerializeToString()
 
 
 def persistent_subscriptions_service(groups: Groups) -> Methods:
-    """The methods by their paths."""
+    """Handlers of all methods that this server has."""
     calls = _Calls(groups)
     return {
         f"{SERVICE}/Create": calls.create,
@@ -34,7 +34,7 @@ def persistent_subscriptions_service(groups: Groups) -> Methods:
 
 
 class _Calls:
-    """From messages to groups and back."""
+    """The handlers."""
 
     def __init__(self, groups: Groups) -> None:
         self._groups = groups
@@ -102,7 +102,7 @@ class _Calls:
                 tasks.create_task(_deliver(call, group, connection, structured_ids=structured_ids))
                 tasks.create_task(_take_answers(incoming, group))
         except ExceptionGroup as failures:
-            # Either of the two ends the call, and with it the other.
+            # The first of the two that fails cancels the other.
             raise failures.exceptions[0] from None
         finally:
             group.disconnect(connection)
@@ -121,7 +121,7 @@ async def _deliver(
     call: Call, group: RunningGroup, connection: SubscriberConnection, *, structured_ids: bool
 ) -> None:
     while True:
-        await connection.has_something()
+        await connection.wait_for_messages()
         while deliveries := await group.next_deliveries(connection.subscriber):
             await call.send(
                 [

@@ -1,4 +1,4 @@
-"""What a group is made with, as it is kept in the log."""
+"""The settings of a group, as they are stored in the log."""
 
 from enum import StrEnum
 from typing import Annotated, NamedTuple
@@ -11,10 +11,10 @@ from lepret.eventstore.storage import filters
 ALL = "$all"
 
 END = -1
-"""The start of a group that is to see only what comes after it was made."""
+"""The start of a group that gets only events appended after its creation."""
 
 _LARGEST = 2**31 - 1
-"""The largest number that clients can be told of."""
+"""The largest number in the protocol's answers."""
 
 Number = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0, le=_LARGEST)]
@@ -22,7 +22,7 @@ Milliseconds = Annotated[int, Field(ge=0, le=_LARGEST)]
 
 
 class GroupName(NamedTuple):
-    """A group is known by what it reads and by its own name."""
+    """The stream and the name that identify a group."""
 
     stream: str
     """The stream that the group reads, or `$all`."""
@@ -33,28 +33,28 @@ class GroupName(NamedTuple):
 
 
 class _Stored(BaseModel):
-    """Written to the log, and read from it, in the spelling of EventStoreDB."""
+    """Stored as JSON, with EventStoreDB's names."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
 class FilterContext(StrEnum):
-    """What of an event a filter looks at."""
+    """The property of an event that a filter applies to."""
 
     EVENT_TYPE = "eventType"
     STREAM_NAME = "streamId"
 
 
 class FilterSettings(_Stored):
-    """Which events of `$all` a group is to see."""
+    """The filter of a group on `$all`."""
 
     context: FilterContext
     prefixes: tuple[str, ...] = ()
-    """What the text may start with; where there is one, the regular expression does not count."""
+    """Prefixes to match. If there are any, the regular expression is ignored."""
     regex: str = ""
 
     def build(self) -> filters.Filter:
-        """The filter to read with. Raises ValueError for a regular expression that is none."""
+        """The filter. Raises ValueError for an invalid regular expression."""
         matches = self._matches()
         if self.context is FilterContext.EVENT_TYPE:
             return filters.by_type(matches)
@@ -69,7 +69,7 @@ class FilterSettings(_Stored):
 class GroupSettings(_Stored):
     """A group's settings.
 
-    Events are counted by numbers: their positions in `$all`, else their revisions.
+    The number of an event is its position if the group reads `$all`, otherwise its revision.
     """
 
     stream: Annotated[str, Field(min_length=1)]
@@ -78,13 +78,13 @@ class GroupSettings(_Stored):
     start_from: Annotated[int, Field(ge=END)]
     """The number of the first event, or END."""
     first_number: Number
-    """The same, with END as it was when the settings were made."""
+    """The number of the first event, with END resolved when the settings were made."""
     resolve_link_tos: bool
     extra_statistics: bool
     message_timeout: Milliseconds
     max_retry_count: Count
     check_point_after: Milliseconds
-    """The least time between checkpoints; with 0, only the maximum count brings one about."""
+    """The minimum time between checkpoints; 0: only the maximum count causes checkpoints."""
     min_check_point_count: Count
     max_check_point_count: Count
     max_subscriber_count: Count
@@ -99,9 +99,9 @@ class GroupSettings(_Stored):
         return GroupName(self.stream, self.group)
 
     def number_text(self, number: int) -> str:
-        """A number as clients read it: a revision, or a position in `$all`."""
+        """A number as EventStoreDB writes it: a revision, or a position in `$all`."""
         return f"C:{number}/P:{number}" if self.stream == ALL else str(number)
 
     def keep(self) -> filters.Filter:
-        """The filter to read with. Raises ValueError for a regular expression that is none."""
+        """The filter. Raises ValueError for an invalid regular expression."""
         return filters.everything if self.filter is None else self.filter.build()

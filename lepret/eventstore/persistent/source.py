@@ -1,4 +1,4 @@
-"""What a group reads: history first, then live, and back when the group is slow."""
+"""The events that a group reads: history first, then live, and back if the group is slow."""
 
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -16,32 +16,32 @@ _in_all = in_all(everything)
 
 
 class Page(NamedTuple):
-    """The records that a group is to see, and the last number that was looked at for them."""
+    """Records for a group, and the last number that was searched for them."""
 
     records: list[Record]
     to: int
 
 
 class Source:
-    """Follows `$all` or a stream; nothing is read before it is asked for."""
+    """Follows `$all` or a stream. Reads a page only when it is requested."""
 
     def __init__(self, history: History, tail: Tail, settings: GroupSettings) -> None:
-        """Raises ValueError for a filter that is none."""
+        """Raises ValueError for an invalid filter."""
         self.is_live = False
-        """Whether everything there is has been read."""
+        """Whether all events have been read."""
         self._history = history
         self._tail = tail
         self._stream = settings.stream
         self._keep = settings.keep()
 
     def number(self, record: Record) -> int:
-        """What the record counts as."""
+        """The record's position in `$all`, or its revision."""
         return record.position if self._stream == ALL else record.revision
 
     def pages(self, after: int) -> AsyncIterator[Page]:
-        """All that comes after a number, without end.
+        """All events after a number, without end.
 
-        Raises StreamIsDeleted once the stream has ended for good.
+        Raises StreamIsDeleted once the stream is tombstoned.
         """
         if self._stream == ALL:
             return self._pages_of_all(after)
@@ -56,7 +56,7 @@ class Source:
             if records is None:
                 self.is_live = False
                 records = await self._history.all_page(position + 1, head)
-            # What was scavenged leaves gaps.
+            # Scavenging leaves gaps.
             position = records[-1].position if records else head
             seen = _kept(records, _in_all)
             if seen:

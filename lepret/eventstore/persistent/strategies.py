@@ -1,4 +1,4 @@
-"""Consumer strategies: which subscriber is to have a message."""
+"""Consumer strategies: which subscriber gets a message."""
 
 import zlib
 from collections import Counter, deque
@@ -10,27 +10,27 @@ from lepret.eventstore.persistent.message import Message
 from lepret.eventstore.persistent.subscriber import Subscriber
 
 BUCKETS = 1024
-"""Messages are pinned by the bucket that their pin falls into."""
+"""A message's pin is hashed into one of these buckets, and each has one subscriber."""
 
 
 class Strategy(Protocol):
-    """Knows the group's subscribers and chooses among them."""
+    """Has the group's subscribers and chooses one for each message."""
 
     def join(self, subscriber: Subscriber) -> None:
-        """Have it take part."""
+        """Add a subscriber."""
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Have it no longer take part."""
+        """Remove a subscriber."""
 
     def choose(self, message: Message) -> Subscriber | None:
-        """The one to hand the message to, which has a free slot; None to have it wait."""
+        """A subscriber with a free slot; None if the message must wait."""
 
     def __iter__(self) -> Iterator[Subscriber]:
         """The subscribers, in no particular order."""
 
 
 class RoundRobin:
-    """To each in turn; those without a free slot miss theirs."""
+    """To each subscriber in turn, without those that have no free slot."""
 
     def __init__(self) -> None:
         self._subscribers: deque[Subscriber] = deque()
@@ -54,7 +54,7 @@ class RoundRobin:
 
 
 class DispatchToSingle(RoundRobin):
-    """To one until it has no free slot, then to the next."""
+    """To one subscriber until it has no free slot, then to the next."""
 
     def choose(self, message: Message) -> Subscriber | None:
         for _ in range(len(self._subscribers)):
@@ -65,10 +65,10 @@ class DispatchToSingle(RoundRobin):
 
 
 class Pinned:
-    """Messages with the same pin to the same subscriber, for as long as it stays.
+    """Messages with the same pin to the same subscriber, as long as it is connected.
 
-    A message whose subscriber has no free slot waits for it. A newcomer takes over a fair
-    share of the buckets, first those without a message on its way.
+    A message whose subscriber has no free slot waits. A new subscriber takes over a fair share
+    of the buckets, first those without a message in flight.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Pinned:
         return min(self._subscribers, key=lambda subscriber: owned[subscriber], default=None)
 
     def _surplus(self, share: int) -> list[int]:
-        """The buckets that owners have beyond their share."""
+        """The buckets that subscribers have beyond their share."""
         surplus: list[int] = []
         for subscriber in self._subscribers:
             busy = {_bucket(delivery.message) for delivery in subscriber.in_flight}
@@ -121,7 +121,7 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "Pinned": Pinned,
     "PinnedByCorrelation": Pinned,
 }
-"""By the names that clients use. The last two differ in what messages are pinned by."""
+"""By the names that clients use. The last two differ in the pins of messages."""
 
 PINNED_BY_CORRELATION = "PinnedByCorrelation"
 

@@ -1,4 +1,4 @@
-"""A subscriber as the core sees it: so many slots, and what is in them."""
+"""A subscriber: its slots, and the messages in them."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -7,46 +7,46 @@ from dataclasses import dataclass
 from lepret.eventstore.persistent.message import Message
 
 ANSWER_TIMES = 1000
-"""How many answers are remembered to tell how long they take."""
+"""The number of answer times that are kept for statistics."""
 
 OUTBOX_BYTES = 1024 * 1024
-"""Events that wait to be sent to one subscriber stay in memory up to this size."""
+"""Bytes of unsent events that stay in memory for one subscriber."""
 
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """A message that was handed to a subscriber."""
+    """A message that is in flight to a subscriber, or waits for its answer."""
 
     message: Message
     subscriber: "Subscriber"
     handed: float
-    """When that was, as the group's clock counts."""
+    """When it was handed over, by the group's clock."""
     expires: float
-    """When it is taken back unless it was answered."""
+    """When it times out."""
 
 
 class Subscriber:
-    """Holds as many unanswered messages as it has slots."""
+    """Has a slot for each unanswered message."""
 
     def __init__(self, slots: int, wake: Callable[[], None]) -> None:
-        """``wake`` is called when there is something to send."""
+        """``wake`` is called when there is a message to send."""
         self.slots = slots
         self.in_flight: set[Delivery] = set()
         self.received = 0
-        """How many messages it was ever handed."""
+        """The number of messages so far."""
         self.answer_times: deque[float] = deque(maxlen=ANSWER_TIMES)
-        """Seconds that it took for each of its last answers."""
+        """Seconds until each of its last answers."""
         self._unsent: OrderedDict[Delivery, None] = OrderedDict()
         self._unsent_bytes = 0
         self._wake = wake
 
     @property
     def free_slots(self) -> int:
-        """How many more messages it may be handed."""
+        """How many more messages it can get."""
         return self.slots - len(self.in_flight)
 
     def hand(self, delivery: Delivery) -> None:
-        """Fill a slot."""
+        """Put a message into a slot and queue it for sending."""
         if self._unsent_bytes >= OUTBOX_BYTES:
             delivery.message.response = None
         self.in_flight.add(delivery)
@@ -56,18 +56,18 @@ class Subscriber:
         self._wake()
 
     def answered(self, delivery: Delivery, now: float) -> None:
-        """It said what became of a message."""
+        """Note how long an answer took."""
         self.answer_times.append(now - delivery.handed)
 
     def release(self, delivery: Delivery) -> None:
-        """Free the slot; what was not sent yet will not be."""
+        """Free the slot; a message that was not sent yet will not be sent."""
         self.in_flight.discard(delivery)
         if delivery in self._unsent:
             del self._unsent[delivery]
             self._unsent_bytes -= delivery.message.size
 
     def next_unsent(self) -> tuple[Delivery, bytes | None] | None:
-        """The next delivery to send, with its event if that is in memory; None when all is sent."""
+        """The next delivery to send, with its event if in memory; None if all are sent."""
         if not self._unsent:
             return None
         delivery, _ = self._unsent.popitem(last=False)

@@ -10,41 +10,41 @@ _Queue = deque[Message]
 
 
 class WaitingMessages:
-    """Three queues, each in the order of its numbers; retries go first, new messages last."""
+    """Three queues in the order of numbers: retries first, then replays, then new messages."""
 
     def __init__(self) -> None:
         self._retries: _Queue = deque()
         self._replays: _Queue = deque()
         self._new: _Queue = deque()
         self.size = 0
-        """Bytes held in memory."""
+        """Bytes of their events in memory."""
 
     def __len__(self) -> int:
         return self.retry_count + self.new_count
 
     @property
     def retry_count(self) -> int:
-        """How many wait to be tried again, replayed ones included."""
+        """How many wait for a retry or are replayed."""
         return len(self._retries) + len(self._replays)
 
     @property
     def new_count(self) -> int:
-        """How many were never handed out."""
+        """How many were never delivered."""
         return len(self._new)
 
     def add(self, message: Message) -> None:
-        """Have a message wait in its place."""
+        """Put a message into its queue."""
         insort(self._queue_of(message), message, key=_number)
         self.size += message.size
 
     def first_ones(self) -> Iterator[Message]:
-        """The message with the lowest number of each queue."""
+        """The message with the lowest number in each queue."""
         for queue in (self._retries, self._replays, self._new):
             if queue:
                 yield queue[0]
 
     def hand_out(self, hand_over: Callable[[Message], bool], go_on: Callable[[], bool]) -> None:
-        """Offer messages in turn for as long as that makes sense; keep those not taken."""
+        """Offer messages in order while ``go_on``; keep those that ``hand_over`` does not take."""
         for queue in (self._retries, self._replays, self._new):
             held_back: list[Message] = []
             while queue and go_on():

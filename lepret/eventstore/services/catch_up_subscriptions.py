@@ -1,8 +1,8 @@
-"""Catch-up subscriptions: history first, then live, and back when a reader is slow.
+"""Catch-up subscriptions: history first, then live, and back to history for slow readers.
 
-A subscription owns nothing but how far it has come. While the event after that is in the
-tail it is live; when it is not, it reads the log. So no queue grows, and no event falls
-between the two: both count in the same positions.
+A subscription only remembers its position. While the next event is in the tail it is live,
+otherwise it reads the log. So no queue grows, and no event is lost in between: log and tail
+have the same positions.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,17 +21,17 @@ Messages = list[bytes]
 
 @dataclass(slots=True)
 class Search:
-    """A filter at work over `$all`, with a checkpoint after every window searched."""
+    """A filtered search through `$all`, with a checkpoint after each window."""
 
     keep: Filter
     window: int | None
-    """Events searched between checkpoints; None sends no checkpoints."""
+    """Events searched between checkpoints; None for no checkpoints."""
     searched: int = 0
     sent: int = 0
-    """The position of the last event or checkpoint; at first, where the subscription started."""
+    """The position of the last event or checkpoint sent; at first the subscription's start."""
 
     def messages(self, records: list[Record]) -> Messages:
-        """The events that are kept, and checkpoints where they are due."""
+        """The matching events, with checkpoints where they are due."""
         found: Messages = []
         for record in records:
             if self.keep(record):
@@ -46,18 +46,18 @@ class Search:
 
 
 Resolve = Callable[[list[Record]], Awaitable[list[Record]]]
-"""What becomes of the links among the records."""
+"""Resolves links among records, or leaves them as they are."""
 
 
 async def unresolved(records: list[Record]) -> list[Record]:
-    """Links as they are, for subscribers that asked for no more."""
+    """Leave links as they are."""
     return records
 
 
 async def follow_all(
     history: History, tail: Tail, after: int, search: Search, resolve: Resolve = unresolved
 ) -> AsyncIterator[Messages]:
-    """What a subscription to `$all` after a position is to be sent, without end."""
+    """The messages of a subscription to `$all` after a position, without end."""
     position = after
     search.sent = max(after, 0)
     live = False
@@ -81,9 +81,9 @@ async def follow_all(
 async def follow_stream(
     history: History, tail: Tail, stream: str, next_revision: int, resolve: Resolve = unresolved
 ) -> AsyncIterator[Messages]:
-    """What a subscription to a stream from a revision on is to be sent.
+    """The messages of a subscription to a stream from a revision on, without end.
 
-    Without end, unless the stream ends for good: then raises StreamIsDeleted.
+    Raises StreamIsDeleted once the stream is tombstoned.
     """
     while True:
         head = tail.head
@@ -104,7 +104,7 @@ async def follow_stream(
 
 
 async def live(tail: Tail, position: int) -> AsyncIterator[list[Record]]:
-    """All events after a position as they come; ends when the tail has lost the next one."""
+    """New events after a position; ends when the next one has left the tail."""
     while True:
         await tail.beyond(position)
         records = tail.after(position, PAGE_EVENTS)

@@ -13,7 +13,7 @@ _HTTP_PORT = 80
 
 
 def gossip_service() -> Methods:
-    """Gossip about the one node, at the address where each client found it."""
+    """Name one node, at the address that each client has used for it."""
     instance_id = shared_pb2.UUID(string=str(uuid.uuid4()))
 
     async def read(call: Call) -> None:
@@ -30,10 +30,10 @@ def gossip_service() -> Methods:
 
 
 def _end_point(authority: str) -> gossip_pb2.EndPoint:
-    """Where a client finds the node again. Raises Refusal (INVALID_ARGUMENT).
+    """The host and port that a client has used. Raises Refusal (INVALID_ARGUMENT).
 
-    Not where the node listens: that may be every address there is, or one behind a tunnel. An
-    IPv6 address stays in its brackets, because clients put a colon and the port behind it.
+    The node's own address may not be reachable for the client: it can be 0.0.0.0, or behind a
+    tunnel. An IPv6 address keeps its brackets, because clients append a colon and the port.
     """
     found = _AUTHORITY.fullmatch(authority)
     if found is None:

@@ -1,4 +1,4 @@
-"""The Health service of gRPC: what supervisors and load balancers ask."""
+"""gRPC's Health service, for supervisors and load balancers."""
 
 import asyncio
 
@@ -14,9 +14,9 @@ _UNKNOWN = HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN).Seria
 
 
 def health_service(methods: Methods) -> Methods:
-    """The health of the server, which has no name, and of the services of these methods.
+    """The health of the server (the empty name) and of the services of these methods.
 
-    All are healthy for as long as the server answers.
+    All are healthy as long as the server answers.
     """
     services = {"", *(_service(path) for path in methods)}
 
@@ -43,5 +43,5 @@ async def _asked_service(call: Call) -> str:
 
 
 async def _until_the_call_ends() -> None:
-    """Nothing changes until the client goes away or the server stops, which cancel the call."""
+    """Wait for ever. The call is cancelled when the client leaves or the server stops."""
     await asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""The Read method: of a stream or of `$all`, once or as a subscription."""
+"""The method Read of the Streams service: finite reads and catch-up subscriptions."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -26,11 +26,11 @@ Options = streams_pb2.ReadReq.Options
 Pages = AsyncIterator[list[Record]]
 
 _DEFAULT_WINDOW = 32
-"""Events searched per window where the client leaves the window to the server."""
+"""Events searched per window if the client does not choose the window."""
 
 
 class ReadCalls:
-    """Answers reads from the history, and subscriptions from history and tail."""
+    """Answers finite reads from the history, and subscriptions from history and tail."""
 
     def __init__(self, history: History, tail: Tail) -> None:
         self._history = history
@@ -52,7 +52,7 @@ class ReadCalls:
         else:
             raise bad_request("A read needs a count, or is a subscription.")
 
-    # Once ---------------------------------------------------------------------------
+    # Finite reads -------------------------------------------------------------------
 
     async def _read_once(self, call: Call, options: Options) -> None:
         encode = _encoding(options)
@@ -72,7 +72,7 @@ class ReadCalls:
         return self._history.resolved if options.resolve_links else unresolved
 
     async def _pages(self, call: Call, options: Options) -> Pages | None:
-        """What is to be read; None when the answer is that there is no such stream."""
+        """The pages to send; None if the stream was not found, which is answered here."""
         if options.WhichOneof("stream_option") == "all":
             return self._pages_of_all(options)
         if options.WhichOneof("filter_option") == "filter":
@@ -84,7 +84,7 @@ class ReadCalls:
         return None
 
     def _pages_of_all(self, options: Options) -> Pages:
-        """`$all` as it is now: what is appended during the read is not part of it."""
+        """Pages of `$all` as it is now, without later appends."""
         head = self._tail.head
         start = _position(options, end=head + 1)
         if options.read_direction == Options.Backwards:
@@ -92,7 +92,7 @@ class ReadCalls:
         return self._history.all_forwards(start, head)
 
     def _pages_of_stream(self, stream: str, options: Options) -> Pages:
-        """A stream as it is now."""
+        """Pages of a stream as it is now, without later appends."""
         head = self._tail.head
         backwards = options.read_direction == Options.Backwards
         start = _revision(options, end=MAX_REVISION)
@@ -112,7 +112,7 @@ class ReadCalls:
             await call.send(encode(batch))
 
     async def _following(self, options: Options) -> AsyncIterator[list[bytes]]:
-        """Where the subscription starts is settled here, before it is confirmed."""
+        """The subscription's messages. Its start is fixed here, before it is confirmed."""
         resolve = self._resolve(options)
         if options.WhichOneof("stream_option") == "all":
             after = _position(options, end=self._tail.head, start=-1)
@@ -145,7 +145,7 @@ def _stream(options: Options) -> str:
 
 
 def _position(options: Options, *, end: int, start: int = 0) -> int:
-    """Where in `$all` a read begins."""
+    """The position in `$all` where a read starts."""
     match options.all.WhichOneof("all_option"):
         case "position":
             return options.all.position.commit_position
@@ -158,7 +158,7 @@ def _position(options: Options, *, end: int, start: int = 0) -> int:
 
 
 def _revision(options: Options, *, end: int, start: int = 0) -> int:
-    """Where in a stream a read begins."""
+    """The revision at which a read of a stream starts."""
     match options.stream.WhichOneof("revision_option"):
         case "revision":
             return options.stream.revision
@@ -171,14 +171,14 @@ def _revision(options: Options, *, end: int, start: int = 0) -> int:
 
 
 def _filter(options: Options) -> filters.Filter:
-    """What of the records is to be shown. Raises Refusal (INVALID_ARGUMENT)."""
+    """Which records are shown. Raises Refusal (INVALID_ARGUMENT)."""
     if options.WhichOneof("stream_option") == "all":
         return filters.in_all(_described_filter(options))
     return filters.everything
 
 
 def _described_filter(options: Options) -> filters.Filter:
-    """The filter that the client describes. Raises Refusal (INVALID_ARGUMENT)."""
+    """The filter in the request. Raises Refusal (INVALID_ARGUMENT)."""
     if options.WhichOneof("filter_option") != "filter":
         return filters.everything
     match options.filter.WhichOneof("filter"):

@@ -1,4 +1,4 @@
-"""The ServerFeatures service: what this server can do, so that clients leave out what it cannot."""
+"""The ServerFeatures service: the methods that clients may use."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,7 +21,7 @@ _GROUPS_FEATURES = ("stream", "all")
 
 
 def server_features_service(methods: Methods) -> Methods:
-    """Tells of these methods and of its own."""
+    """List these methods and its own."""
     supported = SupportedMethods(
         event_store_server_version=VERSION, methods=_supported([*methods, PATH])
     )

@@ -1,4 +1,4 @@
-"""The Streams service, method by method."""
+"""The Streams service: its methods by their paths."""
 
 from lepret.eventstore.rpc import Methods
 from lepret.eventstore.services.read_calls import ReadCalls
@@ -8,7 +8,7 @@ SERVICE = "/event_store.client.streams.Streams"
 
 
 def streams_service(reads: ReadCalls, appends: WriteCalls) -> Methods:
-    """Reads and writes by their paths."""
+    """Handlers of all methods that this server has."""
     return {
         f"{SERVICE}/Read": reads.read,
         f"{SERVICE}/Append": appends.append,

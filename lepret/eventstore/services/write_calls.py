@@ -1,4 +1,4 @@
-"""The methods that write: from messages to appends and deletes, and back."""
+"""The methods Append, BatchAppend, Delete and Tombstone of the Streams service."""
 
 import asyncio
 import contextlib
@@ -25,10 +25,10 @@ from lepret.eventstore.writes import (
 Request = streams_pb2.BatchAppendReq
 
 MAX_UNFINISHED_BATCHES = 100
-"""Batches of one call that may wait for their last chunk at the same time."""
+"""Batches of one BatchAppend call that may be incomplete at the same time."""
 
 MAX_RUNNING_BATCHES = 256
-"""Batches of one call that may wait to be written; beyond, no more of the call is read."""
+"""Batches of one BatchAppend call that may wait to be written before reading pauses."""
 
 
 class AppendTooLarge(Exception):
@@ -40,7 +40,7 @@ class AppendTooLate(Exception):
 
 
 class WriteCalls:
-    """Hands what clients propose to the group commit."""
+    """Passes clients' writes to the group commit and sends the answers."""
 
     def __init__(self, commit: GroupCommit) -> None:
         self._commit = commit
@@ -48,7 +48,7 @@ class WriteCalls:
         self._all_answered = asyncio.Event()
 
     async def answered(self, within: float) -> None:
-        """Wait until the writes that were taken are answered, for at most so many seconds."""
+        """Wait until all accepted writes are answered, for at most ``within`` seconds."""
         if self._unanswered:
             self._all_answered.clear()
             with contextlib.suppress(TimeoutError):
@@ -90,12 +90,12 @@ class WriteCalls:
             await call.send([write_answers.to_delete(outcome, write)])
 
     async def batch_append(self, call: Call) -> None:
-        """Handle one call of BatchAppend: any number of appends, answered as they are written."""
+        """Handle one call of BatchAppend: many appends, each answered once it is written."""
         running: set[asyncio.Task[None]] = set()
         try:
             await self._start_batches(call, running)
         finally:
-            # A request that ends the call does not cost those before it their answers.
+            # Batches before a bad request that ends the call are still answered.
             await asyncio.gather(*running)
 
     async def _start_batches(self, call: Call, running: set[asyncio.Task[None]]) -> None:
@@ -108,7 +108,7 @@ class WriteCalls:
                 continue
             del batches[batch.key]
             if not call.has_more:
-                # Nothing comes while this one is written, so it needs no task of its own.
+                # No other request waits, so a task of its own would only cost time.
                 await self._finish(batch, call)
                 continue
             if len(running) >= MAX_RUNNING_BATCHES:
@@ -119,7 +119,7 @@ class WriteCalls:
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:
-        """While a write is taken and not answered yet."""
+        """Count a write as unanswered while the block runs."""
         self._unanswered += 1
         try:
             yield
@@ -133,7 +133,7 @@ class WriteCalls:
             await call.send([await self._answer(batch)])
 
     async def _answer(self, batch: "_Batch") -> bytes:
-        """Every refusal is an answer to its own batch and leaves the call to the others."""
+        """A refusal is the answer to its batch only: the call goes on."""
         try:
             append = batch.append()
             outcome = await self._commit.append(append)
@@ -148,7 +148,7 @@ class WriteCalls:
 
 @dataclass(slots=True)
 class _Events:
-    """Events on their way into one append; never holds more than an append may."""
+    """The events of one append so far, never more than `MAX_APPEND_SIZE`."""
 
     events: list[ProposedEvent] = field(default_factory=list)
     size: int = 0
@@ -167,18 +167,18 @@ class _Events:
 
 @dataclass(slots=True)
 class _Batch:
-    """One append of a BatchAppend call, as its chunks come in."""
+    """One append of a BatchAppend call, while its chunks arrive."""
 
     key: bytes
     first: Request
-    """The correlation id and the options; its events have been moved to ``events``."""
+    """Has the correlation id and the options; its events are moved to ``events``."""
     deadline: float | None
     """As `time.monotonic` counts."""
     events: _Events = field(default_factory=_Events)
     fault: Exception | None = None
 
     def add(self, request: Request) -> None:
-        """Take a chunk's events. A fault is kept for the answer; the rest is then dropped."""
+        """Take a chunk's events. After a fault, which is kept for the answer, drop them."""
         try:
             if self.fault is None:
                 for message in request.proposed_messages:
@@ -190,10 +190,9 @@ class _Batch:
             request.ClearField("proposed_messages")
 
     def append(self) -> Append:
-        """The whole append.
+        """The complete append.
 
-        Raises AppendTooLate, whatever else is wrong with it; AppendTooLarge; Refusal
-        (INVALID_ARGUMENT).
+        Raises AppendTooLate before anything else, AppendTooLarge, Refusal (INVALID_ARGUMENT).
         """
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise AppendTooLate
@@ -270,7 +269,7 @@ def _expected(kind: str | None, revision: int) -> Expected:
 
 
 def _deadline(options: Request.Options) -> float | None:
-    """When the append is too late, counted from now; as `time.monotonic` counts."""
+    """When the append is too late, as `time.monotonic` counts."""
     match options.WhichOneof("deadline_option"):
         case "deadline":
             return time.monotonic() + options.deadline.seconds + options.deadline.nanos / 1e9

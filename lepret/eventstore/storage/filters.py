@@ -8,33 +8,33 @@ from lepret.eventstore.storage.records import Record
 Matches = Callable[[str], bool]
 Filter = Callable[[Record], bool]
 
-_REMEMBERED_VERDICTS = 1024
+_CACHED_VERDICTS = 1024
 _GROUPS_ON_ALL = "$persistentsubscription-$all::"
 _OF_GROUPS = ("-checkpoint", "-parked")
 
 
 def everything(record: Record) -> bool:
-    """The filter of a reader that named none."""
+    """Keep all events."""
     return True
 
 
 def in_all(keep: Filter) -> Filter:
-    """Keep what the filter keeps of `$all`, which does not show how far its own groups are."""
+    """Apply a filter to `$all`, and hide the checkpoints and parked messages of groups on `$all`.
+
+    A group that read what it writes itself would never catch up.
+    """
     return lambda record: keep(record) and not _is_of_groups_on_all(record)
 
 
 def by_type(matches: Matches) -> Filter:
-    """Keep the events whose type matches.
-
-    Types are few and records many, so verdicts are remembered.
-    """
+    """Keep the events whose type matches. Verdicts are cached: there are few types."""
     verdicts: dict[str, bool] = {}
 
     def keep(record: Record) -> bool:
         verdict = verdicts.get(record.type)
         if verdict is not None:
             return verdict
-        if len(verdicts) >= _REMEMBERED_VERDICTS:
+        if len(verdicts) >= _CACHED_VERDICTS:
             verdicts.clear()
         verdict = verdicts[record.type] = matches(record.type)
         return verdict
@@ -48,10 +48,9 @@ def by_stream(matches: Matches) -> Filter:
 
 
 def by_regex(pattern: str) -> Matches:
-    """Match where the pattern is found anywhere.
+    """Search the text for a pattern. Raises ValueError for an invalid one.
 
-    A search and not a match: clients send ``^A|B|C$``, whose anchors bind only the outer two.
-    Raises ValueError for a pattern that is none.
+    Not a full match: clients send ``^A|B|C$``, where the anchors belong to A and C only.
     """
     try:
         search = re.compile(pattern).search
@@ -61,11 +60,10 @@ def by_regex(pattern: str) -> Matches:
 
 
 def by_prefix(prefixes: Sequence[str]) -> Matches:
-    """Match what starts with one of the prefixes."""
+    """Match texts that start with one of the prefixes."""
     starts = tuple(prefixes)
     return lambda text: text.startswith(starts)
 
 
 def _is_of_groups_on_all(record: Record) -> bool:
-    """Whether a persistent subscription to `$all` wrote it: else that would never catch up."""
     return record.stream.startswith(_GROUPS_ON_ALL) and record.stream.endswith(_OF_GROUPS)

@@ -1,4 +1,4 @@
-"""Group commit: whatever waits to be written shares one transaction and one sync."""
+"""Group commit: all writes that wait share one transaction and one sync of the disk."""
 
 import asyncio
 import logging
@@ -12,39 +12,39 @@ from lepret.eventstore.storage.records import Record
 from lepret.eventstore.writes import Append, Outcome, Write
 
 MAX_GROUP_EVENTS = 1000
-MAX_GROUP_OCTETS = 8 * 1024 * 1024
-"""A group takes no further append once it has this many events, or octets of them."""
+MAX_GROUP_BYTES = 8 * 1024 * 1024
+"""A group is complete once it has this many events or bytes."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _PendingWrite:
     write: Write
     answer: asyncio.Future[Outcome]
 
     @property
     def events(self) -> int:
-        """How many events this adds to the group."""
+        """How many events it adds to the group."""
         return len(self.write.events) if isinstance(self.write, Append) else 1
 
     @property
-    def octets(self) -> int:
-        """How large they are."""
+    def size(self) -> int:
+        """The size of these events, in bytes."""
         if not isinstance(self.write, Append):
             return 0
         return sum(event.size for event in self.write.events)
 
 
 class GroupCommit:
-    """Writes to the log, on the event loop's own thread.
+    """Writes to the log, in the event loop's thread.
 
-    What arrives while a group is written makes up the next one. A thread would leave the loop
-    free for the fraction of a millisecond that a sync takes, but waking it, and the loop in
-    turn, costs as much again.
+    Writes that arrive while a group is committed form the next group. A thread of its own would
+    free the loop for the fraction of a millisecond that a sync takes, but switching to it and
+    back costs as much.
 
-    What was committed is handed to ``publish`` before anybody's append is answered: whoever
-    has an answer finds their events in every read.
+    Committed records are passed to ``publish`` before any write is answered: a client that has
+    an answer finds its events in every read.
     """
 
     def __init__(self, log: Log, publish: Callable[[Sequence[Record]], None]) -> None:
@@ -52,49 +52,49 @@ class GroupCommit:
         self._publish = publish
         self._loop = asyncio.get_running_loop()
         self._closed = False
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_PendingWrite] = deque()
 
     async def append(self, write: Write) -> Outcome:
-        """Decide and write; returns once that is on disk.
+        """Check the expectation and write; returns once that is on disk.
 
-        Raises Refusal (UNAVAILABLE) when the file could not be written, or is closed.
+        Raises Refusal (UNAVAILABLE) if the file cannot be written, or after `close`.
         """
         if self._closed:
             raise Refusal(StatusCode.UNAVAILABLE, "The server is shutting down.")
-        waiting = _Waiting(write, self._loop.create_future())
+        waiting = _PendingWrite(write, self._loop.create_future())
         self._queue.append(waiting)
         if len(self._queue) == 1:
             self._loop.call_soon(self._commit_next)
         return await waiting.answer
 
     def close(self) -> None:
-        """Write what waits, and take no more."""
+        """Write what waits, and accept no more."""
         self._closed = True
         while self._queue:
             self._commit(self._next_group())
 
     def _commit_next(self) -> None:
-        """Write one group; what does not fit waits until others had their turn of the loop."""
+        """Write one group; the rest waits for another iteration of the event loop."""
         if not self._queue:
             return
         self._commit(self._next_group())
         if self._queue:
             self._loop.call_soon(self._commit_next)
 
-    def _next_group(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        events = octets = 0
-        while self._queue and events < MAX_GROUP_EVENTS and octets < MAX_GROUP_OCTETS:
+    def _next_group(self) -> list[_PendingWrite]:
+        group: list[_PendingWrite] = []
+        events = size = 0
+        while self._queue and events < MAX_GROUP_EVENTS and size < MAX_GROUP_BYTES:
             waiting = self._queue.popleft()
             group.append(waiting)
             events += waiting.events
-            octets += waiting.octets
+            size += waiting.size
         return group
 
-    def _commit(self, group: list[_Waiting]) -> None:
+    def _commit(self, group: list[_PendingWrite]) -> None:
         try:
             outcomes, records = self._log.append_all([waiting.write for waiting in group])
-        except Exception as error:  # noqa: BLE001 - whatever it is, others wait behind it
+        except Exception as error:  # noqa: BLE001 - other writes wait behind it
             self._commit_failed(group, error)
             return
         self._publish(records)
@@ -102,8 +102,8 @@ class GroupCommit:
             if not waiting.answer.done():
                 waiting.answer.set_result(outcome)
 
-    def _commit_failed(self, group: list[_Waiting], error: Exception) -> None:
-        """Try each by itself, so that one that cannot be written fails alone."""
+    def _commit_failed(self, group: list[_PendingWrite], error: Exception) -> None:
+        """Retry each write alone, so that only the one that cannot be written fails."""
         if len(group) > 1:
             for waiting in group:
                 self._commit([waiting])

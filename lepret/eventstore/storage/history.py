@@ -1,4 +1,4 @@
-"""Finite reads: pages of the log, one after the other, off the event loop."""
+"""Reads of the log in pages, by threads beside the event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,20 +16,20 @@ T = TypeVar("T")
 
 
 class History:
-    """The log as coroutines see it: each page is read by one of a few threads."""
+    """The log for coroutines: a thread reads each page."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="history")
 
     def close(self) -> None:
-        """Wait for the pages being read and end the threads."""
+        """Wait for running reads and end the threads."""
         self._threads.shutdown()
 
     async def stream_exists(self, stream: str) -> bool:
-        """Whether the stream has been written to, and not been deleted since.
+        """Whether the stream has events and is not deleted.
 
-        Raises StreamIsDeleted for one that has ended for good, like all reads of streams.
+        Raises StreamIsDeleted for a tombstoned stream, as all reads of streams do.
         """
         return await self._run(self._log.stream_exists, stream)
 
@@ -71,7 +71,7 @@ class History:
             end = page[-1].revision - 1
 
     async def resolved(self, records: list[Record]) -> list[Record]:
-        """The records with the events that links among them point to."""
+        """The records, with links resolved to their events."""
         if any(record.type == LINK_TYPE for record in records):
             return await self._run(self._log.resolve, records)
         return records

@@ -1,4 +1,4 @@
-"""Link events: events that stand for an event of another stream."""
+"""Link events (`$>`), which refer to an event of another stream."""
 
 from lepret.eventstore.storage.stream_metadata import DELETED
 
@@ -8,7 +8,7 @@ LINK_TYPE = "$>"
 def link_target(data: bytes) -> tuple[str, int] | None:
     """The stream and the revision that a link names, as in ``3@orders``.
 
-    None for data that name none: anybody may write such an event.
+    None for any other data, since clients may write such events as well.
     """
     try:
         revision, at, stream = data.decode().partition("@")

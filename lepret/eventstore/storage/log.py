@@ -1,8 +1,8 @@
-"""The log: every event in the order of its position, in one SQLite file.
+"""The log: all events in the order of their positions, in one SQLite file.
 
-Positions and, within a stream, revisions are whole numbers, without gaps until the log is
-scavenged. An event is kept as the very message that reads send, so that serving it needs
-no parsing; beside it stand the columns that reads and filters look at.
+Positions, and revisions within a stream, have no gaps until the log is scavenged. An event is
+stored as the response that reads send, so that sending it needs no parsing, beside the columns
+that reads and filters need.
 """
 
 import sqlite3
@@ -23,10 +23,10 @@ from lepret.eventstore.writes import Append, Expectation, Outcome, ProposedEvent
 
 PAGE_EVENTS = 512
 PAGE_BYTES = 1024 * 1024
-"""A page of history ends at whichever of the two it reaches first."""
+"""A page ends when it reaches either limit."""
 
 MAX_REVISION = 2**63 - 1
-"""The largest number that SQLite stores; the protocol's numbers go beyond it."""
+"""The largest integer in SQLite; the protocol allows larger ones."""
 
 _FIRST_EVENT = ProposedEvent(
     id=UUID("6c657072-0000-4000-8000-000000000000"),
@@ -39,7 +39,7 @@ _FIRST_STREAM = "$$$scavenges"
 
 
 class Log:
-    """The log in its file. One thread may append; any number may read."""
+    """The log in its file. Only one thread may append; any thread may read."""
 
     def __init__(self, path: Path) -> None:
         """Open a file that `datafile` has prepared. Raises sqlite3.Error."""
@@ -54,16 +54,16 @@ class Log:
 
     @property
     def head(self) -> int:
-        """The position of the last event that was committed."""
+        """The position of the last committed event."""
         return self._writer.head or 0
 
     # Writing ------------------------------------------------------------------------
 
     def append_all(self, writes: Sequence[Write]) -> tuple[list[Outcome], list[Record]]:
-        """Decide and write in order, in one transaction, durable on return.
+        """Do these writes in order, in one transaction that is on disk on return.
 
-        Returns an outcome for each and the records of all. Raises sqlite3.Error when
-        nothing could be written; the log is then as it was.
+        Returns the outcome of each and the records of all. Raises sqlite3.Error if nothing
+        could be written; the log is then unchanged.
         """
         head = self._writer.head
         outcomes: list[Outcome] = []
@@ -83,43 +83,43 @@ class Log:
         return outcomes, records
 
     def checkpoint(self) -> None:
-        """Move everything from the write-ahead log into the file."""
+        """Move the write-ahead log into the file."""
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Close all connections; no thread may use the log any more."""
+        """Close all connections. No thread may use the log afterwards."""
         with self._connections_lock:
             for connection in self._connections:
                 connection.close()
         self._connection.close()
 
     def _write_first_event(self) -> None:
-        """Like EventStoreDB's, a log begins with a system event."""
+        """A log begins with a system event, as EventStoreDB's does."""
         self.append_all([Append(_FIRST_STREAM, Expectation.NO_STREAM, (_FIRST_EVENT,))])
 
     # Reading ------------------------------------------------------------------------
 
     def stream_exists(self, stream: str) -> bool:
-        """Whether the stream has been written to, and not been deleted since.
+        """Whether the stream has events and is not deleted.
 
-        Raises StreamIsDeleted for one that has ended for good.
+        Raises StreamIsDeleted for a tombstoned stream.
         """
         state = StreamState(self._reader(), stream)
         state.refuse_tombstoned()
         return state.last_revision is not None and not state.is_deleted
 
     def all_forwards(self, start: int, head: int) -> list[Record]:
-        """A page of `$all` from ``start`` on, both inclusive."""
+        """A page of `$all` from position ``start`` to ``head``, both inclusive."""
         return self._page("position BETWEEN ? AND ? ORDER BY position", (start, head))
 
     def all_backwards(self, end: int) -> list[Record]:
-        """A page of `$all` before ``end``, exclusive, newest first."""
+        """A page of `$all` before position ``end``, exclusive, newest first."""
         return self._page("position < ? ORDER BY position DESC", (end,))
 
     def stream_forwards(self, stream: str, start: int, head: int) -> list[Record]:
         """A page of a stream from revision ``start`` on, up to position ``head``, inclusive.
 
-        Only what the stream's metadata leave to be read. Raises StreamIsDeleted.
+        Without events that the metadata hide. Raises StreamIsDeleted.
         """
         first, oldest = self._bounds(stream)
         return self._page(
@@ -130,7 +130,7 @@ class Log:
     def stream_backwards(self, stream: str, end: int, head: int) -> list[Record]:
         """A page of a stream from revision ``end`` back, inclusive, newest first.
 
-        Only what the stream's metadata leave to be read. Raises StreamIsDeleted.
+        Without events that the metadata hide. Raises StreamIsDeleted.
         """
         first, oldest = self._bounds(stream)
         return self._page(
@@ -140,7 +140,7 @@ class Log:
         )
 
     def resolve(self, records: Sequence[Record]) -> list[Record]:
-        """The records with the events that links among them point to."""
+        """The records, with links resolved to their events."""
         return [
             record._replace(response=self._resolved(record)) if record.type == LINK_TYPE else record
             for record in records
@@ -152,7 +152,7 @@ class Log:
         return messages.resolved_link(link.response, event)
 
     def _event(self, stream: str, revision: int) -> bytes | None:
-        """One event that may be read; None where there is none."""
+        """One event as its response; None if it is absent or hidden."""
         try:
             first, oldest = self._bounds(stream)
         except StreamIsDeleted:
@@ -165,7 +165,7 @@ class Log:
         return page[0].response if page else None
 
     def _bounds(self, stream: str) -> tuple[int, int]:
-        """The first revision, and the time of the oldest event, that may be read."""
+        """The first revision and the earliest creation time that the metadata do not hide."""
         state = StreamState(self._reader(), stream)
         state.refuse_tombstoned()
         if state.last_revision is None:
@@ -175,7 +175,7 @@ class Log:
 
     def _page(self, condition: str, parameters: tuple[str | int, ...]) -> list[Record]:
         rows = self._reader().execute(
-            # The conditions are the five above; values are parameters.
+            # The condition is one of the five above; values are parameters.
             f"SELECT position, stream, revision, type, frame FROM events WHERE {condition}"  # noqa: S608
             f" LIMIT {PAGE_EVENTS}",
             parameters,
@@ -185,7 +185,7 @@ class Log:
         return page
 
     def _reader(self) -> sqlite3.Connection:
-        """This thread's own connection."""
+        """The connection of this thread."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = connect(self._path)

@@ -1,13 +1,14 @@
-"""Stored events, as everything that reads the log passes them on."""
+"""Stored events."""
 
 from typing import NamedTuple
 
 
 class Record(NamedTuple):
-    """A stored event: what filters look at, and the message to send."""
+    """A stored event."""
 
     position: int
     stream: str
     revision: int
     type: str
     response: bytes
+    """The serialised `ReadResp` that reads send."""

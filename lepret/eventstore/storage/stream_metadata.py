@@ -1,4 +1,4 @@
-"""Stream metadata: what the stream `$$name` says of the stream `name`."""
+"""Stream metadata: the last event of the stream `$$name` applies to the stream `name`."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 METADATA_TYPE = "$metadata"
 
 DELETED = 2**63 - 1
-"""A `$tb` of this deletes a stream, until it is written to again."""
+"""The `$tb` of a deleted stream."""
 
 _METASTREAM_PREFIX = "$$"
 _TICKS_PER_SECOND = 10_000_000
@@ -15,33 +15,33 @@ _TICKS_PER_SECOND = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class StreamMetadata:
-    """Which events of a stream may be read; the others wait to be scavenged."""
+    """Limits which events of a stream can be read. Scavenging removes the others."""
 
     max_count: int | None = None
     max_age: int | None = None
     """Seconds."""
     truncate_before: int = 0
-    """The first revision that may be read."""
+    """The first revision that can be read."""
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the stream was deleted and has not been written to since."""
+        """Whether the stream was deleted and nothing was appended since."""
         return self.truncate_before == DELETED
 
     def first_revision(self, last_revision: int) -> int:
-        """The first revision that may be read of a stream that ends at ``last_revision``."""
+        """The first readable revision of a stream whose last one is ``last_revision``."""
         if self.max_count is None:
             return self.truncate_before
         return max(self.truncate_before, last_revision - self.max_count + 1)
 
     def oldest(self, now: int) -> int:
-        """When the oldest event that may be read was created; in ticks of 100 ns, like ``now``."""
+        """The earliest creation time of a readable event; in ticks of 100 ns, like ``now``."""
         return 0 if self.max_age is None else now - self.max_age * _TICKS_PER_SECOND
 
 
 NO_METADATA = StreamMetadata()
 OF_METASTREAMS = StreamMetadata(max_count=1)
-"""Of the events of a metastream only the newest counts."""
+"""Only the newest event of a metastream can be read."""
 
 
 def metastream_of(stream: str) -> str:
@@ -50,14 +50,14 @@ def metastream_of(stream: str) -> str:
 
 
 def original_of(stream: str) -> str | None:
-    """The stream whose metadata ``stream`` holds; None for a stream that holds none."""
+    """The stream whose metadata ``stream`` holds; None if it is not a metastream."""
     return stream[len(_METASTREAM_PREFIX) :] if stream.startswith(_METASTREAM_PREFIX) else None
 
 
 def parse_metadata(data: bytes) -> StreamMetadata:
-    """What an event of a metastream says.
+    """Parse an event of a metastream.
 
-    A client may have written anything there: what makes no sense is as good as absent.
+    Clients may write anything there: invalid values count as absent.
     """
     fields = _fields(data)
     return StreamMetadata(
@@ -73,7 +73,7 @@ def deleting_metadata() -> bytes:
 
 
 def metadata_beginning_at(data: bytes, revision: int) -> bytes:
-    """The same metadata, but for what was before ``revision`` to stay hidden."""
+    """The same metadata, with events before ``revision`` hidden."""
     return json.dumps({**_fields(data), "$tb": revision}, ensure_ascii=False).encode()
 
 
@@ -87,7 +87,7 @@ def _fields(data: bytes) -> Mapping[str, object]:
 
 def _whole_number(fields: Mapping[str, object], key: str, *, at_least: int) -> int | None:
     value = fields.get(key)
-    # JSON's true would pass for 1.
+    # In Python, JSON's true is an int as well.
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if at_least <= value <= DELETED else None

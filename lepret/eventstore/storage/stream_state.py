@@ -1,4 +1,4 @@
-"""What the log says of a stream as a whole: how far it goes, and what of it may be read."""
+"""The state of a stream: its last revision, its metadata, whether it is deleted."""
 
 import sqlite3
 from functools import cached_property
@@ -16,11 +16,11 @@ from lepret.eventstore.storage.stream_metadata import (
 TOMBSTONE_TYPE = "$streamDeleted"
 
 TOMBSTONE_REVISION = 2**63 - 1
-"""The revision of the event that ends a stream for good."""
+"""The revision of the event that tombstones a stream."""
 
 
 class StreamIsDeleted(Exception):
-    """The stream was tombstoned: it cannot be read any more."""
+    """The stream is tombstoned and cannot be read."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -28,7 +28,7 @@ class StreamIsDeleted(Exception):
 
 
 class StreamState:
-    """A stream as it is in one transaction; each fact is looked up when it is asked for."""
+    """A stream within one transaction. Each property is looked up when it is first used."""
 
     def __init__(self, connection: sqlite3.Connection, stream: str) -> None:
         self.stream = stream
@@ -36,7 +36,7 @@ class StreamState:
 
     @cached_property
     def last_revision(self) -> int | None:
-        """The last event's; None for a stream without events."""
+        """The last event's revision; None for a stream without events."""
         (revision,) = self._connection.execute(
             "SELECT max(revision) FROM events WHERE stream = ?", (self.stream,)
         ).fetchone()
@@ -44,12 +44,12 @@ class StreamState:
 
     @property
     def next_revision(self) -> int:
-        """What the next event's will be."""
+        """The revision of the next event."""
         return 0 if self.last_revision is None else self.last_revision + 1
 
     @cached_property
     def metadata(self) -> StreamMetadata:
-        """The metadata in force."""
+        """The metadata that apply."""
         if self.original is not None:
             return OF_METASTREAMS
         data = self.metadata_data
@@ -57,7 +57,7 @@ class StreamState:
 
     @property
     def metadata_data(self) -> bytes | None:
-        """The metadata as a client wrote it; None where there is none."""
+        """The metadata as a client wrote them; None without metadata."""
         row = self._connection.execute(
             "SELECT frame FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1",
             (metastream_of(self.stream),),
@@ -66,26 +66,26 @@ class StreamState:
 
     @property
     def is_absent(self) -> bool:
-        """Whether there are neither events nor metadata."""
+        """Whether the stream has neither events nor metadata."""
         return self.last_revision is None and self.metadata_data is None
 
     @property
     def is_tombstoned(self) -> bool:
-        """Whether the stream has ended for good."""
+        """Whether the stream is deleted permanently."""
         return self.last_revision == TOMBSTONE_REVISION
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the stream is deleted, until it is written to again."""
+        """Whether the stream is deleted, and nothing was appended since."""
         return self.metadata.is_deleted
 
     @cached_property
     def original(self) -> "StreamState | None":
-        """The stream whose metadata this one holds."""
+        """The stream whose metadata this one holds; None if it is not a metastream."""
         name = original_of(self.stream)
         return None if name is None else StreamState(self._connection, name)
 
     def refuse_tombstoned(self) -> None:
-        """Raises StreamIsDeleted where nothing may be read; that goes for its metadata as well."""
+        """Raises StreamIsDeleted for a tombstoned stream and for its metastream."""
         if self.is_tombstoned or (self.original is not None and self.original.is_tombstoned):
             raise StreamIsDeleted(self.stream)

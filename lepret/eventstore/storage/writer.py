@@ -1,4 +1,4 @@
-"""Decides what may be written to the log, and writes it."""
+"""Writes to the log, after checking what clients expect."""
 
 import sqlite3
 import time
@@ -30,14 +30,14 @@ from lepret.eventstore.writes import (
 )
 
 _FIRST_POSITION = 1
-"""Clients take position 0 for the beginning of the log, before any event."""
+"""For clients, position 0 is before any event."""
 
 Written = tuple[Outcome, list[Record]]
-"""What to answer, and the records that were added, in order."""
+"""The outcome, and the records that were added, in order."""
 
 
 class Writer:
-    """Writes within transactions that the log begins and ends; never more than one at a time."""
+    """Writes within transactions that `Log` begins and ends, one at a time."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -45,7 +45,7 @@ class Writer:
         """The last event's position; None in an empty log."""
 
     def write(self, write: Write) -> Written:
-        """Decide by what is in the log, and write what may be written."""
+        """Do one write, if the log is as the client expects."""
         state = StreamState(self._connection, write.stream)
         match write:
             case Append():
@@ -67,7 +67,7 @@ class Writer:
         records = self._add(append.stream, state.next_revision, append.events)
         appended = Appended(records[-1].revision, records[-1].position)
         if deleted is not None:
-            records += self._begin_anew(deleted)
+            records += self._reopen(deleted)
         return appended, records
 
     def _delete(self, delete: Delete, state: StreamState) -> Written:
@@ -87,12 +87,12 @@ class Writer:
         (record,) = self._add(tombstone.stream, TOMBSTONE_REVISION, [event])
         return Appended(record.revision, record.position), [record]
 
-    # Deciding -----------------------------------------------------------------------
+    # Checking -----------------------------------------------------------------------
 
     def _answer(
         self, state: StreamState, expected: Expected, ids: Sequence[UUID]
     ) -> Outcome | None:
-        """What there is to answer without writing; None when these events may be written."""
+        """The outcome if nothing is to be written; None if the events are to be written."""
         if state.is_tombstoned:
             return StreamDeleted()
         match expected:
@@ -106,7 +106,7 @@ class Writer:
                 return self._repeat_at(state, revision, ids)
 
     def _repeat_under_any(self, state: StreamState, ids: Sequence[UUID]) -> Outcome | None:
-        """The first answer when all ids are in the stream; a mix of old and new is refused."""
+        """The first outcome if all ids are in the stream; a mix of old and new is refused."""
         found = [self._find(state.stream, event_id) for event_id in ids]
         known = [place for place in found if place is not None]
         if not known:
@@ -116,7 +116,7 @@ class Writer:
         return Appended(*known[-1])
 
     def _repeat_of_new(self, state: StreamState, ids: Sequence[UUID]) -> Outcome | None:
-        """A stream is new where nothing is, and again after it was deleted."""
+        """A stream is new if it has no events, and again after it was deleted."""
         answer = self._repeat_at(state, -1, ids)
         if not isinstance(answer, WrongExpectedVersion):
             return answer
@@ -125,7 +125,7 @@ class Writer:
         return self._repeat_at(state, state.metadata.truncate_before - 1, ids) or answer
 
     def _repeat_at(self, state: StreamState, expected: int, ids: Sequence[UUID]) -> Outcome | None:
-        """The first answer when just these ids follow the expected revision."""
+        """The first outcome if exactly these ids follow the expected revision."""
         current = state.last_revision
         if expected == (-1 if current is None else current):
             return None
@@ -142,7 +142,7 @@ class Writer:
         return Appended(revision, position)
 
     def _find(self, stream: str, event_id: UUID) -> tuple[int, int] | None:
-        """Revision and position of the event with that id in the stream."""
+        """The revision and position of the stream's event with that id; None without one."""
         row: tuple[int, int] | None = self._connection.execute(
             "SELECT revision, position FROM events WHERE id = ? AND stream = ?"
             " ORDER BY position LIMIT 1",
@@ -152,8 +152,8 @@ class Writer:
 
     # Writing ------------------------------------------------------------------------
 
-    def _begin_anew(self, deleted: StreamState) -> list[Record]:
-        """Let a deleted stream be read again, from its next event on."""
+    def _reopen(self, deleted: StreamState) -> list[Record]:
+        """Make a deleted stream readable again, from the new event on."""
         metadata = metadata_beginning_at(deleted.metadata_data or b"{}", deleted.next_revision)
         return self._add_metadata(deleted.stream, metadata)
 
@@ -163,7 +163,7 @@ class Writer:
         return self._add(metastream.stream, metastream.next_revision, [event])
 
     def _add(self, stream: str, revision: int, events: Sequence[ProposedEvent]) -> list[Record]:
-        """Add the events from that revision on, each with a position of its own."""
+        """Insert the events, numbered from that revision."""
         created = time.time_ns() // 100
         position = _FIRST_POSITION if self.head is None else self.head + 1
         records = [
@@ -193,13 +193,13 @@ class Writer:
 
 
 def _missing(state: StreamState) -> Outcome | None:
-    """What to answer whoever expects a stream; metadata alone make one as well."""
+    """The outcome if the stream does not exist. Metadata alone count as a stream."""
     if state.is_deleted:
         return StreamDeleted()
     return WrongExpectedVersion(None) if state.is_absent else None
 
 
 def _deleted(state: StreamState) -> StreamState | None:
-    """The deleted stream that a write would bring back: the stream itself, or by its metadata."""
+    """The deleted stream that a write reopens: this one, or the one whose metadata it holds."""
     stream = state.original or state
     return stream if stream.is_deleted else None

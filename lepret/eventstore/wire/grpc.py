@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2: calls, their messages, their deadlines and how they end."""
+"""gRPC over HTTP/2: calls, their messages, deadlines and statuses."""
 
 import asyncio
 import logging
@@ -11,10 +11,10 @@ from lepret.eventstore.wire.http2.connection import Http2Stream, StreamLost, Str
 from lepret.eventstore.wire.http2.headers import Header, encode_headers
 
 MAX_MESSAGE = 17 * 1024 * 1024
-"""Octets of one message from a client."""
+"""Bytes of one message from a client."""
 
 INBOX = 256 * 1024
-"""Octets of whole messages that may wait for their handler before the client is held up."""
+"""Bytes of complete messages that may wait for the handler before the client must pause."""
 
 _PREFIX = 5
 _COMPRESSED = 1
@@ -29,7 +29,7 @@ _OK_BLOCK = encode_headers([(b"grpc-status", b"0")])
 _NOT_GRPC_BLOCK = encode_headers([(b":status", b"415")])
 
 _NO_TIME_LEFT = 1e-3
-"""Seconds. A client that has no time left asks for the shortest time-out it can write."""
+"""Seconds. A client whose time is over sends the shortest timeout that it can write."""
 
 _TOO_LATE = Refusal(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class GrpcCall:
-    """One call, between its stream and its handler."""
+    """One call: the HTTP/2 stream below, the handler above."""
 
     def __init__(self, stream: Http2Stream, headers: Mapping[bytes, bytes]) -> None:
         self._stream = stream
@@ -64,16 +64,16 @@ class GrpcCall:
         return self._task
 
     def refuse(self, refusal: Refusal) -> None:
-        """End the call before it began."""
+        """End the call without running the handler."""
         self._finish(refusal)
 
     def end(self, refusal: Refusal) -> None:
-        """Stop the handler; the client is told why."""
+        """Cancel the handler and send the client this status."""
         if self._task is not None and not self._task.done() and self._ending is None:
             self._ending = refusal
             self._task.cancel()
 
-    # What the handler uses (rpc.Call) -----------------------------------------------
+    # For the handler (rpc.Call) -----------------------------------------------------
 
     def header(self, name: str) -> str:
         return self._headers.get(name.encode(), b"").decode(errors="replace")
@@ -102,7 +102,7 @@ class GrpcCall:
             self._begin_answer()
             await self._stream.send_data(data)
 
-    # What the stream uses (StreamOwner) ---------------------------------------------
+    # For the stream (StreamOwner) ---------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         self._unacknowledged += len(data)
@@ -126,10 +126,10 @@ class GrpcCall:
         if self._task is not None:
             self._task.cancel()
 
-    # Within -------------------------------------------------------------------------
+    # Private ------------------------------------------------------------------------
 
     def _take_messages(self) -> None:
-        """Move whole messages to the inbox. Raises Refusal."""
+        """Move complete messages to the inbox. Raises Refusal."""
         buffer = self._partial
         at = 0
         while len(buffer) - at >= _PREFIX:
@@ -148,7 +148,7 @@ class GrpcCall:
         del buffer[:at]
 
     def _replenish(self) -> None:
-        """Let the client send more while the handler keeps up."""
+        """Let the client send more if few messages wait for the handler."""
         if self._inbox_size <= INBOX and self._unacknowledged >= INBOX // 4:
             self._stream.consumed(self._unacknowledged)
             self._unacknowledged = 0
@@ -165,15 +165,15 @@ class GrpcCall:
             return
         except Refusal as refusal:
             self._finish(refusal)
-        except Exception as error:  # noqa: BLE001 - a fault of one call stays in it
-            # The type alone: the text may quote what a client sent.
-            logger.error("a call failed: %s", _whereabouts(error))
+        except Exception as error:  # noqa: BLE001 - one call's failure must not affect others
+            # Without its text, which may quote what a client sent.
+            logger.error("a call failed: %s", _place_of(error))
             self._finish(Refusal(StatusCode.INTERNAL, "The server failed to answer."))
         else:
             self._finish(None)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        """Not a part of the task: one that is stopped before its first step never runs."""
+        """Called when the task has ended, even if it was cancelled before it first ran."""
         if self._timer is not None:
             self._timer.cancel()
         if task.cancelled() and self._ending is not None:
@@ -199,7 +199,7 @@ class GrpcServer:
         self._refusal: Refusal | None = None
 
     def accept(self, stream: Http2Stream, headers: list[Header]) -> StreamOwner:
-        """Start the call that a new stream's headers ask for."""
+        """Start the call that the headers of a new HTTP/2 stream ask for."""
         fields = dict(headers)
         call = GrpcCall(stream, fields)
         if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
@@ -219,11 +219,11 @@ class GrpcServer:
         return call
 
     def refuse_calls(self, refusal: Refusal) -> None:
-        """Accept no more calls; those that run go on."""
+        """Refuse new calls; running ones continue."""
         self._refusal = refusal
 
     async def end_calls(self, refusal: Refusal) -> None:
-        """Stop every call; each client is told why."""
+        """End every call with this status."""
         for call in self._calls.values():
             call.end(refusal)
         if self._calls:
@@ -238,21 +238,21 @@ def _trailers(refusal: Refusal) -> list[Header]:
     details = quote(refusal.details[:_MAX_DETAILS], safe=_PRINTABLE)
     trailers = [(b"grpc-status", b"%d" % refusal.status), (b"grpc-message", details.encode())]
     for name, value in refusal.trailers:
-        # A stream's name, say: it may be longer and stranger than a header can be.
+        # A stream's name, for example, may be longer than a header, or not printable.
         printable = quote(value[:_MAX_DETAILS], safe=_PRINTABLE + "%")
         trailers.append((name.encode(), printable.encode()))
     return trailers
 
 
 def _timeout(value: bytes | None) -> float | None:
-    """Seconds of a grpc-timeout header; one that cannot be read is none."""
+    """The seconds in a grpc-timeout header; None for an invalid one."""
     if not value or value[-1:] not in _TIMEOUT_UNITS or not value[:-1].isdigit():
         return None
     return min(int(value[:-1][:10]) * _TIMEOUT_UNITS[value[-1:]], _LONGEST_TIMEOUT)
 
 
-def _whereabouts(error: Exception) -> str:
-    """The kind of an error and the line that it comes from."""
+def _place_of(error: Exception) -> str:
+    """The type of an error and the line that raised it."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

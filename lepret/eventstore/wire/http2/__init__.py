@@ -1,1 +1,1 @@
-"""The part of HTTP/2 (RFC 9113, RFC 7541) that a gRPC server on a plain socket needs."""
+"""The part of HTTP/2 (RFC 9113, RFC 7541) that a gRPC server without TLS needs."""

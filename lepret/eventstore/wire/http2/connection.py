@@ -1,4 +1,4 @@
-"""One client's connection: frames in and out, streams, and flow control both ways."""
+"""A client's HTTP/2 connection: frames, streams, and flow control in both directions."""
 
 import asyncio
 import socket
@@ -19,54 +19,54 @@ MAX_STREAMS = 1000
 
 STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 4 * 1024 * 1024
-"""Octets that a client may send ahead: on one stream, and on all of them together."""
+"""Bytes that a client may send ahead: on one stream, and on all streams together."""
 
 MAX_HEADER_BLOCK = 64 * 1024
 
 LARGEST_WRITE = 256 * 1024
-"""Octets given to the socket at once."""
+"""Bytes passed to the socket at once."""
 
 
 class StreamOwner(Protocol):
-    """Whoever answers a stream. Called from the event loop, never to block."""
+    """Handles what arrives on a stream. Called by the event loop; must not block."""
 
     def data_received(self, data: bytes) -> None:
-        """Octets from the client, in order. Say `Http2Stream.consumed` when they are used."""
+        """Bytes from the client, in order. Call `Http2Stream.consumed` when they are processed."""
 
     def end_received(self) -> None:
-        """The client sends no more on this stream."""
+        """The client will send no more on this stream."""
 
     def lost(self) -> None:
-        """The client gave the stream up, or the connection is gone: no answer is wanted."""
+        """The client has reset the stream, or the connection is lost."""
 
 
 class StreamLost(Exception):
-    """Nothing can be sent on the stream any more."""
+    """The HTTP/2 stream is closed: nothing can be sent on it."""
 
 
 class Http2Stream:
-    """One stream of a connection, as its owner uses it."""
+    """A stream of an HTTP/2 connection, for its owner."""
 
     def __init__(self, connection: "Http2Connection", stream_id: int, window: int) -> None:
         self.id = stream_id
         self.window = window
-        """Octets that the client is ready to receive on this stream; may be negative."""
+        """Bytes that the client is ready to receive on this stream; may be negative."""
         self.owner: StreamOwner | None = None
         self.client_ended = False
         self.closed = False
         self._connection = connection
 
     def send_headers(self, block: bytes, *, end: bool = False) -> None:
-        """Send an encoded header block; ``end`` makes it the last thing on the stream."""
+        """Send an encoded header block; with ``end`` the stream is then closed."""
         if not self.closed:
             self._connection.send_headers(self, block, end=end)
 
     async def send_data(self, data: bytes) -> None:
-        """Send octets as fast as the client takes them. Raises StreamLost."""
+        """Send bytes as fast as flow control allows. Raises StreamLost."""
         await self._connection.send_data(self, data)
 
     def consumed(self, octets: int) -> None:
-        """Let the client send that many octets more."""
+        """Let the client send that many more bytes."""
         if octets and not self.closed and not self.client_ended:
             self._connection.write(frames.window_update(self.id, octets))
 
@@ -76,9 +76,9 @@ Accept = Callable[[Http2Stream, list[Header]], StreamOwner]
 
 
 class Http2Connection(asyncio.BufferedProtocol):
-    """HTTP/2 from the server's side, over one socket."""
+    """The server's side of an HTTP/2 connection."""
 
-    # Shared by all connections: filled and emptied in one turn of the event loop.
+    # Shared by all connections: filled and emptied in one iteration of the event loop.
     _incoming = memoryview(bytearray(64 * 1024))
 
     def __init__(self, accept: Accept, connections: "set[Http2Connection]") -> None:
@@ -93,7 +93,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._streams: dict[int, Http2Stream] = {}
         self._last_stream_id = 0
         self._closing = False
-        # A header block that is not complete: stream, flags of its first frame, octets.
+        # An incomplete header block: stream, flags of its first frame, bytes so far.
         self._headers: tuple[int, int, bytearray] | None = None
         self._window = frames.DEFAULT_WINDOW
         self._stream_window = frames.DEFAULT_WINDOW
@@ -110,8 +110,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._transport = transport
         self._connections.add(self)
         peer: socket.socket = transport.get_extra_info("socket")
-        # Without the first, a client that vanished would be kept for ever; without the second,
-        # the kernel would hold small answers back for up to 40 ms.
+        # Without the first, connections of vanished clients would stay open; without the second,
+        # the kernel would delay small answers by up to 40 ms.
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.write(
@@ -133,7 +133,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self.closed.set()
 
     def pause_writing(self) -> None:
-        """The client does not read; do not read from it either, or answers would pile up."""
+        """Stop reading from a client that does not read, or answers would pile up."""
         self._writable = False
         self._transport.pause_reading()
 
@@ -143,7 +143,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._room.set()
 
     def write(self, data: bytes) -> None:
-        """Send octets soon: what is written in one turn of the event loop goes out together."""
+        """Send bytes together with all others of this iteration of the event loop."""
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(data)
@@ -155,11 +155,10 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._transport.write(outgoing)
 
     def close(self, code: ErrorCode = ErrorCode.NO_ERROR, reason: str = "") -> None:
-        """Say why, and close once everything written is sent.
+        """Send GOAWAY with the reason, and close once all is sent.
 
-        Any stream may have been answered, we say, whatever we have seen of it: grpcio 1.71
-        otherwise repeats those that we have not seen by itself, and when it then cannot connect,
-        such a call hangs beyond its time-out.
+        It names the highest stream id, not the last one seen: grpcio 1.71 retries later streams
+        by itself, and if it then cannot connect, such a call hangs beyond its timeout.
         """
         self._closing = True
         self.write(frames.goaway(frames.MAX_STREAM_ID, code, reason))
@@ -235,7 +234,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             case FrameType.PUSH_PROMISE:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
             case _:
-                pass  # priorities, the client's own going away, extensions
+                pass  # PRIORITY, the client's GOAWAY, extensions
 
     def _take_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._replenish_connection(len(payload))
@@ -254,7 +253,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             stream.owner.end_received()
 
     def _replenish_connection(self, octets: int) -> None:
-        """What all streams share is given back at once: each stream has a limit of its own."""
+        """Enlarge the shared window at once: each stream is limited by its own."""
         self._unacknowledged += octets
         if self._unacknowledged >= CONNECTION_WINDOW // 2:
             self.write(frames.window_update(0, self._unacknowledged))
@@ -281,7 +280,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._take_header_block(first_flags, stream_id, bytes(block))
 
     def _take_header_block(self, flags: int, stream_id: int, block: bytes) -> None:
-        headers = self._decoder.decode(block)  # always: the next block builds on it
+        headers = self._decoder.decode(block)  # Always: it changes the table for later blocks.
         stream = self._streams.get(stream_id)
         ended = bool(flags & frames.END_STREAM)
         if stream is not None:
@@ -356,7 +355,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             self.write(frames.frame(FrameType.PING, frames.ACK, 0, payload))
 
     def _refuse_if_idle(self, stream_id: int) -> None:
-        """A stream that was never opened is a fault; one that has ended is only late."""
+        """Raise ConnectionFault for a stream that was never opened; one that has ended is fine."""
         if stream_id == 0 or stream_id > self._last_stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "there is no such stream")
 
@@ -373,7 +372,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._forget(stream)
 
     async def send_data(self, stream: Http2Stream, data: bytes) -> None:
-        """Send octets as the windows of stream and connection allow. Raises StreamLost."""
+        """Send bytes as the windows of stream and connection allow. Raises StreamLost."""
         sent = 0
         while True:
             if stream.closed:

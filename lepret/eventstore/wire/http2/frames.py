@@ -38,7 +38,7 @@ class FrameType(IntEnum):
 
 
 class Setting(IntEnum):
-    """Settings that this server sends or heeds."""
+    """The settings that this server sends or obeys."""
 
     HEADER_TABLE_SIZE = 1
     MAX_CONCURRENT_STREAMS = 3
@@ -63,7 +63,7 @@ class ErrorCode(IntEnum):
 
 
 class ConnectionFault(Exception):
-    """The peer broke the protocol; the connection ends with this error code."""
+    """The peer violates the protocol: the connection ends with this error code."""
 
     def __init__(self, code: ErrorCode, reason: str) -> None:
         super().__init__(reason)
@@ -76,7 +76,7 @@ def frame(kind: FrameType, flags: int, stream_id: int, payload: bytes = b"") -> 
 
 
 def frame_header(kind: FrameType, flags: int, stream_id: int, length: int) -> bytes:
-    """What goes before a payload of that many octets."""
+    """The header of a frame with a payload of ``length`` bytes."""
     return _HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
 
 
@@ -100,23 +100,23 @@ def parse_settings(payload: bytes) -> list[tuple[int, int]]:
 
 
 def window_update(stream_id: int, octets: int) -> bytes:
-    """Allow the peer to send that many octets more."""
+    """Allow the peer to send that many more bytes."""
     return frame(FrameType.WINDOW_UPDATE, 0, stream_id, _WORD.pack(octets))
 
 
 def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
-    """Give a stream up."""
+    """Reset a stream."""
     return frame(FrameType.RST_STREAM, 0, stream_id, _WORD.pack(code))
 
 
 def goaway(last_stream_id: int, code: ErrorCode, reason: str = "") -> bytes:
-    """Say that no later stream will be answered."""
+    """Say that later streams will not be answered."""
     payload = _WORD.pack(last_stream_id) + _WORD.pack(code) + reason.encode()
     return frame(FrameType.GOAWAY, 0, 0, payload)
 
 
 def parse_word(payload: bytes) -> int:
-    """A payload of four octets without its reserved bit. Raises ConnectionFault."""
+    """A payload of four bytes, without its reserved bit. Raises ConnectionFault."""
     if len(payload) != _WORD.size:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame of a wrong length")
     word: int = _WORD.unpack(payload)[0]

@@ -1,4 +1,4 @@
-"""Header blocks (RFC 7541), by way of the `hpack` package."""
+"""Header blocks (RFC 7541), with the `hpack` package."""
 
 from collections.abc import Iterable
 
@@ -7,40 +7,38 @@ import hpack
 Header = tuple[bytes, bytes]
 
 MAX_HEADER_LIST = 32 * 1024
-"""Octets of all names and values of one block together."""
+"""Bytes of all names and values of one block."""
 
-
-_MAX_REMEMBERED = 16
-"""Blocks; few, for a client may make each as large as it likes."""
+_MAX_CACHED = 16
+"""Blocks. Few, since a client may make each one large."""
 
 
 class HeadersUnreadable(Exception):
-    """The header block cannot be decoded; the connection cannot go on."""
+    """The header block cannot be decoded, so the connection must end."""
 
 
 class HeaderDecoder:
     """Decodes the header blocks of one connection, in order.
 
-    A client says the same in nearly every call, mostly by numbers that stand for headers of
-    earlier blocks. What a block means that changes nothing in the decoder's table is
-    remembered until one does.
+    A client sends the same block with nearly every call, mostly references to the decoder's table
+    of earlier headers. A block that does not change the table is cached, until one changes it.
     """
 
     def __init__(self) -> None:
         self._decoder = hpack.Decoder(max_header_list_size=MAX_HEADER_LIST)
-        self._remembered: dict[bytes, list[Header]] = {}
+        self._cached: dict[bytes, list[Header]] = {}
 
     def decode(self, block: bytes) -> list[Header]:
         """The headers of a block. Raises HeadersUnreadable."""
-        headers = self._remembered.get(block)
+        headers = self._cached.get(block)
         if headers is not None:
             return headers
         table = self._table()
         headers = self._decode(block)
-        if self._table() != table or len(self._remembered) >= _MAX_REMEMBERED:
-            self._remembered.clear()
+        if self._table() != table or len(self._cached) >= _MAX_CACHED:
+            self._cached.clear()
         else:
-            self._remembered[block] = headers
+            self._cached[block] = headers
         return headers
 
     def _table(self) -> tuple[int, list[Header]]:
@@ -55,6 +53,6 @@ class HeaderDecoder:
 
 
 def encode_headers(headers: Iterable[Header]) -> bytes:
-    """A header block for any connection: one that adds nothing to the dynamic table."""
+    """A header block for any connection: it adds nothing to the dynamic table."""
     unremembered = [hpack.NeverIndexedHeaderTuple(name, value) for name, value in headers]
     return hpack.Encoder().encode(unremembered, huffman=False)
