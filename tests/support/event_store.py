@@ -15,8 +15,8 @@ from lepret.eventstore.__main__ import main
 WITHIN = 30.0
 """Seconds for anything that is waited for."""
 
-# A fresh interpreter spends a second on imports: here one process has done that, and forks the
-# servers. Each child would also import the program that the tests run in.
+# A fresh interpreter spends a second on imports. Here one process has done them, and forks each
+# server. It has imported pytest because multiprocessing imports the main program in each child.
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload([name for name in (__name__, "pytest") if name in sys.modules])
 
@@ -72,7 +72,7 @@ class RunningEventStore:
             raise TimeoutError("the event store did not end")
 
     def _start(self) -> None:
-        # Kept open: the server may log until it ends.
+        # The reading end stays open: the server may log until it ends.
         self._output, output = _forks.Pipe(duplex=False)
         arguments = ["--data", str(self.data), "--port", str(self.port)]
         self.process = _forks.Process(target=_serve, args=(arguments, output), daemon=True)

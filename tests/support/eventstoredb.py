@@ -1,6 +1,6 @@
-"""A running EventStoreDB, now named KurrentDB: the real one, where Docker runs.
+"""A real EventStoreDB (now KurrentDB) in a container, where Docker runs.
 
-`EVENTSTORE_TEST_IMAGE` names the image, of either name.
+`EVENTSTORE_TEST_IMAGE` names an image of either.
 """
 
 import os
@@ -19,10 +19,10 @@ IMAGE = os.environ.get("EVENTSTORE_TEST_IMAGE", "docker.kurrent.io/kurrent-lts/k
 
 @contextmanager
 def running_eventstoredb() -> Iterator[str]:
-    """A server in a container; gives its URI. Skips the test where Docker does not run."""
+    """Run a server; yields its URI. Skips the test where Docker does not run."""
     try:
         DockerClient().client.ping()
-    except Exception as error:  # noqa: BLE001 - whatever the reason is, the test says it
+    except Exception as error:  # noqa: BLE001 - any error means no Docker
         pytest.skip(f"Docker does not run: {error}")
     container = DockerContainer(IMAGE).with_exposed_ports(2113)
     for prefix in ("KURRENTDB", "EVENTSTORE"):

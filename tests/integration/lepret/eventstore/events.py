@@ -18,7 +18,7 @@ def new_stream() -> str:
 
 
 def new_type() -> str:
-    """An event type of this test's own, to find its events among all."""
+    """An event type of the test's own, to find its events in `$all`."""
     return f"T{uuid4().hex}"
 
 

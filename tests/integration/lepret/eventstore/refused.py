@@ -1,4 +1,4 @@
-"""Calls that the server is to refuse."""
+"""Calls that the server must refuse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 @contextmanager
 def refused(code: grpc.StatusCode) -> Iterator[pytest.ExceptionInfo[grpc.RpcError]]:
-    """The block makes one call, which ends with this status."""
+    """The call in the block must end with this status."""
     with pytest.raises(grpc.RpcError) as error:
         yield error
     assert error.value.code() is code

@@ -1,6 +1,6 @@
-"""Clients of the event store beside esdbclient's ordinary one, each as it is published.
+"""Published clients of the event store, other than esdbclient's synchronous one.
 
-What those in other environments do is in `clients/`; `.ci/run` installs them there, and so can you.
+The programs in `clients/` need packages that `.ci/run` installs there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KURRENTDB = CLIENTS / "kurrentdb"
 
 @pytest.fixture
 def store(shared_event_store: RunningEventStore) -> RunningEventStore:
-    """Each client has streams of its own."""
+    """Shared: each client has streams of its own."""
     return shared_event_store
 
 
@@ -77,7 +77,7 @@ async def _append_and_subscribe(uri: str) -> None:
 
 
 def _run(command: list[str], directory: Path, uri: str) -> None:
-    """Run a client's program; the test fails with what it said."""
+    """Run a client's program; on failure, show its output."""
     program = subprocess.run(
         command,
         cwd=directory,

@@ -1,4 +1,4 @@
-"""What a client may rely on, of the embedded event store and of EventStoreDB alike."""
+"""What clients may rely on, with the embedded event store and with EventStoreDB."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SIZE_LIMIT = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def long_stream(uri: str) -> str:
-    """A stream of 1200 events, more than a page in every server."""
+    """A stream of 1200 events, more than a page of either server."""
     client = EventStoreDBClient(uri)
     stream = new_stream()
     append(client, stream, new_events(1200))
@@ -114,7 +114,7 @@ class TestAppending:
 
 
 class TestAppendingAgain:
-    """The same events with the same expectation: a retry, and so the first answer."""
+    """The same events with the same expectation are a retry, which gets the first answer."""
 
     @pytest.mark.parametrize("expected", [NO_STREAM, ANY])
     def test_to_a_new_stream(self, client: EventStoreDBClient, expected: Expected) -> None:
@@ -163,7 +163,7 @@ class TestAppendingAgain:
 
 
 class TestTheSizeLimit:
-    """Counts data, metadata and twice the length of the type, of all events together."""
+    """It counts data, metadata and twice the length of the type of all events."""
 
     def test_is_reached(self, client: EventStoreDBClient) -> None:
         append(client, new_stream(), _events_of_size(SIZE_LIMIT))
@@ -298,7 +298,7 @@ class TestReadingAll:
 class TestFilters:
     @pytest.fixture
     def letters(self, client: EventStoreDBClient) -> Callable[..., list[str]]:
-        """Appends events of the types below, and reads them with a filter."""
+        """Appends events of several types; returns a function that reads them with a filter."""
         stream = new_stream()
         events = [
             NewEvent(type=kind, data=b"{}") for kind in ("A", "xA", "Ax", "B", "xBx", "C", "Cx")
@@ -453,7 +453,7 @@ class TestSubscriptions:
             assert [e.stream_position for e in received if not e.is_caught_up] == [revision]
 
     def test_a_slow_reader_gets_everything(self, client: EventStoreDBClient) -> None:
-        """More than any buffer between server and reader holds is appended before it reads."""
+        """It begins to read after more was appended than all buffers hold."""
         kind = new_type()
         with client.subscribe_to_all(
             from_end=True, filter_include=[kind], timeout=60
@@ -469,7 +469,7 @@ class TestSubscriptions:
 
 class TestManyClients:
     def test_eight_race_for_each_revision_of_one_stream(self, uri: str, connect: Connect) -> None:
-        """Each revision has one winner, and the stream is what the winners wrote."""
+        """One client succeeds for each revision, and the stream holds exactly these events."""
         stream, revisions = new_stream(), 40
         clients = [connect(uri) for _ in range(8)]
         start = threading.Barrier(len(clients))
@@ -496,7 +496,7 @@ class TestManyClients:
         assert [revision for revision, _, _ in won] == list(range(revisions))
 
     def test_eight_append_to_one_stream(self, uri: str, connect: Connect) -> None:
-        """Nobody expects anything, so nobody is refused; batches stay together."""
+        """With *any*, no append is refused, and the events of each stay together."""
         stream = new_stream()
         clients = [connect(uri) for _ in range(8)]
         start = threading.Barrier(len(clients))
@@ -574,7 +574,7 @@ class TestConnecting:
 
 
 def _events_of_size(size: int, count: int = 2) -> list[NewEvent]:
-    """Events that the limit counts as ``size`` octets together."""
+    """Events that count as ``size`` bytes together."""
     kind, metadata = "Tested", b'{"a": 1}'
     data = size - count * (2 * len(kind) + len(metadata))
     sizes = [data - 10 * (count - 1), *[10] * (count - 1)]

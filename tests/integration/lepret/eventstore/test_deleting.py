@@ -1,4 +1,4 @@
-"""Deleting streams: for now, and for good."""
+"""Deleted and tombstoned streams."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ class TestTombstones:
 
 
 class TestErrorsOnTheWire:
-    """Clients in other languages read the trailers rather than the text."""
+    """Clients in other languages read the trailers, not the text."""
 
     @pytest.fixture
     def stub(self, uri: str) -> streams_pb2_grpc.StreamsStub:

@@ -1,4 +1,4 @@
-"""What a power cut leaves: all that was acknowledged, whole, once, and without gaps."""
+"""After a power cut, all acknowledged appends are in the log: complete, once, without gaps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KILLS = 4 * len(APPENDS_BETWEEN_KILLS)
 
 
 class TestKilled:
-    """With SIGKILL, which shows all of a power cut but what the disk itself forgets."""
+    """SIGKILL is like a power cut, but the operating system's page cache survives."""
 
     def test_dozens_of_times_under_four_writers(
         self, store: RunningEventStore, connect: Connect
@@ -33,13 +33,13 @@ class TestKilled:
         assert writing.unanswered > KILLS, "the kills did not come while appends were under way"
         writing.assert_the_log_holds_what_was_acknowledged(connect(store.uri))
 
-    def test_it_starts_again_at_once_with_clients_knocking(
+    def test_it_starts_again_at_once_with_clients_connecting(
         self, store: RunningEventStore, connect: Connect
     ) -> None:
         port = store.port
-        with _knocking(port) as knocking:
+        with _connector(port) as connector:
             for _ in range(3):
-                knocking.wait_for(50)
+                connector.wait_for(50)
                 store.crash()
                 assert store.port == port
         append(connect(store.uri), new_stream(), new_events(1))
@@ -55,17 +55,17 @@ class TestKilled:
         assert append(client, stream, new_events(1)) == first + 1
 
 
-class _Knocking:
-    """Connects all the time, and keeps the last connections that were greeted open."""
+class _Connector:
+    """Connects all the time, and keeps the last accepted connections open."""
 
     KEPT = 20
 
     def __init__(self, port: int, stop: threading.Event) -> None:
-        self.greeted = 0
+        self.accepted = 0
         self._port = port
         self._stop = stop
 
-    def knock(self) -> None:
+    def connect_repeatedly(self) -> None:
         kept: deque[socket.socket] = deque()
         while not self._stop.is_set():
             try:
@@ -73,14 +73,14 @@ class _Knocking:
             except OSError:
                 self._stop.wait(0.001)
                 continue
-            self.greeted += 1
+            self.accepted += 1
             if len(kept) > self.KEPT:
                 kept.popleft().close()
         for connection in kept:
             connection.close()
 
     def _connect(self) -> socket.socket:
-        """A connection that the server has accepted, and says so. Raises OSError."""
+        """A connection on which the server has sent something. Raises OSError."""
         connection = socket.create_connection(("127.0.0.1", self._port), 1)
         try:
             if connection.recv(1):
@@ -92,19 +92,19 @@ class _Knocking:
         raise ConnectionError
 
     def wait_for(self, connections: int) -> None:
-        """Wait until there are so many more."""
-        target = self.greeted + connections
-        wait_until(lambda: self.greeted >= target, WITHIN, every=0.001)
+        """Wait for ``connections`` more accepted connections."""
+        target = self.accepted + connections
+        wait_until(lambda: self.accepted >= target, WITHIN, every=0.001)
 
 
 @contextmanager
-def _knocking(port: int) -> Iterator[_Knocking]:
+def _connector(port: int) -> Iterator[_Connector]:
     stop = threading.Event()
-    knocking = _Knocking(port, stop)
+    connector = _Connector(port, stop)
     with ThreadPoolExecutor(4) as threads:
         for _ in range(4):
-            threads.submit(knocking.knock)
+            threads.submit(connector.connect_repeatedly)
         try:
-            yield knocking
+            yield connector
         finally:
             stop.set()

@@ -1,4 +1,4 @@
-"""Link events, resolved where it is asked for."""
+"""Link events, and reads that resolve them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _link(revision: int | str, stream: str) -> NewEvent:
 
 @pytest.fixture
 def target(client: EventStoreDBClient) -> str:
-    """A stream of three events; its name holds the sign that links are written with."""
+    """A stream of three events with the separator of links, `@`, in its name."""
     stream = f"{new_stream()}@home"
     append(client, stream, new_events(3))
     return stream

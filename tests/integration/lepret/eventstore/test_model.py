@@ -1,4 +1,4 @@
-"""The event store beside a model of a log that is small enough to be seen right."""
+"""The event store compared with a small model of a log."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tests.integration.lepret.eventstore.events import ANY, EXISTS, NO_STREAM, E
 from tests.support.event_store import RunningEventStore
 
 DELETED = TOMBSTONE = 2**63 - 1
-"""What truncates a deleted stream, and the revision that ends a stream for good."""
+"""The `$tb` of a deleted stream, and the revision of a tombstone."""
 
 CURRENT, BEFORE_CURRENT = -1, -2
-"""Expected revisions, counted from the next one."""
+"""Expected revisions, relative to the next one."""
 
 STREAMS = strategies.integers(0, 2)
 PLACES = strategies.integers(0, 10)
@@ -40,11 +40,11 @@ METADATA = strategies.fixed_dictionaries(
 
 
 Batch = tuple[int, Expected, list[UUID]]
-"""An append: to which of the streams, what is expected of it, and the events' ids."""
+"""An append: the number of the stream, the expectation, and the events' ids."""
 
 
 class Answer(Enum):
-    """What comes of a write."""
+    """The outcome of a write."""
 
     DONE = "done"
     WRONG_VERSION = "wrong version"
@@ -58,7 +58,7 @@ class Event(NamedTuple):
     stream: str
     revision: int
     id: UUID | None
-    """None for what the server writes by itself."""
+    """None for events that the server writes by itself."""
 
 
 class Model:
@@ -84,7 +84,7 @@ class Model:
         return self.truncate_before(name) == DELETED
 
     def readable(self, name: str) -> list[tuple[int, UUID | None]]:
-        """Revisions and ids of the events that are left to read."""
+        """Revisions and ids of the events that are not hidden."""
         events = list(enumerate(self.stream(name)))
         newest = events[-self.metadata.get(name, {}).get("$maxCount", len(events)) :]
         return [event for event in newest if event[0] >= self.truncate_before(name)]
@@ -115,7 +115,7 @@ class Model:
         return self._of_deleting(name, answer)
 
     def _of_deleting(self, name: str, answer: Answer | None) -> Answer:
-        """No events at all are told from the wrong ones only when a stream is to be deleted."""
+        """Only deletes answer *not found* for a stream without events."""
         if answer is Answer.WRONG_VERSION and not self.stream(name):
             return Answer.NOT_FOUND
         return answer or Answer.DONE
@@ -127,7 +127,7 @@ class Model:
             self._set(name, {**metadata, "$tb": len(self.stream(name))})
 
     def _check(self, name: str, expected: Expected, ids: list[UUID]) -> Answer | None:
-        """None where these events may be written; done, where they are written already."""
+        """None if these events are to be written, DONE if they were written before."""
         if self.is_ended(name) or (expected is EXISTS and self.is_deleted(name)):
             return Answer.DELETED
         if expected is EXISTS and self.is_absent(name):
@@ -148,7 +148,7 @@ class Model:
         return Answer.DONE if all(known) else Answer.WRONG_VERSION
 
     def _check_at(self, name: str, begins: list[int], ids: list[UUID]) -> Answer | None:
-        """A stream that goes on at the first of these revisions, or repeats at one of them."""
+        """The events must go on at the first of these revisions, or repeat those at one of them."""
         stream = self.stream(name)
         if begins[0] == len(stream):
             return None
@@ -165,7 +165,7 @@ class Model:
 
 
 class Machine(RuleBasedStateMachine):
-    """Everything that clients do, to three streams of each run's own."""
+    """All operations of clients, on three streams of each run's own."""
 
     store: RunningEventStore
     client: EventStoreDBClient
@@ -263,7 +263,7 @@ class Machine(RuleBasedStateMachine):
             assert metadata == self.model.metadata.get(name, {})
 
     def _expected(self, stream: int, expected: Expected) -> Expected:
-        """With revisions that are counted from the end made absolute."""
+        """The expectation, with a relative revision made absolute."""
         if not isinstance(expected, int) or expected >= 0:
             return expected
         return max(0, len(self.model.stream(self.names[stream])) + expected)
@@ -277,7 +277,7 @@ class Machine(RuleBasedStateMachine):
         assert answer is self.model.append(name, expected, ids)
 
     def _read(self, stream: int, **options: Any) -> list[tuple[int, UUID]] | None:
-        """Revisions and ids; None for a stream that is not there, or not any more."""
+        """Revisions and ids; None for a stream that does not exist or is deleted."""
         name = self.names[stream]
         try:
             events = self.client.get_stream(name, **options)
@@ -289,7 +289,7 @@ class Machine(RuleBasedStateMachine):
         return [(event.stream_position, event.id) for event in events]
 
     def _read_all(self, start: int, **options: Any) -> list[Event]:
-        """`$all`, from a place in the model's log on."""
+        """`$all` from an index in the model's log on."""
         events = self.client.read_all(
             commit_position=self.start + start, filter_exclude=(), **options
         )

@@ -1,4 +1,4 @@
-"""How the embedded event store starts and stops, and what it refuses."""
+"""How the embedded event store starts and stops, and when it refuses to start."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TestStopped:
             writing.assert_the_log_holds_what_was_acknowledged(client)
 
     def test_every_append_that_was_written_is_answered(self, store: RunningEventStore) -> None:
-        """One call with hundreds of appends under way: the answers say what is in the log."""
+        """Stop during a call with hundreds of appends: exactly the answered ones are in the log."""
         answers: list[BatchAppendResp] = []
         enough = threading.Event()
         stopped = threading.Event()
@@ -117,7 +117,7 @@ class TestRefused:
 
     @pytest.fixture
     def refusal(self, capsys: pytest.CaptureFixture[str]) -> Refusal:
-        """Starts a server that must refuse; gives what it prints."""
+        """Starts a server that must refuse to; returns the line that it prints."""
 
         def start(data: Path, port: int = 0) -> str:
             assert main(["--data", str(data), "--port", str(port)]) == 1
@@ -203,7 +203,7 @@ class TestSmall:
     def test_memory_while_a_subscriber_sleeps(
         self, store: RunningEventStore, connect: Connect
     ) -> None:
-        """100 MB go by a subscriber that reads nothing; the server keeps a fraction of them."""
+        """While a subscriber does not read, 100 MB are appended; few of them stay in memory."""
         client = connect(store.uri)
         with connect(store.uri).subscribe_to_all(from_end=True) as subscription:
             before = _resident(store)
@@ -214,7 +214,7 @@ class TestSmall:
 
 
 def _resident(store: RunningEventStore) -> int:
-    """Octets of memory that the server's process holds."""
+    """Bytes of memory that the server's process uses."""
     status = Path(f"/proc/{store.pid}/status")
     if not status.exists():
         pytest.skip("there is no /proc to ask for a process's memory")

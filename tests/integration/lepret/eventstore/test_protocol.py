@@ -1,4 +1,4 @@
-"""What no well-behaved Python client sends, and answers that it does not show."""
+"""Requests that no correct Python client sends, and answers that it does not show."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ class TestConnections:
 
 
 def _content(streams: streams_pb2_grpc.StreamsStub, stream: str) -> list[str | None]:
-    """What kinds of messages a read of the stream answers."""
+    """The kinds of messages in the answer to a read of the stream."""
     options = Options(
         stream=Options.StreamOptions(
             stream_identifier=shared_pb2.StreamIdentifier(stream_name=stream.encode()),

@@ -1,4 +1,4 @@
-"""Scavenging: what can no longer be read gives its space back, and nothing else changes."""
+"""Scavenging: hidden events free their space, and nothing else changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small services: server features, health, gossip."""
+"""The services ServerFeatures, Health and Gossip."""
 
 from __future__ import annotations
 

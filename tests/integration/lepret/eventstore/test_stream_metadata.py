@@ -1,4 +1,4 @@
-"""`$maxCount`, `$maxAge` and `$tb`, as clients see them at work."""
+"""The effects of `$maxCount`, `$maxAge` and `$tb`."""
 
 from __future__ import annotations
 

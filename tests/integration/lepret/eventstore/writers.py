@@ -1,4 +1,4 @@
-"""Clients that go on appending whatever happens to the server, and know what it must hold then."""
+"""Clients that append while the server fails and restarts, and check the log afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CONNECT_AGAIN_QUICKLY = [
 
 @dataclass(frozen=True)
 class Place:
-    """Where an append's last event is, as the append is answered and as the log is read."""
+    """The place of an append's last event, as in its answer and in the log."""
 
     revision: int
     position: int
@@ -53,12 +53,12 @@ class Acknowledged:
 
 
 class Writer:
-    """Appends to streams of its own, each append as often as it takes to be answered."""
+    """Appends to streams of its own, and retries each append until it is answered."""
 
     def __init__(self, streams: StreamsStub, stop: threading.Event) -> None:
         self.acknowledged: list[Acknowledged] = []
         self.unanswered = 0
-        """How many times a call ended without an answer, and so had to be made again."""
+        """The number of calls that ended without an answer and were retried."""
         self._streams = streams
         self._stop = stop
 
@@ -71,7 +71,7 @@ class Writer:
                 self._append_old_ones_again()
 
     def _next_batch(self) -> Batch:
-        """One to three events under *no stream*, *any* or an exact revision, by turns."""
+        """One to three events, with *no stream*, *any* or an exact revision in turn."""
         number = len(self.acknowledged)
         events = 1 + number // 3 % 3
         if number % 3 == 0:
@@ -93,7 +93,7 @@ class Writer:
         return Place(answer.success.current_revision, answer.success.position.commit_position)
 
     def _answer(self, batch: Batch) -> BatchAppendResp | None:
-        """None when the server went away before it answered."""
+        """None if the server went away before it answered."""
         try:
             (answer,) = self._streams.BatchAppend(
                 iter([batch]), timeout=WITHIN, wait_for_ready=True
@@ -115,7 +115,7 @@ class Writer:
 
 
 class Writers:
-    """Several writers at work."""
+    """Several writers that are running."""
 
     def __init__(self, writers: list[Writer], writing: list[Future[None]]) -> None:
         self._writers = writers
@@ -130,7 +130,7 @@ class Writers:
         return sum(writer.unanswered for writer in self._writers)
 
     def wait_for(self, appends: int) -> None:
-        """Wait until so many more are acknowledged; raises what a writer failed with."""
+        """Wait until ``appends`` more are acknowledged; raises a failed writer's error."""
         target = len(self.acknowledged) + appends
 
         def enough() -> bool:
@@ -142,9 +142,10 @@ class Writers:
         wait_until(enough, WITHIN, what=f"{appends} more than {self}", every=0.001)
 
     def assert_the_log_holds_what_was_acknowledged(self, client: EventStoreDBClient) -> None:
-        """Once, whole, in order, where the answers said, and without gaps.
+        """Each append is in the log once, complete, in order, at the place in its answer.
 
-        Nothing else is in these streams: each append was sent until it was answered.
+        The log has no gaps. The streams hold nothing else: each append was retried until it was
+        answered.
         """
         positions = [commit_position(event) for event in client.read_all(filter_exclude=())]
         assert positions == list(range(1, len(positions) + 1)), str(self)
@@ -166,7 +167,7 @@ def _server_went_away(error: grpc.RpcError) -> bool:
 
 
 def _assert_holds(events: Sequence[RecordedEvent], appends: list[Acknowledged]) -> None:
-    """The events of a stream are those of the appends."""
+    """The stream has the events of the appends and no others."""
     assert [event.stream_position for event in events] == list(range(len(events)))
     assert [str(event.id) for event in events] == [id_ for append in appends for id_ in append.ids]
     ends = accumulate(len(append.ids) for append in appends)
@@ -177,7 +178,7 @@ def _assert_holds(events: Sequence[RecordedEvent], appends: list[Acknowledged]) 
 
 @contextmanager
 def writers(port: int, count: int) -> Iterator[Writers]:
-    """Let so many write until the block ends; then the server must run to answer the last."""
+    """Run ``count`` writers until the block ends; the server must be running then."""
     stop = threading.Event()
     address = f"127.0.0.1:{port}"
     with ThreadPoolExecutor(count) as threads:

@@ -45,7 +45,7 @@ class HookedStore:
         return follow_stream(self.history, self.tail, STREAM, 0)
 
     def responses(self, stream: str | None = None) -> list[bytes]:
-        """What reads send of the events of a stream, or of all."""
+        """The stored responses of a stream, or of all events."""
         records: list[Record] = []
         while page := self.log.all_forwards(len(records) + 1, self.log.head):
             records += page

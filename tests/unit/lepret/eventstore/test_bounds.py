@@ -1,4 +1,4 @@
-"""What one client can make the server hold in memory, however much it sends."""
+"""Limits of the memory that one client can use, however much it sends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHUNK = 16 * 1024
 
 
 class FakeStream:
-    """A client's stream: how much more the client may send on it."""
+    """Counts how many more bytes the client may send."""
 
     def __init__(self) -> None:
         self.window = STREAM_WINDOW
@@ -34,11 +34,11 @@ class FakeStream:
         self.window += octets
 
     def send_headers(self, block: bytes, *, end: bool = False) -> None:
-        """The answer is of no interest here."""
+        """Ignore the answer."""
 
 
 def test_messages_that_wait_for_their_handler() -> None:
-    """The client sends all it may; most of it has to wait, and nothing of it is lost."""
+    """A client sends as much as flow control allows: most must wait, and nothing is lost."""
     total = 10 * (INBOX + STREAM_WINDOW)
     message = b"\0" + (CHUNK - 5).to_bytes(4) + bytes(CHUNK - 5)
     handled = 0
@@ -80,7 +80,7 @@ def test_messages_that_wait_for_their_handler() -> None:
 
 
 class FakeCall:
-    """A call of BatchAppend with as many batches as anybody wants to read."""
+    """A call of BatchAppend with ``count`` batches."""
 
     def __init__(self, count: int, *, final: bool) -> None:
         self.read = 0
@@ -106,7 +106,7 @@ class FakeCall:
 
 
 class FakeCommit:
-    """Writes nothing until it is told to."""
+    """Writes nothing until `go_on` is set."""
 
     def __init__(self) -> None:
         self.waiting = 0

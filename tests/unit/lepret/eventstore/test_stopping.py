@@ -54,7 +54,7 @@ REQUESTS: dict[str, list[Message]] = {
         )
     ],
 }
-"""One request for each way to write."""
+"""The requests of each method that writes."""
 
 
 class SlowClient:
@@ -78,7 +78,7 @@ class SlowClient:
         )
 
     async def refused_call(self) -> None:
-        """Make a call that a server refuses which has begun to stop."""
+        """Make a call and see it refused, which shows that the server is stopping."""
         self._writer.write(_headers(self.LATER_CALL, "Read"))
         payload = await self._next(FrameType.HEADERS, self.LATER_CALL)
         assert dict(self._decoder.decode(payload))[b"grpc-status"] == b"14"
@@ -94,7 +94,7 @@ class SlowClient:
         return await self._next(FrameType.DATA)
 
     async def _next(self, wanted: FrameType, call: int = CALL) -> bytes:
-        """The payload of a call's next frame, which is of that type."""
+        """The payload of the call's next frame, which must have that type."""
         while True:
             header = await self._reader.readexactly(frames.HEADER_SIZE)
             length, kind, _, stream = frames.parse_header(header, 0)
@@ -105,7 +105,7 @@ class SlowClient:
 
 
 class Stopping(NamedTuple):
-    """A server with a client that has not taken the answer to its write, and how to stop it."""
+    """A server whose client has not received the answer to its write, and how to stop it."""
 
     client: SlowClient
     stop: asyncio.Event

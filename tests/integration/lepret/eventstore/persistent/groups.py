@@ -1,4 +1,4 @@
-"""Groups of persistent subscriptions, and what tests do with them."""
+"""Groups of persistent subscriptions for tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.processes import wait_until
 
 
 class Group:
-    """A group on a stream, or on one type of events in `$all`, and what a test does with it."""
+    """A group on a stream, or on one type of events in `$all`."""
 
     def __init__(self, client: EventStoreDBClient, *, on_all: bool = False) -> None:
         self.client = client
@@ -57,7 +57,7 @@ class Group:
         return events
 
     def read(self, buffer: int = 150) -> Subscription:
-        """A subscriber whose answers are sent at once, and who gives up after a while."""
+        """A subscriber that sends its answers at once, with a timeout."""
         if self.on_all:
             return self.client.read_subscription_to_all(
                 self.name, event_buffer_size=buffer, max_ack_batch_size=1, timeout=WITHIN
@@ -86,7 +86,7 @@ class Group:
         self.client.delete_subscription(self.name, self._source)
 
     def acked(self, count: int, *, leaving: int = 0) -> list[RecordedEvent]:
-        """Take and ack so many events, of so many more; returns once the server knows."""
+        """Receive and ack ``count`` events, until only ``leaving`` events are unanswered."""
         with reading(self) as subscription:
             events = take(subscription, count)
             for event in events:
@@ -95,7 +95,7 @@ class Group:
         return events
 
     def parked(self, count: int) -> list[RecordedEvent]:
-        """Take and park so many events; returns once they are parked."""
+        """Receive and park ``count`` events; returns once they are parked."""
         before = self.info().parked_message_count
         with reading(self) as subscription:
             events = take(subscription, count)
@@ -105,7 +105,7 @@ class Group:
         return events
 
     def wait_for_checkpoint(self) -> None:
-        """Wait until the checkpoint has come to the last of the group's events."""
+        """Wait until the checkpoint covers the last event of the group."""
         wait_until(lambda: checkpointed_all(self), WITHIN)
 
     @property
@@ -132,7 +132,7 @@ def same(received: list[RecordedEvent], events: list[NewEvent]) -> bool:
 
 @contextmanager
 def stub_of(uri: str) -> Iterator[PersistentSubscriptionsStub]:
-    """The bare protocol, for what the client has no words for."""
+    """The generated stub, for requests that the client cannot send."""
     with grpc.insecure_channel(uri.removeprefix("esdb://").partition("?")[0]) as channel:
         yield PersistentSubscriptionsStub(channel)  # type: ignore[no-untyped-call]
 
@@ -156,7 +156,7 @@ def number_text(group: Group, event: RecordedEvent) -> str:
 
 
 def checkpointed_all(group: Group) -> bool:
-    """Whether the checkpoint has come to the last of the group's events."""
+    """Whether the checkpoint covers the last event of the group."""
     text = group.info().last_checkpointed_event_position
     last = group.client.get_stream(group.stream)[-1]
     if not text:
@@ -174,12 +174,12 @@ def can_read(group: Group) -> bool:
 
 
 def in_flight(uri: str, group: Group) -> list[int]:
-    """How many messages each subscriber has in flight."""
+    """The number of messages in flight to each subscriber."""
     return [one.in_flight_messages for one in connections(uri, group)]
 
 
 def connections(uri: str, group: Group) -> list[persistent_pb2.SubscriptionInfo.ConnectionInfo]:
-    """What the server tells of each subscriber."""
+    """The server's information about each subscriber."""
     options = persistent_pb2.GetInfoReq.Options(group_name=group.name)
     if group.on_all:
         options.all.SetInParent()

@@ -31,7 +31,7 @@ def uri(shared_event_store: RunningEventStore) -> str:
 
 @pytest.fixture(params=["stream", "all"])
 def group(request: pytest.FixtureRequest, client: EventStoreDBClient) -> Group:
-    """Not created yet; each test for groups on a stream and on `$all`."""
+    """Runs each test with a group on a stream and on `$all`. The test creates it."""
     return Group(client, on_all=request.param == "all")
 
 

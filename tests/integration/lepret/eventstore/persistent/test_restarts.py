@@ -1,4 +1,4 @@
-"""Persistent subscriptions of an event store that stops, is killed, and starts again."""
+"""Persistent subscriptions of an event store that is stopped or killed, and restarted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def own_group(request: pytest.FixtureRequest, store: RunningEventStore, connect:
 
 class TestRestarted:
     def test_goes_on_after_what_was_acked(self, own_group: Group, store: RunningEventStore) -> None:
-        """A clean stop keeps all progress, however little."""
+        """A clean stop keeps all progress."""
         events = own_group.append(5)
         own_group.create()
         with reading(own_group, buffer=2) as subscription:
@@ -53,7 +53,7 @@ class TestRestarted:
     def test_killed_before_a_checkpoint_begins_where_it_began(
         self, own_group: Group, store: RunningEventStore
     ) -> None:
-        """What came since the group was made from the end is not lost either."""
+        """Events after the creation of a group from the end are not lost."""
         own_group.append(2)
         own_group.create(from_end=True)
         events = own_group.append(3)

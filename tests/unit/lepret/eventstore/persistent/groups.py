@@ -1,4 +1,4 @@
-"""Groups and messages for the tests of the core of persistent subscriptions."""
+"""Groups and messages for unit tests of persistent subscriptions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lepret.eventstore.persistent.subscriber import Subscriber
 NOW = 1000.0
 
 Parking = list[tuple[Message, str]]
-"""What a group asked to park, and why."""
+"""The messages that a group asked to park, with reasons."""
 
 
 def new_settings(**changes: int | str) -> GroupSettings:
-    """Settings to a stream from its start, as clients make them by default."""
+    """A client's default settings for a stream from its start."""
     defaults = {
         "stream": "s",
         "group": "g",
@@ -51,13 +51,13 @@ def new_message(number: int, pin: str = "s", size: int = 2, *, replayed: bool = 
 
 
 def new_group(parking: Parking | None = None, **changes: int | str) -> Group:
-    """A group that notes down what it wants parked."""
+    """A group that adds the messages to park to a list."""
     noted = [] if parking is None else parking
     return Group(new_settings(**changes), -1, lambda *parked: noted.append(parked))
 
 
 def read(group: Group, *numbers: int) -> list[Message]:
-    """Have the group read events of these numbers."""
+    """Let the group read events with these numbers."""
     messages = [new_message(number) for number in numbers]
     group.read(messages, numbers[-1], NOW)
     return messages
@@ -70,7 +70,7 @@ def connect(group: Group, slots: int = 10) -> Subscriber:
 
 
 def sent(subscriber: Subscriber) -> list[int]:
-    """Take what is to be sent to the subscriber: the numbers of the events."""
+    """Take the unsent deliveries: the numbers of their messages."""
     numbers = []
     while (unsent := subscriber.next_unsent()) is not None:
         numbers.append(unsent[0].message.number)
@@ -78,7 +78,7 @@ def sent(subscriber: Subscriber) -> list[int]:
 
 
 def retries(subscriber: Subscriber) -> list[int]:
-    """Take what is to be sent to the subscriber: the retry counts."""
+    """Take the unsent deliveries: the retry counts of their messages."""
     counts = []
     while (unsent := subscriber.next_unsent()) is not None:
         counts.append(unsent[0].message.retries)

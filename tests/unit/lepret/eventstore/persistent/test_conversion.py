@@ -1,4 +1,4 @@
-"""From stored events to messages of persistent subscriptions."""
+"""From stored events to a group's messages."""
 
 from __future__ import annotations
 

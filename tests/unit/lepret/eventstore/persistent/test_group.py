@@ -1,4 +1,4 @@
-"""A persistent subscription's group: deliveries, answers, time-outs and checkpoints."""
+"""A persistent subscription's group: deliveries, answers, timeouts and checkpoints."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ def _with_progress(count: int, **changes: int) -> Group:
 
 
 class Machine(RuleBasedStateMachine):
-    """Whatever happens in whatever order, no message is lost and none is with two subscribers."""
+    """In any order of operations, no message is lost and none has two subscribers."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ Follow = Callable[[HookedStore], Following]
 
 @pytest.fixture(params=["all", "stream"])
 def follow(request: pytest.FixtureRequest) -> Follow:
-    """Each test for subscriptions to `$all` and to a stream."""
+    """Runs each test with a subscription to `$all` and to a stream."""
     return HookedStore.follow_all if request.param == "all" else HookedStore.follow_stream
 
 

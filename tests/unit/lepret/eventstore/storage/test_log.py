@@ -1,4 +1,4 @@
-"""The log in its file, and the group commit above it."""
+"""The log in its file, and group commits to it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_pages_end_by_count_and_by_size(log: Log) -> None:
 
 
 def test_what_is_answered_is_in_the_file(log: Log, tmp_path: Path) -> None:
-    """As another process would find it at the very moment of the answer."""
+    """Another process finds the event as soon as the append is answered."""
 
     async def scenario() -> None:
         commit = GroupCommit(log, Tail(log.head).publish)
@@ -112,7 +112,7 @@ def test_what_is_answered_is_in_the_file(log: Log, tmp_path: Path) -> None:
 
 
 def test_a_commit_waits_for_the_disk(log: Log, tmp_path: Path) -> None:
-    """The one promise that no killed process can show broken: the page cache survives it."""
+    """Checked by settings: tests that kill the server cannot show it, the page cache survives."""
     connection = connect(tmp_path / "events.sqlite", writable=True)
     synchronous = connection.execute("PRAGMA synchronous").fetchone()
     journal = connection.execute("PRAGMA journal_mode").fetchone()

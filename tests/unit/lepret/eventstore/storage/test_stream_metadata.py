@@ -1,4 +1,4 @@
-"""Stream metadata as rules."""
+"""The rules of stream metadata and links."""
 
 from __future__ import annotations
 

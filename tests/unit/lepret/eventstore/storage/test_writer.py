@@ -1,4 +1,4 @@
-"""What is decided about writes where EventStoreDB decides otherwise, or not at all."""
+"""Outcomes of writes that differ from EventStoreDB's, or that no contract test covers."""
 
 from __future__ import annotations
 

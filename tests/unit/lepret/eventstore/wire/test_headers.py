@@ -1,4 +1,4 @@
-"""Header blocks: what is encoded is decoded on any connection, and what is none is refused."""
+"""Header blocks: any connection decodes an encoded block, and refuses an invalid one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ few_headers = strategies.tuples(
 def test_what_a_client_says_again_means_what_it_meant(
     said: list[list[tuple[bytes, bytes]] | int],
 ) -> None:
-    """A client's table may grow, shrink and forget between two blocks that are the same."""
+    """A client's table may change between two equal blocks."""
     encoder, decoder = hpack.Encoder(), HeaderDecoder()
     for headers in said:
         if isinstance(headers, int):

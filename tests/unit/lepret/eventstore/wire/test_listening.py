@@ -10,7 +10,7 @@ from lepret.eventstore.wire.listening import PortError, listen
 
 @pytest.fixture
 def busy() -> Iterator[socket.socket]:
-    """Has a port on which nobody listens: a client's own end, for example."""
+    """A socket that uses a port without listening, as a client's own end does."""
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         yield busy
