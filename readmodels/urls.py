@@ -1,4 +1,4 @@
-"""Where people look."""
+"""The addresses of the pages, and of the websockets that update them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ urlpatterns = [
     path("underwriting/", views.underwriting, name="underwriting"),
 ]
 
-# Django's `path` takes ASGI applications at run time; its types know views only.
-websocket_urlpatterns: list[Any] = [
-    path("ws/loans/<uuid:loan_request_id>/", cast(Any, consumers.LoanStatusConsumer.as_asgi())),
-    path("ws/underwriting/", cast(Any, consumers.UnderwritingConsumer.as_asgi())),
-]
+
+def websocket_routes(**options: Any) -> list[Any]:
+    """The live pages' websockets; the options are those of `consumers.LivePage`."""
+    status = consumers.LoanStatusConsumer.as_asgi(**options)
+    underwriting = consumers.UnderwritingConsumer.as_asgi(**options)
+    # Django's `path` takes ASGI applications at run time; its types know views only.
+    return [
+        path("ws/loans/<uuid:loan_request_id>/", cast(Any, status)),
+        path("ws/underwriting/", cast(Any, underwriting)),
+    ]
+
+
+websocket_urlpatterns = websocket_routes()

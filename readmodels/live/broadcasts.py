@@ -1,16 +1,17 @@
-"""The only place that sends to the channel layer's groups.
+"""The only place that talks to the channel layer's groups.
 
-A broadcast carries ids, never rows: whoever hears it reads the row again. It is a hint that may be
-lost, so that sending one never fails a projection.
+A broadcast carries ids, never rows: whoever receives it reads the rows again. It is a hint that may
+be lost, so a failure to send one never fails a projection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Final, Self
@@ -28,16 +29,20 @@ UNDERWRITING: Final = "underwriting"
 # The group of those who wait for a projection to reach a position.
 POSITIONS: Final = "positions"
 
+SUBSCRIBE_TIMEOUT_SECONDS: Final = 5.0
+UNSUBSCRIBE_TIMEOUT_SECONDS: Final = 2.0
 SEND_TIMEOUT_SECONDS: Final = 2.0
 LAST_SENDING_SECONDS: Final = 0.5
-# Between two sendings, so that a projector in full flight spends its time on events.
+# The pause between two sendings, so that a busy projector spends its time on events.
 REST_SECONDS: Final = 0.002
-# How much waits while the channel layer is slow or away. The pages of the rest update late.
+# How many ids may wait while the channel layer is slow or away. Beyond that, pages update late.
 MOST_WAITING_IDS: Final = 5_000
 
-# The types of the messages. The one is the name of the consumers' handler method.
+# The types of the messages.
 CHANGED: Final = "changed"
 REACHED: Final = "reached"
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 def loan_request_group(loan_request_id: UUID) -> str:
@@ -45,23 +50,41 @@ def loan_request_group(loan_request_id: UUID) -> str:
     return f"loan-request.{loan_request_id.hex}"
 
 
+@contextlib.asynccontextmanager
+async def subscribed(group: str) -> AsyncIterator[Receive]:
+    """A subscription to a group: what waits for its next message."""
+    layer = channel_layers[DEFAULT_CHANNEL_LAYER]
+    async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECONDS):
+        channel = await layer.new_channel()
+    try:
+        async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECONDS):
+            await layer.group_add(group, channel)
+        yield functools.partial(layer.receive, channel)
+    finally:
+        # If the channel layer is away, the subscription is gone with it.
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(UNSUBSCRIBE_TIMEOUT_SECONDS):
+                await layer.group_discard(group, channel)
+
+
 class Broadcaster:
-    """Sends to groups from ordinary threads, without making them wait.
+    """Sends to groups from ordinary threads, without making them wait, while it is entered.
 
-    What comes during one sending waits for the next, and goes out together: one message of many
-    changes to a group, and of many positions of a projection the last. What waits is thus bounded,
-    however much comes and however slow the channel layer is.
+    What is added during one sending is sent together in the next one: one message per group with
+    all the changed ids, and one per projection with its last position. What waits is thus bounded,
+    however much is added and however slow the channel layer is.
 
-    It has an event loop of its own: a channel layer keeps its connections per loop, so a loop per
-    call would connect anew each time.
+    It has an event loop of its own: a channel layer keeps its connections per loop, so a new loop
+    for each call would connect anew each time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_waiting_ids: int = MOST_WAITING_IDS) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="broadcasts", daemon=True)
         self._filled = asyncio.Event()
+        self._most_waiting_ids = most_waiting_ids
         self._lock = threading.Lock()  # guards the two below
-        self._outbox = _Outbox()
+        self._outbox = _Outbox(most_waiting_ids)
         self._last_sent = _done()
         self._outage = Outage(logger, "the channel layer", consequence="pages update late")
 
@@ -80,8 +103,8 @@ class Broadcaster:
     ) -> Future[None]:
         """Tell each group which loan requests have changed. Returns at once.
 
-        `recorded_at` is when the oldest of the events that changed them was recorded, if it is
-        known. The future is done when all has been sent, or is lost.
+        `recorded_at` is when the oldest of the events that changed them was recorded, if known.
+        The future is done when everything has been sent, or is lost.
         """
         with self._filling() as outbox:
             for group, ids in changes.items():
@@ -119,7 +142,7 @@ class Broadcaster:
             await self._filled.wait()
             self._filled.clear()
             with self._lock:
-                outbox, self._outbox = self._outbox, _Outbox()
+                outbox, self._outbox = self._outbox, _Outbox(self._most_waiting_ids)
             try:
                 await self._send_all(outbox)
             finally:
@@ -138,7 +161,7 @@ class Broadcaster:
 
 
 class _Change:
-    """What is told to one group."""
+    """The next message to one group."""
 
     def __init__(self) -> None:
         self.ids: set[UUID] = set()
@@ -158,25 +181,25 @@ class _Change:
 class _Outbox:
     """What will be sent together."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_ids: int) -> None:
         self.reached: dict[str, int] = {}
         self.sent: Future[None] = Future()
-        # Several callers have it; none of them can take it back from the others.
+        # Several callers share the future: none of them may cancel it.
         self.sent.set_running_or_notify_cancel()
         self._changes: dict[str, _Change] = {}
-        self._waiting_ids = 0
+        self._ids_left = most_ids
 
     def add(self, group: str, ids: Iterable[UUID], recorded_at: datetime | None) -> None:
         """Add a change, if there is room."""
-        if self._waiting_ids >= MOST_WAITING_IDS:
+        if self._ids_left <= 0:
             return
         change = self._changes.setdefault(group, _Change())
         before = len(change.ids)
         change.add(ids, recorded_at)
-        self._waiting_ids += len(change.ids) - before
+        self._ids_left -= len(change.ids) - before
 
     def messages(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The messages, each after the group that it goes to."""
+        """Each message, with the group that it goes to."""
         for group, change in self._changes.items():
             yield group, change.message()
         for name, position in self.reached.items():

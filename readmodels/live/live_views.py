@@ -1,9 +1,9 @@
 """What open pages show, read and rendered once for all pages that show the same.
 
-The first page that watches a group begins its live view: one subscription, one reader. When the
-group hears of a change, the view reads the read model once, renders once what has changed, and each
-page that was level gets this same frame; a page that was not is given the whole. The last page ends
-the view.
+The first page that watches a group starts its live view, which subscribes to the group and reads
+the read model. When the group is told of a change, the view reads once and renders what has changed
+once. Each page that was up to date is sent this frame; any other page is sent everything. The view
+ends with its last page.
 """
 
 from __future__ import annotations
@@ -12,27 +12,22 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
-from channels import DEFAULT_CHANNEL_LAYER
 from channels.db import database_sync_to_async
-from channels.layers import channel_layers
 
 from lepret.common.moments import oldest
+from readmodels.live.broadcasts import Receive, subscribed
 
 logger = logging.getLogger(__name__)
 
-LOOK_AGAIN_SECONDS: Final = 10.0
-SUBSCRIBE_TIMEOUT_SECONDS: Final = 5.0
-READ_TIMEOUT_SECONDS: Final = 20.0
 END_TIMEOUT_SECONDS: Final = 5.0
-UNSUBSCRIBE_TIMEOUT_SECONDS: Final = 2.0
 
-# Apart from the thread that consumers share, in which each page that opens asks who it is.
+# Apart from the thread that consumers share, in which each page that opens checks its user.
 _readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="live-view")
 
 
@@ -40,23 +35,30 @@ class Content(Protocol):
     """What a page shows, as it was read at one time. Equal contents look the same."""
 
     def changes_since(self, before: Any) -> str:
-        """Fragments that turn `before`, an older content, into this one; the whole for `None`."""
+        """Fragments that turn `before`, an older content, into this one; everything for `None`."""
 
 
 Read = Callable[[], Content]
-_Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class LiveViewLost(Exception):
-    """The read model or the channel layer went away. Whoever comes again finds a new view."""
+    """The read model or the channel layer is away. The next page to connect gets a new view."""
+
+
+@dataclass(frozen=True)
+class ViewTimes:
+    """How often a live view reads without a broadcast, and how long a read may take, in seconds."""
+
+    read_interval: float = 10.0
+    read_timeout: float = 20.0
 
 
 @dataclass(frozen=True)
 class Frame:
     """What is to be sent to a page.
 
-    `recorded_at` is when the oldest event behind it was recorded (Unix time), where a broadcast
-    said so.
+    `recorded_at` is when the oldest event behind it was recorded (Unix time); `None` where no
+    broadcast said so.
     """
 
     fragments: str
@@ -64,12 +66,17 @@ class Frame:
 
 
 @contextlib.asynccontextmanager
-async def watching(group: str, read: Read) -> AsyncIterator[Watch]:
-    """A page's place at the live view of a group. `read` is called in a thread."""
+async def watching(
+    group: str, read: Read, *, times: ViewTimes = ViewTimes()
+) -> AsyncIterator[Watch]:
+    """Attach a page to the live view of a group. `read` is called in a thread.
+
+    The `times` are those of the page that starts the view.
+    """
     views = _views.setdefault(asyncio.get_running_loop(), {})
     view = views.get(group)
     if view is None or view.is_lost:
-        view = views[group] = _LiveView(group, read)
+        view = views[group] = _LiveView(group, read, times)
     watch = view.attach()
     try:
         yield watch
@@ -87,14 +94,14 @@ class Watch:
     def __init__(self, view: _LiveView) -> None:
         self._view = view
         self._news = asyncio.Event()
-        self._given: int | None = None  # the number of the state that the page has, or is getting
+        self._given: int | None = None  # the number of the state that the page has or is sent
         self._recorded_at: float | None = None
 
     async def next_frame(self) -> Frame:
-        """What makes the page level. Waits until there is something, however long that takes.
+        """Wait, without limit, for the frame that brings the page up to date.
 
         Raises:
-            LiveViewLost: the view cannot be kept level any more.
+            LiveViewLost: the view cannot be kept up to date any more.
         """
         await self._news.wait()
         self._news.clear()
@@ -107,12 +114,12 @@ class Watch:
         return Frame(state.step if is_one_behind else await state.whole(), recorded_at)
 
     def start_over(self) -> None:
-        """The page is not sure of what it has: it gets the whole, as it is now."""
+        """Send the page everything, freshly read: it is not sure of what it has."""
         self._given = None
-        self._view.look_again()
+        self._view.read_again()
 
     def tell(self, state: _State | None, recorded_at: float | None = None) -> None:
-        """The view has looked, and this is what it saw; `None` where it is lost."""
+        """Take note of what the view has read; `None` where the view is lost."""
         if state is not None and self._given == state.number:
             return
         self._recorded_at = oldest(self._recorded_at, recorded_at)
@@ -130,7 +137,7 @@ class _State:
     _rendering: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def whole(self) -> str:
-        """All of it, rendered when it is first asked for."""
+        """Everything, rendered when it is first asked for."""
         async with self._rendering:
             if self._whole is None:
                 self._whole = await asyncio.to_thread(self.content.changes_since, None)
@@ -138,18 +145,19 @@ class _State:
 
 
 class _LiveView:
-    """Follows a group, and tells those who watch. It runs from its making until `end`."""
+    """Follows a group, and tells its watches. It runs from its construction until `end`."""
 
-    def __init__(self, group: str, read: Read) -> None:
+    def __init__(self, group: str, read: Read, times: ViewTimes) -> None:
         self.state: _State | None = None
         self.is_lost = False
         self._group = group
-        self._look = database_sync_to_async(
-            functools.partial(_look, read), thread_sensitive=False, executor=_readers
+        self._read = database_sync_to_async(
+            functools.partial(_next_state, read), thread_sensitive=False, executor=_readers
         )
+        self._times = times
         self._watches: set[Watch] = set()
         self._changed = asyncio.Event()
-        self._recorded_at: float | None = None  # of the oldest event told of since the last look
+        self._recorded_at: float | None = None  # of the oldest event told of since the last read
         self._running = asyncio.create_task(self._run())
 
     @property
@@ -159,11 +167,11 @@ class _LiveView:
     def attach(self) -> Watch:
         watch = Watch(self)
         self._watches.add(watch)
-        # What was last seen may be seconds old, where a broadcast was lost.
-        self.look_again()
+        # The last state may be seconds old if a broadcast was lost.
+        self.read_again()
         return watch
 
-    def look_again(self) -> None:
+    def read_again(self) -> None:
         self._changed.set()
 
     def detach(self, watch: Watch) -> None:
@@ -175,45 +183,30 @@ class _LiveView:
 
     async def _run(self) -> None:
         try:
-            # Subscribe first, then read: what happens in between is at worst read twice.
-            async with self._subscribed() as receive, asyncio.TaskGroup() as tasks:
+            # Subscribe first, then read: a change in between is at worst read twice.
+            async with subscribed(self._group) as receive, asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(receive))
-                tasks.create_task(self._keep_level())
+                tasks.create_task(self._keep_reading())
         except* Exception as errors:  # noqa: BLE001 (whatever database and channel layer raise)
             self._lose(errors.exceptions[0])
 
-    @contextlib.asynccontextmanager
-    async def _subscribed(self) -> AsyncIterator[_Receive]:
-        layer = channel_layers[DEFAULT_CHANNEL_LAYER]
-        async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECONDS):
-            channel = await layer.new_channel()
-        try:
-            async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECONDS):
-                await layer.group_add(self._group, channel)
-            yield functools.partial(layer.receive, channel)
-        finally:
-            # Where the channel layer is away, so is the subscription.
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(UNSUBSCRIBE_TIMEOUT_SECONDS):
-                    await layer.group_discard(self._group, channel)
-
-    async def _listen(self, receive: _Receive) -> None:
+    async def _listen(self, receive: Receive) -> None:
         while True:
             message = await receive()
             self._recorded_at = oldest(self._recorded_at, message.get("recorded_at"))
             self._changed.set()
 
-    async def _keep_level(self) -> None:
+    async def _keep_reading(self) -> None:
         while True:
             self._changed.clear()
             recorded_at, self._recorded_at = self._recorded_at, None
-            # What is heard during one look makes one more.
-            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-                self.state = await self._look(self.state)
+            # However many broadcasts arrive during one read, they cause one more.
+            async with asyncio.timeout(self._times.read_timeout):
+                self.state = await self._read(self.state)
             self._tell(recorded_at)
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`, which loses a cancellation that comes together with the event.
-                async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                async with asyncio.timeout(self._times.read_interval):
                     await self._changed.wait()
 
     def _tell(self, recorded_at: float | None = None) -> None:
@@ -230,8 +223,8 @@ class _LiveView:
 _views: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _LiveView]] = WeakKeyDictionary()
 
 
-def _look(read: Read, before: _State | None) -> _State:
-    """The state as it is now, which is `before` where nothing has changed. Runs in a thread."""
+def _next_state(read: Read, before: _State | None) -> _State:
+    """What is read now, which is `before` where nothing has changed. Runs in a thread."""
     content = read()
     if before is None:
         return _State(content)

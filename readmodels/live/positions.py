@@ -1,9 +1,9 @@
-"""Waits until a projection has come to a position, woken by the projector.
+"""Waits until a projection has reached a position, woken by the projector.
 
-After a commit the projector says in a channel-layer group how far a projection has come. That is a
-hint and no more: it may be lost, and where each machine has read models of its own it may be about
-another machine's. So whoever waits looks for themselves when a hint comes, and now and then without
-one.
+After each commit the projector says in a channel-layer group which position a projection has
+reached. That is only a hint: it may be lost, and where each machine has its own read models it may
+be about another machine's. So whoever waits checks the database when a hint arrives, and now and
+then without one.
 """
 
 from __future__ import annotations
@@ -24,17 +24,13 @@ from django.db import connections
 
 from lepret.common.backoff import Backoff
 from lepret.common.outages import Outage
-from readmodels.live.broadcasts import POSITIONS
+from readmodels.live.broadcasts import POSITIONS, subscribed
 from readmodels.models import Checkpoint
 
 logger = logging.getLogger(__name__)
 
-# Without a hint: how long until the first look, and how far that grows.
-FIRST_LOOK_SECONDS: Final = 0.05
-SLOWEST_LOOK_SECONDS: Final = 0.2
-# After a hint that was about another machine's read models, lest it sets the pace here.
+# After a hint that was about another machine's read models, lest those set the pace here.
 AFTER_FALSE_HINT_SECONDS: Final = 0.01
-SUBSCRIBE_TIMEOUT_SECONDS: Final = 5.0
 FORGET_TIMEOUT_SECONDS: Final = 1.0
 STOP_TIMEOUT_SECONDS: Final = 2.0
 
@@ -44,47 +40,6 @@ Found = TypeVar("Found")
 def has_reached(name: str, position: int) -> bool:
     """Whether a projection has applied the event at `position`; one query."""
     return Checkpoint.objects.filter(name=name, position__gte=position).exists()
-
-
-def wait_until(
-    look: Callable[[], Found | None], *, name: str, position: int = 0, seconds: float
-) -> Found | None:
-    """What `look` finds, waiting for it for up to `seconds`; `None` where it finds nothing.
-
-    It looks when the projection called `name` is said to have come to `position` or further. The
-    database connections of this thread are given back while it waits, so that any number of
-    requests may wait without one.
-    """
-    found = look()
-    if found:
-        return found
-    give_up_at = time.monotonic() + seconds
-    with hints.of(name, position) as hint:
-        return _look_when_told(look, hint, give_up_at)
-
-
-def _look_when_told(
-    look: Callable[[], Found | None], hint: threading.Event, give_up_at: float
-) -> Found | None:
-    pause, was_told = FIRST_LOOK_SECONDS, False
-    while True:
-        # Cleared first: a hint that comes during the look is about what the look may have missed.
-        hint.clear()
-        found = look()
-        left = give_up_at - time.monotonic()
-        if found or left <= 0:
-            return found
-        _give_back_connections()
-        if was_told:
-            time.sleep(min(AFTER_FALSE_HINT_SECONDS, left))
-        was_told = hint.wait(min(pause, left))
-        pause = min(2 * pause, SLOWEST_LOOK_SECONDS)
-
-
-def _give_back_connections() -> None:
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +53,51 @@ class _Waiter:
 
 
 class Hints:
-    """Passes on to those who wait in this process what is said of positions.
+    """Passes hints on to those who wait in this process.
 
-    The listening begins when someone first waits.
+    It subscribes when someone first waits. Without a hint, they check the database after
+    `first_pause` seconds, and then at intervals that grow to `longest_pause`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, first_pause: float = 0.05, longest_pause: float = 0.2) -> None:
+        self._first_pause = first_pause
+        self._longest_pause = longest_pause
         self._lock = threading.Lock()
         self._waiters: set[_Waiter] = set()
-        self._listener: Listener | None = None
+        self._listener: _Listener | None = None
+
+    def wait_until(
+        self, look: Callable[[], Found | None], *, name: str, position: int = 0, seconds: float
+    ) -> Found | None:
+        """Wait up to `seconds` until `look` finds something; `None` if it does not.
+
+        It looks again when the projection `name` is said to have reached `position` or a later one.
+        The thread's database connections are given back while it waits, so that any number of
+        requests may wait without holding one.
+        """
+        found = look()
+        if found:
+            return found
+        give_up_at = time.monotonic() + seconds
+        with self.of(name, position) as hint:
+            return self._look_when_told(look, hint, give_up_at)
+
+    def _look_when_told(
+        self, look: Callable[[], Found | None], hint: threading.Event, give_up_at: float
+    ) -> Found | None:
+        pause, was_told = self._first_pause, False
+        while True:
+            # Cleared first: the look may miss what a hint that arrives meanwhile is about.
+            hint.clear()
+            found = look()
+            left = give_up_at - time.monotonic()
+            if found or left <= 0:
+                return found
+            _give_back_connections()
+            if was_told:
+                time.sleep(min(AFTER_FALSE_HINT_SECONDS, left))
+            was_told = hint.wait(min(pause, left))
+            pause = min(2 * pause, self._longest_pause)
 
     @contextlib.contextmanager
     def of(self, name: str, position: int) -> Iterator[threading.Event]:
@@ -115,7 +106,7 @@ class Hints:
         with self._lock:
             self._waiters.add(waiter)
             if self._listener is None:
-                self._listener = Listener(self)
+                self._listener = _Listener(self)
         try:
             yield waiter.hint
         finally:
@@ -123,14 +114,14 @@ class Hints:
                 self._waiters.discard(waiter)
 
     def heard(self, name: str, position: int) -> None:
-        """Tell those whom it concerns that a projection is said to have come to `position`."""
+        """Wake those who wait for this projection to reach `position` or an earlier one."""
         with self._lock:
             for waiter in self._waiters:
                 if waiter.wants(name, position):
                     waiter.hint.set()
 
     def may_have_missed(self) -> None:
-        """Tell all who wait to look for themselves."""
+        """Wake all who wait."""
         with self._lock:
             for waiter in self._waiters:
                 waiter.hint.set()
@@ -143,20 +134,26 @@ class Hints:
 
     @property
     def is_listening(self) -> bool:
-        """Whether hints are being heard, as far as is known."""
+        """Whether it is subscribed, as far as is known."""
         with self._lock:
             return self._listener is not None and self._listener.is_subscribed
 
     def close(self) -> None:
-        """Stop listening. Whoever waits afterwards begins it again."""
+        """Unsubscribe, until someone waits again."""
         with self._lock:
             listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
 
 
-class Listener:
-    """A member of the channel-layer group, in a thread and an event loop of its own."""
+def _give_back_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+class _Listener:
+    """Receives the hints, in a thread and an event loop of its own."""
 
     def __init__(self, hints: Hints) -> None:
         self.is_subscribed = False
@@ -184,7 +181,7 @@ class Listener:
     async def _listen_until_stopped(self) -> None:
         listening = asyncio.create_task(self._keep_listening())
         await self._stop.wait()
-        # First, lest the layer unsubscribes at a server that may be away.
+        # First, lest the layer unsubscribes from a server that may be away.
         await self._forget_channels()
         listening.cancel()
         await asyncio.wait([listening])
@@ -200,16 +197,14 @@ class Listener:
             await asyncio.sleep(self._backoff.next_delay())
 
     async def _listen(self) -> None:
-        async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECONDS):
-            channel = await self._layer.new_channel()
-            await self._layer.group_add(POSITIONS, channel)
-        self.is_subscribed = True
-        self._outage.end()
-        self._backoff.reset()
-        # Subscribed first, looked then: what was said before was not heard.
-        self._hints.may_have_missed()
-        while True:
-            self._take_in(await self._layer.receive(channel))
+        async with subscribed(POSITIONS) as receive:
+            self.is_subscribed = True
+            self._outage.end()
+            self._backoff.reset()
+            # Hints that were sent before the subscription were missed.
+            self._hints.may_have_missed()
+            while True:
+                self._take_in(await receive())
 
     def _take_in(self, message: dict[str, Any]) -> None:
         match message:
@@ -217,8 +212,8 @@ class Listener:
                 self._hints.heard(name, position)
 
     async def _forget_channels(self) -> None:
-        # An attempt that fails leaves its channel's queue behind. What this loop has in the layer
-        # is all this thread's.
+        # A failed attempt leaves its channel's queue behind. All that this loop has in the layer
+        # is this thread's.
         with contextlib.suppress(Exception):
             async with asyncio.timeout(FORGET_TIMEOUT_SECONDS):
                 await self._layer.flush()

@@ -1,7 +1,7 @@
 """Pages that update themselves: a websocket each, on which fragments of HTML are sent.
 
-What is sent comes from a live view, which all pages share that show the same. It looks at the read
-model when a broadcast says that something may have changed, and by itself every few seconds, so
+The fragments come from a live view, which all pages that show the same share. It reads the read
+model when a broadcast says that something may have changed, and every few seconds without one, so
 that a lost broadcast is a late update and never a wrong page.
 """
 
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -23,40 +24,48 @@ from django.contrib.sessions.backends.base import SessionBase
 from lepret.common.backoff import jittered
 from lepret.staff.roles import is_underwriter
 from readmodels.live import broadcasts, frame_latency
-from readmodels.live.live_views import LiveViewLost, Read, Watch, watching
+from readmodels.live.live_views import LiveViewLost, Read, ViewTimes, Watch, watching
 from readmodels.pages.queue_page import QueuePage
 from readmodels.pages.status_page import StatusPage
 
 logger = logging.getLogger(__name__)
 
-# The right to see a page may end while it is open.
-ASK_AGAIN_SECONDS: Final = 10.0
-TAKE_FRAME_SECONDS: Final = 5.0
 FORBIDDEN: Final = 4403
-# Of the codes that a server may send: the standard ones are for the protocol's own use.
+# Of the codes that applications may use: the standard ones are for the protocol's own use.
 TRY_AGAIN: Final = 4013
 
 
+@dataclass(frozen=True)
+class PageTimes(ViewTimes):
+    """How often a page checks whether its user may still see it, and how long a frame may take."""
+
+    check_interval: float = 10.0
+    send_timeout: float = 5.0
+
+
 class NotAllowed(Exception):
-    """Whoever opened the page may not see it any more."""
+    """The user may not see the page any more."""
 
 
 class LivePage(AsyncWebsocketConsumer):
-    """Keeps one open page level with its live view."""
+    """Keeps one open page up to date with its live view."""
 
-    # The live view hears broadcasts for all its pages: none needs a channel of its own.
+    # The live view receives broadcasts for all its pages: none needs a channel of its own.
     channel_layer_alias = ""
 
     page: ClassVar[str]
-    """What the frame latencies of such pages are counted under."""
+    """The label of such pages in the frame latencies."""
 
-    _staying_open: asyncio.Task[None] | None = None
-    _watch: Watch | None = None
+    def __init__(self, *, times: PageTimes = PageTimes()) -> None:
+        super().__init__()
+        self._times = times
+        self._staying_open: asyncio.Task[None] | None = None
+        self._watch: Watch | None = None
 
     async def __call__(self, *args: Any) -> None:
         try:
             await super().__call__(*args)
-        finally:  # However it ends: a server may cancel it without a word to `disconnect`.
+        finally:  # Not in `disconnect`: a server may cancel this without calling it.
             if self._staying_open is not None:
                 self._staying_open.cancel()
                 await asyncio.wait([self._staying_open])
@@ -69,47 +78,47 @@ class LivePage(AsyncWebsocketConsumer):
         self._staying_open = asyncio.create_task(self._stay_open())
 
     async def is_allowed(self) -> bool:
-        """Whether whoever opened the page may see it, now."""
+        """Whether the user may see the page, now."""
         return True
 
     def group(self) -> str:
-        """The channel-layer group in which changes to this page are announced."""
+        """The channel-layer group that is told of changes to the page."""
         raise NotImplementedError
 
     def reader(self) -> Read:
-        """What reads that which all pages of this group show."""
+        """The function that reads what the page shows."""
         raise NotImplementedError
 
     async def _stay_open(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._keep_level())
-                tasks.create_task(self._keep_asking())
-        except* Exception as errors:  # noqa: BLE001 (the browser connects again, and lists anew)
+                tasks.create_task(self._send_frames())
+                tasks.create_task(self._keep_checking())
+        except* Exception as errors:  # noqa: BLE001 (the browser connects again, and gets it all)
             await self._close_because_of(errors.exceptions[0])
 
-    async def _keep_level(self) -> None:
-        async with watching(self.group(), self.reader()) as watch:
+    async def _send_frames(self) -> None:
+        async with watching(self.group(), self.reader(), times=self._times) as watch:
             self._watch = watch
             while True:
                 frame = await watch.next_frame()
-                async with asyncio.timeout(TAKE_FRAME_SECONDS):
+                async with asyncio.timeout(self._times.send_timeout):
                     await self.send(frame.fragments)
                 frame_latency.observe(self.page, frame.recorded_at)
 
-    async def _keep_asking(self) -> None:
+    async def _keep_checking(self) -> None:
         while True:
-            # Pages that were opened together do not ask together.
-            await asyncio.sleep(jittered(ASK_AGAIN_SECONDS))
+            # With jitter: pages that were opened together do not check together.
+            await asyncio.sleep(jittered(self._times.check_interval))
             if not await self.is_allowed():
                 raise NotAllowed
 
     async def _close_because_of(self, error: Exception) -> None:
-        """Close the page; the browser connects again, if it may, and lists anew."""
+        """Close the page. If its user is allowed to, the browser connects again and gets it all."""
         if not isinstance(error, NotAllowed | LiveViewLost):
             logger.warning("A live page could not be updated: %s", type(error).__qualname__)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TAKE_FRAME_SECONDS):
+            async with asyncio.timeout(self._times.send_timeout):
                 await self.close(code=FORBIDDEN if isinstance(error, NotAllowed) else TRY_AGAIN)
 
 
@@ -124,7 +133,7 @@ class UnderwritingConsumer(LivePage):
         )
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Whatever the page sends: it was told that it is out of date, and wants to start over."""
+        """Start over: a page sends something, whatever it is, when it knows that it is outdated."""
         if self._watch is not None:
             self._watch.start_over()
 
@@ -153,7 +162,7 @@ class LoanStatusConsumer(LivePage):
 
 
 def _is_underwriters_page(user: UserLazyObject | None, session: SessionBase) -> bool:
-    # Both are read anew: the page may have been open for hours, and its user logged out elsewhere.
+    # Both are read again: the page may be hours old, and its user logged out on another page.
     if user is None or session.session_key is None or not session.exists(session.session_key):
         return False
     current = User.objects.filter(pk=user.pk).first()

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from readmodels.live.positions import has_reached, wait_until
+from readmodels.live.positions import has_reached, hints
 from readmodels.models import LoanStatus, Status
 from readmodels.pages.event_history import is_recorded
 from readmodels.projections import Projection, loan_status
@@ -73,7 +73,9 @@ def _wait_for_status(loan_request_id: UUID, after: int) -> KnownStatus:
     def look() -> LoanStatus | None:
         return LoanStatus.objects.of(loan_request_id) if has_reached(name, after) else None
 
-    loan = wait_until(look, name=name, position=after, seconds=settings.READ_MODEL_WAIT_SECONDS)
+    loan = hints.wait_until(
+        look, name=name, position=after, seconds=settings.READ_MODEL_WAIT_SECONDS
+    )
     if loan is not None:
         return KnownStatus(loan, is_up_to_date=True)
     return KnownStatus(LoanStatus.objects.of(loan_request_id), is_up_to_date=False)
@@ -85,7 +87,7 @@ def is_level_with(projection: Projection, after: int | None) -> bool:
         return True
     name, seconds = projection.name, settings.READ_MODEL_WAIT_SECONDS
     look = partial(has_reached, name, after)
-    return bool(wait_until(look, name=name, position=after, seconds=seconds))
+    return bool(hints.wait_until(look, name=name, position=after, seconds=seconds))
 
 
 def position_in(text: str) -> int | None:

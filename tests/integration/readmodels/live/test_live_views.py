@@ -17,9 +17,8 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
 from pytest_django import Settings
 
-from readmodels.live import live_views
 from readmodels.live.broadcasts import CHANGED, Broadcaster
-from readmodels.live.live_views import Frame, LiveViewLost, Watch, watching
+from readmodels.live.live_views import Frame, LiveViewLost, ViewTimes, Watch, watching
 from tests.support.processes import free_port, wait_until
 
 pytestmark = pytest.mark.usefixtures("channel_layer")
@@ -287,10 +286,9 @@ class TestALiveView:
                 await next_frame(watch)
 
     @in_event_loop
-    async def test_looks_again_by_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(live_views, "LOOK_AGAIN_SECONDS", 0.1)
-        numbers = Numbers()
-        async with AsyncExitStack() as stack:
-            watch = await opened(stack, numbers)
+    async def test_reads_now_and_then_without_a_broadcast(self) -> None:
+        numbers, often = Numbers(), ViewTimes(read_interval=0.1)
+        async with watching(GROUP, numbers.read, times=often) as watch:
+            await next_frame(watch)
             numbers.number = 1
             assert (await next_frame(watch)).fragments == "0 to 1"

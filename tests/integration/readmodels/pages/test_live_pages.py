@@ -14,6 +14,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
+from channels.auth import AuthMiddlewareStack
+from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
@@ -22,10 +24,11 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from lepret.asgi import application
-from readmodels.live import frame_latency, live_views
+from readmodels.live import frame_latency
 from readmodels.live.broadcasts import UNDERWRITING, Broadcaster, loan_request_group
 from readmodels.models import LoanStatus, PendingRequest, Status
-from readmodels.pages import consumers
+from readmodels.pages.consumers import TRY_AGAIN, LoanStatusConsumer, PageTimes
+from readmodels.urls import websocket_routes
 from tests.support.loans import AT, ZOE
 from tests.support.staff import make_clerk, make_underwriter
 
@@ -35,6 +38,7 @@ SECONDS = 10.0
 ORIGIN = "http://localhost:8000"
 QUEUE = "/ws/underwriting/"
 FORBIDDEN = 4403
+SOON = PageTimes(read_interval=0.3, check_interval=0.3)
 
 AsyncTest = Callable[..., Awaitable[None]]
 
@@ -65,22 +69,17 @@ def clerk() -> User:
     return make_clerk()
 
 
-@pytest.fixture
-def _looks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_views, "LOOK_AGAIN_SECONDS", 0.3)
-    monkeypatch.setattr(consumers, "ASK_AGAIN_SECONDS", 0.3)
-
-
 async def websocket(
-    path: str, user: User | None = None, *, origin: str | None = ORIGIN
+    path: str, user: User | None = None, *, origin: str | None = ORIGIN, **options: Any
 ) -> WebsocketCommunicator:
-    """A browser's websocket, with the session of `user`."""
+    """A browser's websocket, with the session of `user`; of a page with such options, if any."""
     headers = [] if origin is None else [(b"origin", origin.encode())]
     if user is not None:
         browser = Client()
         await browser.aforce_login(user)
         headers.append((b"cookie", f"sessionid={browser.cookies['sessionid'].value}".encode()))
-    return WebsocketCommunicator(application, path, headers)
+    served = AuthMiddlewareStack(URLRouter(websocket_routes(**options))) if options else application
+    return WebsocketCommunicator(served, path, headers)
 
 
 @asynccontextmanager
@@ -183,11 +182,11 @@ class StuckPage:
 
 
 @asynccontextmanager
-async def stuck_page(loan_request_id: UUID) -> AsyncIterator[StuckPage]:
-    """Such a page, as long as its server has patience with it."""
+async def stuck_page(loan_request_id: UUID, **options: Any) -> AsyncIterator[StuckPage]:
+    """Such a page, until its server closes it or this is left."""
     stuck = StuckPage()
     scope = {"type": "websocket", "url_route": {"kwargs": {"loan_request_id": loan_request_id}}}
-    consumer: Any = consumers.LoanStatusConsumer.as_asgi()
+    consumer: Any = LoanStatusConsumer.as_asgi(**options)
     serving = asyncio.create_task(consumer(scope, stuck.receive, stuck.send))
     try:
         yield stuck
@@ -300,39 +299,35 @@ class TestTheQueue:
             broadcaster.send({UNDERWRITING: {new}})
             assert row(new) in await queue.next_fragments()
 
-    @pytest.mark.usefixtures("_looks_again_soon")
     @in_event_loop
     async def test_gets_a_row_whose_broadcast_was_lost(self, underwriter: User) -> None:
-        async with page(await websocket(QUEUE, underwriter)) as queue:
+        async with page(await websocket(QUEUE, underwriter, times=SOON)) as queue:
             await queue.next_fragments()
             new = await add_pending_request()
             assert row(new) in await queue.next_fragments()
 
-    @pytest.mark.usefixtures("_looks_again_soon")
     @in_event_loop
     async def test_is_closed_for_a_user_who_leaves_the_group(self, underwriter: User) -> None:
-        async with page(await websocket(QUEUE, underwriter)) as queue:
+        async with page(await websocket(QUEUE, underwriter, times=SOON)) as queue:
             await queue.next_fragments()
             await underwriter.groups.aclear()
             assert await queue.closed() == FORBIDDEN
 
-    @pytest.mark.usefixtures("_looks_again_soon")
     @in_event_loop
     async def test_is_closed_for_a_user_who_logs_out_on_another_page(
         self, underwriter: User
     ) -> None:
-        async with page(await websocket(QUEUE, underwriter)) as queue:
+        async with page(await websocket(QUEUE, underwriter, times=SOON)) as queue:
             await queue.next_fragments()
             # What logging out does: the session, which all pages share, ends.
             await Session.objects.all().adelete()
             assert await queue.closed() == FORBIDDEN
 
-    @pytest.mark.usefixtures("_looks_again_soon")
     @in_event_loop
     async def test_is_closed_for_such_a_user_however_busy_it_is(
         self, underwriter: User, broadcaster: Broadcaster
     ) -> None:
-        async with page(await websocket(QUEUE, underwriter)) as queue:
+        async with page(await websocket(QUEUE, underwriter, times=SOON)) as queue:
             await queue.next_fragments()
             async with broadcasting_all_the_time(broadcaster):
                 await underwriter.groups.aclear()
@@ -375,11 +370,10 @@ class TestAStatusPage:
         assert "Approved" in fragments
         assert "Your loan of 5,000 is approved" in fragments
 
-    @pytest.mark.usefixtures("_looks_again_soon")
     @in_event_loop
     async def test_changes_when_the_broadcast_was_lost(self) -> None:
         loan = await add_loan_under_review()
-        async with page(await websocket(status(loan))) as applicant:
+        async with page(await websocket(status(loan), times=SOON)) as applicant:
             await applicant.next_fragments()
             await LoanStatus.objects.filter(id=loan).aupdate(status=Status.DENIED)
             assert "Denied" in await applicant.next_fragments()
@@ -393,19 +387,19 @@ class TestAStatusPage:
 
 class TestASlowPage:
     @in_event_loop
-    async def test_is_closed_and_holds_up_no_other(
-        self, broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(consumers, "TAKE_FRAME_SECONDS", 0.5)
+    async def test_is_closed_and_holds_up_no_other(self, broadcaster: Broadcaster) -> None:
         loan = await add_loan_under_review()
-        async with stuck_page(loan) as stuck, page(await websocket(status(loan))) as other:
+        async with (
+            stuck_page(loan, times=PageTimes(send_timeout=2.0)) as stuck,
+            page(await websocket(status(loan))) as other,
+        ):
             await stuck.is_stuck.wait()
             await other.next_fragments()
             await LoanStatus.objects.filter(id=loan).aupdate(status=Status.APPROVED)
             broadcaster.send({loan_request_group(loan): {loan}})
             assert "Approved" in await other.next_fragments()
             assert not stuck.is_closed_with.done()
-            assert await asyncio.wait_for(stuck.is_closed_with, SECONDS) == consumers.TRY_AGAIN
+            assert await asyncio.wait_for(stuck.is_closed_with, SECONDS) == TRY_AGAIN
 
     @in_event_loop
     async def test_leaves_nothing_when_its_server_gives_it_up(self) -> None:
@@ -418,14 +412,10 @@ class TestASlowPage:
 
 class TestALostReadModel:
     @in_event_loop
-    async def test_closes_the_page_and_the_next_one_is_served(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        loan = await add_loan_under_review()
-        with monkeypatch.context() as broken:
-            broken.setattr(live_views, "READ_TIMEOUT_SECONDS", 0)
-            async with page(await websocket(status(loan))) as applicant:
-                assert await applicant.closed() == consumers.TRY_AGAIN
+    async def test_closes_the_page_and_the_next_one_is_served(self) -> None:
+        loan, times = await add_loan_under_review(), PageTimes(read_timeout=0)
+        async with page(await websocket(status(loan), times=times)) as applicant:
+            assert await applicant.closed() == TRY_AGAIN
         async with page(await websocket(status(loan))) as applicant:
             assert "Under review" in await applicant.next_fragments()
 
