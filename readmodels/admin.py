@@ -1,8 +1,9 @@
-"""The back office's view: read-only, for superusers too, since only events change what is here."""
+"""The back office's pages: read-only, for superusers too, since only events change the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import functools
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
@@ -33,10 +34,11 @@ admin.site.site_header = admin.site.site_title = "lepret back office"
 admin.site.index_title = "Loan requests and what is built from them"
 
 _UNKNOWN: Final = "unknown: the event store does not answer"
+_Figure = Callable[[Any, ProjectionStatus], str]
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
-else:  # Django's own class takes no type parameter when it runs.
+else:  # Django's own class takes no type parameter at run time.
     ModelAdmin = admin.ModelAdmin
 
 
@@ -45,6 +47,15 @@ class ReadOnlyAdmin(ModelAdmin):
 
     list_per_page = 50
     show_full_result_count = False
+
+    def headings(self) -> dict[str, str | None]:
+        """The title and the subtitle of the list, where they are not Django's own."""
+        return {}
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {**self.headings(), **(extra_context or {})})
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_back_office(request.user)
@@ -155,18 +166,37 @@ class ParkedCreditCheckAdmin(ReadOnlyAdmin):
         url = reverse("admin:readmodels_loanrequest_change", args=[parked.id])
         return format_html('<a href="{}">{}</a>', url, parked.id)
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        context = {
+    def headings(self) -> dict[str, str | None]:
+        return {
             "title": "Credit checks that were given up",
             "subtitle": "To have all of them done again: manage.py check_credit --replay-parked",
         }
-        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+
+def _add_statuses(checkpoints: Iterable[Any]) -> None:
+    # On the rows, since one ModelAdmin serves all requests at the same time.
+    statuses = read_statuses()
+    for checkpoint in checkpoints:
+        checkpoint.status = statuses.get(checkpoint.name)
+
+
+def _status_column(description: str, *, if_gone: str = "") -> Callable[[_Figure], Any]:
+    """A column about the status of a checkpoint's projection, which may be `gone` from the code."""
+
+    def column(figure: _Figure) -> Any:
+        @admin.display(description=description)
+        @functools.wraps(figure)
+        def cell(model_admin: Any, checkpoint: Any) -> str:
+            status: ProjectionStatus | None = checkpoint.status
+            return figure(model_admin, status) if status else if_gone
+
+        return cell
+
+    return column
 
 
 class StatusChangeList(ChangeList):
-    """The rows of a page, each with how its projection stands: read once for all of them."""
+    """The checkpoints of a page with their projections' statuses, read once for all of them."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -175,7 +205,7 @@ class StatusChangeList(ChangeList):
 
 @admin.register(Checkpoint)
 class CheckpointAdmin(ReadOnlyAdmin):
-    """How each projection stands: how far it has come, and how far it is behind."""
+    """The status of each projection: how far it has come, and how far it is behind."""
 
     list_display = (
         "name",
@@ -194,12 +224,10 @@ class CheckpointAdmin(ReadOnlyAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return StatusChangeList
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        built = set(Checkpoint.objects.values_list("name", flat=True))
-        context = {"subtitle": _in_words_of_absence(PROJECTIONS.keys() - built)}
-        return super().changelist_view(request, {**context, **(extra_context or {})})
+    def headings(self) -> dict[str, str | None]:
+        not_built = PROJECTIONS.keys() - set(Checkpoint.objects.values_list("name", flat=True))
+        words = f"Not built yet: {', '.join(sorted(not_built))}" if not_built else None
+        return {"subtitle": words}
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -209,67 +237,43 @@ class CheckpointAdmin(ReadOnlyAdmin):
             _add_statuses([checkpoint])
         return checkpoint
 
-    @admin.display(description="State")
-    def state(self, checkpoint: Checkpoint) -> str:
-        status = _status_of(checkpoint)
-        if status is None:
-            return "left over: there is no such projection any more"
+    @_status_column("State", if_gone="left over: there is no such projection any more")
+    def state(self, status: ProjectionStatus) -> str:
         if status.rebuilt_share is None:
             return status.state
         return f"{status.state} ({status.rebuilt_share:.0%} of a rebuild is done)"
 
-    @admin.display(description="Lag in seconds")
-    def lag_in_seconds(self, checkpoint: Checkpoint) -> str:
-        status = _status_of(checkpoint)
-        if status is None:
-            return ""
+    @_status_column("Lag in seconds")
+    def lag_in_seconds(self, status: ProjectionStatus) -> str:
         return f"{status.lag.seconds:.1f}" if status.lag else _UNKNOWN
 
-    @admin.display(description="Lag in events")
-    def lag_in_events(self, checkpoint: Checkpoint) -> str:
-        status = _status_of(checkpoint)
-        if status is None:
-            return ""
+    @_status_column("Lag in events")
+    def lag_in_events(self, status: ProjectionStatus) -> str:
         return status.lag.events_in_words if status.lag else _UNKNOWN
 
-    @admin.display(description="Events per second")
-    def speed(self, checkpoint: Checkpoint) -> str:
-        status = _status_of(checkpoint)
-        return f"{status.events_per_second:.0f}" if status else ""
+    @_status_column("Events per second")
+    def speed(self, status: ProjectionStatus) -> str:
+        return f"{status.events_per_second:.0f}"
 
-    @admin.display(description="Version (and the program's)")
-    def versions(self, checkpoint: Checkpoint) -> str:
-        status = _status_of(checkpoint)
-        return f"{checkpoint.version} ({status.code_version})" if status else ""
+    @_status_column("Version (and the program's)")
+    def versions(self, status: ProjectionStatus) -> str:
+        return f"{status.version} ({status.code_version})"
 
-    @admin.display(description="Stands still because of")
-    def last_error(self, checkpoint: Checkpoint) -> str:
-        status = _status_of(checkpoint)
-        if status is None or status.failure is None:
-            return ""
+    @_status_column("Stands still because of")
+    def last_error(self, status: ProjectionStatus) -> str:
         failure = status.failure
-        return f"{failure.event_type} at {failure.position}: {failure.error}"
+        return f"{failure.event_type} at {failure.position}: {failure.error}" if failure else ""
 
-    @admin.display(description="Position of the event store's last event")
-    def store_position(self, checkpoint: Checkpoint) -> str:
-        status = _status_of(checkpoint)
-        if status is None or status.store_position is None:
-            return _UNKNOWN
-        return str(status.store_position)
+    @_status_column("Position of the event store's last event", if_gone=_UNKNOWN)
+    def store_position(self, status: ProjectionStatus) -> str:
+        return _UNKNOWN if status.store_position is None else str(status.store_position)
 
 
 @admin.register(Failure)
 class FailureAdmin(ReadOnlyAdmin):
     """Projections that stand still, each with the event that it cannot handle."""
 
-    list_display = (
-        "stopped",
-        "position",
-        "event_type",
-        "error",
-        "attempts",
-        "failed_at",
-    )
+    list_display = ("stopped", "position", "event_type", "error", "attempts", "failed_at")
     fields = (*list_display, "event_id", "stream_name")
     ordering = ("name", "in_rebuild")
 
@@ -277,16 +281,13 @@ class FailureAdmin(ReadOnlyAdmin):
     def stopped(self, failure: Failure) -> str:
         return f"rebuild of {failure.name}" if failure.in_rebuild else failure.name
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        context = {"title": "Projections that stand still, and the event that stopped each"}
-        return super().changelist_view(request, {**context, **(extra_context or {})})
+    def headings(self) -> dict[str, str | None]:
+        return {"title": "Projections that stand still, and the event that stopped each"}
 
 
 @admin.register(SkippedEvent)
 class SkippedEventAdmin(ReadOnlyAdmin):
-    """Events that a projection leaves out for good."""
+    """Events that a projection skips for good."""
 
     list_display = (
         "projection",
@@ -330,19 +331,3 @@ class RebuildAdmin(ReadOnlyAdmin):
     @admin.display(description="Events per second")
     def speed(self, rebuild: Rebuild) -> str:
         return f"{speed_of(rebuild):.0f}"
-
-
-def _add_statuses(checkpoints: Iterable[Any]) -> None:
-    # On the rows, since one ModelAdmin serves all requests at the same time.
-    statuses = read_statuses()
-    for checkpoint in checkpoints:
-        checkpoint.status = statuses.get(checkpoint.name)
-
-
-def _status_of(checkpoint: Any) -> ProjectionStatus | None:
-    status: ProjectionStatus | None = checkpoint.status
-    return status
-
-
-def _in_words_of_absence(names: Collection[str]) -> str | None:
-    return f"Not built yet: {', '.join(sorted(names))}" if names else None

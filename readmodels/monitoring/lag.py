@@ -1,4 +1,4 @@
-"""How far positions are behind the end of the event store, all of them found in one reading."""
+"""How far positions are behind the end of the event store, all of them found in one read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from django.utils import timezone
-from esdbclient import RecordedEvent
+from esdbclient import EventStoreDBClient, RecordedEvent
 from esdbclient.exceptions import DeadlineExceeded, EventStoreDBClientException
 
 from lepret.common.event_store_client import event_store_client
@@ -41,36 +41,33 @@ class Lag:
 
 @dataclass(frozen=True)
 class Lags:
-    """The position of the store's last event, and the lag of each position that was asked about."""
+    """The position of the store's last event, and the lag of each position that was asked for."""
 
     store_position: int
     by_position: Mapping[int, Lag]
 
 
-def lags_at(positions: Iterable[int], *, count_up_to: int = MOST_COUNTED) -> Lags:
-    """How far each of `positions` is behind.
+def lags_at(
+    positions: Iterable[int],
+    *,
+    count_up_to: int = MOST_COUNTED,
+    read_seconds: float = READ_SECONDS,
+    client: EventStoreDBClient | None = None,
+) -> Lags:
+    """How far each of `positions` is behind, by the process's `client` where none is given.
 
-    Reads the store backwards from its end, as far as the first of the positions, but no more than
-    `count_up_to` events and no longer than `READ_SECONDS`. Where that was not far enough, the
-    event after the position is looked up by itself, once for each position.
+    Reads the store backwards from its end to the lowest of the positions, but no more than
+    `count_up_to` events and no longer than `read_seconds`. For a position that was not reached, the
+    event after it is looked up by a read of its own.
     System events do not count: no projection is given any.
 
     Raises:
         LagUnknown: the event store did not answer in time.
     """
     try:
-        return _lags_at(set(positions), count_up_to)
+        return _Reader(client or event_store_client(), read_seconds).lags(positions, count_up_to)
     except EventStoreDBClientException as error:
         raise LagUnknown from error
-
-
-def _lags_at(positions: set[int], count_up_to: int) -> Lags:
-    count = _Count(positions)
-    _read_back(count, count_up_to)
-    lags = {at: _lag(tail.events, tail.oldest) for at, tail in count.found.items()}
-    for position in count.not_found:
-        lags[position] = _lag(count.tail.events, _event_after(position), is_at_least=True)
-    return Lags(count.store_position, lags)
 
 
 @dataclass(frozen=True)
@@ -84,14 +81,14 @@ class _Tail:
 class _Count:
     """Counts events from the store's end backwards, and notes the count at each position."""
 
-    def __init__(self, positions: set[int]) -> None:
-        self.not_found = sorted(positions)
+    def __init__(self, positions: Iterable[int]) -> None:
+        self.not_found = sorted(set(positions))
         self.found: dict[int, _Tail] = {}
         self.tail = _Tail()
         self.store_position = 0
 
     def add(self, event: RecordedEvent) -> bool:
-        """Count the next older event; answers whether there is a reason to read on."""
+        """Count the next older event; returns whether there is a reason to read on."""
         position = event.commit_position or 0
         self.store_position = max(self.store_position, position)
         while self.not_found and self.not_found[-1] >= position:
@@ -106,28 +103,43 @@ class _Count:
         self.not_found = []
 
 
-def _read_back(count: _Count, count_up_to: int) -> None:
-    events = event_store_client().read_all(backwards=True, limit=count_up_to, timeout=READ_SECONDS)
-    try:
-        for event in events:
-            if not count.add(event):
-                return
-    except DeadlineExceeded:
-        if count.tail.oldest is None:
-            raise
-        return
-    finally:
-        events.stop()
-    if count.tail.events < count_up_to:
-        count.end()
+@dataclass(frozen=True)
+class _Reader:
+    """Reads an event store, for no longer than `seconds` at a time."""
 
+    client: EventStoreDBClient
+    seconds: float
 
-def _event_after(position: int) -> RecordedEvent | None:
-    # Reading starts with the event at the position itself.
-    events = event_store_client().read_all(
-        commit_position=position or None, limit=2, timeout=READ_SECONDS
-    )
-    return next((event for event in events if (event.commit_position or 0) > position), None)
+    def lags(self, positions: Iterable[int], count_up_to: int) -> Lags:
+        count = _Count(positions)
+        self._read_back(count, count_up_to)
+        lags = {at: _lag(tail.events, tail.oldest) for at, tail in count.found.items()}
+        for position in count.not_found:
+            after = self._event_after(position)
+            lags[position] = _lag(count.tail.events, after, is_at_least=True)
+        return Lags(count.store_position, lags)
+
+    def _read_back(self, count: _Count, count_up_to: int) -> None:
+        events = self.client.read_all(backwards=True, limit=count_up_to, timeout=self.seconds)
+        try:
+            for event in events:
+                if not count.add(event):
+                    return
+        except DeadlineExceeded:
+            if count.tail.oldest is None:
+                raise
+            return
+        finally:
+            events.stop()
+        if count.tail.events < count_up_to:
+            count.end()
+
+    def _event_after(self, position: int) -> RecordedEvent | None:
+        # A read starts with the event at the position itself.
+        events = self.client.read_all(
+            commit_position=position or None, limit=2, timeout=self.seconds
+        )
+        return next((event for event in events if (event.commit_position or 0) > position), None)
 
 
 def _lag(events: int, oldest: RecordedEvent | None, *, is_at_least: bool = False) -> Lag:

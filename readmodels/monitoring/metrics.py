@@ -1,4 +1,4 @@
-"""`/metrics`: how the projections stand, and what this process measures, for Prometheus."""
+"""`/metrics`: the status of the projections, and what this process measures, for Prometheus."""
 
 from __future__ import annotations
 
@@ -36,17 +36,16 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 class ProjectionsCollector(Collector):
-    """Reads how the projections stand, once for a scrape.
+    """Reads the status of the projections, once for each scrape.
 
-    Figures that nobody knows at the moment are left out, and `lepret_projections_up` is 0 where
-    some are.
+    Figures that are not known at the moment are left out, and `lepret_projections_up` is then 0.
     """
 
     def __init__(self) -> None:
         self._reader = StatusReader(count_up_to=MOST_COUNTED)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, lest registering reads."""
+        """Nothing: without this, registering the collector would read."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -89,14 +88,6 @@ def _fill(
     return family
 
 
-def _lag_seconds(status: ProjectionStatus) -> float | None:
-    return status.lag.seconds if status.lag else None
-
-
-def _lag_events(status: ProjectionStatus) -> float | None:
-    return status.lag.events if status.lag else None
-
-
 _GAUGES: Final[tuple[tuple[str, str, Figure], ...]] = (
     (
         "lepret_projection_position",
@@ -111,12 +102,12 @@ _GAUGES: Final[tuple[tuple[str, str, Figure], ...]] = (
     (
         "lepret_projection_lag_seconds",
         "Age of the oldest event that is still to be applied.",
-        _lag_seconds,
+        lambda each: each.lag.seconds if each.lag else None,
     ),
     (
         "lepret_projection_lag_events",
         f"Events still to be applied; counted up to {MOST_COUNTED}.",
-        _lag_events,
+        lambda each: each.lag.events if each.lag else None,
     ),
     (
         "lepret_projection_stopped",

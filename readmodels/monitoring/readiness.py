@@ -16,21 +16,19 @@ READ_SECONDS: Final = 2.5
 
 logger = logging.getLogger(__name__)
 
-# How many events wait is not said: one is enough to see that there are some.
+# The answer does not say how many events wait: one is enough to tell whether there are any.
 _reader = StatusReader(count_up_to=1)
 
 
 def projections() -> Finding:
-    """How each projection stands.
+    """The status of each projection; of none where it is not known.
 
-    A web server whose read models are behind is ready all the same, for it takes commands, unless
+    A web server whose read models are behind is ready all the same, since it takes commands, unless
     `READYZ_MAX_LAG_SECONDS` says how far behind is too far.
-
-    Where nobody knows, nothing is said of them.
     """
     try:
         statuses = _reader.read(timeout=READ_SECONDS)
-    except Exception as error:  # noqa: BLE001 (what is away, the checks say)
+    except Exception as error:  # noqa: BLE001 (the other checks say what is away)
         logger.warning("The status of projections is not known (%s)", type(error).__qualname__)
         return Finding({}, is_ready=settings.READYZ_MAX_LAG_SECONDS is None)
     document = {name: _document(each) for name, each in statuses.items()}

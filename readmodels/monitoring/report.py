@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import IO, Any, Final, cast
 
 from django.core.management.base import OutputWrapper
@@ -14,14 +13,14 @@ from rich.table import Table
 from readmodels.models import Failure, SkippedEvent
 from readmodels.monitoring.status import ProjectionStatus, speed_of
 
-# Wide enough for the longest names: what is piped elsewhere has no edge to break lines at.
+# A pipe has no width to break lines at: wide enough for the longest names.
 _WIDTH_OF_A_PIPE: Final = 200
 
 
 def print_tables(
     statuses: Sequence[ProjectionStatus], skipped: Sequence[SkippedEvent] | None, out: OutputWrapper
 ) -> None:
-    """One table of all, one of what failed, and with `skipped` one of events left out."""
+    """One table of all, one of failures, and one of skipped events where `skipped` is given."""
     width = None if out.isatty() else _WIDTH_OF_A_PIPE
     console = Console(file=cast(IO[str], out), width=width, highlight=False)
     console.print(_table_of(statuses))
@@ -123,7 +122,7 @@ def _document(status: ProjectionStatus) -> dict[str, Any]:
         "lag_events_is_at_least": lag is not None and lag.is_at_least,
         "events": status.events,
         "events_per_second": round(status.events_per_second, 1),
-        "moved_at": _moment(checkpoint.moved_at) if checkpoint else None,
+        "moved_at": checkpoint.moved_at.isoformat() if checkpoint else None,
         "failure": _failure_document(status.failure),
         "rebuild": _rebuild_document(status),
     }
@@ -139,7 +138,7 @@ def _rebuild_document(status: ProjectionStatus) -> dict[str, Any] | None:
         "share": None if share is None else round(share, 4),
         "events": rebuild.events,
         "events_per_second": round(speed_of(rebuild), 1),
-        "began_at": _moment(rebuild.began_at),
+        "began_at": rebuild.began_at.isoformat(),
         "failure": _failure_document(status.rebuild_failure),
     }
 
@@ -153,7 +152,7 @@ def _failure_document(failure: Failure | None) -> dict[str, Any] | None:
         "event_id": str(failure.event_id),
         "position": failure.position,
         "attempts": failure.attempts,
-        "failed_at": _moment(failure.failed_at),
+        "failed_at": failure.failed_at.isoformat(),
     }
 
 
@@ -165,9 +164,5 @@ def _skipped_document(skipped: SkippedEvent) -> dict[str, Any]:
         "error": skipped.error,
         "why": skipped.why,
         "skipped_by": skipped.skipped_by,
-        "skipped_at": _moment(skipped.skipped_at),
+        "skipped_at": skipped.skipped_at.isoformat(),
     }
-
-
-def _moment(moment: datetime) -> str:
-    return moment.isoformat()

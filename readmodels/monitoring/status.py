@@ -1,10 +1,11 @@
-"""How each projection stands: how far it has come, how far it is behind, and what stopped it.
+"""The status of each projection: how far it has come, how far it is behind, and what stopped it.
 
-The one place that says so, for the command line, the back office, `/readyz` and `/metrics`.
+The one place that knows, for the command line, the back office, `/readyz` and `/metrics`.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,12 +18,12 @@ from readmodels.models import Checkpoint, Failure, Progress, Rebuild
 from readmodels.monitoring.lag import MOST_COUNTED, Lag, Lags, LagUnknown, lags_at
 from readmodels.projections import PROJECTIONS
 
-# A projection that has applied nothing for so long has no speed to speak of.
+# The speed of a projection that has applied nothing for so long is 0.
 SPEED_HOLDS_FOR: Final = timedelta(seconds=10)
 
 
 class State(StrEnum):
-    """How a projection stands, in a word or three."""
+    """The status of a projection in a word or three."""
 
     STOPPED = "stopped"
     NOT_BUILT = "not built"
@@ -35,11 +36,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectionStatus:
-    """How one projection stands.
+    """The status of one projection.
 
     `code_version` is the version that this program has, `version` the one that built the rows.
     `store_position` and `lag` are `None` where the event store did not answer. `failure` is why the
-    projection stands still, `rebuild_failure` why the rebuild beside it does.
+    projection is stopped, `rebuild_failure` why the rebuild beside it is.
     """
 
     name: str
@@ -53,7 +54,7 @@ class ProjectionStatus:
 
     @property
     def state(self) -> State:
-        """The one thing to be said first, what is worst before what is not."""
+        """Of the states that apply, the worst."""
         if self.failure is not None:
             return State.STOPPED
         if self.rebuild is not None:
@@ -83,12 +84,12 @@ class ProjectionStatus:
 
     @property
     def events_per_second(self) -> float:
-        """How fast events are being applied, 0 where none was for a while."""
+        """How fast events are being applied; 0 where none was for a while."""
         return speed_of(self.checkpoint)
 
     @property
     def rebuilt_share(self) -> float | None:
-        """How much of the store a rebuild has behind it, from 0 to 1."""
+        """How much of the store a rebuild has read, from 0 to 1; `None` if not known."""
         if self.rebuild is None or not self.store_position:
             return None
         return min(1.0, self.rebuild.position / self.store_position)
@@ -107,7 +108,7 @@ class ProjectionStatus:
 
 
 def speed_of(progress: Progress | None) -> float:
-    """Events per second, 0 where none was applied for a while."""
+    """Events per second; 0 where none was applied for a while."""
     if progress is None or timezone.now() - progress.moved_at > SPEED_HOLDS_FOR:
         return 0.0
     return progress.events_per_second
@@ -118,17 +119,17 @@ def read_statuses(
 ) -> dict[str, ProjectionStatus]:
     """The status of each projection by its name; of all of them where none is named.
 
-    Three queries, and one reading of the event store, for all together. `count_up_to` bounds how
-    many events that wait are counted.
+    Three queries, and one read of the event store, for all together. No more than `count_up_to`
+    waiting events are counted.
 
     Raises:
         OperationalError, InterfaceError: the database is away.
     """
     statuses = _statuses_in_database(names or PROJECTIONS)
-    lags = _lags_of(statuses, count_up_to)
-    if lags is None:
-        return {each.name: each for each in statuses}
-    return {each.name: _with_lag(each, lags) for each in statuses}
+    with contextlib.suppress(LagUnknown):
+        lags = lags_at((each.position for each in statuses), count_up_to=count_up_to)
+        statuses = [_with_lag(each, lags) for each in statuses]
+    return {each.name: each for each in statuses}
 
 
 def _statuses_in_database(names: Iterable[str]) -> list[ProjectionStatus]:
@@ -146,13 +147,6 @@ def _statuses_in_database(names: Iterable[str]) -> list[ProjectionStatus]:
         )
         for name in names
     ]
-
-
-def _lags_of(statuses: Iterable[ProjectionStatus], count_up_to: int) -> Lags | None:
-    try:
-        return lags_at((each.position for each in statuses), count_up_to=count_up_to)
-    except LagUnknown:
-        return None
 
 
 def _with_lag(status: ProjectionStatus, lags: Lags) -> ProjectionStatus:

@@ -1,4 +1,4 @@
-"""Reads statuses for those who may not wait long: a scrape, a load balancer's question."""
+"""Reads statuses for callers who cannot wait long: a scrape, a load balancer's health check."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Statuses = Mapping[str, ProjectionStatus]
 
 
 class StatusReader:
-    """Reads in a thread that is left to itself where it takes too long.
+    """Reads in a thread, and does not wait for it for longer than a timeout.
 
-    At most one reads at a time: whoever asks meanwhile gets what it finds.
+    There is at most one read at a time: callers that come meanwhile share its result.
     """
 
     def __init__(self, *, count_up_to: int) -> None:
@@ -45,7 +45,7 @@ class StatusReader:
     def _read_into(self, reading: Future[Statuses]) -> None:
         try:
             statuses = read_statuses(count_up_to=self._count_up_to)
-        except Exception as error:  # noqa: BLE001 (handed over to those who asked)
+        except Exception as error:  # noqa: BLE001 (handed over to the callers)
             reading.set_exception(error)
         else:
             reading.set_result(statuses)

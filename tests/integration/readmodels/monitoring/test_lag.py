@@ -3,46 +3,49 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
 from esdbclient import EventStoreDBClient
 
-from readmodels.monitoring import lag
 from readmodels.monitoring.lag import Lag, LagUnknown, lags_at
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import append_event
 
-pytestmark = pytest.mark.usefixtures("event_store")
+pytestmark = pytest.mark.usefixtures("streams")
 
 
 def positions(number: int) -> list[int]:
-    """The positions of so many events that are appended."""
+    """Append so many events, and return their positions."""
     return [append_event("SomethingHappened") for _ in range(number)]
 
 
-def test_an_empty_store_leaves_nobody_behind() -> None:
+def test_an_empty_store_leaves_nobody_behind(event_store: RunningEventStore) -> None:
     lags = lags_at([0])
     assert lags.store_position == 0
     assert lags.by_position == {0: Lag()}
 
 
-def test_each_position_has_its_own_lag_from_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+class CountingClient(EventStoreDBClient):
+    """Counts how often the store is read."""
+
+    reads = 0
+
+    def read_all(self, *args: Any, **kwargs: Any) -> Any:
+        self.reads += 1
+        return super().read_all(*args, **kwargs)
+
+
+def test_each_position_has_its_own_lag_from_one_read(event_store: RunningEventStore) -> None:
     first, *_, before_last, last = positions(5)
-    readings: list[dict[str, Any]] = []
-    read_all = EventStoreDBClient.read_all
-
-    def counted(self: EventStoreDBClient, **arguments: Any) -> Any:
-        readings.append(arguments)
-        return read_all(self, **arguments)
-
-    monkeypatch.setattr(EventStoreDBClient, "read_all", counted)
-    lags = lags_at([0, first, before_last, last, last + 1])
+    with closing(CountingClient(event_store.uri)) as client:
+        lags = lags_at([0, first, before_last, last, last + 1], client=client)
 
     assert lags.store_position == last
     events = {at: lag.events for at, lag in lags.by_position.items()}
     assert events == {0: 5, first: 4, before_last: 1, last: 0, last + 1: 0}
-    assert len(readings) == 1
+    assert client.reads == 1
 
 
 def test_the_oldest_event_that_waits_says_how_many_seconds() -> None:
@@ -64,7 +67,9 @@ def test_system_events_do_not_count() -> None:
     assert lags.store_position == position
 
 
-def test_the_count_is_bounded_and_the_seconds_are_right_all_the_same() -> None:
+def test_the_count_is_bounded_and_the_seconds_are_right_all_the_same(
+    event_store: RunningEventStore,
+) -> None:
     append_event("SomethingHappened")
     time.sleep(0.3)
     last = positions(5)[-1]
@@ -75,10 +80,9 @@ def test_the_count_is_bounded_and_the_seconds_are_right_all_the_same() -> None:
     assert lags[last] == Lag()
 
 
-def test_a_count_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_count_that_takes_too_long_is_given_up(event_store: RunningEventStore) -> None:
     append_event("SomethingHappened", times=10_000)
-    monkeypatch.setattr(lag, "READ_SECONDS", 0.1)
-    [behind] = lags_at([0], count_up_to=10_000).by_position.values()
+    [behind] = lags_at([0], count_up_to=10_000, read_seconds=0.2).by_position.values()
     assert behind.is_at_least
     assert 0 < behind.events < 10_000
 

@@ -39,11 +39,9 @@ def value(of: dict[str, list[Sample]], metric: str, name: str = NAME) -> float:
     return sample.value
 
 
-@pytest.mark.usefixtures("read_models")
+@pytest.mark.usefixtures("read_models", "streams")
 class TestMetrics:
-    def test_each_projection_has_its_figures(
-        self, client: Client, event_store: RunningEventStore
-    ) -> None:
+    def test_each_projection_has_its_figures(self, client: Client) -> None:
         position = append_event("SomethingHappened")
         checkpoints_at(position)
         Checkpoint.objects.filter(name=NAME).update(events=12)
@@ -72,7 +70,6 @@ class TestMetrics:
         assert value(found, "lepret_projection_position") == 5
         assert "lepret_projection_lag_seconds" not in found
 
-    @pytest.mark.usefixtures("event_store")
     def test_without_the_database_a_scrape_is_answered(
         self, client: Client, settings: Settings
     ) -> None:
@@ -81,14 +78,12 @@ class TestMetrics:
         assert [each.value for each in found["lepret_projections_up"]] == [0]
         assert "lepret_projection_position" not in found
 
-    @pytest.mark.usefixtures("event_store")
     def test_what_this_process_measures_is_there_too(self, client: Client) -> None:
         frame_latency.observe("underwriting", 0.0)
         found = samples(client)
         assert "lepret_event_to_frame_seconds_bucket" in found
         assert "python_info" in found
 
-    @pytest.mark.usefixtures("event_store")
     def test_another_host_is_refused_and_plain_http_is_not(
         self, client: Client, settings: Settings
     ) -> None:
@@ -98,15 +93,13 @@ class TestMetrics:
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("read_models", "channel_layer")
+@pytest.mark.usefixtures("read_models", "channel_layer", "streams")
 class TestReadiness:
     def ready(self, client: Client) -> tuple[int, dict[str, Any]]:
         response = client.get("/readyz")
         return response.status_code, response.json()["projections"]
 
-    def test_it_says_how_each_projection_stands(
-        self, client: Client, event_store: RunningEventStore
-    ) -> None:
+    def test_it_says_how_each_projection_stands(self, client: Client) -> None:
         position = append_event("SomethingHappened")
         checkpoints_at(position)
         status, projections = self.ready(client)
@@ -114,7 +107,7 @@ class TestReadiness:
         assert projections[NAME] == {"state": "level", "position": position, "lag_seconds": 0.0}
 
     def test_being_behind_or_stopped_matters_only_where_a_bound_is_set(
-        self, client: Client, event_store: RunningEventStore, settings: Settings
+        self, client: Client, settings: Settings
     ) -> None:
         checkpoints_at(append_event("SomethingHappened"))
         append_event("SomethingHappened")
@@ -131,7 +124,7 @@ class TestReadiness:
         assert self.ready(client)[0] == 200
 
     def test_with_a_bound_a_node_without_read_models_is_not_ready(
-        self, client: Client, event_store: RunningEventStore, settings: Settings
+        self, client: Client, settings: Settings
     ) -> None:
         append_event("SomethingHappened")
         checkpoint(NAME, 0)
@@ -147,7 +140,7 @@ class TestReadiness:
         unknown = {"state": "unknown", "position": 5, "lag_seconds": None}
 
         def is_told() -> bool:
-            # A look that began before the store was stopped may still be under way.
+            # A read that began before the store was stopped may still be under way.
             status, projections = self.ready(client)
             return status == 503 and projections[NAME] == unknown
 

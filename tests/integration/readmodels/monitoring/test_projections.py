@@ -26,7 +26,7 @@ from tests.support.projection_statuses import (
     skipped_event,
 )
 
-pytestmark = [pytest.mark.usefixtures("event_store"), pytest.mark.django_db]
+pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
 NAME = "loan_status"
 
@@ -42,19 +42,19 @@ def as_json(*arguments: str) -> dict[str, Any]:
 
 
 def failing(*arguments: str) -> tuple[str, str]:
-    """What the command prints, and what it complains of."""
+    """What the command prints, and its error."""
     out = io.StringIO()
-    with pytest.raises(CommandError) as complaint:
+    with pytest.raises(CommandError) as error:
         call_command("projections", *arguments, stdout=out)
-    assert complaint.value.returncode == 1
-    return out.getvalue(), str(complaint.value)
+    assert error.value.returncode == 1
+    return out.getvalue(), str(error.value)
 
 
 class TestStates:
     def state(self) -> State:
         return read_statuses([NAME])[NAME].state
 
-    def test_without_a_row_it_is_not_built(self) -> None:
+    def test_without_a_row_it_is_not_built(self, event_store: RunningEventStore) -> None:
         append_event("SomethingHappened")
         statuses = read_statuses()
         assert set(statuses) == set(PROJECTIONS)
@@ -65,7 +65,7 @@ class TestStates:
         checkpoint(NAME, append_event("SomethingHappened"))
         assert self.state() == State.LEVEL
 
-    def test_before_it_it_is_behind(self) -> None:
+    def test_before_the_stores_end_it_is_behind(self) -> None:
         checkpoint(NAME, append_event("SomethingHappened"))
         append_event("SomethingHappened")
         assert self.state() == State.BEHIND
@@ -159,36 +159,36 @@ class TestCommand:
         checkpoints_at(append_event("SomethingHappened"))
         assert list(as_json(NAME)) == [NAME]
 
-    def test_one_that_there_is_not_is_an_error(self) -> None:
+    def test_a_name_that_no_projection_has_is_an_error(self) -> None:
         with pytest.raises(CommandError, match="No projection nonsense"):
             run("nonsense")
 
     def test_one_that_is_stopped_fails_with_its_name_and_why(self) -> None:
         checkpoints_at(append_event("SomethingHappened"))
         failure(NAME)
-        table, complaint = failing()
-        assert complaint == f"{NAME}: stopped at 7: KeyError in loan_status.py:30"
+        table, error = failing()
+        assert error == f"{NAME}: stopped at 7: KeyError in loan_status.py:30"
         assert str(EVENT_ID) in table
 
     def test_one_that_is_too_far_behind_fails(self) -> None:
         checkpoints_at(append_event("SomethingHappened"))
         append_event("SomethingHappened")
         run("--max-lag", "60")
-        _, complaint = failing("--max-lag", "0")
-        assert complaint.count("seconds behind") == len(PROJECTIONS)
+        _, error = failing("--max-lag", "0")
+        assert error.count("seconds behind") == len(PROJECTIONS)
 
     def test_one_that_is_not_built_fails(self) -> None:
         checkpoint(NAME, append_event("SomethingHappened"))
         run(NAME)
-        _, complaint = failing()
+        _, error = failing()
         others = [name for name in PROJECTIONS if name != NAME]
-        assert complaint == "; ".join(f"{name}: not built" for name in others)
+        assert error == "; ".join(f"{name}: not built" for name in others)
 
     def test_without_the_event_store_it_fails(self, event_store: RunningEventStore) -> None:
         checkpoints_at(5)
         event_store.stop()
-        out, complaint = failing("--json")
-        assert "unknown" in complaint
+        out, error = failing("--json")
+        assert "unknown" in error
         assert {each["lag_seconds"] for each in json.loads(out)} == {None}
 
     def test_skipped_events_are_listed_when_asked_for(self) -> None:
