@@ -1,17 +1,17 @@
-"""How long it takes from the event store's answer to the frame that shows the event in a browser.
+"""How long it takes from an append to the frame that shows the event in a browser.
 
     uv run --group test python benchmarks/live.py --json
 
 Starts a demo of its own (event store, Valkey, projector) with a web server beside it, appends to
-the event store, and opens pages of the underwriters' queue. Each time runs from the answer to the
-append to the frame at the client, which is one process for all pages:
+the event store, and opens pages of the underwriters' queue. All pages are in one client process.
+Latencies are measured from the event store's answer to the frame's arrival:
 
-- `one_page`: one open page; each event is a row that comes or goes. Median and 99th percentile.
-- `pages`: many open pages, ten events a second; over all pages and events. Beside it `bare`: a
-  frame of the same size to as many sockets of the same server, which only pass on what is sent to
-  their group, timed from the channel layer's answer; half of it before the pages, half after.
+- `one_page`: one open page; each event adds or removes a row. Median and 99th percentile.
+- `pages`: many open pages, ten events a second; over all pages and events. Beside it `bare`: frames
+  of the same size to as many sockets of the same server, which only pass on what is sent to their
+  group, measured from the channel layer's answer; half of them before the pages, half after.
 - `burst`: many events within a second; seconds from the first append until every page shows the
-  true list, and how many of them the appending took.
+  right list, and how many of these the appends took.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ from tests.support.demo import running_demo
 QUEUE: Final = "/ws/underwriting/"
 BARE: Final = "/ws/bare/"
 SECONDS_TO_SHOW: Final = 60.0
-# So that opening so many sockets is no part of what is measured.
+# So that the opening of so many sockets is not measured.
 SECONDS_TO_SETTLE: Final = 3.0
 EVENTS_PER_SECOND: Final = 10
 BURST_SECONDS: Final = 1.0
 APPENDING_AT_ONCE: Final = 8
-# Rows that wait already, so that the pages are not empty.
+# Rows at the beginning, so that the pages are not empty.
 WAITING: Final = 20
 
 GOALS: Final = {
@@ -72,7 +72,7 @@ GOALS: Final = {
     "burst.seconds": 3.0,
 }
 
-# What happened to a row, and when it was known to have happened.
+# For each row whether it was added or removed, and when the event store had answered.
 Happened = dict[tuple[str, bool], float]
 
 
@@ -84,7 +84,7 @@ def main() -> None:
         running_web_server(demo, "benchmarks.live_asgi:application") as web,
         EventStoreDBClient(demo.published["EVENTSTORE_URI"]) as client,
     ):
-        figures = asyncio.run(_measure(web.url, client, demo.published["REDIS_URL"], options))
+        figures = asyncio.run(_measure(web.base_url, client, demo.published["REDIS_URL"], options))
     Console().print(_table(figures))
     if options.json:
         print(json.dumps(figures))
@@ -128,7 +128,7 @@ async def _measure(
 
 
 async def _one_page(page: Page, desk: _Desk, events: int) -> dict[str, float]:
-    await desk.something_happens()  # The first one finds caches empty.
+    await desk.something_happens()  # Not measured: caches are empty.
     await _all_show([page], desk)
     page.seen.clear()
     happened: Happened = {}
@@ -192,13 +192,13 @@ async def _burst(pages: Sequence[Page], desk: _Desk, events: int) -> dict[str, f
 
 @dataclass
 class _Bare:
-    """Sockets that pass on what they hear."""
+    """Sockets that pass on what is sent to their group."""
 
     pages: Sequence[Page]
     redis_url: str
 
     async def latencies(self, seconds: float, frame_bytes: int) -> list[float]:
-        """Send them frames of such a size, ten a second."""
+        """Send them ten frames of this size a second."""
         layer = RedisPubSubChannelLayer(hosts=[self.redis_url])
         for page in self.pages:
             page.seen.clear()
@@ -217,7 +217,7 @@ class _Bare:
 
 
 async def _ticks(seconds: float) -> AsyncIterator[None]:
-    """Ten times a second, at no regular beat."""
+    """Ten times a second, at irregular intervals."""
     began = time.perf_counter()
     for number in range(round(seconds * EVENTS_PER_SECOND)):
         at = began + (number + random.uniform(0, 0.5)) / EVENTS_PER_SECOND  # noqa: S311
@@ -226,7 +226,7 @@ async def _ticks(seconds: float) -> AsyncIterator[None]:
 
 
 async def _all_show(pages: Sequence[Page], desk: _Desk) -> None:
-    """Wait until every page shows the true list."""
+    """Wait until every page shows the right list."""
 
     await _until(lambda: all(list(page.rows) == desk.waiting for page in pages))
 
@@ -249,10 +249,10 @@ async def _desk(client: EventStoreDBClient) -> AsyncIterator[_Desk]:
 
 
 class _Desk:
-    """Requests whose events are appended one by one, as applicants and underwriters would."""
+    """Requests whose events are appended one by one, as applicants and underwriters cause them."""
 
     def __init__(self, client: EventStoreDBClient, threads: ThreadPoolExecutor) -> None:
-        self.waiting: list[str] = []  # the true list
+        self.waiting: list[str] = []  # what the pages should show
         self._client = client
         self._threads = threads
         self._row_comes = True
@@ -262,14 +262,14 @@ class _Desk:
             await self.review(loan)
 
     async def request(self, loans: int) -> list[UUID]:
-        """New requests, of which the queue knows nothing yet."""
+        """New requests that are not in the queue yet."""
         ids = [uuid4() for _ in range(loans)]
         for each in ids:
             await self._append(StreamState.NO_STREAM, _requested(each), _scored(each))
         return ids
 
     async def something_happens(self) -> Happened:
-        """In turn, a row comes to the queue, and the oldest one goes from it."""
+        """In turn, add a row to the queue, and remove the oldest one."""
         comes, self._row_comes = self._row_comes, not self._row_comes
         if not comes:
             return await self._approve(UUID(self.waiting[0]))
@@ -277,7 +277,7 @@ class _Desk:
         return await self.review(loan)
 
     async def review(self, loan: UUID) -> Happened:
-        """The request's row comes to the queue."""
+        """Add the request's row to the queue."""
         self.waiting.append(str(loan))
         return {(str(loan), True): await self._append(1, _under_review(loan))}
 
@@ -286,7 +286,7 @@ class _Desk:
         return {(str(loan), False): await self._append(2, _approved(loan))}
 
     async def _append(self, version: int | StreamState, *events: LoanEvent) -> float:
-        """Append to a request's stream; answers when the event store has answered."""
+        """Append to a request's stream; returns when the event store has answered."""
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, self._append_now, version, events
         )
@@ -314,7 +314,7 @@ def _requested(loan: UUID) -> LoanRequested:
 
 
 def _scored(loan: UUID) -> CreditChecked:
-    # With the request: without a score, the demo's worker would see to it.
+    # Appended with the request: otherwise the demo's worker would ask for the score.
     return CreditChecked(id=loan, occurred_at=datetime.now(UTC), credit_score=5)
 
 
@@ -339,7 +339,7 @@ _APPLICATION: Final[dict[str, Any]] = {
 
 
 def _latencies(pages: Sequence[Page], happened: Happened) -> list[float]:
-    """Milliseconds from what happened to each page's seeing it."""
+    """Milliseconds from the event store's answer to the frame, for each page and event."""
     return [
         1000 * (seen.at - happened[seen.row, seen.came])
         for page in pages

@@ -6,15 +6,15 @@ Starts a demo of its own (event store, Valkey, database, projector, workers) wit
 beside it, which are like the demo's: in one the credit bureau answers at once, in the other after
 100 ms. For 1, 8 and 32 clients, each with one call at a time, it measures in turn, round by round:
 
-- the form, as a browser without JavaScript sends it; and beside it, behind the same middleware, a
-  view that checks the form's token too, and then only inserts a row into the same database;
-- `POST /api/loan-requests`; and beside it the same view without a token;
-- for 32 clients both with the slow credit bureau, and beside them both without.
+- the form, as a browser without JavaScript sends it, compared with a view behind the same
+  middleware that checks the form's token too, and then only inserts a row into the same database;
+- `POST /api/loan-requests`, compared with the same view without a token;
+- with 32 clients, both with the slow credit bureau, compared with the fast one.
 
-What a call leaves to the other processes is waited for before something else is measured; how much
-of a core's time each of them takes for a call is told, since they share the cores with the server.
+After each measurement it waits until the other processes have done what the calls left to them. It
+prints how much CPU time each process takes for a call, since they share the cores with the server.
 
-`--profile` also tells where the web server's time goes. It needs py-spy, which is in no group:
+`--profile` also prints where the web server's time goes. It needs py-spy, which is in no group:
 `uv run --group test --with py-spy python benchmarks/requests.py --profile`.
 """
 
@@ -36,7 +36,7 @@ from typing import Final
 from rich.console import Console
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
-# In place of this directory, in which others would find this file when they import `requests`.
+# In place of this directory, where whoever imports `requests` would find this file.
 sys.path[0] = str(PROJECT)
 
 from benchmarks.cores import cpu_seconds, machine_cpu_seconds
@@ -52,9 +52,10 @@ from benchmarks.requests_figures import (
 )
 from benchmarks.requests_load import Call, Load
 from benchmarks.requests_profile import Profile, profiled, py_spy
-from benchmarks.web_servers import WebServer, running_web_server
+from benchmarks.web_servers import running_web_server
 from tests.support.demo import COMMANDS, Demo, running_demo
 from tests.support.postgresql import running_postgresql
+from tests.support.web_servers import Daphne
 
 CLIENTS: Final = (1, 8, 32)
 SLOW_SECONDS: Final = 0.1
@@ -63,7 +64,7 @@ LATENCY: Final = "CREDIT_BUREAU_LATENCY_SECONDS"
 
 PEOPLE_IN_A_RUN: Final = 100_000
 SECONDS_FOR_A_RUN: Final = 120.0
-# Processes that take less of a core than this for so long have come to rest.
+# Processes that use less of a core than this, for so long, are idle.
 REST_SECONDS, REST_CORES = 0.25, 0.1
 SECONDS_TO_REST: Final = 10.0
 
@@ -104,7 +105,7 @@ def _options() -> argparse.Namespace:
 
 @contextmanager
 def _database(name: str) -> Iterator[dict[str, str]]:
-    """What the demo is to find in its environment."""
+    """The variables that give the demo this database."""
     if name == "sqlite":
         yield {}
         return
@@ -124,20 +125,20 @@ def _report(bench: Bench, *, as_json: bool) -> None:
 
 
 class Bench:
-    """Runs the cases against web servers, of which there is one for each latency."""
+    """Runs the cases against web servers: one for each latency of the credit bureau."""
 
-    def __init__(self, demo: Demo, webs: dict[float, WebServer], seconds: float) -> None:
+    def __init__(self, demo: Demo, webs: dict[float, Daphne], seconds: float) -> None:
         self.results: dict[Case, Measured] = {}
         self.profile: Profile | None = None
         self._webs = webs
         self._seconds = seconds
-        # The demo's own web server has nothing to do.
+        # The demo's own web server is idle.
         self._others = _running(demo)
         del self._others[WEB]
         self._first_person = count(step=PEOPLE_IN_A_RUN)
 
     def run(self, clients: Sequence[int], *, rounds: int) -> None:
-        """Run all cases, in each round once."""
+        """Run each case once in each round."""
         for number in clients:
             cases = list(_cases(number, with_slow=number == max(clients)))
             for _ in range(rounds):
@@ -149,7 +150,7 @@ class Bench:
         pids = {WEB: web.pid, **self._others}
         before, machine_before = _cpu(pids), machine_cpu_seconds()
         with self._perhaps_profiled(case, web.pid):
-            load = self._load(case, web.url)
+            load = self._load(case, web.base_url)
         meanwhile, machine_meanwhile = _cpu(pids), machine_cpu_seconds()
         _wait_for_rest(pids)
         measured = self.results.setdefault(case, Measured())
@@ -193,7 +194,7 @@ def _running(demo: Demo) -> dict[str, int]:
 
 
 def _cpu(pids: dict[str, int]) -> Seconds:
-    """What each has taken so far."""
+    """The CPU time of each so far."""
     return {name: cpu_seconds(pid) for name, pid in pids.items()}
 
 
@@ -202,7 +203,7 @@ def _less(later: Seconds, earlier: Seconds) -> Seconds:
 
 
 def _wait_for_rest(pids: dict[str, int]) -> None:
-    """Wait until what was left to be done is done, or the processes do other things."""
+    """Wait, for a while, until the processes are idle."""
     deadline = time.monotonic() + SECONDS_TO_REST
     before = sum(_cpu(pids).values())
     while time.monotonic() < deadline:

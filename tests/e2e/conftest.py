@@ -1,4 +1,4 @@
-"""A browser, a demo for it, and the pages of people."""
+"""A browser, a demo, and people's pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import PATIENCE_MS, running_browser
 from tests.support.demo import Demo, running_demo
-from tests.support.pages import expect_live, open_queue, page_of
+from tests.support.pages import live_queue_of, page_of
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -20,11 +20,21 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="module")
-def demo(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    # After the browser: without one there is nothing to start a demo for.
-    with running_demo(tmp_path_factory.mktemp("demo")) as demo:
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """One demo for all tests that leave it as they found it: running."""
+    with running_demo(tmp_path_factory.mktemp("demo") / "data") as demo:
         yield demo
+
+
+@pytest.fixture(scope="session")
+def sessions(demo: Demo) -> dict[str, str]:
+    """Session cookies of two who may decide: logging in on each page would take seconds."""
+    cookies = {}
+    for name in ("underwriter", "admin"):
+        with demo.browser(name, name) as browser:
+            cookies[name] = browser.cookies["sessionid"]
+    return cookies
 
 
 @pytest.fixture
@@ -33,16 +43,10 @@ def applicant(browser: Browser, demo: Demo) -> Iterator[Page]:
 
 
 @pytest.fixture
-def underwriter(browser: Browser, demo: Demo) -> Iterator[Page]:
-    for page in page_of(browser, demo):
-        open_queue(page)
-        expect_live(page)
-        yield page
+def underwriter(browser: Browser, demo: Demo, sessions: dict[str, str]) -> Iterator[Page]:
+    yield from live_queue_of(browser, demo, sessions["underwriter"])
 
 
 @pytest.fixture
-def colleague(browser: Browser, demo: Demo) -> Iterator[Page]:
-    for page in page_of(browser, demo):
-        open_queue(page)
-        expect_live(page)
-        yield page
+def colleague(browser: Browser, demo: Demo, sessions: dict[str, str]) -> Iterator[Page]:
+    yield from live_queue_of(browser, demo, sessions["admin"])

@@ -1,4 +1,4 @@
-"""The whole way as people go it: real processes, and a real browser with several people's pages."""
+"""From the form to the decision: real processes, and a real browser with several people's pages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.support.pages import (
     deny,
     expect_live,
     log_in,
-    open_queue,
     page_of,
     row,
     someone,
     status,
+    watch_connection,
 )
 from tests.support.processes import wait_until
 
@@ -103,23 +103,20 @@ def test_an_approval_reaches_the_applicant(applicant: Page, underwriter: Page) -
 
 
 def test_of_two_underwriters_at_the_same_moment_one_decides(
-    applicant: Page, underwriter: Page, browser: Browser, demo: Demo
+    applicant: Page, underwriter: Page, colleague: Page
 ) -> None:
-    for colleague in page_of(browser, demo):
-        open_queue(colleague, "admin")
-        expect_live(colleague)
-        name = someone()
-        apply(applicant, name)
-        # Both have the dialog open, so that neither's row can be taken from under the hand.
-        for page in (underwriter, colleague):
-            row(page, name).get_by_role("button", name="Deny", exact=True).click()
-            page.get_by_label("Reason").select_option(label="Another reason")
-        underwriter.get_by_role("button", name="Deny request").click()
-        expect(status(applicant)).to_have_text("Denied")
-        colleague.get_by_role("button", name="Deny request").click()
+    name = someone()
+    apply(applicant, name)
+    # Both have the dialog open before either decides, so that neither loses the row first.
+    for page in (underwriter, colleague):
+        row(page, name).get_by_role("button", name="Deny", exact=True).click()
+        page.get_by_label("Reason").select_option(label="Another reason")
+    underwriter.get_by_role("button", name="Deny request").click()
+    expect(status(applicant)).to_have_text("Denied")
+    colleague.get_by_role("button", name="Deny request").click()
 
-        expect(colleague.locator("#notices")).to_contain_text("Already denied by underwriter on")
-        expect(colleague.get_by_role("dialog")).to_be_hidden()
+    expect(colleague.locator("#notices")).to_contain_text("Already denied by underwriter on")
+    expect(colleague.get_by_role("dialog")).to_be_hidden()
 
 
 def test_it_works_with_the_keyboard_alone(applicant: Page, underwriter: Page) -> None:
@@ -140,10 +137,7 @@ def test_pages_say_that_the_connection_is_lost_and_miss_nothing_when_it_is_back(
     name, later = someone(), someone()
     apply(applicant, name)
     expect(row(underwriter, name)).to_have_count(1)
-    underwriter.evaluate(
-        "window.states = []; new MutationObserver(() => states.push(connection.dataset.state))"
-        ".observe(connection, {attributes: true})"
-    )
+    watch_connection(underwriter)
     web = demo.kill("web")
     wait_until(lambda: demo.pid_of("web") not in (None, web), PATIENCE_MS / 1000)
     wait_until(demo.is_ready, PATIENCE_MS / 1000)
@@ -187,7 +181,7 @@ def test_without_javascript_people_can_apply_and_decide(browser: Browser, demo: 
     expect(applicant).to_have_url(re.compile("/loans/"))
     page.goto("/underwriting/")
     log_in(page, "underwriter")
-    # A page that is still on its way cannot be asked for again.
+    # Before the page has loaded, it cannot be reloaded.
     expect(page).to_have_url(f"{demo.base_url}/underwriting/")
     wait_until(
         lambda: bool(page.goto("/underwriting/")) and row(page, name).count() == 1,
@@ -197,6 +191,6 @@ def test_without_javascript_people_can_apply_and_decide(browser: Browser, demo: 
     page.get_by_label("Reason").select_option(label="Too much debt")
     page.get_by_role("button", name="Deny request").click()
     expect(page.locator("#notices")).to_contain_text(f"Denied: {name}.")
-    expect(status(applicant)).to_have_text("Denied")  # it looks again by itself
+    expect(status(applicant)).to_have_text("Denied")  # the page reloads by itself
     expect(applicant.locator(".time-line li")).to_have_count(4)
     context.close()

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -21,44 +20,12 @@ from tests.support.processes import is_alive, is_free, wait_until
 SECONDS_TO_COME_BACK = 20.0
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """One demo for all tests that leave it as they found it: running."""
-    with running_demo(tmp_path_factory.mktemp("demo") / "data") as demo:
-        yield demo
-
-
 def apply(demo: Demo) -> UUID:
     """Apply for a loan that is approved at once, and wait until the read model shows it."""
     body = {"id": str(uuid4()), "name": "Ada Example", "national_id": "999999aa", "amount": 1000}
-    answer = httpx2.post(
-        f"{demo.base_url}/api/loan-requests", json=body, timeout=10, trust_env=False
-    )
-    assert answer.status_code == httpx2.codes.CREATED, answer.text
-    loan = UUID(answer.json()["id"])
-    wait_until(lambda: status_of(demo, loan) == "approved", SECONDS_TO_COME_BACK)
+    loan = UUID(demo.apply(body)["id"])
+    wait_until(lambda: demo.status_of(loan) == "approved", SECONDS_TO_COME_BACK)
     return loan
-
-
-def status_of(demo: Demo, loan: UUID) -> str | None:
-    answer = demo.get(f"/api/loan-requests/{loan}")
-    if answer.status_code != httpx2.codes.OK:
-        return None
-    return str(answer.json()["status"])
-
-
-def log_in(client: httpx2.Client, name: str) -> None:
-    """Log in with a demo account, as a browser would."""
-    client.get("/accounts/login/")
-    answer = client.post(
-        "/accounts/login/",
-        data={
-            "username": name,
-            "password": name,
-            "csrfmiddlewaretoken": client.cookies["csrftoken"],
-        },
-    )
-    assert answer.status_code == httpx2.codes.FOUND, answer.text
 
 
 class TestARunningDemo:
@@ -73,8 +40,7 @@ class TestARunningDemo:
     def test_has_accounts_whose_passwords_are_their_names(
         self, demo: Demo, name: str, path: str
     ) -> None:
-        with httpx2.Client(base_url=demo.base_url, timeout=10, trust_env=False) as browser:
-            log_in(browser, name)
+        with demo.browser(name, name) as browser:
             assert browser.get(path).status_code == httpx2.codes.OK
 
     def test_says_where_everything_is(self, demo: Demo) -> None:
@@ -107,7 +73,7 @@ class TestARunningDemo:
         )
         rebuilding = demo.manage("rebuild")
         assert rebuilding.returncode == 0, rebuilding.stderr
-        wait_until(lambda: status_of(demo, loan) == "approved", SECONDS_TO_COME_BACK)
+        wait_until(lambda: demo.status_of(loan) == "approved", SECONDS_TO_COME_BACK)
 
     def test_takes_applications_from_manage_py_apply(self, demo: Demo) -> None:
         applying = demo.manage("apply", "--url", demo.base_url, "--count", "20", "--seed", "1")
@@ -131,7 +97,7 @@ class TestARunningDemo:
         assert demo.output.count(f"{name} was ended by SIGKILL; starting it again in") == (
             announced + 1
         )
-        assert status_of(demo, loan) == "approved"
+        assert demo.status_of(loan) == "approved"
         apply(demo)
 
 
@@ -198,15 +164,15 @@ class TestADemoThatCannotStart:
 def test_what_the_environment_names_is_used_and_nothing_started_in_its_place(
     demo: Demo, tmp_path: Path
 ) -> None:
-    # Who shares an event store shares the key of the streams' names, too.
+    # Those who share an event store also share the key of the streams' names.
     names = ("EVENTSTORE_URI", "REDIS_URL", "LEPRET_HMAC_KEY")
     named = {name: demo.published[name] for name in names}
     with running_demo(tmp_path / "data", environment=named) as second:
         assert [second.pid_of(name) for name in ("store", "valkey")] == [None, None]
         assert second.published["LEPRET_HMAC_KEY"] == named["LEPRET_HMAC_KEY"]
         loan = apply(second)
-        # They share the event store, so the other one's projector sees the loan too.
-        wait_until(lambda: status_of(demo, loan) == "approved", SECONDS_TO_COME_BACK)
+        # They share the event store, so the first demo's projector sees the loan too.
+        wait_until(lambda: demo.status_of(loan) == "approved", SECONDS_TO_COME_BACK)
 
 
 def test_an_application_in_an_outage_is_received_and_decided_after_it(tmp_path: Path) -> None:
@@ -253,7 +219,7 @@ def test_data_survives_a_restart(tmp_path: Path) -> None:
         keys = {name: demo.published[name] for name in ("DJANGO_SECRET_KEY", "LEPRET_HMAC_KEY")}
         assert demo.stop(signal.SIGINT) == 0
     with running_demo(data_dir) as demo:
-        assert status_of(demo, loan) == "approved"
+        assert demo.status_of(loan) == "approved"
         assert keys.items() <= demo.published.items()
 
 
@@ -266,6 +232,6 @@ def test_after_kill_its_children_are_gone_and_a_fresh_one_begins_anew(tmp_path: 
         demo.process.kill()
         wait_until(lambda: not any(map(is_alive, children)), SECONDS_TO_STOP)
     with running_demo(data_dir, "--fresh", port=demo.port) as demo:
-        assert status_of(demo, loan) is None
+        assert demo.status_of(loan) == ""
         assert (data_dir / "notes.txt").exists()
         apply(demo)

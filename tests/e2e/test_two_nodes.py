@@ -1,4 +1,4 @@
-"""Two nodes, each with a web server and a projector, in the two ways in which they can be set up.
+"""Two nodes, each with a web server and a projector, in the two ways to set them up.
 
 They share event store, main database and Valkey. Read models are in a SQLite file on each node, or
 in one PostgreSQL for both.
@@ -6,7 +6,6 @@ in one PostgreSQL for both.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,18 +18,18 @@ import pytest
 from readmodels.projections import PROJECTIONS
 from tests.support.event_store import RunningEventStore, running_event_store
 from tests.support.fork_server import Forked, ForkServer, fork_server
-from tests.support.nodes import UNDERWRITER, Applied, Node, node, wait_for_frame
+from tests.support.nodes import UNDERWRITER, Applied, Node, node
 from tests.support.postgresql import RunningPostgreSQL
 from tests.support.processes import wait_until
 from tests.support.projectors import environment
 from tests.support.read_models import ReadModelsDatabase
 from tests.support.valkey import RunningValkey
+from tests.support.web_servers import no_row, row, wait_for_frame
 
 SECONDS: Final = 30.0
 MAX_LAG_SECONDS: Final = 1
-TAKES_OVER_WITHIN: Final = 2.0
-# For a machine that has more to do than these tests.
-MARGIN: Final = 1.0
+# It takes two seconds, and longer on a machine that is busy with other things.
+TAKES_OVER_WITHIN: Final = 10.0
 
 
 @dataclass
@@ -51,7 +50,7 @@ class Nodes:
 
     @contextmanager
     def projector_killed(self, on: Node) -> Iterator[None]:
-        """A node has no projector any more, until this is left."""
+        """Kill a node's projector, and start another when this is left."""
         self.projectors.pop(on.name).kill()
         try:
             yield
@@ -155,16 +154,16 @@ def run(forks: ForkServer, *arguments: str) -> None:
 
 
 def assert_a_loan_goes_its_way_on_both(nodes: Nodes) -> None:
-    """Applied for on one node, decided on the other, and shown on both, on open pages too."""
+    """A loan is applied for on one node, decided on the other, and shown by both, also live."""
     with (
         nodes.a.underwriter() as on_a,
         nodes.b.underwriter() as on_b,
         on_a.queue() as queue_on_a,
         on_b.queue() as queue_on_b,
     ):
-        loan = nodes.a.apply().loan
+        loan = nodes.a.apply_for_review().loan
         for queue in (queue_on_a, queue_on_b):
-            wait_for_frame(queue, f'<tr id="request-{loan}">')
+            wait_for_frame(queue, row(loan))
         for each in nodes.both:
             each.wait_for(loan, "under_review")
             assert each.shows(loan, "Under review")
@@ -174,7 +173,7 @@ def assert_a_loan_goes_its_way_on_both(nodes: Nodes) -> None:
         on_b.approve(loan)
 
         for queue in (queue_on_a, queue_on_b):
-            wait_for_frame(queue, f'<tr id="request-{loan}" hx-swap-oob="delete">')
+            wait_for_frame(queue, no_row(loan))
         for each in nodes.both:
             each.wait_for(loan, "approved")
             assert each.shows(loan, "Approved")
@@ -193,7 +192,7 @@ class TestNodesWithAFileEach:
         nodes.wait_until_level()
 
         with nodes.projector_killed(nodes.a):
-            loan = nodes.a.apply().loan
+            loan = nodes.a.apply_for_review().loan
             nodes.b.wait_for(loan, "under_review")
 
             wait_until(lambda: nodes.a.get("/readyz").status_code == 503, SECONDS)
@@ -220,12 +219,8 @@ class TestNodesWithOneDatabase:
         for _ in range(3):
             wait_until(lambda: runs(nodes, nodes.a) and runs(nodes, nodes.b), SECONDS)
             with nodes.projector_killed(nodes.a):
-                killed_at = time.monotonic()
-                applied = nodes.b.apply()
-                wait_until_applied(nodes, applied)
-                seconds = time.monotonic() - killed_at
-
-                assert seconds < TAKES_OVER_WITHIN + MARGIN
+                applied = nodes.b.apply_for_review()
+                wait_until_applied(nodes, applied, TAKES_OVER_WITHIN)
                 assert runs(nodes, nodes.b) == set(PROJECTIONS)
                 for each in nodes.both:
                     assert each.status_of(applied.loan) == "under_review"
@@ -261,8 +256,8 @@ def runs(nodes: Nodes, on: Node) -> set[str]:
     }
 
 
-def wait_until_applied(nodes: Nodes, applied: Applied) -> None:
-    """Until each projection has come so far in the one database."""
+def wait_until_applied(nodes: Nodes, applied: Applied, seconds: float) -> None:
+    """Wait until each projection in the one database has applied what was applied for."""
     [url] = nodes.read_models_urls
     with psycopg.connect(url, autocommit=True) as connection:
 
@@ -270,4 +265,4 @@ def wait_until_applied(nodes: Nodes, applied: Applied) -> None:
             rows = connection.execute("SELECT position FROM readmodels_checkpoint").fetchall()
             return all(position >= applied.position for (position,) in rows)
 
-        wait_until(has_come_so_far, SECONDS, every=0.01)
+        wait_until(has_come_so_far, seconds, every=0.01)

@@ -1,4 +1,4 @@
-"""What people see in a real browser when an answer does not come, comes late, or is a refusal."""
+"""What people see in a real browser when no answer comes, or it comes late, or it is a refusal."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ from tests.support.pages import (
     send,
     someone,
     status,
+    watch_connection,
 )
 from tests.support.processes import wait_until
 
-# Whom the credit bureau lets have any loan at once.
+# The simulated credit bureau gives this person a score that approves any loan at once.
 APPROVED = "999999aa"
 
 
 @pytest.fixture
 def store(demo: Demo, settings: Settings) -> Iterator[EventStoreDBClient]:
-    """The demo's event store, which the use cases here have too."""
+    """The demo's event store, which the use cases in this process use too."""
     settings.EVENTSTORE_URI = demo.published["EVENTSTORE_URI"]
     dependencies.event_store.cache_clear()
     yield event_store_client()
@@ -51,14 +52,19 @@ def path_of(page: Page) -> str:
     return urlsplit(page.url).path
 
 
-def go_back(page: Page) -> None:
-    # Playwright's own waits for a page to be loaded, which one that was kept is not.
+def approved_then_back(page: Page, store: EventStoreDBClient) -> tuple[str, int]:
+    """Have a loan approved and go back; its page's path, and how many requests there were then."""
+    apply(page, someone(), APPROVED)
+    expect(status(page)).to_have_text("Approved")
+    path, requests = path_of(page), requests_in(store)
+    # Playwright's own way back waits for the page to load, but a kept page does not load.
     page.evaluate("history.back()")
     expect(page.locator("#apply")).to_be_visible()
+    return path, requests
 
 
 def abort(route: Route) -> None:
-    """As where there is no network."""
+    """Fail, as without a network."""
     route.abort()
 
 
@@ -80,11 +86,7 @@ class TestWhoeverGoesBack:
     def test_and_sends_the_form_again_has_one_loan(
         self, applicant: Page, store: EventStoreDBClient
     ) -> None:
-        apply(applicant, someone(), APPROVED)
-        expect(status(applicant)).to_have_text("Approved")
-        first, requests = path_of(applicant), requests_in(store)
-
-        go_back(applicant)
+        first, requests = approved_then_back(applicant, store)
         send(applicant)
 
         expect(status(applicant)).to_have_text("Approved")
@@ -94,11 +96,7 @@ class TestWhoeverGoesBack:
     def test_and_sends_something_else_is_told_before_it_is_another_loan(
         self, applicant: Page, store: EventStoreDBClient
     ) -> None:
-        apply(applicant, someone(), APPROVED)
-        expect(status(applicant)).to_have_text("Approved")
-        first, requests = path_of(applicant), requests_in(store)
-
-        go_back(applicant)
+        first, requests = approved_then_back(applicant, store)
         applicant.get_by_label("Amount").fill("7000")
         send(applicant)
         assert "as another application" in problem(applicant)
@@ -112,7 +110,7 @@ class TestWhoeverGoesBack:
 
 @pytest.fixture
 def applicant_elsewhere(browser: Browser, demo: Demo) -> Iterator[Page]:
-    """With a browser that keeps pages as they were left."""
+    """An applicant's page in a browser that keeps pages as they were left."""
     with running_browser_that_keeps_pages(beside=browser) as other:
         yield from page_of(other, demo)
 
@@ -121,11 +119,7 @@ def test_a_page_that_the_browser_kept_can_be_sent_again(
     applicant_elsewhere: Page, store: EventStoreDBClient
 ) -> None:
     page = applicant_elsewhere
-    apply(page, someone(), APPROVED)
-    expect(status(page)).to_have_text("Approved")
-    first, requests = path_of(page), requests_in(store)
-
-    go_back(page)
+    first, requests = approved_then_back(page, store)
     expect(page.get_by_role("button", name="Request loan")).to_be_enabled()
     send(page)
 
@@ -174,11 +168,11 @@ class TestTheForm:
         expect(status(applicant)).to_have_text("Approved")
 
     def test_of_someone_with_an_open_request_says_so(self, applicant: Page) -> None:
-        apply(applicant, someone(), "666666aa")
+        national_id = apply(applicant, someone())
         expect(status(applicant)).to_have_text("Under review")
-        apply(applicant, someone(), "666666aa")
+        apply(applicant, someone(), national_id)
         assert "not decided yet" in problem(applicant)
-        expect(applicant.get_by_label("National ID")).to_have_value("666666aa")
+        expect(applicant.get_by_label("National ID")).to_have_value(national_id)
 
 
 class TestTheQueue:
@@ -251,10 +245,7 @@ def test_a_status_page_that_lost_its_connection_shows_the_truth_when_it_is_back(
     apply(applicant, someone())
     expect(status(applicant)).to_have_text("Under review")
     expect_live(applicant)
-    applicant.evaluate(
-        "window.states = []; new MutationObserver(() => states.push(connection.dataset.state))"
-        ".observe(connection, {attributes: true})"
-    )
+    watch_connection(applicant)
     web = demo.kill("web")
     append_approval(UUID(path_of(applicant).split("/")[2]))
     wait_until(lambda: demo.pid_of("web") not in (None, web), PATIENCE_MS / 1000)
@@ -262,5 +253,5 @@ def test_a_status_page_that_lost_its_connection_shows_the_truth_when_it_is_back(
     expect(status(applicant)).to_have_text("Approved")
     expect(applicant.locator(".time-line li")).to_have_count(4)
     expect_live(applicant)
-    # It was never loaded anew.
+    # It was not reloaded.
     assert applicant.evaluate("states")[0] == "lost"

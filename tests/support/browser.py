@@ -1,7 +1,7 @@
 """A headless Chromium for tests that look at pages as people do.
 
-Not pytest-playwright's, whose event loop would run in this thread until the last test has ended, so
-that none after the first in a browser could run a loop of its own.
+Not pytest-playwright's, whose event loop runs in the main thread until the last test has ended: no
+test after the first with a browser could run an event loop of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-# Nothing but the test's own pages: no look-ups of updates, and no sandbox, which root cannot have.
+# No requests but those of the tests, and no sandbox, since root cannot have one.
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -37,10 +37,10 @@ def chromium() -> str:
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """A browser, gone when this is left."""
+    """A browser, which is closed when this is left."""
     path = chromium()
-    # Playwright's synchronous API runs an event loop in this thread, in which Django then refuses
-    # to touch the database; its fixtures' teardown does so with good reason.
+    # Playwright's synchronous API runs an event loop in this thread, where Django then refuses to
+    # touch the database, as the teardown of its fixtures does.
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
@@ -55,9 +55,9 @@ def running_browser() -> Iterator[Browser]:
 
 @contextmanager
 def running_browser_that_keeps_pages(beside: Browser) -> Iterator[Browser]:
-    """A browser that keeps pages as they were left for who goes back, as people's do.
+    """A browser that keeps pages as they were left, for going back, as people's browsers do.
 
-    Playwright's do not. There can be only one Playwright, so this is one more browser of its.
+    Playwright's do not by default. Only one Playwright can run, so this uses that of `beside`.
     """
     browser = beside.browser_type.launch(
         executable_path=chromium(),
@@ -69,7 +69,7 @@ def running_browser_that_keeps_pages(beside: Browser) -> Iterator[Browser]:
 
 
 def new_page(browser: Browser, base_url: str) -> Page:
-    """A page of someone's own: no cookies shared with others."""
+    """A page that shares no cookies with others."""
     page = browser.new_context(base_url=base_url).new_page()
     page.set_default_timeout(PATIENCE_MS)
     return page

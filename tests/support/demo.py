@@ -11,17 +11,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
 from dotenv import dotenv_values
 
-from tests.support.processes import PROJECT, Process, descendants, free_port, is_free, wait_until
+from tests.support.processes import PROJECT, Process, descendants, free_port, wait_until
+from tests.support.web_servers import WebServer
 
 SECONDS_TO_START = 60.0
 SECONDS_TO_STOP = 5.0
 
-# What tells the children apart, in their command lines.
+# Parts of the children's command lines that tell them apart.
 COMMANDS = {
     "store": "lepret.eventstore",
     "valkey": "valkey-server",
@@ -35,19 +36,13 @@ _NOT_PASSED_ON = ("DJANGO_", "LEPRET_", "EVENTSTORE_", "REDIS_", "CREDIT_BUREAU_
 
 
 @dataclass(frozen=True)
-class Demo:
+class Demo(WebServer):
     """A demo that was started, and may have ended."""
 
     process: subprocess.Popen[bytes]
-    port: int
     data_dir: Path
     output_file: Path
     environment: Mapping[str, str] = field(repr=False)
-
-    @property
-    def base_url(self) -> str:
-        """The web server's address, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
 
     @property
     def output(self) -> str:
@@ -66,17 +61,6 @@ class Demo:
         published = self.published
         uris = [published[name] for name in ("EVENTSTORE_URI", "REDIS_URL")]
         return [self.port, *(port for uri in uris if (port := urlsplit(uri).port))]
-
-    def get(self, path: str) -> httpx2.Response:
-        """Ask the web server for a page."""
-        return httpx2.get(f"{self.base_url}{path}", timeout=10, trust_env=False)
-
-    def is_ready(self) -> bool:
-        """Whether `/readyz` is green."""
-        try:
-            return self.get("/readyz").status_code == httpx2.codes.OK
-        except httpx2.TransportError:
-            return False
 
     def manage(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run another management command as a second terminal would: it finds this demo."""
@@ -102,7 +86,7 @@ class Demo:
         return None
 
     def kill(self, name: str) -> int:
-        """End one of its children as a power cut would; answers which process that was."""
+        """Kill one of its children, as a power cut would; returns its process id."""
         pid = wait_until(lambda: self.pid_of(name), SECONDS_TO_START)
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -139,24 +123,19 @@ def started_demo(
             stderr=subprocess.STDOUT,
         )
         try:
-            yield Demo(process, port, data_dir, Path(output.name), environment)
+            yield Demo(port, process, data_dir, Path(output.name), environment)
         finally:
             _end(process)
 
 
 @contextlib.contextmanager
-def running_demo(
-    data_dir: Path,
-    *arguments: str,
-    port: int | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[Demo]:
-    """A demo that has said that it is ready.
+def running_demo(data_dir: Path, *arguments: str, **options: Any) -> Iterator[Demo]:
+    """A demo that has said that it is ready; arguments and options as for `started_demo`.
 
     Raises:
         AssertionError: it did not within `SECONDS_TO_START`; with what it printed.
     """
-    with started_demo(data_dir, *arguments, port=port, environment=environment) as demo:
+    with started_demo(data_dir, *arguments, **options) as demo:
 
         def is_up() -> bool:
             ended = demo.process.poll() is not None
@@ -171,14 +150,14 @@ def running_demo(
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment without what the tests, or this machine, set for Django."""
+    """This process's environment without the variables that the project reads."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(_NOT_PASSED_ON) and not name.endswith("DATABASE_URL")
     }
-    # Many processes import the same modules. Where the environment keeps Python from storing them
-    # compiled, each would compile them all again.
+    # Many processes import the same modules. If the environment keeps Python from storing compiled
+    # modules, each process would compile them all again.
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     compiled = str(Path(tempfile.gettempdir()) / "lepret-tests-compiled")
     return {
@@ -197,6 +176,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()  # the kernel ends its children with it
         process.wait()
-
-
-__all__ = ["COMMANDS", "SECONDS_TO_STOP", "Demo", "is_free", "running_demo", "started_demo"]

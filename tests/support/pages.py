@@ -14,7 +14,7 @@ from tests.support.demo import Demo
 
 
 def page_of(browser: Browser, demo: Demo) -> Iterator[Page]:
-    """Someone's page, on which no script may fail."""
+    """A page with cookies of its own, on which no script may fail."""
     page = new_page(browser, demo.base_url)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -23,13 +23,22 @@ def page_of(browser: Browser, demo: Demo) -> Iterator[Page]:
     assert errors == []
 
 
+def live_queue_of(browser: Browser, demo: Demo, session: str) -> Iterator[Page]:
+    """The underwriters' queue, live, on the page of whoever has this session cookie."""
+    for page in page_of(browser, demo):
+        page.context.add_cookies([{"name": "sessionid", "value": session, "url": demo.base_url}])
+        page.goto("/underwriting/")
+        expect_live(page)
+        yield page
+
+
 def log_in(page: Page, name: str) -> None:
     page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill(name)
     page.get_by_role("button", name="Log in", exact=True).click()
 
 
-def open_queue(page: Page, name: str = "underwriter") -> None:
+def open_queue(page: Page, name: str) -> None:
     page.goto("/underwriting/")
     log_in(page, name)
 
@@ -38,16 +47,29 @@ def expect_live(page: Page) -> None:
     expect(page.locator("#connection")).to_have_text("Live")
 
 
+def watch_connection(page: Page) -> None:
+    """Keep a list, in the page's `states`, of what it says of its connection."""
+    page.evaluate(
+        "window.states = []; new MutationObserver(() => states.push(connection.dataset.state))"
+        ".observe(connection, {attributes: true})"
+    )
+
+
 def someone() -> str:
     """A name that no other test uses."""
     return f"Ann {uuid4().hex[:8]}"
 
 
-def apply(page: Page, name: str, national_id: str = "", amount: str = "5000") -> None:
-    """Apply as someone with this national ID, or as somebody whom an underwriter must look at."""
+def apply(page: Page, name: str, national_id: str = "", amount: str = "5000") -> str:
+    """Apply with this national ID or, without one, for a loan that goes to an underwriter.
+
+    Returns the national ID.
+    """
     page.goto("/")
-    fill_in(page, name, national_id or _to_be_looked_at(page), amount)
+    national_id = national_id or _national_id_for_review(page)
+    fill_in(page, name, national_id, amount)
     send(page)
+    return national_id
 
 
 def fill_in(page: Page, name: str, national_id: str, amount: str = "5000") -> None:
@@ -60,7 +82,7 @@ def send(page: Page) -> None:
     page.get_by_role("button", name="Request loan").click()
 
 
-def _to_be_looked_at(page: Page) -> str:
+def _national_id_for_review(page: Page) -> str:
     # The simulated credit bureau's score follows from the number of the form.
     body = application(score=5)
     page.locator("#id_id").evaluate("(field, id) => { field.value = id }", body["id"])
@@ -69,7 +91,7 @@ def _to_be_looked_at(page: Page) -> str:
 
 
 def status(page: Page) -> Locator:
-    """In a word or two, how the request stands."""
+    """The status of the request, in a word or two."""
     return page.locator("#loan-status h2")
 
 

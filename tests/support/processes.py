@@ -32,15 +32,15 @@ def wait_until(
     what: str = "",
     every: float = 0.05,
 ) -> T:
-    """Ask `condition` again and again until its answer is true, and return that answer.
+    """Call `condition` until what it returns is true, and return that.
 
     Args:
-        timeout: seconds.
-        what: said in the error.
-        every: seconds between two askings.
+        timeout: in seconds.
+        what: what is waited for, for the error message.
+        every: seconds between two calls.
 
     Raises:
-        AssertionError: the answer was not true in time.
+        AssertionError: it was not true in time.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -55,7 +55,7 @@ def wait_until(
 
 @dataclass(frozen=True)
 class Process:
-    """A process as the kernel shows it."""
+    """A process, by what the kernel says of it."""
 
     pid: int
     parent: int
@@ -63,7 +63,7 @@ class Process:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs. One that ended, but was not yet waited for, does not."""
+    """Whether a process runs. A zombie does not."""
     stat = _stat(pid)
     return stat is not None and stat[0] not in ("Z", "X")
 
@@ -97,7 +97,7 @@ def _process(pid: int) -> Process | None:
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
-    """The state and the parent of a process, or `None` if there is none of that number."""
+    """The state and the parent of a process, or `None` if there is no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
