@@ -1,4 +1,4 @@
-"""Which cores the processes of a benchmark run on, and how much of them they take."""
+"""Which cores the processes of a benchmark run on, and how much CPU time they take."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 def keep_apart(server: int) -> None:
     """Give this process, and those it will start, one core, and a server the others.
 
-    ``server`` is its process id. Nothing happens where there is one core, or where the system
-    does not say which there are.
+    ``server`` is its process id. Does nothing where there is one core, or where the system cannot
+    pin processes to cores.
     """
     cores = _cores()
     if len(cores) > 1:
@@ -28,7 +28,7 @@ def keep_to_one_core() -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has taken so far, with all its threads, to a hundredth of a second."""
+    """CPU time of a process so far, with all its threads, to a hundredth of a second."""
     # The second field is the program's name in brackets, which may hold anything.
     fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     user, system = fields[11:13]
@@ -36,7 +36,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def machine_cpu_seconds() -> float:
-    """What all processes of the machine have taken since it was started."""
+    """CPU time of all the machine's processes since it was started."""
     _, user, nice, system, _, _, irq, softirq, steal, *_ = (
         Path("/proc/stat").read_text().splitlines()[0].split()
     )
@@ -44,7 +44,7 @@ def machine_cpu_seconds() -> float:
 
 
 def _cores() -> list[int]:
-    """The cores that this process may use; none where the system does not say."""
+    """The cores that this process may use; none where the system cannot say."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 

@@ -1,14 +1,14 @@
 """How fast an event store is, with the client in a process of its own.
 
-Reproduce with ``python benchmarks/eventstore.py`` for the embedded event store, or name a
-running EventStoreDB with ``--uri``. ``--json`` prints the figures as one JSON object last.
-``--million`` measures another thing: what a file of a million events costs the embedded event
-store to open, and in memory to serve. It takes a few minutes and a gigabyte of disk.
+Run ``python benchmarks/eventstore.py`` for the embedded event store, or name a running EventStoreDB
+with ``--uri``. ``--json`` prints the figures as one JSON object in the last line.
+``--million`` measures instead how long the embedded event store takes to open a file of a million
+events, and how much memory it takes to serve them. This needs minutes and a gigabyte of disk.
 
-The client is given one core, and the embedded event store the others: grpcio's client hands
-every message from thread to thread, and where these sit on two cores that are otherwise idle,
-waking each other costs several times what the message does. ``--anywhere`` leaves both to the
-operating system, for comparison.
+The client gets one core, and the embedded event store the others: grpcio's client hands every
+message from thread to thread, and if these run on two otherwise idle cores, waking each other costs
+several times as much as the message does. ``--anywhere`` leaves both to the operating system, for
+comparison.
 """
 
 import argparse
@@ -69,11 +69,13 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--uri", help="an event store that runs; default: the embedded one")
+    parser.add_argument("--uri", help="of a running event store (default: the embedded one)")
     parser.add_argument("--appends", type=int, default=8000, help="per measurement")
     parser.add_argument("--live", type=int, default=1500, help="events pushed live")
-    parser.add_argument("--million", action="store_true", help="a large file, the embedded one")
-    parser.add_argument("--anywhere", action="store_true", help="give nobody a core of its own")
+    parser.add_argument(
+        "--million", action="store_true", help="measure the embedded one on a large file"
+    )
+    parser.add_argument("--anywhere", action="store_true", help="pin no process to cores")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
@@ -182,7 +184,7 @@ def _live_latencies(client: EventStoreDBClient, events: int) -> list[float]:
 
 
 def _measure_million(*, pinned: bool) -> dict[str, float]:
-    """A server's start on a file of a million events, and its memory while all are read."""
+    """How fast a server starts on a million events, and its memory while they are read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.sqlite"
         _fill(path)
@@ -235,7 +237,7 @@ def _measure_reading(store: RunningEventStore) -> dict[str, float]:
 
 
 def _per_second(events: Iterable[RecordedEvent]) -> float:
-    """How fast a million events come."""
+    """Events per second, of a million."""
     began = time.perf_counter()
     count = sum(1 for _ in events)
     assert count == MILLION, count

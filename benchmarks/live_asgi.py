@@ -1,4 +1,4 @@
-"""The project's application, and beside it `/ws/bare/`: sockets that only pass on what they hear.
+"""The project's application, and beside it `/ws/bare/`: sockets that only pass on messages.
 
 For `live.py`, which measures the pages against them on the same server.
 """
@@ -29,5 +29,5 @@ bare = BareConsumer.as_asgi()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """The one or the other."""
+    """The bare socket or the project, by the path."""
     await (bare if scope["path"] == BARE_PATH else project)(scope, receive, send)

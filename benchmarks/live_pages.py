@@ -23,7 +23,7 @@ OPENING_AT_ONCE: Final = 20
 
 @dataclass(frozen=True)
 class Seen:
-    """A row that came to a page, or went from it, and when (`time.perf_counter`)."""
+    """A row that was added to a page or removed from it, and when (`time.perf_counter`)."""
 
     row: str
     came: bool
@@ -32,7 +32,7 @@ class Seen:
 
 @dataclass(eq=False)
 class Page:
-    """An open page: the rows that it shows, and what it saw happen to them."""
+    """An open page: the rows that it shows, and when each was added or removed."""
 
     websocket: ClientConnection
     rows: dict[str, None] = field(default_factory=dict)
@@ -89,7 +89,7 @@ async def log_in(url: str) -> str:
 
 @contextlib.asynccontextmanager
 async def open_pages(url: str, path: str, cookie: str, count: int) -> AsyncIterator[list[Page]]:
-    """So many pages, which read until this is left."""
+    """`count` pages, which read frames until this is left."""
     gate = asyncio.Semaphore(OPENING_AT_ONCE)
 
     async def opened() -> Page:

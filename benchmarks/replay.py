@@ -4,14 +4,14 @@
 
 Fills an event store of its own with made-up loans and measures, each in a process of its own:
 
-- `raw`: reading and decoding `$all`, and doing nothing with it: the limit;
+- `raw`: only reading and decoding `$all`, which is the limit;
 - `one`: the underwriters' queue, caught up from zero by the projector;
 - `all`: all projections in one projector; events per second of the log, not of each projection;
 - `plain`: the queue with one transaction per event, over the first `--plain-events` events;
 - `growth`: by how many megabytes the projector of `all` grew after the first 10,000 events.
 
-The measuring process has one core and the event store the others: grpcio's client otherwise spends
-most of its time on waking threads from core to core.
+The measuring process gets one core and the event store the others: grpcio's client otherwise spends
+most of its time waking threads on other cores.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 DESIGNS = ("one", "all", "plain")
 HIGHEST_DENIED = 4
 LOWEST_APPROVED = 7
-# So many others apply before an underwriter gets to a request: a queue of a fifth of them.
+# A request waits until this many others were made; a fifth of these are then in the queue.
 DECIDED_AFTER_LOANS = 1_000
 UNDECIDED_OF_A_HUNDRED = 10
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -100,7 +100,7 @@ def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
 def _run_all(
     arguments: argparse.Namespace, store: RunningEventStore, new_database: Callable[[], str]
 ) -> dict[str, float]:
-    """Events per second of each design, and how much the projector grew in the longest."""
+    """Events per second of each design, and how much the projector of `all` grew."""
     measured = {name: _run(name, arguments, store, new_database()) for name in DESIGNS}
     figures = {name: figure["per_second"] for name, figure in measured.items()}
     return {**figures, "growth_mb": measured["all"]["growth_mb"]}
@@ -146,7 +146,7 @@ def _python(environment: dict[str, str], script: str, *arguments: str) -> str:
 
 
 def _fill(path: Path, events: int) -> None:
-    """A log of so many events, or one or two more, written as the server writes them."""
+    """A log of `events` events, or one or two more, written as the server writes them."""
     prepare_data_file(path)
     log = Log(path)
     appends = _appends()
@@ -160,7 +160,7 @@ def _fill(path: Path, events: int) -> None:
 
 
 def _appends() -> Iterator[Append]:
-    """One for each loan, and one for each decision on it that is made later."""
+    """One append for each loan, and one for each later decision."""
     under_review: deque[tuple[int, Append]] = deque()
     for number, application in enumerate(made_up_applications(seed=1)):
         at = BEGAN + timedelta(seconds=number)

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 class Memory:
-    """By how much this process grows after its first events."""
+    """How much this process grows after its first events."""
 
     FIRST = 10_000
 
@@ -54,7 +54,7 @@ class Memory:
         self._after_first: float | None = None
 
     def note(self, events: int) -> None:
-        """So many events were applied by now."""
+        """Take note that so many events have been applied."""
         if events >= self.FIRST and self._after_first is None:
             self._after_first = _most_mb()
 
@@ -70,7 +70,7 @@ def _most_mb() -> float:
 
 
 def raw(events: int, memory: Memory) -> float:
-    """Reading and decoding, and no more."""
+    """Only reading and decoding."""
     with _client() as client:
         began = time.perf_counter()
         for event in client.read_all():
@@ -110,7 +110,7 @@ MEASUREMENTS: dict[str, Callable[[int, Memory], float]] = {
 
 
 def _catch_up(names: Sequence[str], events: int, memory: Memory) -> float:
-    """As `manage.py project --once` does it, less the start of the process."""
+    """As `manage.py project --once` does, without the start of the process."""
     stop = threading.Event()
     feeds = Feeds(EventStoreSource(event_store_client))
     followers = [
@@ -133,7 +133,7 @@ def _catch_up(names: Sequence[str], events: int, memory: Memory) -> float:
 
 
 class NotesMemory:
-    """Hears of each commit, and notes how large the process is. Tells nobody."""
+    """Notes at each commit how large the process is, in place of a broadcaster."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -147,7 +147,7 @@ class NotesMemory:
 
 @contextmanager
 def _client() -> Iterator[EventStoreDBClient]:
-    """The same client as the projector's, so that no more is compared than what is done with it."""
+    """The same client as the projector's, so that only the use of it is compared."""
     try:
         yield event_store_client()
     finally:

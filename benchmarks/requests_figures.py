@@ -1,4 +1,4 @@
-"""What `requests.py` has measured: figures, tables, and which goals are met."""
+"""The results of `requests.py`: figures, tables, and which goals are met."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.requests_load import Call, Load
 
 LEAST_RATE_RATIO: Final = 0.5
 MOST_P99_RATIO: Final = 2.0
-# With a slow credit bureau: of the rate without, or of what the waiting leaves possible.
+# With a slow credit bureau: of the rate without it, or of the rate that its latency allows.
 LEAST_RATE_RATIO_IF_SLOW: Final = 0.8
 
-# A core that is taken up to here is what there is not enough of.
+# From this share on, a core is the bottleneck.
 FULLY_BUSY: Final = 0.9
-# So much of a core, taken by others, makes the figures worse than they are.
+# If other programs use this much of a core, the figures are worse than they would be.
 NOT_ALONE: Final = 0.1
 
 WEB: Final = "web"
@@ -37,7 +37,7 @@ _NAMES: Final = {
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured by itself; `latency` is the credit bureau's, in seconds."""
+    """One thing that is measured; `latency` is the credit bureau's, in seconds."""
 
     call: Call
     clients: int
@@ -49,7 +49,7 @@ class Case:
 
     @property
     def compared_with(self) -> Case | None:
-        """A row that is inserted; with a slow credit bureau, the same without it."""
+        """The insert of a row; with a slow credit bureau, the same call with a fast one."""
         if self.latency:
             return Case(self.call, self.clients)
         insert = _INSERTS.get(self.call)
@@ -62,11 +62,11 @@ Seconds = dict[str, float]
 
 @dataclass
 class Measured:
-    """What came of a case, in all rounds together.
+    """The results of a case, over all rounds.
 
-    `cpu` is what each process took for it, in seconds; `cpu_meanwhile` until the last call was
-    answered, which was `elapsed` seconds after the first was made. In that time all the machine's
-    processes took `machine_cpu`.
+    `cpu` is the CPU time of each process in seconds, until all were idle again; `cpu_meanwhile` is
+    that until the last call was answered, which was `elapsed` seconds after the first was made. In
+    that time all the machine's processes took `machine_cpu`.
     """
 
     seconds: float = 0.0
@@ -79,7 +79,7 @@ class Measured:
     machine_cpu: float = 0.0
 
     def add(self, load: Load, *, cpu: Seconds, cpu_meanwhile: Seconds, machine_cpu: float) -> None:
-        """Take in what came of one round."""
+        """Add the results of one round."""
         self.machine_cpu += machine_cpu
         self.seconds += load.seconds
         self.elapsed += load.elapsed
@@ -104,7 +104,7 @@ Results = Mapping[Case, Measured]
 
 
 def figures(results: Results) -> dict[str, Any]:
-    """All of it as plain numbers, with the goals that are missed in words."""
+    """All results as plain numbers, and the goals that are missed in words."""
     return {
         "cases": [_figures(case, results) for case in results],
         "missed": [goal.in_words for goal in _goals(results) if not goal.is_met],
@@ -137,7 +137,7 @@ def _ratios(case: Case, results: Results) -> dict[str, float]:
 
 
 def speed_table(results: Results) -> Table:
-    """How many a second, and how long each took."""
+    """How many calls a second, and how long each took."""
     table = Table("", title="Requests, each compared with an insert, or if slow with itself")
     table.columns[0].no_wrap = True
     for heading in ("clients", "per second", "p50 ms", "p99 ms", "rate ratio", "p99 ratio"):
@@ -155,7 +155,7 @@ def speed_table(results: Results) -> Table:
 
 
 def cost_table(results: Results) -> Table:
-    """What each process took for a call, with as many clients as there were."""
+    """The CPU time of each process for a call, with the largest number of clients."""
     most = {case: of for case, of in results.items() if case.clients == _most_clients(results)}
     table = Table("", title=f"Milliseconds of a core for a call, {_most_clients(results)} clients")
     for case in most:
@@ -167,7 +167,7 @@ def cost_table(results: Results) -> Table:
 
 
 def _cpu_ms(of: Measured) -> dict[str, float]:
-    """For a call, by process."""
+    """CPU time for a call, by process."""
     return {name: 1000 * took / of.calls for name, took in of.cpu.items()}
 
 
@@ -188,7 +188,7 @@ class _Goal:
 
 
 def conclusions(results: Results) -> Iterator[str]:
-    """For each goal whether it is met, and for each case with most clients what limits it."""
+    """For each goal whether it is met, and for each case with most clients its bottleneck."""
     yield from map(str, _goals(results))
     for case, of in results.items():
         if case.clients == _most_clients(results):

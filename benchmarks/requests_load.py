@@ -2,10 +2,10 @@
 
     python -m benchmarks.requests_load URL CALL CLIENTS SECONDS FIRST_PERSON
 
-Each client has a connection, which it keeps, and makes its next call when the last is answered.
-Prints as JSON what came of it: see `Load`.
+Each client keeps one connection, and makes its next call when the last one is answered. Prints the
+result as JSON: see `Load`.
 
-It speaks no more HTTP than the server's answers need: the core that this takes, the server lacks.
+Its HTTP is no more than the server's answers need, since it takes CPU time from the server.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TOKEN: Final = re.compile(rb'name="csrfmiddlewaretoken" value="(\w+)"')
 
 
 class Call(StrEnum):
-    """What is asked of the server."""
+    """A kind of request."""
 
     FORM = "form"
     API = "api"
@@ -46,10 +46,11 @@ class Call(StrEnum):
 
 @dataclass
 class Load:
-    """What came of the calls.
+    """The result of a run.
 
-    The latencies are of those that were answered within the `seconds` after the warm-up; the rest
-    is of all `calls`, from the first to the last answer. `cpu_seconds` is what this process took.
+    The latencies are of the calls that were answered within `seconds` after the warm-up. The rest
+    is about all `calls`: `elapsed` from the first of them to the last answer, and `cpu_seconds`
+    of this process.
     """
 
     seconds: float
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 def _people(first: int) -> Iterator[str]:
-    """National IDs, from the `first` on, none twice: nobody has more than one open request."""
+    """Different national IDs, from number `first` on: nobody may have two open requests."""
     for number in count(first):
         letter, digits = divmod(number, 1_000_000)
         yield f"{digits:06}b{chr(ord('a') + letter)}"
@@ -79,12 +80,12 @@ async def _load(
     url: str, make: MakeCall, people: Iterator[str], *, clients: int, seconds: float
 ) -> Load:
     load = Load(seconds)
-    connections = await asyncio.gather(*(_Connection.opened(url) for _ in range(clients)))
+    connections = await asyncio.gather(*(_connected(url) for _ in range(clients)))
     began, cpu_began = time.perf_counter(), time.process_time()
     counts_from = began + WARM_UP_SECONDS
     until = counts_from + seconds
 
-    async def call_again_and_again(connection: _Connection) -> None:
+    async def call_again_and_again(connection: Connection) -> None:
         with closing(connection):
             while (sent := time.perf_counter()) < until:
                 problem = await _problem_of(make(connection, next(people)))
@@ -102,7 +103,7 @@ async def _load(
 
 
 async def _problem_of(call: Awaitable[None]) -> str | None:
-    """Make a call; what was wrong with its answer, if anything was."""
+    """Make a call; returns what was wrong with its answer, `None` if nothing was."""
     try:
         async with asyncio.timeout(SECONDS_TO_ANSWER):
             await call
@@ -117,7 +118,7 @@ async def _problem_of(call: Awaitable[None]) -> str | None:
 
 
 class WrongAnswer(Exception):
-    """The server answered something else than it should have."""
+    """The server did not answer as expected."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,10 @@ class _Answer:
     body: bytes
 
     def check(self, status: int, *, sign: str = "") -> None:
-        """Check that it has this status, and `sign` somewhere.
+        """Check that it has this status, and that it contains `sign`.
 
         Raises:
-            WrongAnswer: it has not.
+            WrongAnswer: it has not, or does not.
         """
         if self.status != status:
             raise WrongAnswer(f"status {self.status}")
@@ -138,8 +139,8 @@ class _Answer:
             raise WrongAnswer(f"status {self.status}, but about something else")
 
 
-class _Connection:
-    """A connection of a browser that has opened the form, and so has its token."""
+class Connection:
+    """A connection of a browser, which keeps the form's cookie and token."""
 
     def __init__(
         self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -150,15 +151,11 @@ class _Connection:
         self.token = ""
         self._cookie = ""
 
-    @classmethod
-    async def opened(cls, url: str) -> _Connection:
-        """A connection to the server at `url`."""
-        parts = urlsplit(url)
-        connection = cls(parts.netloc, *await asyncio.open_connection(parts.hostname, parts.port))
-        form = await connection._exchange(f"GET / HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n")
-        connection.token = _found(_TOKEN, form.body)
-        connection._cookie = _found(_COOKIE, form.head)
-        return connection
+    async def open_form(self) -> None:
+        """Ask for the form, for its cookie and its token."""
+        form = await self._exchange(f"GET / HTTP/1.1\r\nHost: {self._host}\r\n\r\n")
+        self.token = _found(_TOKEN, form.body)
+        self._cookie = _found(_COOKIE, form.head)
 
     async def post(self, path: str, body: str, *, content_type: str) -> _Answer:
         """Send a body, in ASCII, as a browser would send it from the form's page."""
@@ -178,6 +175,15 @@ class _Connection:
         self._writer.close()
 
 
+async def _connected(url: str) -> Connection:
+    """A connection to the server at `url` that has opened the form."""
+    parts = urlsplit(url)
+    streams = await asyncio.open_connection(parts.hostname, parts.port)
+    connection = Connection(parts.netloc, *streams)
+    await connection.open_form()
+    return connection
+
+
 def _found(pattern: re.Pattern[bytes], text: bytes) -> str:
     match = pattern.search(text)
     if match is None:
@@ -187,29 +193,29 @@ def _found(pattern: re.Pattern[bytes], text: bytes) -> str:
 
 # The calls ----------------------------------------------------------------------------------
 
-MakeCall = Callable[[_Connection, str], Awaitable[None]]
+MakeCall = Callable[[Connection, str], Awaitable[None]]
 
 
-async def _form(connection: _Connection, national_id: str) -> None:
+async def _form(connection: Connection, national_id: str) -> None:
     id_ = str(uuid4())
     fields = _application(id_, national_id) | {"csrfmiddlewaretoken": connection.token}
     answer = await connection.post("/", urlencode(fields), content_type=_FORM)
     answer.check(302, sign=f"/loans/{id_}/")
 
 
-async def _api(connection: _Connection, national_id: str) -> None:
+async def _api(connection: Connection, national_id: str) -> None:
     id_ = str(uuid4())
     body = json.dumps(_application(id_, national_id))
     answer = await connection.post("/api/loan-requests", body, content_type=_JSON)
     answer.check(201, sign=id_)
 
 
-async def _insert(connection: _Connection, _: str) -> None:
+async def _insert(connection: Connection, _: str) -> None:
     answer = await connection.post("/benchmark/insert/", "{}", content_type=_JSON)
     answer.check(201)
 
 
-async def _checked_insert(connection: _Connection, _: str) -> None:
+async def _checked_insert(connection: Connection, _: str) -> None:
     body = urlencode({"csrfmiddlewaretoken": connection.token})
     path = "/benchmark/checked-insert/"
     answer = await connection.post(path, body, content_type=_FORM)

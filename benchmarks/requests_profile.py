@@ -1,4 +1,4 @@
-"""Where a Python process spends its time, by py-spy, which looks at it from outside."""
+"""Where a Python process spends its time, sampled from outside by py-spy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Function(NamedTuple):
 
 
 class Profile:
-    """Which stacks were seen how often, of the threads that held the interpreter's lock."""
+    """How often each stack was seen, of the threads that held the interpreter's lock."""
 
     def __init__(self) -> None:
         self._stacks: Counter[tuple[Function, ...]] = Counter()
@@ -49,8 +49,8 @@ class Profile:
         self._stacks[functions] += int(times)
 
     def tables(self) -> Iterator[Table]:
-        """The packages, by what they took themselves or by way of the standard library; and the
-        project's functions, with all that they call.
+        """The shares of the packages, each with what it calls of the standard library, and of the
+        project's functions, each with all that it calls.
         """
         packages: Counter[str] = Counter()
         functions: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def py_spy() -> str:
 
 @contextmanager
 def profiled(pid: int, profile: Profile) -> Iterator[None]:
-    """Add what a process does to `profile`, as long as this is not left."""
+    """Add what a process does to `profile`, until this is left."""
     with tempfile.NamedTemporaryFile(prefix="profile-") as file:
         spy = subprocess.Popen(
             [
