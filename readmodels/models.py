@@ -1,7 +1,7 @@
 """The tables that pages read, one per screen, and the queries that pages ask, by name.
 
-Only projections write the rows, which can be built again from the events. What is said beside them
-is how far each has come, what stopped it, and what was left out.
+Only projections write these rows, which can be rebuilt from the events. The other tables say how
+far each projection has come, what stopped it, and which events it skips.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.db.models import Q
 
 
 class Status(models.TextChoices):
-    """Where a request stands, in the words that people see."""
+    """The status of a request, in the words that people see."""
 
     RECEIVED = "received", "Received"
     UNDER_REVIEW = "under_review", "Under review"
@@ -34,10 +34,10 @@ class DenialReason(models.TextChoices):
 
 
 class Progress(models.Model):
-    """How far rows have come: the commit position of the last event that they were given.
+    """How far a table has come: the commit position of the last event that was applied to it.
 
-    `recorded_at` is when the store recorded that event. `events` counts what was given since the
-    table was empty, and `events_per_second` is how fast that went at `moved_at`.
+    `recorded_at` is when the store recorded that event. `events` counts the events applied since
+    the table was empty, and `events_per_second` is how fast they were at `moved_at`.
     """
 
     name = models.CharField(max_length=100, primary_key=True)
@@ -75,10 +75,10 @@ class Rebuild(Progress):
 
 
 class Failure(models.Model):
-    """Why a projection stands still, or its rebuild: an event that it cannot handle.
+    """Why a projection or its rebuild is stopped: an event that it cannot handle.
 
-    It stays until someone says to try again, or to leave the event out. `error` names the kind of
-    error and its place in the code, and quotes nothing.
+    It stays until an operator retries or skips the event. `error` names the kind of error and its
+    place in the code, and quotes nothing.
     """
 
     name = models.CharField(max_length=100)
@@ -101,7 +101,7 @@ class Failure(models.Model):
 
 
 class SkippedEvent(models.Model):
-    """An event that a projection leaves out, for good and in rebuilds too; who said so, and why."""
+    """An event that a projection skips, for good and in rebuilds too; who decided so, and why."""
 
     name = models.CharField(max_length=100)
     position = models.BigIntegerField()
@@ -127,15 +127,15 @@ def _revision() -> models.BigIntegerField[int, int]:
 
 
 class OfOneRequest(models.Model):
-    """A row that tells of one loan request.
+    """A row about one loan request.
 
-    `revision` is the number in its stream of the last event that came by, which a decision is
-    compared with. It is kept by `readmodels/projector/batches.py` for every event of the request,
-    those too that the projection passes over.
+    `revision` is that of the request's last event, with which a decision is compared.
+    `readmodels/projector/batches.py` updates it for every event of the request, also for those that
+    the projection ignores.
     """
 
     id = models.UUIDField(primary_key=True)
-    # Declared by each model after its older columns, which is where its migration puts it.
+    # Each model declares it after its older columns, where its migration adds it.
     revision: models.BigIntegerField[int, int]
 
     class Meta:
@@ -157,7 +157,7 @@ class PendingRequestQuerySet(models.QuerySet["PendingRequest"]):
         return self.order_by("requested_at", "id")
 
     def behind(self, place: Place | None) -> Self:
-        """Those that come after a place in the queue; all of them where it is `None`."""
+        """Those after a place in the queue; all of them where it is `None`."""
         if place is None:
             return self
         same_moment = Q(requested_at=place.requested_at, id__gt=place.id)
@@ -165,7 +165,7 @@ class PendingRequestQuerySet(models.QuerySet["PendingRequest"]):
 
 
 class PendingRequest(OfOneRequest):
-    """A request that waits for an underwriter. It leaves the table when anyone decides."""
+    """A request that waits for an underwriter. It is deleted when someone decides on it."""
 
     name = models.CharField(max_length=200)
     national_id = models.CharField("national ID", max_length=8)
@@ -182,14 +182,14 @@ class PendingRequest(OfOneRequest):
 
 class LoanStatusQuerySet(models.QuerySet["LoanStatus"]):
     def of(self, loan_request_id: UUID) -> LoanStatus | None:
-        """How a request stands, or `None` where the read model does not know it (yet)."""
+        """The row of a request, or `None` where the read model does not have it (yet)."""
         return self.filter(id=loan_request_id).first()
 
 
 class LoanStatus(OfOneRequest):
-    """What an applicant may see: no national ID, no name, nothing of who decided.
+    """What an applicant may see: no national ID, no name, not who decided.
 
-    `delayed_at` is when the credit check was put aside for someone to look into.
+    `delayed_at` is when the credit check was parked for an operator.
     """
 
     status = models.CharField(max_length=20, choices=Status)
@@ -211,7 +211,7 @@ class LoanStatus(OfOneRequest):
 class LoanRequest(OfOneRequest):
     """A loan request as the back office sees it: everything.
 
-    `parked_because` is why nobody asks the credit bureau about it at the moment.
+    `parked_because` is why its credit check is parked, and empty where it is not.
     """
 
     status = models.CharField(max_length=20, choices=Status, db_index=True)
@@ -232,7 +232,7 @@ class LoanRequest(OfOneRequest):
 
 
 class ParkedCreditCheck(models.Model):
-    """A request that waits for a score, and for someone to see why there is none."""
+    """A request whose credit check has failed too often and waits for an operator."""
 
     id = models.UUIDField(primary_key=True)
     reason = models.TextField()

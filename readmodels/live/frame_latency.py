@@ -1,4 +1,4 @@
-"""How long it takes from an event's recording until the frame that shows it leaves for a page."""
+"""How long it takes from the recording of an event to the sending of the frame that shows it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _seconds_of = functools.cache(_SECONDS.labels)
 
 
 def observe(page: str, recorded_at: float | None) -> None:
-    """Count a frame that has just left for such a page; Unix time, `None` where it is not known."""
+    """Count a frame that was just sent to a page of this kind; Unix time, `None` if not known."""
     if recorded_at is None:
         return
     # The event store's clock may be ahead of this machine's.

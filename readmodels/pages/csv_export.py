@@ -15,7 +15,7 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class _Echo:
-    """What csv.writer wants of a file: hands back each line instead of keeping it."""
+    """A file for csv.writer whose `write` returns the line, as `writerow` then does."""
 
     def write(self, line: str) -> str:
         return line

@@ -1,4 +1,4 @@
-"""Reads a loan request's events from the event store, for those who must see all of them."""
+"""Reads a loan request's events from the event store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HistoryUnavailable(Exception):
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One event as a person reads it: when it was recorded, what, by whom, with which data."""
+    """One event as people read it."""
 
     revision: int
     recorded_at: datetime | None
@@ -34,9 +34,9 @@ class HistoryEntry:
 
 
 def history_of(loan_request_id: UUID) -> list[HistoryEntry]:
-    """Every event of a loan request, oldest first; empty where there is no such request.
+    """Every event of a loan request, oldest first, also of types that this version does not know.
 
-    Also of types that this version does not know.
+    Empty where there is no such request.
 
     Raises:
         HistoryUnavailable: the event store did not answer in time.
@@ -45,9 +45,9 @@ def history_of(loan_request_id: UUID) -> list[HistoryEntry]:
 
 
 def is_recorded(loan_request_id: UUID) -> bool:
-    """Whether the event store has a request that the read models may not know yet.
+    """Whether the event store has a loan request, which the read models may not have yet.
 
-    A stream alone does not make one: an application may have lapsed before it was recorded.
+    A stream alone is not enough: an application may have lapsed before it was recorded.
 
     Raises:
         HistoryUnavailable: the event store did not answer in time.

@@ -1,7 +1,7 @@
 """Where a page of the underwriters' queue ended, so that the next one begins after it.
 
-A place among the requests and not a number of them, so that what comes and goes in between makes no
-page show one twice or leave one out.
+A cursor is a place in the sort order and not an offset, so that no request is shown twice or left
+out because others came or went between two pages.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ PATTERN: Final = "[A-Za-z0-9_-]{32}"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-# Microseconds since 1970 and a UUID: 24 bytes, so that there is nothing to pad.
+# Microseconds since 1970 and a UUID: 24 bytes, which base64 need not pad.
 _PLACE: Final = struct.Struct(">q16s")
 
 
 class NoCursor(Exception):
-    """No page of the queue ends there."""
+    """The text is no cursor."""
 
 
 def cursor_at(place: Place) -> str:
-    """The cursor of the page that ends with a request at this place."""
+    """The cursor of a page whose last request has this place."""
     microseconds = (place.requested_at - _EPOCH) // _MICROSECOND
     return urlsafe_b64encode(_PLACE.pack(microseconds, place.id.bytes)).decode()
 
 
 def place_of(cursor: str) -> Place:
-    """The place at which the page ended.
+    """The place of the last request of the page.
 
     Raises:
-        NoCursor: there is no such place.
+        NoCursor: the text is no cursor.
     """
     if not re.fullmatch(PATTERN, cursor):
         raise NoCursor

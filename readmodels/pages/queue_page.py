@@ -1,4 +1,4 @@
-"""What an underwriter's page shows of the queue, and what must change when the queue does."""
+"""The queue as an underwriter's page shows it, and the fragments that update such a page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from django.template.loader import render_to_string
 
 from readmodels.models import PendingRequest
 
-# More rows than anyone works through in a day; the rest move up as these are decided.
+# More rows than anyone works through in a day; others move up as these are decided.
 LONGEST_PAGE: Final = 1_000
 
 
 class Row(NamedTuple):
-    """A pending request as it is shown. By value: a rebuild may have changed what it says."""
+    """A pending request as it is shown. Compared by value: a rebuild may change any column."""
 
     id: UUID
     name: str
@@ -36,7 +36,7 @@ class QueuePage:
 
     @classmethod
     def read(cls) -> QueuePage:
-        """The page as it should be now: one query, and a second where there are more than fit."""
+        """The page as it is now: one query, and a second where there are more rows than fit."""
         queue = PendingRequest.objects.oldest_first()
         values = queue.values_list(*Row._fields)
         rows = [Row(*each) for each in values[: LONGEST_PAGE + 1]]
@@ -48,7 +48,7 @@ class QueuePage:
         return {"rows": self.rows, "waiting": self.waiting, "shown": len(self.rows)}
 
     def changes_since(self, before: QueuePage | None) -> str:
-        """Fragments that turn `before` into this page: rows out, rows in, or the list anew."""
+        """Fragments that turn `before` into this page: rows removed and added, or a new list."""
         if before == self:
             return ""
         if before is None:
@@ -57,8 +57,8 @@ class QueuePage:
         added = [row for row in self.rows if row.id not in ids_before]
         kept = [row for row in before.rows if row.id in ids]
         if kept + added != self.rows:
-            # A row belongs between others, as when clocks differ, or says something else, as after
-            # a rebuild: rare enough to list anew.
+            # A row belongs between others, as when clocks differ, or has changed, as after a
+            # rebuild: rare enough to send a new list.
             return render_to_string("readmodels/_queue.html", self.context())
         changes = {"added": added, "removed": ids_before - ids}
         return render_to_string("readmodels/_queue_changes.html", self.context() | changes)

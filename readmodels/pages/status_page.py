@@ -1,4 +1,4 @@
-"""What an applicant's page shows of the loan request."""
+"""The loan request as its applicant's page shows it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from readmodels.models import LoanStatus
 
 @dataclass(frozen=True)
 class StatusPage:
-    """How one request stands, as HTML."""
+    """The status of one request, as HTML."""
 
     html: str
 
     @classmethod
     def read(cls, loan_request_id: UUID) -> StatusPage:
-        """The page as it should be now: one query."""
+        """The page as it is now: one query."""
         loan = LoanStatus.objects.of(loan_request_id)
         return cls(render_to_string("readmodels/_loan_status.html", {"loan": loan}))
 

@@ -1,5 +1,5 @@
 // What htmx does not do by itself: say whether the page is live, keep waiting times current, open
-// and close the dialog, look again after a refused decision, say when no answer came, and tell
+// and close the dialog, reload the queue after a refused decision, say when no answer came, and tell
 // assistive technology about errors beside fields.
 "use strict";
 
@@ -90,7 +90,7 @@ function showFirstError(form) {
   else form?.querySelector(".notice:not([hidden])")?.scrollIntoView({ block: "center" });
 }
 
-// A decision was refused: the page may show what is not so any more.
+// A decision was refused: the page may be outdated.
 document.addEventListener("outdated", async () => {
   if (!document.getElementById("queue")) return;
   await htmx.ajax("GET", location.pathname, { target: "#queue", swap: "outerHTML" });
@@ -98,7 +98,7 @@ document.addEventListener("outdated", async () => {
   liveSocket?.send("start over");
 });
 
-// A whole page (a proxy's, the login form, what a server shows that fails) is no part of this one.
+// A whole page (a proxy's, the login form, a failing server's) is not shown inside this one.
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (!/^\s*<(!doctype|html)/i.test(event.detail.xhr.responseText)) return;
   event.detail.shouldSwap = false;
@@ -111,18 +111,18 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
 document.addEventListener("htmx:beforeRequest", ({ detail }) => showFailure(detail.elt, false));
 
 function showFailure(form, hasFailed) {
-  if (!form.matches("form, body")) return; // What is validated while typing is validated again.
+  if (!form.matches("form, body")) return; // A field is validated again as typing goes on.
   const words = form.querySelector(".failure") ?? document.querySelector("main > .failure");
   if (!words) return;
   words.hidden = !hasFailed;
   if (!hasFailed) return;
-  document.getElementById("notices")?.replaceChildren(); // They tell of what was before.
+  document.getElementById("notices")?.replaceChildren(); // They are about an earlier request.
   words.scrollIntoView({ block: "center" });
 }
 
-// A form has a number of its own, so that it is one request however often it is sent. Whoever goes
-// back finds the form with what was typed, but where the browser had to load it again, with another
-// number: it gets back the one that it had.
+// Each form has a number of its own, so that it is one loan request however often it is sent. When
+// somebody goes back and the browser loads the form again, it comes with another number: it gets
+// back the one that it had.
 function keepNumber({ isBack }) {
   const number = document.getElementById("id_id");
   if (!number) return;
@@ -135,8 +135,8 @@ document.addEventListener("DOMContentLoaded", () => {
   keepNumber({ isBack: navigation.type === "back_forward" });
 });
 
-// Whoever goes back may find the page as it was left: with a button that still works on it. As htmx
-// counts what is under way, the form is made anew, with what was typed.
+// When somebody goes back, the browser may show the page as it was left: with its button disabled.
+// As htmx would still count the request as under way, the form is replaced by a copy.
 window.addEventListener("pageshow", (event) => {
   const form = document.getElementById("apply");
   if (!event.persisted || !form) return;
@@ -150,7 +150,7 @@ window.addEventListener("pageshow", (event) => {
 function markValidity(error) {
   const input = error.closest(".field").querySelector("input, select, textarea");
   const isInvalid = error.textContent.trim() !== "";
-  // Nothing is said of a field that is right and was never wrong.
+  // A field that is valid and was never invalid is not marked.
   if (isInvalid || input.hasAttribute("aria-invalid")) input.setAttribute("aria-invalid", String(isInvalid));
   const helptext = document.getElementById(`${input.id}_helptext`);
   input.setAttribute("aria-describedby", [helptext?.id, error.id].filter(Boolean).join(" "));

@@ -1,4 +1,4 @@
-"""Django admin as the back office uses it: everything to be seen, nothing to be changed."""
+"""Django admin as the back office uses it: it sees everything and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pages share: one subscription, one reader, one rendering of each change."""
+"""What pages share: one subscription, one read and one rendering of each change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
 from pytest_django import Settings
 
-from readmodels.live.broadcasts import CHANGED, Broadcaster
+from readmodels.live.broadcasts import CHANGED, Broadcaster, subscribed
 from readmodels.live.live_views import Frame, LiveViewLost, ViewTimes, Watch, watching
 from tests.support.processes import free_port, wait_until
 
@@ -28,7 +28,7 @@ GROUP = "numbers"
 
 
 def in_event_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run an async test in a loop of its own, for no longer than a while."""
+    """Run an async test in an event loop of its own, with a time limit."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -38,7 +38,7 @@ def in_event_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
 
 class Numbers:
-    """A read model of one number, and what was asked of it."""
+    """A read model of one number, with how often it was read and what was rendered."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -74,11 +74,17 @@ class Shown:
 
 
 async def broadcast(recorded_at: float | None = None) -> None:
-    """What the projector says after a change."""
+    """Send what the projector sends after a change."""
     message: dict[str, Any] = {"type": CHANGED, "ids": []}
     if recorded_at is not None:
         message["recorded_at"] = recorded_at
     await channel_layers[DEFAULT_CHANNEL_LAYER].group_send(GROUP, message)
+
+
+async def change(numbers: Numbers, number: int) -> None:
+    """Change the number, and broadcast that it has changed."""
+    numbers.number = number
+    await broadcast()
 
 
 async def next_frame(watch: Watch) -> Frame:
@@ -119,8 +125,7 @@ class TestAChange:
             watch = await opened(stack, numbers)
             await broadcast()
             await until(lambda: numbers.reads == 2)
-            numbers.number = 1
-            await broadcast()
+            await change(numbers, 1)
             assert (await next_frame(watch)).fragments == "0 to 1"
 
     @in_event_loop
@@ -130,8 +135,7 @@ class TestAChange:
             watch = await opened(stack, numbers)
             numbers.may_read.clear()
             numbers.is_reading.clear()
-            numbers.number = 1
-            await broadcast()
+            await change(numbers, 1)
             await until(numbers.is_reading.is_set)
             numbers.reads = 0
             for _ in range(20):
@@ -140,23 +144,20 @@ class TestAChange:
             numbers.may_read.set()
             assert (await next_frame(watch)).fragments == "0 to 1"
             await until(lambda: numbers.reads == 2)
-            numbers.number = 2
-            await broadcast()
+            await change(numbers, 2)
             assert (await next_frame(watch)).fragments == "1 to 2"
         assert numbers.reads == 3
 
 
 def wait_for_arrival() -> None:
-    """Until a broadcast that is sent now would have arrived, and so all before it."""
+    """Wait until all broadcasts sent so far have arrived, since a later one has."""
 
-    async def heard() -> None:
-        layer = channel_layers[DEFAULT_CHANNEL_LAYER]
-        channel = await layer.new_channel()
-        await layer.group_add(GROUP, channel)
-        await layer.group_send(GROUP, {"type": CHANGED, "ids": []})
-        await asyncio.wait_for(layer.receive(channel), SECONDS)
+    async def receive_another() -> None:
+        async with subscribed(GROUP) as receive:
+            await broadcast()
+            await asyncio.wait_for(receive(), SECONDS)
 
-    asyncio.run(heard())
+    asyncio.run(receive_another())
 
 
 class TestAPage:
@@ -165,13 +166,11 @@ class TestAPage:
         numbers = Numbers()
         async with AsyncExitStack() as stack:
             first = await opened(stack, numbers)
-            numbers.number = 1
-            await broadcast()
+            await change(numbers, 1)
             await next_frame(first)
             later = await stack.enter_async_context(watching(GROUP, numbers.read))
             assert (await next_frame(later)).fragments == "all of 1"
-            numbers.number = 2
-            await broadcast()
+            await change(numbers, 2)
             assert (await next_frame(first)).fragments == "1 to 2"
 
     @in_event_loop
@@ -179,7 +178,7 @@ class TestAPage:
         numbers = Numbers()
         async with AsyncExitStack() as stack:
             first = await opened(stack, numbers)
-            numbers.number = 1  # and nobody is told
+            numbers.number = 1  # without a broadcast
             later = await stack.enter_async_context(watching(GROUP, numbers.read))
             assert (await next_frame(later)).fragments == "all of 1"
             assert (await next_frame(first)).fragments == "0 to 1"
@@ -190,8 +189,7 @@ class TestAPage:
         async with AsyncExitStack() as stack:
             quick, *slow = [await opened(stack, numbers) for _ in range(3)]
             for number in (1, 2):
-                numbers.number = number
-                await broadcast()
+                await change(numbers, number)
                 assert (await next_frame(quick)).fragments == f"{number - 1} to {number}"
             frames = [(await next_frame(watch)).fragments for watch in slow]
         assert frames == ["all of 2"] * 2
@@ -204,7 +202,7 @@ class TestAPage:
         numbers = Numbers()
         async with AsyncExitStack() as stack:
             first, other = [await opened(stack, numbers) for _ in range(2)]
-            numbers.number = 1  # and nobody is told
+            numbers.number = 1  # without a broadcast
             first.start_over()
             assert (await next_frame(first)).fragments == "all of 1"
             assert (await next_frame(other)).fragments == "0 to 1"
@@ -257,10 +255,9 @@ class TestALiveView:
                 with pytest.raises(LiveViewLost):
                     await next_frame(watch)
             numbers.fails = False
-            # The pages of the lost one are not gone yet.
+            # The pages of the lost view are still attached to it.
             again = await opened(stack, numbers)
-            numbers.number = 1
-            await broadcast()
+            await change(numbers, 1)
             assert (await next_frame(again)).fragments == "0 to 1"
 
     @in_event_loop
@@ -271,7 +268,7 @@ class TestALiveView:
             for _ in range(3):
                 await opened(stack, Numbers())
             assert len(layer.groups) == len(layer.channels) == 1
-            # The channel layer has a task of its own, which stays.
+            # The channel layer has a task of its own, which goes on.
             tasks |= {each for each in asyncio.all_tasks() if "_do_receiving" in repr(each)}
         assert (layer.groups, layer.channels) == ({}, {})
         assert asyncio.all_tasks() == tasks

@@ -44,7 +44,7 @@ AsyncTest = Callable[..., Awaitable[None]]
 
 
 def in_event_loop(test: AsyncTest) -> Callable[..., None]:
-    """Run an async test; what it does to the database happens in pytest's own thread."""
+    """Run an async test; its database queries run in pytest's own thread."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -84,7 +84,7 @@ async def websocket(
 
 @asynccontextmanager
 async def page(socket: WebsocketCommunicator) -> AsyncIterator[Page]:
-    """An open page, with what it was sent when it connected."""
+    """An open page."""
     accepted, _ = await socket.connect(SECONDS)
     assert accepted
     try:
@@ -98,11 +98,11 @@ class Page:
         self._socket = socket
 
     async def next_fragments(self) -> str:
-        """What it is sent next."""
+        """The fragments that it is sent next."""
         return str(await self._socket.receive_from(SECONDS))
 
     async def is_sent_nothing(self) -> bool:
-        """Whether nothing has come by now."""
+        """Whether it has been sent nothing for a moment."""
         return bool(await self._socket.receive_nothing())
 
     async def closed(self) -> int:
@@ -142,7 +142,7 @@ async def add_loan_under_review() -> UUID:
 
 @asynccontextmanager
 async def broadcasting_all_the_time(broadcaster: Broadcaster) -> AsyncIterator[None]:
-    """Broadcasts to the underwriters, one upon the other, as long as this lasts."""
+    """Broadcast to the underwriters, one after the other, until this is left."""
 
     async def broadcast() -> None:
         await asyncio.wrap_future(broadcaster.send({UNDERWRITING: {uuid4()}}))
@@ -151,7 +151,7 @@ async def broadcasting_all_the_time(broadcaster: Broadcaster) -> AsyncIterator[N
         while True:
             await broadcast()
 
-    await broadcast()  # The first one takes longer: it connects.
+    await broadcast()  # The first one takes longer, since it connects.
     broadcasting = asyncio.create_task(keep_broadcasting())
     try:
         yield
@@ -160,7 +160,7 @@ async def broadcasting_all_the_time(broadcaster: Broadcaster) -> AsyncIterator[N
 
 
 class StuckPage:
-    """A status page whose socket takes nothing more than the answer to its connecting."""
+    """A status page whose websocket connects, and then never finishes taking a frame."""
 
     def __init__(self) -> None:
         self.is_stuck = asyncio.Event()
@@ -197,7 +197,7 @@ async def stuck_page(loan_request_id: UUID, **options: Any) -> AsyncIterator[Stu
 
 @dataclass(frozen=True)
 class Latencies:
-    """What the histogram has counted for a kind of page."""
+    """The histogram's figures for a kind of page."""
 
     count: float
     sum: float
