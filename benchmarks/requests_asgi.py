@@ -21,8 +21,8 @@ from django.views.decorators.http import require_POST
 from lepret.urls import urlpatterns
 
 
-class Row(models.Model):
-    """As much as an applicant sends. Its table is the benchmark's own: it has no migration."""
+class InsertedRow(models.Model):
+    """As much data as an applicant sends, in a table of the benchmark's own without a migration."""
 
     id = models.UUIDField(primary_key=True, default=uuid4)
     name = models.CharField(max_length=200)
@@ -35,15 +35,15 @@ class Row(models.Model):
 
 @require_POST
 def insert(request: HttpRequest) -> HttpResponse:
-    """What a row costs by itself, in a transaction of its own."""
-    Row._default_manager.create(name="Ann Example", national_id="555555aa", amount=5000)
+    """Insert one row, in a transaction of its own, and do nothing else."""
+    InsertedRow._default_manager.create(name="Ann Example", national_id="555555aa", amount=5000)
     return HttpResponse(status=201)
 
 
 def _make_table() -> None:
-    if Row._meta.db_table not in connection.introspection.table_names():
+    if InsertedRow._meta.db_table not in connection.introspection.table_names():
         with connection.schema_editor() as editor:
-            editor.create_model(Row)
+            editor.create_model(InsertedRow)
     connection.close()
 
 

@@ -85,7 +85,7 @@ async def _load(
     counts_from = began + WARM_UP_SECONDS
     until = counts_from + seconds
 
-    async def call_again_and_again(connection: Connection) -> None:
+    async def call_again_and_again(connection: _Connection) -> None:
         with closing(connection):
             while (sent := time.perf_counter()) < until:
                 problem = await _problem_of(make(connection, next(people)))
@@ -139,7 +139,7 @@ class _Answer:
             raise WrongAnswer(f"status {self.status}, but about something else")
 
 
-class Connection:
+class _Connection:
     """A connection of a browser, which keeps the form's cookie and token."""
 
     def __init__(
@@ -175,11 +175,11 @@ class Connection:
         self._writer.close()
 
 
-async def _connected(url: str) -> Connection:
+async def _connected(url: str) -> _Connection:
     """A connection to the server at `url` that has opened the form."""
     parts = urlsplit(url)
     streams = await asyncio.open_connection(parts.hostname, parts.port)
-    connection = Connection(parts.netloc, *streams)
+    connection = _Connection(parts.netloc, *streams)
     await connection.open_form()
     return connection
 
@@ -193,29 +193,29 @@ def _found(pattern: re.Pattern[bytes], text: bytes) -> str:
 
 # The calls ----------------------------------------------------------------------------------
 
-MakeCall = Callable[[Connection, str], Awaitable[None]]
+MakeCall = Callable[[_Connection, str], Awaitable[None]]
 
 
-async def _form(connection: Connection, national_id: str) -> None:
+async def _form(connection: _Connection, national_id: str) -> None:
     id_ = str(uuid4())
     fields = _application(id_, national_id) | {"csrfmiddlewaretoken": connection.token}
     answer = await connection.post("/", urlencode(fields), content_type=_FORM)
     answer.check(302, sign=f"/loans/{id_}/")
 
 
-async def _api(connection: Connection, national_id: str) -> None:
+async def _api(connection: _Connection, national_id: str) -> None:
     id_ = str(uuid4())
     body = json.dumps(_application(id_, national_id))
     answer = await connection.post("/api/loan-requests", body, content_type=_JSON)
     answer.check(201, sign=id_)
 
 
-async def _insert(connection: Connection, _: str) -> None:
+async def _insert(connection: _Connection, _: str) -> None:
     answer = await connection.post("/benchmark/insert/", "{}", content_type=_JSON)
     answer.check(201)
 
 
-async def _checked_insert(connection: Connection, _: str) -> None:
+async def _checked_insert(connection: _Connection, _: str) -> None:
     body = urlencode({"csrfmiddlewaretoken": connection.token})
     path = "/benchmark/checked-insert/"
     answer = await connection.post(path, body, content_type=_FORM)

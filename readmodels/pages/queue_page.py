@@ -15,7 +15,7 @@ from readmodels.models import PendingRequest
 LONGEST_PAGE: Final = 1_000
 
 
-class Row(NamedTuple):
+class QueueRow(NamedTuple):
     """A pending request as it is shown. Compared by value: a rebuild may change any column."""
 
     id: UUID
@@ -31,15 +31,15 @@ class Row(NamedTuple):
 class QueuePage:
     """The oldest pending requests, and how many wait in all."""
 
-    rows: list[Row]
+    rows: list[QueueRow]
     waiting: int
 
     @classmethod
     def read(cls) -> QueuePage:
         """The page as it is now: one query, and a second where there are more rows than fit."""
         queue = PendingRequest.objects.oldest_first()
-        values = queue.values_list(*Row._fields)
-        rows = [Row(*each) for each in values[: LONGEST_PAGE + 1]]
+        values = queue.values_list(*QueueRow._fields)
+        rows = [QueueRow(*each) for each in values[: LONGEST_PAGE + 1]]
         waiting = len(rows) if len(rows) <= LONGEST_PAGE else queue.count()
         return cls(rows[:LONGEST_PAGE], waiting)
 

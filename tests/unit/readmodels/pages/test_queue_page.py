@@ -1,4 +1,4 @@
-"""What is sent to an underwriter's page so that it shows the queue as it is now."""
+"""The fragments that bring an underwriter's page up to date."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from readmodels.models import PendingRequest
-from readmodels.pages.queue_page import LONGEST_PAGE, QueuePage, Row
+from readmodels.pages.queue_page import LONGEST_PAGE, QueuePage, QueueRow
 from tests.support.loans import AT
 
 
-def pending(minute: int) -> Row:
+def pending(minute: int) -> QueueRow:
     """A request that came in at that minute."""
-    return Row(
+    return QueueRow(
         id=uuid4(),
         name="Ann Example",
         national_id="555555aa",
@@ -28,21 +28,21 @@ def pending(minute: int) -> Row:
     )
 
 
-def page(*rows: Row, waiting: int | None = None) -> QueuePage:
+def page(*rows: QueueRow, waiting: int | None = None) -> QueuePage:
     return QueuePage(list(rows), len(rows) if waiting is None else waiting)
 
 
 def removed(html: str) -> set[str]:
-    """The ids of the rows that the fragments take out."""
+    """The ids of the rows that the fragments remove."""
     return set(re.findall(r'<tr id="request-(\S+)" hx-swap-oob="delete"></tr>', html))
 
 
 def added(html: str) -> list[str]:
-    """The ids of the rows that the fragments put in, in their order."""
+    """The ids of the rows that the fragments add, in their order."""
     return re.findall(r'<tr id="request-(\S+)">', html)
 
 
-def ids(*rows: Row) -> list[str]:
+def ids(*rows: QueueRow) -> list[str]:
     return [str(row.id) for row in rows]
 
 
@@ -50,7 +50,7 @@ def is_listed_anew(html: str) -> bool:
     return '<div id="queue">' in html
 
 
-def insert(rows: Iterable[Row]) -> None:
+def insert(rows: Iterable[QueueRow]) -> None:
     PendingRequest.objects.bulk_create(PendingRequest(**row._asdict()) for row in rows)
 
 
