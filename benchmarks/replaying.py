@@ -28,8 +28,8 @@ django.setup()
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from loans.adapters import codec
 from readmodels.projections import PROJECTIONS
-from readmodels.projector.batches import Target, apply_batch
-from readmodels.projector.coordination.coordinator import Uncoordinated
+from readmodels.projector.batches import Applier
+from readmodels.projector.coordination.coordinator import NoCoordinator
 from readmodels.projector.feeds import EventStoreSource, Feeds
 from readmodels.projector.follower import Follower
 from readmodels.projector.received import Received
@@ -90,14 +90,11 @@ def all_of_them(events: int, memory: Memory) -> float:
 
 def plain(events: int, memory: Memory) -> float:
     """The queue, over the log's first events, with a transaction for each."""
-    target = Target.live(PROJECTIONS[QUEUE])
-    position = target.position
+    applier = Applier.live(PROJECTIONS[QUEUE])
     with _client() as client:
         began = time.perf_counter()
         for recorded in islice(client.read_all(), events):
-            received = Received(recorded)
-            apply_batch(target, [received], after=position)
-            position = received.position
+            applier.apply([Received(recorded)])
         return events / (time.perf_counter() - began)
 
 
@@ -118,7 +115,7 @@ def _catch_up(names: Sequence[str], events: int, memory: Memory) -> float:
             PROJECTIONS[name],
             feeds=feeds,
             announcer=NotesMemory(memory),
-            shift=Uncoordinated(),
+            coordinator=NoCoordinator(),
             stop=stop,
         )
         for name in names

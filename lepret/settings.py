@@ -148,6 +148,9 @@ CREDIT_CHECK_RETRIES = 24
 CREDIT_CHECK_LONGEST_DELAY_SECONDS = 300.0
 CREDIT_CHECK_THREADS = 8
 
+# Times and limits of `manage.py project` that differ from `readmodels.projector.tuning.Tuning`.
+PROJECTOR_TUNING: dict[str, Any] = {}
+
 # How long, in seconds, a page or an API call waits for a read model that is a moment behind.
 READ_MODEL_WAIT_SECONDS = 2.0
 

@@ -1,19 +1,16 @@
-"""Applies a batch of events to a projection's rows: these and how far they have come, at once."""
+"""Applies batches of events to a projection's rows and moves its checkpoint, in one transaction."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Self
 from uuid import UUID
 
-from django.db import (
-    DatabaseError,
-    InterfaceError,
-    OperationalError,
-)
+from django.db import DatabaseError, Error, InterfaceError, OperationalError
 from django.db.models import F, Model, QuerySet
 from django.utils import timezone
 
@@ -27,11 +24,7 @@ from readmodels.projector.received import Received
 from readmodels.projector.tables import build_table
 
 # Undefined table or column (not migrated yet), read-only transaction (a server that is no leader).
-_SQLSTATES_THAT_PASS: Final = {"42P01", "42703", "25006"}
-
-
-class CheckpointMoved(Exception):
-    """Someone else moved the checkpoint; the batch was rolled back."""
+_TRANSIENT_SQLSTATES: Final = {"42P01", "42703", "25006"}
 
 
 class NewerVersionIsLive(Exception):
@@ -39,15 +32,22 @@ class NewerVersionIsLive(Exception):
 
 
 class DatabaseAway(Exception):
-    """The database is gone, full, locked or not ready: it will pass, and is no event's fault."""
+    """The database is gone, full, locked or not ready: this will pass, and is no event's fault."""
 
 
-class BatchRefused(Exception):
-    """The database refused what one of several events changes; they must be applied one by one."""
+DATABASE_AWAY: Final = (DatabaseAway, Error)
+
+
+class CheckpointGone(Exception):
+    """There is no such checkpoint any more: a rebuild was finished or dropped."""
+
+
+class CheckpointWentBack(Exception):
+    """The checkpoint is at an earlier position than before: an older database was restored."""
 
 
 class EventNotHandled(Exception):
-    """A projection could not handle an event. Names it, and nothing of what it says."""
+    """A projection could not handle an event. The message does not quote the event's data."""
 
     def __init__(self, name: str, received: Received, error: Exception) -> None:
         recorded = received.recorded
@@ -61,7 +61,7 @@ class EventNotHandled(Exception):
 
 @dataclass(frozen=True)
 class Changes:
-    """What a batch has changed: for each channel-layer group, which loan requests.
+    """The loan requests that a batch has changed, for each channel-layer group.
 
     `recorded_at` is when the oldest of the events that changed them was recorded.
     """
@@ -78,27 +78,52 @@ class Changes:
             groups.setdefault(name, set()).update(ids)
         return Changes(groups, oldest(self.recorded_at, other.recorded_at))
 
+    @property
+    def count(self) -> int:
+        """How many loan requests, counted once for each group."""
+        return sum(len(ids) for ids in self.groups.values())
 
-@dataclass(frozen=True)
-class Target:
-    """Where a projection's rows go, and where it is noted how far they have come.
 
-    That is the read model's own table, or one that is being built to take its place. `position` is
-    how far it had come when this was read.
+Committed = Callable[[int, Changes], object]
+
+
+def _ignore(position: int, changes: Changes) -> None:
+    """Announce nothing."""
+
+
+class Applier:
+    """Applies events to a projection's rows in a table, from that table's checkpoint on.
+
+    Several may do so at the same time, in any number of processes. `committed` is called after each
+    commit with the new position and with what has changed.
     """
 
-    projection: Projection
-    table: type[Model]
-    progress: QuerySet[Any]
-    position: int
-    skipped: frozenset[tuple[int, UUID]]
+    def __init__(
+        self,
+        projection: Projection,
+        table: type[Model],
+        checkpoint: QuerySet[Any],
+        position: int,
+        committed: Committed,
+    ) -> None:
+        self._projection = projection
+        self._table = table
+        self._checkpoint = checkpoint
+        self._committed = committed
+        self._skipped = frozenset(
+            SkippedEvent.objects.filter(name=projection.name).values_list("position", "event_id")
+        )
+        self._recent = Pace()
+        self.position = position
+        self.pace = 0.0
+        """Events per second."""
 
     @classmethod
-    def live(cls, projection: Projection) -> Self:
-        """The table that pages read.
+    def live(cls, projection: Projection, committed: Committed = _ignore) -> Self:
+        """For the table that pages read.
 
         Raises:
-            NewerVersionIsLive: it is not for this version to write there.
+            NewerVersionIsLive: this version must not write to that table.
         """
         checkpoint, _ = Checkpoint.objects.get_or_create(
             name=projection.name, defaults={"version": projection.version}
@@ -106,105 +131,133 @@ class Target:
         if checkpoint.version > projection.version:
             raise NewerVersionIsLive
         # With the version: from the moment a newer one is live, an older one changes nothing.
-        progress = Checkpoint.objects.filter(name=projection.name, version=checkpoint.version)
-        skipped = skipped_events(projection.name)
-        return cls(projection, projection.model, progress, checkpoint.position, skipped)
+        row = Checkpoint.objects.filter(name=projection.name, version=checkpoint.version)
+        return cls(projection, projection.model, row, checkpoint.position, committed)
 
     @classmethod
-    def of_rebuild(cls, projection: Projection, rebuild: Rebuild) -> Self:
-        """The table of a build."""
+    def of_rebuild(
+        cls, projection: Projection, rebuild: Rebuild, committed: Committed = _ignore
+    ) -> Self:
+        """For the table of a rebuild."""
         table = build_table(projection.model, rebuild.build)
-        progress = Rebuild.objects.filter(name=rebuild.name, build=rebuild.build)
-        skipped = skipped_events(projection.name)
-        return cls(projection, table, progress, rebuild.position, skipped)
+        row = Rebuild.objects.filter(name=rebuild.name, build=rebuild.build)
+        return cls(projection, table, row, rebuild.position, committed)
 
-    def read_progress(self) -> Progress | None:
-        """How far it has come by now; `None` where it is no more."""
-        progress: Progress | None = self.progress.first()
-        return progress
+    def apply(self, events: Sequence[Received]) -> None:
+        """Apply the events after the position, in as few transactions as possible.
+
+        If one of them cannot be handled, those before it are applied.
+
+        Raises:
+            EventNotHandled, DatabaseAway, CheckpointGone, CheckpointWentBack.
+        """
+        try:
+            self._apply_batch(events)
+        except EventNotHandled:
+            if len(events) == 1:
+                raise
+            for each in events:
+                self._apply_batch([each])
+
+    def refresh(self) -> None:
+        """Read the position anew, which another process may have moved.
+
+        Raises:
+            CheckpointGone, CheckpointWentBack.
+        """
+        progress: Progress | None = self._checkpoint.first()
+        if progress is None:
+            raise CheckpointGone
+        if progress.position < self.position:
+            raise CheckpointWentBack
+        self.position = progress.position
+
+    def _apply_batch(self, events: Sequence[Received]) -> None:
+        while fresh := [each for each in events if each.position > self.position]:
+            self.pace = self._recent.with_more(len(fresh))
+            changes = self._commit(fresh)
+            if changes is None:
+                self.refresh()
+            else:
+                self.position = fresh[-1].position
+                self._committed(self.position, changes)
+
+    def _commit(self, events: Sequence[Received]) -> Changes | None:
+        """Apply all events or none of them; `None` if the checkpoint is not at the position."""
+        try:
+            with read_models_transaction():
+                # First, because it locks the row: another projector waits here and then finds that
+                # the checkpoint has moved, instead of doing the same work in vain.
+                return self._change_rows(events) if self._move_checkpoint(events) else None
+        except EventNotHandled:
+            raise
+        except Exception as error:
+            if is_transient(error):
+                raise DatabaseAway(type(error).__qualname__) from error
+            # If there are several, which of them it was shows when they are applied one by one.
+            raise EventNotHandled(self._projection.name, events[0], error) from None
+
+    def _move_checkpoint(self, events: Sequence[Received]) -> bool:
+        last = events[-1]
+        return bool(
+            self._checkpoint.filter(position=self.position).update(
+                position=last.position,
+                recorded_at=last.recorded.recorded_at,
+                moved_at=timezone.now(),
+                events=F("events") + len(events),
+                events_per_second=self.pace,
+            )
+        )
+
+    def _change_rows(self, events: Sequence[Received]) -> Changes:
+        rows: Rows[Any] = Rows(self._table)
+        changed: list[Received] = []
+        takes, skipped = self._projection.takes, self._skipped
+        if self._projection.keeps_revisions:
+            _set_revisions(rows, events)
+        for received in events:
+            if received.recorded.type not in takes:
+                continue
+            if skipped and (received.position, received.recorded.id) in skipped:
+                continue
+            before = rows.changes
+            self._handle(received, rows)
+            if rows.changes > before:
+                changed.append(received)
+        rows.write()
+        return self._changes(changed)
+
+    def _handle(self, received: Received, rows: Rows[Any]) -> None:
+        try:
+            self._projection.handle(received.event, rows)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            # `from None`: the original may quote an applicant's data.
+            raise EventNotHandled(self._projection.name, received, error) from None
+
+    def _changes(self, changed: Sequence[Received]) -> Changes:
+        group_of = self._projection.group
+        if group_of is None or not changed:
+            return Changes()
+        groups: dict[str, set[UUID]] = defaultdict(set)
+        for received in changed:
+            groups[group_of(received.event.id)].add(received.event.id)
+        return Changes(groups, changed[0].recorded.recorded_at)
 
 
-def skipped_events(name: str) -> frozenset[tuple[int, UUID]]:
-    """The positions and ids of the events that a projection leaves out."""
-    skipped = SkippedEvent.objects.filter(name=name)
-    return frozenset(skipped.values_list("position", "event_id"))
-
-
-def apply_batch(
-    target: Target, events: Sequence[Received], *, after: int, pace: float = 0.0
-) -> Changes:
-    """Apply `events` and move the checkpoint from `after` to the last of them, or do nothing.
-
-    `pace`, in events per second, is noted beside the position.
-
-    Raises:
-        CheckpointMoved: the checkpoint is not at `after` any more.
-        EventNotHandled: the handler raised, or the database refused what a single event changes.
-        BatchRefused: the database refused what one of several events changes.
-        DatabaseAway: it will pass.
-    """
-    try:
-        with read_models_transaction():
-            # First, because it locks the row: another projector waits here and then finds that it
-            # has moved, rather than doing the same work to see it rolled back.
-            _move_checkpoint(target, events, after=after, pace=pace)
-            return _change_rows(target, events)
-    except (EventNotHandled, CheckpointMoved):
-        raise
-    except Exception as error:
-        if will_pass(error):
-            raise DatabaseAway(type(error).__qualname__) from error
-        if len(events) > 1:
-            raise BatchRefused from error
-        raise EventNotHandled(target.projection.name, events[0], error) from None
-
-
-def will_pass(error: Exception) -> bool:
-    """Whether an error is of the database's state, and not of what it was asked to do."""
+def is_transient(error: Exception) -> bool:
+    """Whether an error is due to the database's state, and not to what it was asked to do."""
     if isinstance(error, OperationalError | InterfaceError):
         return True
     if isinstance(error, DatabaseError):
         is_of_a_file = type(error) is DatabaseError  # SQLite's, of one that is damaged.
-        return is_of_a_file or getattr(error.__cause__, "sqlstate", "") in _SQLSTATES_THAT_PASS
+        return is_of_a_file or getattr(error.__cause__, "sqlstate", "") in _TRANSIENT_SQLSTATES
     return False
 
 
-def _move_checkpoint(
-    target: Target, events: Sequence[Received], *, after: int, pace: float
-) -> None:
-    last = events[-1]
-    moved = target.progress.filter(position=after).update(
-        position=last.position,
-        recorded_at=last.recorded.recorded_at,
-        moved_at=timezone.now(),
-        events=F("events") + len(events),
-        events_per_second=pace,
-    )
-    if not moved:
-        raise CheckpointMoved
-
-
-def _change_rows(target: Target, events: Sequence[Received]) -> Changes:
-    rows: Rows[Any] = Rows(target.table)
-    changed: list[Received] = []
-    takes, skipped = target.projection.takes, target.skipped
-    if target.projection.keeps_revisions:
-        _note_revisions(rows, events)
-    for received in events:
-        if received.recorded.type not in takes:
-            continue
-        if skipped and (received.position, received.recorded.id) in skipped:
-            continue
-        before = rows.changes
-        _handle(target.projection, received, rows)
-        if rows.changes > before:
-            changed.append(received)
-    rows.write()
-    return _to_be_told(target.projection, changed)
-
-
 def concerns(projection: Projection, events: Sequence[Received]) -> bool:
-    """Whether any of these may change the projection's rows; otherwise they move its checkpoint."""
+    """Whether any of these may change the projection's rows, rather than only its checkpoint."""
     began_here: set[UUID] = set()
     for received in events:
         if received.recorded.type in projection.takes:
@@ -219,29 +272,30 @@ def concerns(projection: Projection, events: Sequence[Received]) -> bool:
     return False
 
 
-def _note_revisions(rows: Rows[Any], events: Sequence[Received]) -> None:
-    # Whatever an event is, and whether it changes anything or is left out: it is in the stream, and
-    # whoever decides on the stream as it was before it is out of date.
+def _set_revisions(rows: Rows[Any], events: Sequence[Received]) -> None:
+    # Every event in a request's stream counts, also one that is skipped or changes nothing:
+    # whoever decides on the stream without it decides on an outdated revision.
     for received in events:
         loan_request_id = received.loan_request_id
         if loan_request_id is not None:
             rows.revise(loan_request_id, received.recorded.stream_position)
 
 
-def _handle(projection: Projection, received: Received, rows: Rows[Any]) -> None:
-    try:
-        projection.handle(received.event, rows)
-    except Exception as error:
-        if will_pass(error):
-            raise
-        # `from None`: the original may quote an applicant's data.
-        raise EventNotHandled(projection.name, received, error) from None
+class Pace:
+    """Events per second, over the last ten seconds."""
 
+    SECONDS: Final = 10.0
 
-def _to_be_told(projection: Projection, changed: Sequence[Received]) -> Changes:
-    if projection.group is None or not changed:
-        return Changes()
-    groups: dict[str, set[UUID]] = defaultdict(set)
-    for received in changed:
-        groups[projection.group(received.event.id)].add(received.event.id)
-    return Changes(groups, changed[0].recorded.recorded_at)
+    def __init__(self) -> None:
+        self._counted: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def with_more(self, count: int) -> float:
+        """Add `count` events that were applied now; returns events per second."""
+        now = time.monotonic()
+        self._counted.append((now, count))
+        self._sum += count
+        while now - self._counted[0][0] > self.SECONDS:
+            self._sum -= self._counted.popleft()[1]
+        # Right after the first there is no time yet to divide by.
+        return self._sum / max(now - self._counted[0][0], 1.0)

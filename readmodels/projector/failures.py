@@ -1,4 +1,4 @@
-"""Events that a projection cannot handle: it stops there until someone says how to go on."""
+"""Events that a projection cannot handle: it stops there until an operator decides how to go on."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from readmodels.database import read_models_transaction
 from readmodels.models import Failure, SkippedEvent
 from readmodels.projector.batches import EventNotHandled
 
-# With the delays in between, a few seconds in which what was wrong may pass.
+# With the delays in between, a transient error has a few seconds to pass.
 MOST_ATTEMPTS: Final = 5
 
 
 class NotStopped(Exception):
-    """There is no failure of this projection, or none at this position. Says so, in a sentence."""
+    """This projection is not stopped, or not at this position. The message says which."""
 
 
 class Attempts:
-    """Counts the attempts at one event."""
+    """Counts the attempts at one event in a row."""
 
     def __init__(self) -> None:
         self._position = 0
         self._count = 0
 
     def at(self, position: int) -> int:
-        """How many there were at this position, with this one."""
+        """Count one more attempt at this position; returns how many there were."""
         if position != self._position:
             self._position, self._count = position, 0
         self._count += 1
         return self._count
 
 
-def how_to_go_on(name: str, failure: EventNotHandled) -> str:
-    """What someone can do about a projection that has stopped, or its rebuild."""
+def advice(name: str, failure: EventNotHandled) -> str:
+    """What an operator can do about a projection that is stopped, or its rebuild."""
     return (
         f"after a fix, `manage.py project --retry {name}`; to leave the event out for good, "
         f"`manage.py project --skip {failure.received.position} --why TEXT {name}`"
@@ -43,12 +43,12 @@ def how_to_go_on(name: str, failure: EventNotHandled) -> str:
 
 
 def is_stopped(name: str, *, in_rebuild: bool = False) -> bool:
-    """Whether a projection, or its rebuild, stands still before an event."""
+    """Whether a projection, or its rebuild, is stopped before an event."""
     return Failure.objects.filter(name=name, in_rebuild=in_rebuild).exists()
 
 
 def stop(name: str, failure: EventNotHandled, *, attempts: int, in_rebuild: bool = False) -> None:
-    """Note why a projection, or its rebuild, stands still from now on."""
+    """Record that a projection, or its rebuild, is stopped from now on, and why."""
     recorded = failure.received.recorded
     Failure.objects.update_or_create(
         name=name,
@@ -69,7 +69,7 @@ def retry(names: Collection[str]) -> None:
     """Have these projections, and their rebuilds, try again where they stopped.
 
     Raises:
-        NotStopped: one of them is not stopped; nothing is changed then.
+        NotStopped: one of them is not stopped; none is changed then.
     """
     with read_models_transaction():
         for name in names:
@@ -79,12 +79,13 @@ def retry(names: Collection[str]) -> None:
 
 
 def skip(position: int, *, names: Collection[str], why: str, by: str) -> Sequence[str]:
-    """Leave the event at a position out, for good; answers by which projections.
+    """Have the named projections, or all that are stopped at a position, skip the event there.
 
-    By these that are stopped there, or by all that are if none is named.
+    Returns:
+        The names of the projections, which skip it for good, in rebuilds too.
 
     Raises:
-        NotStopped: none is, or one that is named is not; nothing is changed then.
+        NotStopped: no projection is stopped there, or a named one is not; none is changed then.
     """
     with read_models_transaction():
         stopped = Failure.objects.select_for_update().filter(position=position)
@@ -95,12 +96,12 @@ def skip(position: int, *, names: Collection[str], why: str, by: str) -> Sequenc
         for name in wanted:
             if name not in failures:
                 raise NotStopped(f"{name} is not stopped at {position}.")
-            _leave_out(failures[name], why=why, by=by)
+            _skip_event(failures[name], why=why, by=by)
         stopped.filter(name__in=wanted).delete()
     return wanted
 
 
-def _leave_out(failure: Failure, *, why: str, by: str) -> None:
+def _skip_event(failure: Failure, *, why: str, by: str) -> None:
     SkippedEvent.objects.get_or_create(
         name=failure.name,
         position=failure.position,

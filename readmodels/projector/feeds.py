@@ -1,8 +1,9 @@
 """The events of the store, read once for all projections that are near each other.
 
-A `Feed` is one catch-up subscription, read ahead in a thread of its own, with a window of what came
-last. Each projection has a `Cursor` and takes from the window at its own pace. One that is too slow
-for the others is not waited for: it gets a feed of its own, and returns when it is near again.
+A `Feed` is one catch-up subscription. It is read ahead in a thread of its own, into a window of the
+latest events. Each projection has a `FeedCursor`, and takes events from the window at its own pace.
+One that is too slow for the others is left behind: it gets a feed of its own, and returns to the
+shared one when it is near again.
 """
 
 from __future__ import annotations
@@ -20,20 +21,11 @@ from esdbclient import EventStoreDBClient, RecordedEvent
 from esdbclient.exceptions import EventStoreDBClientException
 
 from readmodels.projector.received import Received
-
-PROBE_AFTER_IDLE_SECONDS: Final = 10.0
-PROBE_TIMEOUT_SECONDS: Final = 5.0
-GRACE_SECONDS: Final = 2.0
-# While there is history to be read, a batch waits this long to become full.
-LINGER_SECONDS: Final = 0.1
-# A projection that makes others wait for longer than this is left behind.
-PATIENCE_SECONDS: Final = 1.0
-# It returns when it is no more than this many events behind.
-NEAR: Final = 100
+from readmodels.projector.tuning import DEFAULT, Tuning
 
 
-class Subscription(Protocol):
-    """What is needed of esdbclient's catch-up subscriptions."""
+class CatchUpSubscription(Protocol):
+    """What feeds use of esdbclient's catch-up subscriptions."""
 
     def __iter__(self) -> Iterator[RecordedEvent]: ...
 
@@ -41,7 +33,7 @@ class Subscription(Protocol):
 
 
 class SubscriptionEnded(Exception):
-    """The server ended the subscription. esdbclient does not resume one by itself."""
+    """The server ended the subscription, which esdbclient does not resume by itself."""
 
 
 class SubscriptionStalled(Exception):
@@ -53,7 +45,7 @@ EVENT_STORE_AWAY: Final = (EventStoreDBClientException, SubscriptionEnded, Subsc
 
 @dataclass(frozen=True)
 class Batch:
-    """Events that arrived, oldest first; `caught_up` where history ended after or before them."""
+    """Events that arrived, oldest first; `caught_up` if history ended with them or before them."""
 
     events: list[Received]
     caught_up: bool = False
@@ -62,49 +54,45 @@ class Batch:
 class EventSource(Protocol):
     """Where feeds read from."""
 
-    def subscribe(self, after: int) -> Subscription:
-        """All events after a position, then those to come, with a mark where history ends."""
+    def subscribe(self, after: int) -> CatchUpSubscription:
+        """All events after a position, then new ones, with a mark between the two."""
 
     def last_position(self) -> int:
-        """The commit position of the last event there is; 0 where there is none."""
+        """The commit position of the last event; 0 if there is none."""
 
 
 class EventStoreSource:
-    """The event store, whose client `connect` gives."""
+    """The event store, as the client that `connect` returns reaches it."""
 
-    def __init__(self, connect: Callable[[], EventStoreDBClient]) -> None:
+    def __init__(self, connect: Callable[[], EventStoreDBClient], tuning: Tuning = DEFAULT) -> None:
         self._connect = connect
+        self._probe_timeout = tuning.probe_timeout_seconds
 
-    def subscribe(self, after: int) -> Subscription:
-        # A store that hangs is found out here, in time: what follows waits for it without a bound.
+    def subscribe(self, after: int) -> CatchUpSubscription:
+        # Subscribing has no timeout: a store that hangs must be found out before.
         self.last_position()
-        # Without system events, which the client's default filter leaves out.
+        # The client's default filter leaves system events out.
         return self._connect().subscribe_to_all(
             commit_position=after or None, include_caught_up=True
         )
 
     def last_position(self) -> int:
-        return self._connect().get_commit_position(timeout=PROBE_TIMEOUT_SECONDS)
+        return self._connect().get_commit_position(timeout=self._probe_timeout)
 
 
 class Feeds:
-    """The feeds of a process: as few as the positions of its projections allow.
+    """The feeds of a process: as few as the positions of its projections allow."""
 
-    A feed reads at most `ahead` events ahead of its slowest cursor, and keeps at least `keep` that
-    all have taken, for others to join.
-    """
-
-    def __init__(self, source: EventSource, *, ahead: int = 1_000, keep: int = 1_000) -> None:
+    def __init__(self, source: EventSource, tuning: Tuning = DEFAULT) -> None:
         self.source = source
-        self._ahead = ahead
-        self._keep = keep
+        self._tuning = tuning
         self._lock = threading.Lock()
         self._feeds: list[Feed] = []
 
     @contextmanager
-    def after(self, position: int) -> Iterator[Cursor]:
+    def after(self, position: int) -> Iterator[FeedCursor]:
         """A cursor that begins with the event after a position."""
-        cursor = Cursor(self, position)
+        cursor = FeedCursor(self, position)
         try:
             yield cursor
         finally:
@@ -115,28 +103,33 @@ class Feeds:
         """How many subscriptions there are."""
         return len(self._feeds)
 
-    def join(self, cursor: Cursor) -> Feed:
-        """Put a cursor on the oldest feed that has what it needs next, or else on a new one."""
+    @property
+    def window_sizes(self) -> list[int]:
+        """How many events each feed holds in memory."""
+        return [feed.window_size for feed in self._feeds]
+
+    def join(self, cursor: FeedCursor) -> Feed:
+        """Put a cursor on the oldest feed that has the next event for it, or else on a new one."""
         with self._lock:
             for feed in self._feeds:
                 if feed.admit(cursor, only_near=cursor.was_left_behind):
                     return feed
-            feed = Feed(self.source, cursor.position, ahead=self._ahead, keep=self._keep)
+            feed = Feed(self.source, cursor.position, self._tuning)
             is_admitted = feed.admit(cursor)
             assert is_admitted, "a feed begins where its first cursor is"
             self._feeds.append(feed)
             feed.start()
             return feed
 
-    def leave(self, feed: Feed, cursor: Cursor) -> None:
-        """Take a cursor off its feed, which ends when it was the last."""
+    def leave(self, feed: Feed, cursor: FeedCursor) -> None:
+        """Take a cursor off its feed, which ends with its last cursor."""
         with self._lock:
             if feed.dismiss(cursor) and feed in self._feeds:
                 self._feeds.remove(feed)
                 feed.close()
 
-    def older_for(self, cursor: Cursor, feed: Feed) -> Feed | None:
-        """An older feed than this one that the cursor was put on, if it is near that one's end."""
+    def older_for(self, cursor: FeedCursor, feed: Feed) -> Feed | None:
+        """Put a cursor on an older feed if it is near that one's end; returns that feed, if any."""
         with self._lock:
             if feed not in self._feeds:
                 return None
@@ -144,8 +137,8 @@ class Feeds:
             return next((each for each in older if each.admit(cursor, only_near=True)), None)
 
 
-class Cursor:
-    """One projection's place among the events. For one thread only."""
+class FeedCursor:
+    """One projection's position in a feed. For one thread only."""
 
     def __init__(self, feeds: Feeds, position: int) -> None:
         self._feeds = feeds
@@ -154,16 +147,16 @@ class Cursor:
         self.is_caught_up = False
         self.was_left_behind = False
         self.index = 0
-        """Of the next event, as its feed counts them."""
+        """The next event's number, as its feed counts them."""
 
     def next_batch(self, *, limit: int, timeout: float) -> Batch:
         """What has arrived, up to `limit` events; waits up to `timeout` seconds for the first.
 
-        As long as history is read, it also waits a moment for the batch to become full.
+        While history is read, it also waits a moment for the batch to become full.
 
         Raises:
-            SubscriptionEnded, SubscriptionStalled, EventStoreDBClientException: once all before
-                it was handed out; whoever goes on begins anew.
+            SubscriptionEnded, SubscriptionStalled, EventStoreDBClientException: after all events
+                that arrived before were returned. The next call subscribes anew.
         """
         batch = self._nearest_feed().take(self, limit=limit, timeout=timeout)
         if batch.events:
@@ -190,18 +183,17 @@ class Cursor:
 
 
 class Feed:
-    """One subscription, from a position on, and a window of what came from it."""
+    """One subscription, from a position on, and a window of the latest events from it."""
 
-    def __init__(self, source: EventSource, after: int, *, ahead: int, keep: int) -> None:
+    def __init__(self, source: EventSource, after: int, tuning: Tuning) -> None:
         self._source = source
-        self._ahead = ahead
-        self._keep = keep
+        self._tuning = tuning
         self._thread = threading.Thread(target=self._read, name="feed", daemon=True)
-        self._subscription: Subscription | None = None
+        self._subscription: CatchUpSubscription | None = None
         self._is_closed = threading.Event()
         # All that follows changes only under the condition's lock.
         self._condition = threading.Condition()
-        self._cursors: set[Cursor] = set()
+        self._cursors: set[FeedCursor] = set()
         self._before = after  # The position before the window.
         self._window: list[Received] = []
         self._first = 0  # The index of the first event in the window.
@@ -209,11 +201,11 @@ class Feed:
         self._history_ends_at = math.inf
         self._failure: Exception | None = None
         self._heard_at = time.monotonic()
-        self._room_until = 0.0  # The reader may go on to here without looking.
-        self._wake_at = math.inf  # Somebody waits for the event before this index.
+        self._room_until = 0.0  # Up to this index the reader need not check for room.
+        self._wake_at = math.inf  # A cursor waits for the event before this index.
 
     def start(self) -> None:
-        """Subscribe, in the feed's own thread: esdbclient waits for the answer without a bound."""
+        """Subscribe, in the feed's own thread, since esdbclient does so without a timeout."""
         self._thread.start()
 
     def close(self) -> None:
@@ -226,10 +218,15 @@ class Feed:
 
     # For cursors -------------------------------------------------------------------------
 
-    def admit(self, cursor: Cursor, *, only_near: bool = False) -> bool:
-        """Put a cursor on this feed, if the next event that it needs is here or comes next.
+    @property
+    def window_size(self) -> int:
+        """How many events are held in memory."""
+        return len(self._window)
 
-        With `only_near` not if there is much before it: it would only be in the way again.
+    def admit(self, cursor: FeedCursor, *, only_near: bool = False) -> bool:
+        """Put a cursor on this feed, if the next event for it is in the window or comes next.
+
+        With `only_near`, not if it is far behind the feed's end: it would be left behind again.
         """
         with self._condition:
             last = self._window[-1].position if self._window else self._before
@@ -237,33 +234,33 @@ class Feed:
                 return False
             place = bisect_right(self._window, cursor.position, key=lambda each: each.position)
             index = self._first + place
-            if only_near and self._end - index > NEAR:
+            if only_near and self._end - index > self._tuning.near:
                 return False
             cursor.index = index
             cursor.was_left_behind = False
             self._cursors.add(cursor)
             return True
 
-    def dismiss(self, cursor: Cursor) -> bool:
-        """Take a cursor off; answers whether it was the last."""
+    def dismiss(self, cursor: FeedCursor) -> bool:
+        """Take a cursor off; returns whether it was the last."""
         with self._condition:
             self._cursors.discard(cursor)
             self._condition.notify_all()
             return not self._cursors
 
-    def has(self, cursor: Cursor) -> bool:
+    def has(self, cursor: FeedCursor) -> bool:
         """Whether the cursor is still on this feed, and was not left behind."""
         with self._condition:
             return cursor in self._cursors
 
-    def take(self, cursor: Cursor, *, limit: int, timeout: float) -> Batch:
-        """The next events for a cursor: see `Cursor.next_batch`."""
+    def take(self, cursor: FeedCursor, *, limit: int, timeout: float) -> Batch:
+        """The next events for a cursor: see `FeedCursor.next_batch`."""
         with self._condition:
             if not cursor.is_caught_up:
-                self._wait_for(cursor, limit, min(LINGER_SECONDS, timeout))
+                self._wait_for(cursor, limit, min(self._tuning.linger_seconds, timeout))
             self._wait_for(cursor, 1, timeout)
             if cursor not in self._cursors:
-                return Batch([])  # Left behind; what it needs next may not be here any more.
+                return Batch([])  # Left behind: its next event may have left the window.
             begin = cursor.index - self._first
             events = self._window[begin : begin + limit]
             cursor.index += len(events)
@@ -277,10 +274,10 @@ class Feed:
         self._probe_if_silent()
         return Batch([])
 
-    def _wait_for(self, cursor: Cursor, count: int, timeout: float) -> None:
+    def _wait_for(self, cursor: FeedCursor, count: int, timeout: float) -> None:
         self._condition.wait_for(lambda: self._has(cursor, count), timeout)
 
-    def _has(self, cursor: Cursor, count: int) -> bool:
+    def _has(self, cursor: FeedCursor, count: int) -> bool:
         if self._end >= cursor.index + count or self._failure or cursor not in self._cursors:
             return True
         if not cursor.is_caught_up and self._end >= self._history_ends_at:
@@ -289,14 +286,14 @@ class Feed:
         return False
 
     def _let_the_reader_go_on(self) -> None:
-        self._drop_what_all_have_taken()
+        self._shrink_window()
         if self._end >= self._room_until:
             self._condition.notify_all()
 
-    def _drop_what_all_have_taken(self) -> None:
-        surplus = self._slowest_index() - self._keep - self._first
-        # Not for each event: what is behind it in the window has to move.
-        if surplus >= self._keep:
+    def _shrink_window(self) -> None:
+        surplus = self._slowest_index() - self._tuning.keep - self._first
+        # Many at once, since the rest of the window has to move.
+        if surplus >= self._tuning.keep:
             self._before = self._window[surplus - 1].position
             del self._window[:surplus]
             self._first += surplus
@@ -305,12 +302,12 @@ class Feed:
         return min((cursor.index for cursor in self._cursors), default=self._end)
 
     def _probe_if_silent(self) -> None:
-        """Ask whether the silence is due to there being nothing, or to a subscription that died.
+        """After a long silence, ask the store whether it has events that did not arrive.
 
-        A connection that breaks without a word leaves a subscription waiting for ever.
+        A connection that breaks without notice leaves a subscription waiting for ever.
         """
         with self._condition:
-            if time.monotonic() - self._heard_at < PROBE_AFTER_IDLE_SECONDS:
+            if time.monotonic() - self._heard_at < self._tuning.probe_after_idle_seconds:
                 return
             self._heard_at = time.monotonic()
             end = self._end
@@ -319,12 +316,12 @@ class Feed:
             if self._source.last_position() <= last:
                 return
         except EVENT_STORE_AWAY as failure:
-            # For all who are on this feed: the store does not answer, so that nothing is to come.
+            # For all cursors on this feed.
             self._fail(failure)
             return
         with self._condition:
             # It may be on its way.
-            if self._condition.wait_for(lambda: self._end > end, GRACE_SECONDS):
+            if self._condition.wait_for(lambda: self._end > end, self._tuning.grace_seconds):
                 return
         self._fail(SubscriptionStalled())
 
@@ -334,15 +331,15 @@ class Feed:
         try:
             self._subscription = self._source.subscribe(self._before)
             self._read_all(self._subscription)
-        except Exception as failure:  # noqa: BLE001 (handed over to those who ask for batches)
+        except Exception as failure:  # noqa: BLE001 (raised to those who ask for batches)
             self._fail(failure)
         finally:
             if self._is_closed.is_set() and self._subscription is not None:
                 self._subscription.stop()
 
-    def _read_all(self, subscription: Subscription) -> None:
+    def _read_all(self, subscription: CatchUpSubscription) -> None:
         if self._is_closed.is_set():
-            return  # Left while subscribing; whoever left had no subscription to stop yet.
+            return  # Closed while it was subscribing: `close` had no subscription to stop yet.
         for recorded in subscription:
             if recorded.is_caught_up:
                 self._end_history()
@@ -371,19 +368,19 @@ class Feed:
 
     def _wait_for_room(self) -> None:
         while not self._is_closed.is_set() and not self._has_room():
-            if not self._condition.wait_for(self._may_go_on, PATIENCE_SECONDS):
+            if not self._condition.wait_for(self._may_go_on, self._tuning.most_wait_seconds):
                 self._leave_the_slowest_behind()
 
     def _may_go_on(self) -> bool:
         return self._is_closed.is_set() or self._has_room()
 
     def _has_room(self) -> bool:
-        self._room_until = self._slowest_index() + self._ahead
+        self._room_until = self._slowest_index() + self._tuning.ahead
         return self._end < self._room_until
 
     def _leave_the_slowest_behind(self) -> None:
         if all(cursor.index < self._end for cursor in self._cursors):
-            return  # Nobody waits for more.
+            return  # No cursor waits for more.
         slowest = min(self._cursors, key=lambda cursor: cursor.index)
         slowest.was_left_behind = True
         self._cursors.discard(slowest)

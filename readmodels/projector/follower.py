@@ -1,8 +1,8 @@
-"""Follows the event store and keeps the read models level with it.
+"""Follows the event store for one projection, and keeps its live rows up to date.
 
-One `Follower` per projection: events -> batch -> one transaction that moves the checkpoint and
-changes rows -> broadcast after the commit. Any number of them may follow the same projection on the
-same database: the checkpoint moves by compare-and-swap, so each event changes rows once.
+Events -> batch -> one transaction that changes rows and moves the checkpoint -> broadcast after the
+commit. Any number of followers may work on the same projection and database: the checkpoint moves
+by compare-and-swap, so that each event changes rows once.
 """
 
 from __future__ import annotations
@@ -12,40 +12,34 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Protocol
 from uuid import UUID
 
-from django.db import Error, connections
+from django.db import connections
 
-from lepret.common.backoff import Backoff
 from readmodels.projections import Projection
 from readmodels.projector import failures
-from readmodels.projector.applier import Applier, TargetGone, WentBack
 from readmodels.projector.batches import (
+    DATABASE_AWAY,
+    Applier,
     Changes,
-    DatabaseAway,
+    CheckpointGone,
+    CheckpointWentBack,
     EventNotHandled,
     NewerVersionIsLive,
-    Target,
     concerns,
 )
-from readmodels.projector.coordination.coordinator import Coordination
+from readmodels.projector.coordination.coordinator import Coordinator
 from readmodels.projector.feeds import EVENT_STORE_AWAY, Feeds
 from readmodels.projector.received import Received
+from readmodels.projector.recovery import Recovery
+from readmodels.projector.tuning import DEFAULT, Tuning
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE: Final = 500
-POLL_SECONDS: Final = 0.5
-HOLD_SECONDS: Final = 0.1
-STOPPED_POLL_SECONDS: Final = 1.0
-MOST_LATE_CHANGES: Final = 1_000
-
-DATABASE_AWAY: Final = (DatabaseAway, Error)
-
 
 class Announcer(Protocol):
-    """Tells others of what was committed: see `readmodels.live.broadcasts`."""
+    """Tells open pages what was committed: see `readmodels.live.broadcasts`."""
 
     def send(
         self, changes: Mapping[str, Iterable[UUID]], *, recorded_at: datetime | None = None
@@ -53,36 +47,38 @@ class Announcer(Protocol):
         """Tell each group which loan requests have changed."""
 
     def send_reached(self, name: str, position: int) -> object:
-        """Tell those who wait for a projection how far it has come."""
+        """Tell those who wait for a projection which position it has reached."""
 
 
 class Announcements:
-    """Tells of changes while live; of those before, once, when history has been caught up with.
+    """Announces changes at once while live; those before that in one go, when history has ended.
 
-    A projector that was away for a moment thus leaves no open page behind. Of the first build
-    nothing is told, and of a long absence only a part: pages look again by themselves now and then.
+    So a projector that was away for a moment leaves no open page outdated. Nothing of the first
+    build is announced, and at most about `most_late` changes after a long absence: pages also look
+    again by themselves now and then.
     """
 
-    def __init__(self, announcer: Announcer, *, is_first_build: bool) -> None:
+    def __init__(self, announcer: Announcer, *, is_first_build: bool, most_late: int) -> None:
         self._announcer = announcer
         self._is_first_build = is_first_build
+        self._most_late = most_late
         self._is_live = False
         self._late = Changes()
 
     def add(self, changes: Changes) -> None:
-        """Take in what a commit has changed."""
+        """Announce what a commit has changed, or keep it for later."""
         if self._is_live:
             self._send(changes)
-        elif not self._is_first_build and _count(self._late) < MOST_LATE_CHANGES:
+        elif not self._is_first_build and self._late.count < self._most_late:
             self._late |= changes
 
     def go_live(self) -> None:
-        """History has been caught up with."""
+        """Announce what was kept, and from now on everything at once."""
         self._is_live = True
-        self.tell_late()
+        self.send_late()
 
-    def tell_late(self) -> None:
-        """Tell of what was kept: nobody else will, also where following ends before it is live."""
+    def send_late(self) -> None:
+        """Announce what was kept. Also needed if following ends earlier: nobody else knows it."""
         self._send(self._late)
         self._late = Changes()
 
@@ -92,23 +88,27 @@ class Announcements:
 
 
 class Held:
-    """Live events that nobody waits for, kept for a moment to share a commit with those to come.
+    """Live events that are not urgent, held for a moment to share a commit with the next ones.
 
-    That is those that change no row, and all of a projection of whose changes nobody is told.
+    Not urgent are events that change no row, and all events of a projection that has no group.
     """
 
     def __init__(
-        self, projection: Projection, *, most: int, clock: Callable[[], float] = time.monotonic
+        self,
+        projection: Projection,
+        tuning: Tuning = DEFAULT,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._projection = projection
-        self._most = most
+        self._tuning = tuning
         self._clock = clock
         self._events: list[Received] = []
         self._since = 0.0
         self._are_urgent = False
 
     def add(self, events: Sequence[Received]) -> None:
-        """Keep these, too."""
+        """Hold these, too."""
         if not events:
             return
         if not self._events:
@@ -120,18 +120,18 @@ class Held:
 
     def are_due(self) -> bool:
         """Whether they are to be applied now."""
-        if self._are_urgent or len(self._events) >= self._most:
+        if self._are_urgent or len(self._events) >= self._tuning.batch_size:
             return True
-        return bool(self._events) and self.seconds_left(HOLD_SECONDS) <= 0
+        return bool(self._events) and self.seconds_left() <= 0
 
-    def seconds_left(self, otherwise: float) -> float:
-        """How long they may still be kept; if there are none, what is given."""
+    def seconds_left(self) -> float:
+        """How long to wait for more events before those held are due."""
         if not self._events:
-            return otherwise
-        return max(0.0, self._since + HOLD_SECONDS - self._clock())
+            return self._tuning.poll_seconds
+        return max(0.0, self._since + self._tuning.hold_seconds - self._clock())
 
     def take(self) -> list[Received]:
-        """All of them, which are then no longer kept."""
+        """Return all of them and hold them no longer."""
         events, self._events, self._are_urgent = self._events, [], False
         return events
 
@@ -139,7 +139,8 @@ class Held:
 class Follower:
     """Follows the event store for one projection's live rows, until `stop` is set.
 
-    It works while the projection is its own by `shift`; `announcer` hears of each commit.
+    It works while `coordinator` assigns the projection to this process. `announcer` is told of each
+    commit.
     """
 
     def __init__(
@@ -148,30 +149,30 @@ class Follower:
         *,
         feeds: Feeds,
         announcer: Announcer,
-        shift: Coordination,
+        coordinator: Coordinator,
         stop: threading.Event,
-        batch_size: int = BATCH_SIZE,
+        tuning: Tuning = DEFAULT,
     ) -> None:
         self._projection = projection
         self._name = projection.name
         self._feeds = feeds
         self._announcer = announcer
-        self._shift = shift
+        self._coordinator = coordinator
         self._stop = stop
-        self._batch_size = batch_size
-        self._backoff = Backoff()
+        self._tuning = tuning
+        self._recovery = Recovery(projection.name, stop=stop, backoff=tuning.backoff())
         self._attempts = failures.Attempts()
-        self._lost = ""
-        self._is_ahead = False  # Of the event store, as after restoring an older one.
+        self._stands_aside = False  # For the rows of a newer version.
+        self._is_ahead = False  # Of the event store, after an older one was restored.
         self._is_first_build = False  # Until caught up, through losses and new attempts.
 
     def run(self) -> None:
-        """Follow, coming back by itself from whatever goes away."""
+        """Follow, and come back after any loss."""
         try:
             while not self._stop.is_set():
-                if self._shift.wait_until_mine(self._name, POLL_SECONDS):
+                if self._coordinator.wait_until_assigned(self._name, self._tuning.poll_seconds):
                     self._follow_or_wait()
-                    self._shift.given_up(self._name)
+                    self._coordinator.stopped(self._name)
         finally:
             connections.close_all()
 
@@ -187,99 +188,88 @@ class Follower:
     def _follow_or_wait(self) -> None:
         try:
             if failures.is_stopped(self._name):
-                self._stop.wait(STOPPED_POLL_SECONDS)
+                self._stop.wait(self._tuning.stopped_poll_seconds)
             else:
                 self._follow()
-        except (TargetGone, WentBack):
-            pass  # The next attempt begins with what is there now.
+        except (CheckpointGone, CheckpointWentBack):
+            pass  # The next attempt begins at the new checkpoint.
         except NewerVersionIsLive:
             self._stand_aside()
-        except EVENT_STORE_AWAY as error:
-            self._lose("the event store", error)
-        except DATABASE_AWAY as error:
-            self._lose("the database", error)
-        except EventNotHandled as error:
-            self._stumble(error)
+        except (*EVENT_STORE_AWAY, *DATABASE_AWAY) as loss:
+            self._recovery.wait_after(loss)
+        except EventNotHandled as failure:
+            self._retry_or_stop(failure)
 
     def _follow(self, *, once: bool = False) -> None:
-        """From the checkpoint on, until something ends it."""
-        target = Target.live(self._projection)
-        self._is_first_build |= target.position == 0
-        announcements = Announcements(self._announcer, is_first_build=self._is_first_build)
+        """Follow from the checkpoint on, until something ends it."""
 
         def committed(position: int, changes: Changes) -> None:
-            self._backoff.reset()
+            self._recovery.progress()
             announcements.add(changes)
             self._announcer.send_reached(self._name, position)
 
-        applier = Applier(target, committed)
-        held = Held(self._projection, most=self._batch_size)
+        applier = Applier.live(self._projection, committed)
+        self._is_first_build |= applier.position == 0
+        announcements = Announcements(
+            self._announcer,
+            is_first_build=self._is_first_build,
+            most_late=self._tuning.most_late_changes,
+        )
+        held = Held(self._projection, self._tuning)
         try:
-            with self._feeds.after(target.position) as cursor:
+            with self._feeds.after(applier.position) as cursor:
                 while self._goes_on():
-                    timeout = held.seconds_left(POLL_SECONDS)
-                    batch = cursor.next_batch(limit=self._batch_size, timeout=timeout)
+                    batch = cursor.next_batch(
+                        limit=self._tuning.batch_size, timeout=held.seconds_left()
+                    )
                     held.add(batch.events)
                     if batch.caught_up or not cursor.is_caught_up or held.are_due():
                         applier.apply(held.take())
                     elif self._is_ahead:
-                        # Nothing comes until a rebuild has taken the checkpoint back.
-                        applier.look_again()
+                        # No event comes until a rebuild has taken the checkpoint back.
+                        applier.refresh()
                     if batch.caught_up:
                         announcements.go_live()
                         self._note_caught_up(applier.position)
                     if batch.caught_up and once:
                         return
         finally:
-            announcements.tell_late()
+            announcements.send_late()
 
     def _goes_on(self) -> bool:
-        return not self._stop.is_set() and self._shift.is_mine(self._name)
+        return not self._stop.is_set() and self._coordinator.is_assigned(self._name)
 
-    def _stumble(self, error: EventNotHandled) -> None:
-        """Over an event: try again a few times, then stop there until someone says how to go on."""
-        attempts = self._attempts.at(error.received.position)
+    def _retry_or_stop(self, failure: EventNotHandled) -> None:
+        """Try an event again a few times, then stop there until an operator decides."""
+        attempts = self._attempts.at(failure.received.position)
         if attempts < failures.MOST_ATTEMPTS:
-            logger.warning("%s; it will be tried again", error)
-            self._wait()
+            logger.warning("%s; it will be tried again", failure)
+            self._recovery.wait()
             return
         try:
-            failures.stop(self._name, error, attempts=attempts)
-        except DATABASE_AWAY as lost:
-            self._lose("the database", lost)
+            failures.stop(self._name, failure, attempts=attempts)
+        except DATABASE_AWAY as loss:
+            self._recovery.wait_after(loss)
             return
         self._attempts = failures.Attempts()
-        advice = failures.how_to_go_on(self._name, error)
-        logger.error("%s. %s is stopped: %s", error, self._name, advice)
+        advice = failures.advice(self._name, failure)
+        logger.error("%s. %s is stopped: %s", failure, self._name, advice)
 
     def _stand_aside(self) -> None:
-        if self._lost != "its rows":
+        if not self._stands_aside:
             logger.warning("%s: a newer version's rows are live; waiting", self._name)
-        self._lost = "its rows"
-        self._stop.wait(STOPPED_POLL_SECONDS)
-
-    def _lose(self, what: str, error: Exception) -> None:
-        if self._lost != what:
-            logger.warning("%s lost %s (%s)", self._name, what, _kind(error))
-        self._lost = what
-        self._wait()
-
-    def _wait(self) -> None:
-        # Connections that broke are not used again.
-        connections.close_all()
-        self._stop.wait(self._backoff.next_delay())
+        self._stands_aside = True
+        self._stop.wait(self._tuning.stopped_poll_seconds)
 
     def _note_caught_up(self, position: int) -> None:
-        if self._lost:
-            logger.info("%s regained %s", self._name, self._lost)
+        self._recovery.end()
         logger.info("%s is caught up at %d", self._name, position)
-        self._lost = ""
+        self._stands_aside = False
         self._is_first_build = False
-        self._backoff.reset()
         self._warn_if_ahead(position)
 
     def _warn_if_ahead(self, position: int) -> None:
-        # Only where the store's events were replaced, as by restoring an older backup.
+        # Only after the store's events were replaced, as by restoring an older backup.
         last = self._feeds.source.last_position()
         self._is_ahead = position > last
         if self._is_ahead:
@@ -290,11 +280,3 @@ class Follower:
                 position,
                 last,
             )
-
-
-def _count(changes: Changes) -> int:
-    return sum(len(ids) for ids in changes.groups.values())
-
-
-def _kind(error: Exception) -> str:
-    return str(error) if isinstance(error, DatabaseAway) else type(error).__qualname__

@@ -1,7 +1,7 @@
-"""Builds a read model's rows anew, beside those that pages read, and puts them in their place.
+"""Rebuilds a read model in a table of its own, while pages read the old one.
 
-The new rows have a table of their own, in which nobody looks. When they are level, that table takes
-the place of the old one in one short transaction. A build that breaks off goes on where it was.
+When the new rows have caught up with the live ones, their table takes the place of the old one in
+one short transaction. An interrupted rebuild can be resumed.
 """
 
 from __future__ import annotations
@@ -12,48 +12,45 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from django.db import connections
 
-from lepret.common.backoff import Backoff
 from readmodels.database import read_models_transaction
 from readmodels.models import Checkpoint, Failure, Rebuild
 from readmodels.projections import Projection
 from readmodels.projector import failures
-from readmodels.projector.applier import Applier, TargetGone, WentBack
-from readmodels.projector.batches import EventNotHandled, NewerVersionIsLive, Target
-from readmodels.projector.coordination.advisory_locks import only_one
-from readmodels.projector.feeds import EVENT_STORE_AWAY, Cursor, Feeds
-from readmodels.projector.follower import (
-    BATCH_SIZE,
+from readmodels.projector.batches import (
     DATABASE_AWAY,
-    POLL_SECONDS,
-    STOPPED_POLL_SECONDS,
+    Applier,
+    CheckpointGone,
+    CheckpointWentBack,
+    EventNotHandled,
+    NewerVersionIsLive,
 )
+from readmodels.projector.coordination.advisory_locks import only_one
+from readmodels.projector.feeds import EVENT_STORE_AWAY, FeedCursor, Feeds
+from readmodels.projector.recovery import Recovery
 from readmodels.projector.tables import build_table, create_if_absent, drop_if_present, put_in_place
+from readmodels.projector.tuning import DEFAULT, Tuning
 
 logger = logging.getLogger(__name__)
 
-# How long the live rows stand still, at most, for the new ones to come level.
-FINISH_SECONDS: Final = 1.0
-
 
 class RebuildRunsElsewhere(Exception):
-    """Another process builds the same read model, or did so until now."""
+    """Another process rebuilds the same read model, or has just finished or dropped that."""
 
 
 class RebuildStopped(Exception):
-    """The build stands still before an event that it cannot handle. Says which, and what to do."""
+    """The rebuild cannot handle an event. The message names it, and what an operator can do."""
 
 
 class RebuildInterrupted(Exception):
-    """The build was told to stop before it was done; it can go on later."""
+    """The rebuild was told to stop before it was done; it can be resumed."""
 
 
 @dataclass(frozen=True)
 class Advance:
-    """How far a build has come: events in all, the commit position, and events per second."""
+    """The progress of a rebuild: events in all, the commit position, and events per second."""
 
     events: int
     position: int
@@ -61,7 +58,7 @@ class Advance:
 
 
 def lock_name(name: str) -> str:
-    """What a process has locked that rebuilds the projection of this name."""
+    """The name of the lock that a process holds while it rebuilds this projection."""
     return f"rebuild {name}"
 
 
@@ -71,7 +68,7 @@ def needs_rebuild(projection: Projection) -> bool:
 
 
 def drop(projection: Projection) -> bool:
-    """Give up a build that is not done; answers whether there was one."""
+    """Drop a rebuild that is not done; returns whether there was one."""
     with read_models_transaction():
         rebuild = Rebuild.objects.select_for_update().filter(name=projection.name).first()
         if rebuild is None:
@@ -83,12 +80,10 @@ def drop(projection: Projection) -> bool:
 
 
 def begin_or_resume(projection: Projection, *, to_older: bool = False) -> Rebuild:
-    """The build that is under way, or a new one, with its table.
-
-    `to_older`: also where a newer version's rows are live.
+    """The rebuild that is under way, or a new one, with its table.
 
     Raises:
-        NewerVersionIsLive: this version's rows would be a step back.
+        NewerVersionIsLive: unless `to_older` permits replacing a newer version's rows.
     """
     with read_models_transaction():
         checkpoint = _locked_checkpoint(projection, to_older=to_older)
@@ -103,7 +98,7 @@ def begin_or_resume(projection: Projection, *, to_older: bool = False) -> Rebuil
                 name=projection.name, version=projection.version, build=checkpoint.builds
             )
     if create_if_absent(build_table(projection.model, rebuild.build)) and rebuild.position:
-        # Someone has taken the table away.
+        # Somebody has dropped the table.
         rebuild.position, rebuild.events = 0, 0
         rebuild.save()
     return rebuild
@@ -112,25 +107,24 @@ def begin_or_resume(projection: Projection, *, to_older: bool = False) -> Rebuil
 def switch(
     projection: Projection, finish: Callable[[int], bool], *, to_older: bool = False
 ) -> bool:
-    """Put what was built in the place of the live rows; answers whether it was done.
+    """Replace the live rows by the rebuilt ones; returns whether that was done.
 
-    `finish` is given the position of the live rows, which stands still meanwhile, and has to bring
-    the build there, or to answer that it could not: then nothing is switched. `to_older`: also
-    where a newer version's rows are live.
+    The live rows' checkpoint is locked meanwhile. `finish` is called with its position, and must
+    bring the rebuild there, or return false: then nothing is replaced.
 
     Raises:
-        NewerVersionIsLive: this version's rows would be a step back.
-        TargetGone: there is no build.
+        NewerVersionIsLive: unless `to_older` permits replacing a newer version's rows.
+        CheckpointGone: there is no rebuild.
         OperationalError: somebody reads the old rows for too long; it can be tried again.
     """
     with read_models_transaction():
-        # First, because it locks the row: from here on nobody changes the live rows.
+        # First, because it locks the row: from here on no projector changes the live rows.
         checkpoint = _locked_checkpoint(projection, to_older=to_older)
         if not finish(checkpoint.position):
             return False
         rebuild = Rebuild.objects.filter(name=projection.name).first()
         if rebuild is None:
-            raise TargetGone
+            raise CheckpointGone
         put_in_place(build_table(projection.model, rebuild.build), projection.model)
         for moved in ("version", "position", "recorded_at", "events", "events_per_second"):
             setattr(checkpoint, moved, getattr(rebuild, moved))
@@ -151,10 +145,9 @@ def _locked_checkpoint(projection: Projection, *, to_older: bool) -> Checkpoint:
 
 
 class Rebuilder:
-    """Builds one projection's rows anew, until they are live or `stop` is set.
+    """Rebuilds one projection, until the new rows are live or `stop` is set.
 
-    `advanced` is told after each batch how far it has come. `to_older`: also where a newer
-    version's rows are live.
+    `advanced` is called after each batch. `to_older` permits replacing a newer version's rows.
     """
 
     def __init__(
@@ -165,7 +158,7 @@ class Rebuilder:
         stop: threading.Event,
         advanced: Callable[[Advance], object] = lambda advance: None,
         to_older: bool = False,
-        batch_size: int = BATCH_SIZE,
+        tuning: Tuning = DEFAULT,
     ) -> None:
         self._projection = projection
         self._name = projection.name
@@ -173,19 +166,19 @@ class Rebuilder:
         self._stop = stop
         self._advanced = advanced
         self._to_older = to_older
-        self._batch_size = batch_size
+        self._tuning = tuning
         self._attempts = failures.Attempts()
-        self._backoff = Backoff()
-        self._waits_because_of = ""
+        of = f"The rebuild of {projection.name}"
+        self._recovery = Recovery(of, stop=stop, backoff=tuning.backoff())
 
     def run(self) -> None:
-        """Build, coming back by itself from whatever goes away.
+        """Rebuild, and come back after any loss.
 
         Raises:
-            RebuildRunsElsewhere: somebody else builds it, has finished it, or has dropped it.
-            RebuildStopped: until someone says how to go on.
+            RebuildRunsElsewhere: another process rebuilds it, or has just finished or dropped that.
+            RebuildStopped: until an operator decides how to go on.
             RebuildInterrupted: `stop` was set.
-            NewerVersionIsLive: this version's rows would be a step back.
+            NewerVersionIsLive: and `to_older` is not set.
         """
         try:
             with only_one(lock_name(self._name)) as is_alone:
@@ -198,31 +191,30 @@ class Rebuilder:
             connections.close_all()
 
     def run_if_needed(self) -> None:
-        """Build if an older version's rows are live. Raises as `run` does."""
+        """Rebuild if an older version's rows are live. Raises as `run` does."""
         if needs_rebuild(self._projection):
             logger.info("%s is built anew, as version %d", self._name, self._projection.version)
             self.run()
 
     def run_until_not_needed(self) -> None:
-        """Build if an older version's rows are live, whatever comes in between, and return."""
+        """Rebuild if an older version's rows are live; wait and try again whatever goes wrong."""
         while not self._stop.is_set():
             try:
                 self.run_if_needed()
             except RebuildRunsElsewhere:
-                self._stop.wait(STOPPED_POLL_SECONDS)
+                self._stop.wait(self._tuning.stopped_poll_seconds)
             except RebuildStopped as error:
                 logger.error("%s", error)
-                self._wait_until_told()
+                self._wait_while_stopped()
             except DATABASE_AWAY:
-                self._stop.wait(self._backoff.next_delay())
+                self._recovery.wait()
             except (RebuildInterrupted, NewerVersionIsLive):
                 return
             else:
                 return
 
-    def _wait_until_told(self) -> None:
-        while not self._stop.wait(STOPPED_POLL_SECONDS):
-            # Until it is known, nobody has said so.
+    def _wait_while_stopped(self) -> None:
+        while not self._stop.wait(self._tuning.stopped_poll_seconds):
             with contextlib.suppress(*DATABASE_AWAY):
                 if not failures.is_stopped(self._name, in_rebuild=True):
                     return
@@ -230,55 +222,46 @@ class Rebuilder:
     def _is_done(self) -> bool:
         try:
             return self._build()
-        except TargetGone:
-            # Somebody else put it in place, or dropped it.
+        except CheckpointGone:
             raise RebuildRunsElsewhere from None
-        except WentBack:
-            pass  # Somebody else found its table gone, and began it anew: so does the next attempt.
-        except (*EVENT_STORE_AWAY, *DATABASE_AWAY) as error:
-            self._wait_because_of(type(error).__qualname__)
-        except EventNotHandled as error:
-            self._stumble(error)
+        except CheckpointWentBack:
+            pass  # Another process found its table gone and began anew: so does the next attempt.
+        except (*EVENT_STORE_AWAY, *DATABASE_AWAY) as loss:
+            self._recovery.wait_after(loss)
+        except EventNotHandled as failure:
+            self._retry_or_stop(failure)
         return False
 
-    def _wait_because_of(self, kind: str) -> None:
-        if kind != self._waits_because_of:
-            logger.warning("The rebuild of %s waits (%s)", self._name, kind)
-        self._waits_because_of = kind
-        connections.close_all()
-        self._stop.wait(self._backoff.next_delay())
-
     def _build(self) -> bool:
-        """Build on from where the build is; answers whether the new rows are live."""
+        """Go on from the rebuild's checkpoint; returns whether the new rows are live."""
         rebuild = begin_or_resume(self._projection, to_older=self._to_older)
-        target = Target.of_rebuild(self._projection, rebuild)
         events = rebuild.events
-
-        def committed(position: int, changes: object) -> None:
-            self._backoff.reset()
-            self._waits_because_of = ""
-
-        applier = Applier(target, committed)
-        with self._feeds.after(target.position) as cursor:
+        applier = Applier.of_rebuild(
+            self._projection, rebuild, lambda position, changes: self._recovery.end()
+        )
+        with self._feeds.after(applier.position) as cursor:
             while not self._stop.is_set():
-                batch = cursor.next_batch(limit=self._batch_size, timeout=POLL_SECONDS)
+                batch = cursor.next_batch(
+                    limit=self._tuning.batch_size, timeout=self._tuning.poll_seconds
+                )
                 if batch.events:
                     applier.apply(batch.events)
                     events += len(batch.events)
                     self._advanced(Advance(events, applier.position, applier.pace))
-                if cursor.is_caught_up and self._take_its_place(applier, cursor):
+                if cursor.is_caught_up and self._switch(applier, cursor):
                     return True
         return False
 
-    def _take_its_place(self, applier: Applier, cursor: Cursor) -> bool:
+    def _switch(self, applier: Applier, cursor: FeedCursor) -> bool:
         beyond_the_end = self._live_position_beyond_the_end(applier.position)
+        most_seconds = self._tuning.finish_seconds
 
         def finish(live: int) -> bool:
-            # What the live rows have seen a moment ago: without it, a build beside rows that never
-            # stand still would not come level.
-            give_up_at = time.monotonic() + FINISH_SECONDS
+            # Applies what the live rows have got a moment ago: a rebuild beside rows that change
+            # all the time would never catch up otherwise.
+            give_up_at = time.monotonic() + most_seconds
             while applier.position < live != beyond_the_end and time.monotonic() < give_up_at:
-                batch = cursor.next_batch(limit=self._batch_size, timeout=FINISH_SECONDS / 10)
+                batch = cursor.next_batch(limit=self._tuning.batch_size, timeout=most_seconds / 10)
                 if batch.events:
                     applier.apply(batch.events)
             return applier.position >= live or live == beyond_the_end
@@ -286,19 +269,19 @@ class Rebuilder:
         return switch(self._projection, finish, to_older=self._to_older)
 
     def _live_position_beyond_the_end(self, position: int) -> int | None:
-        """Where the live rows are, if no event is there, as after restoring an older store."""
+        """The live rows' position, if it is beyond the store's end: an older one was restored."""
         live = Checkpoint.objects.get(name=self._name).position
         if position >= live or live <= self._feeds.source.last_position():
             return None
         return live
 
-    def _stumble(self, error: EventNotHandled) -> None:
-        attempts = self._attempts.at(error.received.position)
+    def _retry_or_stop(self, failure: EventNotHandled) -> None:
+        attempts = self._attempts.at(failure.received.position)
         if attempts < failures.MOST_ATTEMPTS:
-            self._stop.wait(self._backoff.next_delay())
+            self._recovery.wait()
             return
-        failures.stop(self._name, error, attempts=attempts, in_rebuild=True)
-        advice = failures.how_to_go_on(self._name, error)
+        failures.stop(self._name, failure, attempts=attempts, in_rebuild=True)
+        advice = failures.advice(self._name, failure)
         raise RebuildStopped(
-            f"{error}. The rebuild is stopped: {advice}; then rebuild again"
+            f"{failure}. The rebuild is stopped: {advice}; then rebuild again"
         ) from None

@@ -15,7 +15,7 @@ from redis.client import PubSub
 
 from tests.support.processes import wait_until
 
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
 # Between a channel layer's prefix and the name of a group.
 _GROUP: Final = "__group__"
 

@@ -14,7 +14,7 @@ from readmodels.projections import PROJECTIONS
 from tests.support.commits import Commit
 from tests.support.processes import wait_until
 
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
 
 
 def positions() -> dict[str, int]:

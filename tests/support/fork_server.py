@@ -1,8 +1,8 @@
-"""Management commands in processes of their own that begin at once.
+"""Starts management commands in processes of their own, without waiting for imports.
 
-A real `manage.py` spends two seconds on imports. Here one process has done that and waits; for each
-command it forks another, which goes on as `manage.py` does. Nothing is open in it when it forks: no
-connection, no client of the event store, no thread.
+A real `manage.py` spends two seconds on imports. Here one process has done that, and forks another
+for each command, which goes on as `manage.py` does. When it forks, that process has no connection,
+no client of the event store, and no thread.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Any, Final
 
 from tests.support.processes import PROJECT, wait_until
 
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
 
-# What a command would import on its way.
+# What the commands would import.
 _IMPORTED_BEFORE: Final = (
     "channels_redis.pubsub",
     "django.db.backends.postgresql.base",
@@ -45,8 +45,7 @@ _IMPORTED_BEFORE: Final = (
 class Forked:
     """A command's process, which may have ended.
 
-    Its `name` is its `application_name` at PostgreSQL, and the answer to `process_name()` at
-    SQLite.
+    Its `name` is its `application_name` in PostgreSQL, and what SQLite's `process_name()` returns.
     """
 
     name: str
@@ -56,12 +55,12 @@ class Forked:
 
     @property
     def output(self) -> str:
-        """What it printed and logged so far."""
+        """What it has printed and logged so far."""
         return self.output_file.read_text()
 
     @property
     def status(self) -> int | None:
-        """Its exit status, or the negative number of the signal that ended it; or `None`."""
+        """Its exit status, or minus the signal that ended it; `None` while it runs."""
         return self.server.status_of(self.pid)
 
     def wait(self, timeout: float = SECONDS) -> int:
@@ -71,12 +70,12 @@ class Forked:
         return self.status
 
     def kill(self) -> None:
-        """End it as a power cut would, and see it end."""
+        """Kill it without notice, and wait until it has ended."""
         self._signal(signal.SIGKILL)
         self.wait()
 
     def stop(self) -> int:
-        """Ask it to end, once it takes such requests, and see it end. Returns its status."""
+        """Send SIGTERM, once it has a handler for that, and wait until it ends; its status."""
         wait_until(self._takes_sigterm, SECONDS, what=f"{self.name} takes SIGTERM", every=0.01)
         self._signal(signal.SIGTERM)
         return self.wait()
@@ -88,7 +87,7 @@ class Forked:
         return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
     def _signal(self, number: signal.Signals) -> None:
-        # Until its status is asked for, nobody else can have got its number.
+        # Until its status is asked for, no other process can get its number.
         if self.status is None:
             os.kill(self.pid, number)
 
@@ -120,13 +119,13 @@ class ForkServer:
         *arguments: str,
         name: str = "",
         has_own_groups: bool = False,
-        constants: Mapping[str, object] | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> Forked:
-        """Begin a command.
+        """Start a command.
 
-        `constants` are module constants that have other values there, by their dotted names. With
-        `has_own_groups` its name is the prefix of its channel-layer groups: nobody else hears what
-        it tells, and who listens to all of them knows whom each message is from.
+        `settings` are Django settings that have other values there. With `has_own_groups` its name
+        is the prefix of its channel-layer groups: so whoever listens to all groups knows which
+        process sent a message.
         """
         name = name or f"{arguments[0]}-{len(self._running)}"
         output_file = self._output_dir / f"{name}.log"
@@ -137,7 +136,7 @@ class ForkServer:
                 "name": name,
                 "output_file": str(output_file),
                 "has_own_groups": has_own_groups,
-                "constants": dict(constants or {}),
+                "settings": dict(settings or {}),
             }
         )
         forked = Forked(name, pid, output_file, self)
@@ -151,7 +150,7 @@ class ForkServer:
         return forked
 
     def status_of(self, pid: int) -> int | None:
-        """The status of a process that it has forked; `None` as long as that runs."""
+        """The status of a process that it has forked; `None` while that runs."""
         if pid not in self._statuses:
             status = self._ask({"status_of": pid})
             if status is None:
@@ -160,7 +159,7 @@ class ForkServer:
         return self._statuses[pid]
 
     def close(self) -> None:
-        """End it and what it forked."""
+        """End it and the processes that it forked."""
         for forked in self._running:
             forked.kill()
         assert self._process.stdin is not None
@@ -183,7 +182,7 @@ class ForkServer:
 
 @contextmanager
 def fork_server(environment: Mapping[str, str], output_dir: Path) -> Iterator[ForkServer]:
-    """A process that can fork, with these variables; the commands' output goes to `output_dir`."""
+    """A fork server with these variables; the commands' output goes to `output_dir`."""
     server = ForkServer(environment, output_dir)
     try:
         yield server
@@ -195,7 +194,7 @@ def fork_server(environment: Mapping[str, str], output_dir: Path) -> Iterator[Fo
 
 
 def _serve() -> None:
-    """Answer questions until there are no more, or until this is a process that was forked."""
+    """Answer questions until there are no more; in a forked process, run the command."""
     _import_everything()
     _say("ready")
     pids: set[int] = set()
@@ -211,7 +210,7 @@ def _serve() -> None:
             return
         pids.add(pid)
         _say(pid)
-    # Whoever started this is gone.
+    # The process that started this one is gone.
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
 
@@ -246,16 +245,15 @@ def _become(question: Mapping[str, Any]) -> None:
     output = os.open(question["output_file"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number, descriptor in enumerate((nothing, output, output)):
         os.dup2(descriptor, number)
-    _take_the_name(question["name"], has_own_groups=question["has_own_groups"])
-    for constant, value in question["constants"].items():
-        module, _, variable = constant.rpartition(".")
-        setattr(importlib.import_module(module), variable, value)
+    _configure(question["name"], question["settings"], has_own_groups=question["has_own_groups"])
 
 
-def _take_the_name(name: str, *, has_own_groups: bool) -> None:
+def _configure(name: str, changed: Mapping[str, object], *, has_own_groups: bool) -> None:
     from django.conf import settings  # noqa: PLC0415 (not in the process that only asks)
     from django.db.backends.signals import connection_created  # noqa: PLC0415
 
+    for setting, value in changed.items():
+        setattr(settings, setting, value)
     os.environ["PGAPPNAME"] = name
     if has_own_groups:
         settings.CHANNEL_LAYERS["default"]["CONFIG"]["prefix"] = name

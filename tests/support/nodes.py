@@ -21,7 +21,7 @@ from tests.support.loans import UNDER_REVIEW_AT
 from tests.support.processes import wait_until
 from tests.support.web_servers import WebServer, post, row, running_daphne, wait_for_frame
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 
 USERNAME: Final = "uma"
 PASSWORD: Final = "tried-and-true-7"

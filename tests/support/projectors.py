@@ -1,4 +1,4 @@
-"""Projections at work in tests: in this thread, in threads, and in processes of their own."""
+"""Runs projections in tests: in this thread, in other threads, and in other processes."""
 
 from __future__ import annotations
 
@@ -7,36 +7,40 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-import pytest
-
-from lepret.common.backoff import Backoff
 from lepret.common.event_store_client import event_store_client
 from loans.domain.events import LoanEvent, LoanRequested
 from loans.domain.loan_request import Status
 from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest
 from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projections.rows import Rows
-from readmodels.projector import feeds, rebuilding
-from readmodels.projector import follower as projector
-from readmodels.projector.coordination.coordinator import Coordination, Uncoordinated
-from readmodels.projector.feeds import EventSource, EventStoreSource, Feeds, Subscription
+from readmodels.projector.coordination.coordinator import Coordinator, NoCoordinator
+from readmodels.projector.feeds import CatchUpSubscription, EventSource, EventStoreSource, Feeds
 from readmodels.projector.follower import Announcer, Follower
-from readmodels.projector.rebuilding import Rebuilder
+from readmodels.projector.rebuilding import Advance, Rebuilder
+from readmodels.projector.tuning import DEFAULT, Tuning
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import ZOE, append_a_loan_of_each_kind, recorded_loans
 from tests.support.processes import PROJECT, wait_until
 from tests.support.read_models import ReadModelsDatabase
 
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
+
+# Followers and rebuilds look more often than it would be worth while in production.
+QUICK: Final = Tuning(
+    poll_seconds=0.05,
+    stopped_poll_seconds=0.05,
+    first_retry_seconds=0.01,
+    longest_retry_seconds=0.05,
+    linger_seconds=0.01,
+)
 
 QUEUE: Final = PROJECTIONS["underwriters_queue"]
 STATUS: Final = PROJECTIONS["loan_status"]
@@ -45,7 +49,7 @@ PARKED_CHECKS: Final = PROJECTIONS["parked_credit_checks"]
 
 
 def give(projection: Projection, *events: LoanEvent) -> None:
-    """Change a projection's rows as these events do, as one batch; its checkpoint stays."""
+    """Change a projection's rows as one batch of these events does, but not its checkpoint."""
     rows: Rows[Any] = Rows(projection.model)
     for event in events:
         handle(projection, event, rows)
@@ -53,13 +57,13 @@ def give(projection: Projection, *events: LoanEvent) -> None:
 
 
 def handle(projection: Projection, event: LoanEvent, rows: Rows[Any]) -> None:
-    """Hand an event to a projection's handler if it is of a type that the handler takes."""
+    """Call a projection's handler with an event if it takes events of that type."""
     if type(event).__name__ in projection.takes:
         projection.handle(event, rows)
 
 
 def count(event: LoanEvent, rows: Rows[LoanStatus]) -> None:
-    """How many events there were of each loan, as its amount."""
+    """Handle events so that a loan's amount is the number of its events."""
     row = rows.get(event.id)
     if row is None:
         rows.add(event.id, amount=1, received_at=event.occurred_at)
@@ -68,6 +72,7 @@ def count(event: LoanEvent, rows: Rows[LoanStatus]) -> None:
 
 
 def double(event: LoanEvent, rows: Rows[LoanStatus]) -> None:
+    """Handle events so that a loan's amount is twice what was applied for."""
     handle(STATUS, event, rows)
     if isinstance(event, LoanRequested):
         rows.change(event.id, amount=2 * event.amount)
@@ -79,7 +84,7 @@ DOUBLING: Final = replace(STATUS, handle=double, version=STATUS.version + 1)
 
 @dataclass
 class Announced:
-    """Hears of each commit, and keeps what it is told."""
+    """An announcer that keeps what it is told of each commit."""
 
     changes: list[dict[str, set[UUID]]] = field(default_factory=list)
     recorded_at: list[datetime | None] = field(default_factory=list)
@@ -95,94 +100,82 @@ class Announced:
         self.reached.append((name, position))
 
 
-def act_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have followers and rebuilds look more often than it would be worth while in earnest."""
-    for module in (projector, rebuilding):
-        monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-        monkeypatch.setattr(module, "STOPPED_POLL_SECONDS", 0.05)
-        monkeypatch.setattr(module, "Backoff", partial(Backoff, first=0.01, longest=0.05))
-    monkeypatch.setattr(feeds, "LINGER_SECONDS", 0.01)
-
-
-class CountingShift(Uncoordinated):
+class CountingCoordinator(NoCoordinator):
     """Counts how often a follower begins; one that is stopped does so only to look."""
 
     def __init__(self) -> None:
         self.count = 0
 
-    def wait_until_mine(self, name: str, timeout: float) -> bool:
+    def wait_until_assigned(self, name: str, timeout: float) -> bool:
         self.count += 1
         return True
 
 
 class CountingSource(EventStoreSource):
-    """The event store, which counts subscriptions: a follower has a new one for each attempt."""
+    """The event store. Counts subscriptions: a follower makes one in each attempt."""
 
     def __init__(self) -> None:
         super().__init__(event_store_client)
         self.count = 0
 
-    def subscribe(self, after: int) -> Subscription:
+    def subscribe(self, after: int) -> CatchUpSubscription:
         self.count += 1
         return super().subscribe(after)
 
 
-def new_feeds() -> Feeds:
-    """Feeds of the event store that the application uses."""
-    return Feeds(EventStoreSource(event_store_client))
+def new_feeds(source: EventSource | None = None, tuning: Tuning = QUICK) -> Feeds:
+    """Feeds of the event store that the application uses, or of another source."""
+    return Feeds(source or EventStoreSource(event_store_client), tuning)
 
 
-def catch_up(
-    *projections: Projection,
-    announcer: Announcer | None = None,
-    source: EventSource | None = None,
-) -> None:
-    """Apply what the store holds, in this thread; to all projections if none is named."""
-    for projection in projections or PROJECTIONS.values():
-        Follower(
-            projection,
-            feeds=Feeds(source or EventStoreSource(event_store_client)),
-            announcer=announcer or Announced(),
-            shift=Uncoordinated(),
-            stop=threading.Event(),
-        ).catch_up()
-
-
-@contextmanager
-def following(
+def new_follower(
     projection: Projection,
     *,
     announcer: Announcer | None = None,
     source: EventSource | None = None,
-    shift: Coordination | None = None,
-    batch_size: int = projector.BATCH_SIZE,
-) -> Iterator[None]:
-    """A follower in a thread of its own, until this is left."""
-    stop = threading.Event()
-    follower = Follower(
+    coordinator: Coordinator | None = None,
+    stop: threading.Event | None = None,
+    batch_size: int = DEFAULT.batch_size,
+) -> Follower:
+    """A follower with feeds of its own."""
+    return Follower(
         projection,
-        feeds=Feeds(source or EventStoreSource(event_store_client)),
+        feeds=new_feeds(source),
         announcer=announcer or Announced(),
-        shift=shift or Uncoordinated(),
-        stop=stop,
-        batch_size=batch_size,
+        coordinator=coordinator or NoCoordinator(),
+        stop=stop or threading.Event(),
+        tuning=replace(QUICK, batch_size=batch_size),
     )
-    with running(follower.run, stop):
+
+
+def catch_up(*projections: Projection, **options: Any) -> None:
+    """Apply what the store holds, in this thread; to all projections if none is named.
+
+    Takes the options of `new_follower`.
+    """
+    for projection in projections or PROJECTIONS.values():
+        new_follower(projection, **options).catch_up()
+
+
+@contextmanager
+def following(projection: Projection, **options: Any) -> Iterator[None]:
+    """Run a follower in a thread while the block runs. Takes the options of `new_follower`."""
+    stop = threading.Event()
+    with running(new_follower(projection, stop=stop, **options).run, stop):
         yield
 
 
 @contextmanager
-def rebuilding_when_needed(projection: Projection, *, batch_size: int = 500) -> Iterator[None]:
-    """What keeps a projection's rows of its version, in a thread of its own, until this is left."""
+def rebuilding_when_needed(projection: Projection) -> Iterator[None]:
+    """Rebuild a projection of an older version in a thread, while the block runs."""
     stop = threading.Event()
-    rebuilder = new_rebuilder(projection, stop=stop, batch_size=batch_size)
-    with running(rebuilder.run_until_not_needed, stop):
+    with running(new_rebuilder(projection, stop=stop).run_until_not_needed, stop):
         yield
 
 
 @contextmanager
 def running(run: Any, stop: threading.Event) -> Iterator[threading.Thread]:
-    """Run in a thread; on the way out set `stop`, and see it end."""
+    """Run in a thread; at the end of the block set `stop`, and wait until the thread has ended."""
     thread = threading.Thread(target=run)
     thread.start()
     try:
@@ -196,29 +189,35 @@ def running(run: Any, stop: threading.Event) -> Iterator[threading.Thread]:
 def new_rebuilder(
     projection: Projection,
     *,
+    source: EventSource | None = None,
     stop: threading.Event | None = None,
-    batch_size: int = projector.BATCH_SIZE,
+    advanced: Callable[[Advance], object] = lambda advance: None,
+    batch_size: int = DEFAULT.batch_size,
 ) -> Rebuilder:
     """A rebuilder with feeds of its own."""
     return Rebuilder(
-        projection, feeds=new_feeds(), stop=stop or threading.Event(), batch_size=batch_size
+        projection,
+        feeds=new_feeds(source),
+        stop=stop or threading.Event(),
+        advanced=advanced,
+        tuning=replace(QUICK, batch_size=batch_size),
     )
 
 
-def rebuild(*projections: Projection, batch_size: int = projector.BATCH_SIZE) -> None:
-    """Build anew, in this thread, until it is live; all projections if none is named."""
+def rebuild(*projections: Projection, batch_size: int = DEFAULT.batch_size) -> None:
+    """Rebuild in this thread, until the rows are live; all projections if none is named."""
     for projection in projections or PROJECTIONS.values():
         new_rebuilder(projection, batch_size=batch_size).run()
 
 
 def position_of(projection: Projection) -> int:
-    """How far the live rows have come; 0 where there are none."""
+    """The commit position of the live rows; 0 if there are none."""
     checkpoint = Checkpoint.objects.filter(name=projection.name).first()
     return checkpoint.position if checkpoint else 0
 
 
 def wait_for(projection: Projection, position: int) -> None:
-    """Until the projection has come that far."""
+    """Wait until the projection has reached a commit position."""
     wait_until(
         lambda: position_of(projection) >= position,
         SECONDS,
@@ -228,13 +227,13 @@ def wait_for(projection: Projection, position: int) -> None:
 
 
 def rows(*projections: Projection) -> list[dict[str, Any]]:
-    """All that is in a projection's table; in those of all projections if none is named."""
+    """All rows of these projections' tables; of all projections if none is named."""
     models = [each.model for each in projections or PROJECTIONS.values()]
     return [row for model in models for row in model._default_manager.order_by("pk").values()]
 
 
 def failing(projection: Projection, on: type[LoanEvent], times: int = 1_000_000) -> Projection:
-    """The projection with a handler that fails on one type of event, and tells all it knows."""
+    """The projection with a handler that fails on one type of event, quoting an applicant."""
     failures = iter(range(times))
 
     def fail(event: LoanEvent, rows: Rows[Any]) -> None:
@@ -246,7 +245,7 @@ def failing(projection: Projection, on: type[LoanEvent], times: int = 1_000_000)
 
 
 def assert_read_models_tell_what_the_events_say() -> None:
-    """Every row is as the events of its loan say, and there are no others."""
+    """Every row is what the events of its loan say, and there are no other rows."""
     loans = recorded_loans()
     assert {each.id: each.status for each in LoanStatus.objects.all()} == {
         id_: loan.status for id_, loan in loans.items()
@@ -269,7 +268,7 @@ def assert_read_models_tell_what_the_events_say() -> None:
 
 @contextmanager
 def appending_loans(*, every: float = 0.0) -> Iterator[None]:
-    """Loans of each kind, one after the other, with so many seconds between, while this lasts."""
+    """Append loans of each kind while the block runs, with so many seconds between them."""
     stop = threading.Event()
     problems: list[Exception] = []
 
@@ -288,7 +287,7 @@ def appending_loans(*, every: float = 0.0) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Managing:
-    """A management command that was started as a process of its own, and may have ended."""
+    """A management command that was started in a process of its own, and may have ended."""
 
     process: subprocess.Popen[bytes]
     output_file: Path
@@ -298,7 +297,7 @@ class Managing:
         return self.output_file.read_text()
 
     def is_caught_up(self) -> bool:
-        """Whether it said so of each projection."""
+        """Whether it has logged that each projection is caught up."""
         return all(f"{name} is caught up at" in self.output for name in PROJECTIONS)
 
 
@@ -306,7 +305,7 @@ class Managing:
 def managing(
     event_store: RunningEventStore, read_models: ReadModelsDatabase, *arguments: str
 ) -> Iterator[Managing]:
-    """A real `manage.py` with these arguments, which is ended with SIGTERM when this is left."""
+    """Run a real `manage.py` with these arguments; send it SIGTERM at the end of the block."""
     output_file = event_store.data.with_name(f"{arguments[0]}-{uuid4()}.log")
     with output_file.open("wb") as output:
         process = subprocess.Popen(
@@ -324,14 +323,14 @@ def managing(
 
 
 def environment(event_store: RunningEventStore, read_models: ReadModelsDatabase) -> dict[str, str]:
-    """What a process needs to find the servers of a test."""
+    """The environment in which a process finds the servers of a test."""
     variables = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "lepret.settings",
         "EVENTSTORE_URI": event_store.uri,
         "READMODELS_DATABASE_URL": read_models.url,
-        "REDIS_URL": "redis://127.0.0.1:1/0",  # Nobody answers there: pages would update late.
-        # Many processes import the same modules: they are compiled once.
+        "REDIS_URL": "redis://127.0.0.1:1/0",  # Nothing listens there.
+        # Many processes import the same modules, which are compiled once for all.
         "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "lepret-tests-compiled"),
     }
     variables.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from tests.support.loans import Applicant, append_approval, append_denial, append_requested_loan
 
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
 # How many requests wait for a decision before one is made.
 _WAITING: Final = 20
 

@@ -1,4 +1,4 @@
-"""`manage.py project`: keeps the read models level with the event store."""
+"""`manage.py project`: keeps the read models up to date with the event store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
@@ -17,16 +18,17 @@ from readmodels.live.broadcasts import Broadcaster
 from readmodels.management.common import add_names, named
 from readmodels.projections import Projection
 from readmodels.projector import failures
-from readmodels.projector.batches import EventNotHandled, NewerVersionIsLive
-from readmodels.projector.coordination.coordinator import Uncoordinated, coordinator
+from readmodels.projector.batches import DATABASE_AWAY, EventNotHandled, NewerVersionIsLive
+from readmodels.projector.coordination.coordinator import NoCoordinator, coordinator
 from readmodels.projector.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
-from readmodels.projector.follower import DATABASE_AWAY, Follower
+from readmodels.projector.follower import Follower
 from readmodels.projector.rebuilding import (
     Rebuilder,
     RebuildInterrupted,
     RebuildRunsElsewhere,
     RebuildStopped,
 )
+from readmodels.projector.tuning import Tuning
 
 Job = Callable[[], object]
 
@@ -98,29 +100,41 @@ class Command(BaseCommand):
 def _project(projections: Sequence[Projection], *, rebuild: bool, once: bool) -> None:
     stop = threading.Event()
     stop_on_signals(stop)
-    feeds = Feeds(EventStoreSource(event_store_client))
-    rebuilders = [Rebuilder(each, feeds=feeds, stop=stop) for each in projections]
+    tuning = Tuning(**settings.PROJECTOR_TUNING)
+    feeds = Feeds(EventStoreSource(event_store_client, tuning), tuning)
+    rebuilders = [Rebuilder(each, feeds=feeds, stop=stop, tuning=tuning) for each in projections]
     try:
         if rebuild or once:
-            _run_all([each.run if rebuild else each.run_if_needed for each in rebuilders], stop)
+            run_all([each.run if rebuild else each.run_if_needed for each in rebuilders], stop)
         names = [each.name for each in projections]
-        shifts = Uncoordinated() if once else coordinator(names, stop=stop)
-        with Broadcaster() as broadcaster, shifts:
+        assigning = NoCoordinator() if once else coordinator(names, stop=stop, tuning=tuning)
+        with Broadcaster() as announcer, assigning:
             followers = [
-                Follower(each, feeds=feeds, announcer=broadcaster, shift=shifts, stop=stop)
+                Follower(
+                    each,
+                    feeds=feeds,
+                    announcer=announcer,
+                    coordinator=assigning,
+                    stop=stop,
+                    tuning=tuning,
+                )
                 for each in projections
             ]
             if once:
-                _run_all([each.catch_up for each in followers], stop)
+                run_all([each.catch_up for each in followers], stop)
             else:
                 builds = [each.run_until_not_needed for each in rebuilders]
-                _run_all([*(each.run for each in followers), *builds], stop)
+                run_all([*(each.run for each in followers), *builds], stop)
     finally:
         close_event_store_client()
 
 
-def _run_all(jobs: Sequence[Job], stop: threading.Event) -> None:
-    """Run each job in a thread; when one fails, stop the others and tell."""
+def run_all(jobs: Sequence[Job], stop: threading.Event) -> None:
+    """Run each job in a thread; if one fails, stop the others.
+
+    Raises:
+        CommandError: the first job that failed says why.
+    """
     with ThreadPoolExecutor(max_workers=len(jobs)) as executor:
         futures = [executor.submit(job) for job in jobs]
         if not _all_end_well(futures):
@@ -141,7 +155,7 @@ def _run_all(jobs: Sequence[Job], stop: threading.Event) -> None:
 
 
 def _all_end_well(futures: Sequence[Future[object]]) -> bool:
-    """Wait until one has failed, or all are done."""
+    """Wait until all have ended or one has failed; returns whether all ended well."""
     while True:
         done, rest = wait(futures, timeout=WAKE_SECONDS, return_when=FIRST_EXCEPTION)
         if any(each.exception() is not None for each in done):

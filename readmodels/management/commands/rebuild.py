@@ -1,4 +1,4 @@
-"""`manage.py rebuild`: builds read models anew, while pages go on reading what is there."""
+"""`manage.py rebuild`: rebuilds read models, while pages go on reading the old rows."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from lepret.common.event_store_client import close_event_store_client, event_sto
 from lepret.common.stopping import stop_on_signals
 from readmodels.management.common import add_names, named
 from readmodels.projections import Projection
-from readmodels.projector.batches import NewerVersionIsLive
+from readmodels.projector.batches import DATABASE_AWAY, NewerVersionIsLive
 from readmodels.projector.coordination.advisory_locks import only_one
 from readmodels.projector.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
-from readmodels.projector.follower import DATABASE_AWAY
 from readmodels.projector.rebuilding import (
     Advance,
     Rebuilder,
@@ -108,7 +107,7 @@ class Command(BaseCommand):
 
 
 class _Bar:
-    """Shows how far a rebuild has come, by commit positions, which need not count events."""
+    """Shows how far a rebuild has come, by commit positions, since those of events have gaps."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress

@@ -1,7 +1,7 @@
-"""Locks in PostgreSQL that last as long as the database session that took them.
+"""PostgreSQL's advisory locks, which last as long as the database session that took them.
 
-Each session is a connection of its own, outside Django's pool: whoever dies, or is cut off, lets go
-of all it holds, without a word. A pooler that shares sessions between transactions breaks this.
+Each session is a connection of its own, outside Django's pool: when its process dies or is cut off,
+all its locks are released. Poolers that share sessions between transactions break this.
 """
 
 from __future__ import annotations
@@ -18,18 +18,14 @@ from psycopg.abc import RV, PQGen
 from psycopg.rows import TupleRow
 
 from readmodels.database import read_models_connection
-from readmodels.projector.coordination.assignment import Look, Projector
+from readmodels.projector.coordination.assignment import Projector, Projectors
 
 CONNECT_SECONDS: Final = 3
 STATEMENT_SECONDS: Final = 1.4
 
-# The server ends a session of which it has not heard for so long: that of a projector which hangs,
-# or is cut off, while the kernel of either side still believes in the connection.
-LEASE_SECONDS: Final = 1.4
-
-# The first of an advisory lock's two keys: what is locked. Other programs have others.
+# The first of an advisory lock's two keys: what kind of lock it is. Other programs use others.
 CANDIDACY: Final = 1_818_587_250
-RUN: Final = 1_818_587_251
+ASSIGNMENT: Final = 1_818_587_251
 ONLY_ONE: Final = 1_818_587_252
 
 
@@ -44,23 +40,23 @@ def is_coordinated() -> bool:
 
 
 class LockSession:
-    """A projector's session: what it can run and what it runs, for all projectors to see.
+    """A projector's session, whose locks tell all projectors what it can run and what it runs.
 
-    It must look at least every `LEASE_SECONDS`, or the server ends it. To connect it waits for at
-    most `CONNECT_SECONDS`, and for each lock or look for at most `STATEMENT_SECONDS`.
+    If it is idle for longer than the lease, the server ends it. Connecting takes at most
+    `CONNECT_SECONDS`, and each statement at most `STATEMENT_SECONDS`.
 
     Raises:
         psycopg.Error: from every method; the session is to be closed then.
     """
 
-    def __init__(self, connection_parameters: Mapping[str, Any]) -> None:
+    def __init__(self, connection_parameters: Mapping[str, Any], *, lease_seconds: float) -> None:
         self._connection = _connect(
             connection_parameters,
             # PostgreSQL cuts it off after 63 bytes.
             application_name=f"lepret projector {os.getpid()}@{socket.gethostname()}",
-            idle_session_timeout=LEASE_SECONDS,
+            idle_session_timeout=lease_seconds,
         )
-        self._candidate_of: set[int] = set()
+        self._candidate_for: set[int] = set()
         self.number: Final = self._connection.info.backend_pid
 
     def __enter__(self) -> Self:
@@ -70,37 +66,39 @@ class LockSession:
         self._connection.close()
 
     def become_candidate(self, keys: Collection[int]) -> None:
-        """Say that these projections could run here."""
+        """Tell the others that these projections can run here."""
         for key in keys:
             self._ask("SELECT pg_try_advisory_lock_shared(%s, %s)", CANDIDACY, key)
-            self._candidate_of.add(key)
+            self._candidate_for.add(key)
 
     def withdraw(self) -> None:
-        """Say that no further projection will run here."""
-        while self._candidate_of:
-            key = self._candidate_of.pop()
+        """Tell the others that no further projection can run here."""
+        while self._candidate_for:
+            key = self._candidate_for.pop()
             self._ask("SELECT pg_advisory_unlock_shared(%s, %s)", CANDIDACY, key)
 
     def take(self, key: int) -> bool:
-        """Take a projection, unless another session has it."""
-        return self._ask("SELECT pg_try_advisory_lock(%s, %s)", RUN, key)
+        """Assign a projection to this session, unless another has it; returns whether it was."""
+        return self._ask("SELECT pg_try_advisory_lock(%s, %s)", ASSIGNMENT, key)
 
     def release(self, key: int) -> None:
-        self._ask("SELECT pg_advisory_unlock(%s, %s)", RUN, key)
+        """Leave a projection to other sessions."""
+        self._ask("SELECT pg_advisory_unlock(%s, %s)", ASSIGNMENT, key)
 
-    def look(self) -> Look:
+    def projectors(self) -> Projectors:
         """All projectors on this database, by the numbers of their sessions."""
-        rows = self._connection.execute(_PROJECTORS, [CANDIDACY, RUN, CANDIDACY, RUN])
+        kinds = [CANDIDACY, ASSIGNMENT]
+        rows = self._connection.execute(_PROJECTORS, [*kinds, *kinds])
         return {
-            number: Projector(candidate_of=frozenset(candidate_of), runs=frozenset(runs))
-            for number, candidate_of, runs in rows
+            number: Projector(frozenset(candidate_for), frozenset(assigned))
+            for number, candidate_for, assigned in rows
         }
 
     def _ask(self, sql: str, kind: int, key: int) -> bool:
         return _ask(self._connection, sql, kind, key)
 
 
-# `objsubid` is 2 where a lock has two keys. The keys are shown without a sign.
+# `objsubid` is 2 for a lock with two keys. The keys are shown as unsigned numbers.
 _PROJECTORS: Final = """
     SELECT pid,
            coalesce(array_agg(objid::bigint) FILTER (WHERE classid = %s), '{}'),
@@ -114,11 +112,10 @@ _PROJECTORS: Final = """
 
 @contextmanager
 def only_one(what: str) -> Iterator[bool]:
-    """Take the lock of that name until this is left; gives whether it was free.
+    """Hold the lock of that name while the block runs; yields whether it was free.
 
-    On SQLite there is no such lock, and it is always had. Should its session break meanwhile, the
-    lock is gone without a word: what it spares is double work, and what is done under it must be
-    safe all the same.
+    SQLite has no such locks: there it always is. If the session breaks, the lock is released while
+    the block still runs. So it only saves double work: two such blocks must be safe side by side.
 
     Raises:
         OperationalError: Django's; the database is away.
@@ -131,16 +128,18 @@ def only_one(what: str) -> Iterator[bool]:
         connection = _connect(
             database.get_connection_params(),
             application_name=f"lepret {what}",
-            idle_session_timeout=0,  # Nothing is asked while the job lasts.
+            idle_session_timeout=0,  # It is idle as long as the block runs.
         )
     with closing(connection):
         with database.wrap_database_errors:
-            is_had = _ask(connection, "SELECT pg_try_advisory_lock(%s, %s)", ONLY_ONE, key_of(what))
-        yield is_had
+            is_free = _ask(
+                connection, "SELECT pg_try_advisory_lock(%s, %s)", ONLY_ONE, key_of(what)
+            )
+        yield is_free
 
 
 class _BoundedConnection(psycopg.Connection[TupleRow]):
-    """Does not wait for ever where the server has stopped answering."""
+    """Has a timeout for every statement, for a server that has stopped answering."""
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         return super().wait(gen, interval, timeout or STATEMENT_SECONDS)
@@ -175,8 +174,8 @@ def _milliseconds(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
 
 
-# With keepalives the server notices, without being asked anything, that the other side is gone. A
-# connection through a Unix socket has none, and takes no offence.
+# With keepalives the server notices that the other side is gone. Connections through a Unix socket
+# have none, and ignore these settings.
 _SERVER_SETTINGS: Final = {
     "statement_timeout": _milliseconds(STATEMENT_SECONDS),
     "tcp_keepalives_idle": "5",
@@ -187,7 +186,7 @@ _SERVER_SETTINGS: Final = {
 
 
 def _ask(connection: psycopg.Connection[TupleRow], sql: str, kind: int, key: int) -> bool:
-    # PostgreSQL takes the key with a sign.
+    # PostgreSQL takes the key as a signed number.
     signed = key - 2**32 if key >= 2**31 else key
     row = connection.execute(sql.encode(), [kind, signed]).fetchone()
     assert row is not None, "a SELECT of one function gives one row"

@@ -1,7 +1,8 @@
-"""Decides which projector runs which projection, from what each of them can see of all.
+"""Decides which projector runs which projection, from what all projectors run.
 
-Pure: looking and acting is `coordination`'s. Every projector decides for itself, and all decide
-alike where they see the same, so that mostly one of them acts, and never two on the same.
+Pure: `coordinator` reads what they run, and acts. Every projector decides for itself. All decide
+alike if they see the same, so that mostly one of them acts; the locks see to it that never two run
+the same projection.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-# Everyone looks at the same pace, but not at the same moment: whoever should take a projection has
-# by the third look of anyone else had two of its own.
-PATIENCE: Final = 3
+# Projectors look equally often, but not at the same moment: by the third look of one projector,
+# every other has had two in which to take what falls to it.
+LOOKS_UNTIL_OVERDUE: Final = 3
 
 
 @dataclass(frozen=True)
 class Projector:
-    """What one projector can run, and what it runs. Projections are known by a number."""
+    """What one projector can run, and what is assigned to it. A projection is a number here."""
 
-    candidate_of: frozenset[int] = frozenset()
-    runs: frozenset[int] = frozenset()
+    candidate_for: frozenset[int] = frozenset()
+    assigned: frozenset[int] = frozenset()
 
 
-# By a number of each projector's own.
-Look = Mapping[int, Projector]
+# By the number of each projector's session.
+Projectors = Mapping[int, Projector]
 
 
 @dataclass(frozen=True)
@@ -32,39 +33,42 @@ class Plan:
     """What one projector should do now."""
 
     take: frozenset[int] = frozenset()
-    give_up: int | None = None
+    release: int | None = None
 
 
-class Watch:
-    """Knows which projections have been free for so long that their next projector must hang."""
+class OverdueProjections:
+    """Counts in how many looks in a row each projection was unassigned.
+
+    If that is too often, the projector that should have taken it must hang.
+    """
 
     def __init__(self) -> None:
         self._looks: dict[int, int] = {}
 
-    def overdue(self, look: Look) -> set[int]:
-        """To be asked once per look."""
-        self._looks = {each: self._looks.get(each, 0) + 1 for each in free(look)}
-        return {each for each, looks in self._looks.items() if looks >= PATIENCE}
+    def after_look(self, seen: Projectors) -> set[int]:
+        """Count one more look; returns the projections that any candidate may take by now."""
+        self._looks = {each: self._looks.get(each, 0) + 1 for each in unassigned(seen)}
+        return {each for each, looks in self._looks.items() if looks >= LOOKS_UNTIL_OVERDUE}
 
 
-def free(look: Look) -> set[int]:
-    """The projections that someone could run and nobody runs."""
-    wanted = {each for projector in look.values() for each in projector.candidate_of}
-    return wanted - {each for projector in look.values() for each in projector.runs}
+def unassigned(seen: Projectors) -> set[int]:
+    """The projections that have a candidate, but are assigned to no projector."""
+    wanted = {each for projector in seen.values() for each in projector.candidate_for}
+    return wanted - {each for projector in seen.values() for each in projector.assigned}
 
 
-def plan(look: Look, *, me: int, overdue: Collection[int]) -> Plan:
-    """What `me` should do: take what falls to it, and what is `overdue`; or give one up.
+def plan(seen: Projectors, *, me: int, overdue: Collection[int]) -> Plan:
+    """What `me` should do: take what falls to it and what is `overdue`, or release a projection.
 
-    One projection moves at a time, from the projector that has most too many, and none while
-    another is free. Each move makes the spread more even, so that moves come to an end: then nobody
-    runs two more than another candidate of what it runs.
+    One projection is moved at a time, and none while another is unassigned. It is moved from the
+    projector that has most more than a candidate for it. Each move evens out the numbers, so that
+    moves come to an end: then none runs two more than another candidate for what it runs.
     """
-    if me not in look:
+    if me not in seen:
         return Plan()
-    falls_to = _deal(look)
+    falls_to = _deal(seen)
     if falls_to:
-        mine = look[me].candidate_of
+        mine = seen[me].candidate_for
         return Plan(
             take=frozenset(
                 each
@@ -72,39 +76,39 @@ def plan(look: Look, *, me: int, overdue: Collection[int]) -> Plan:
                 if taker == me or (each in overdue and each in mine)
             )
         )
-    giver, projection = _best_move(look)
-    return Plan(give_up=projection if giver == me else None)
+    giver, projection = _best_move(seen)
+    return Plan(release=projection if giver == me else None)
 
 
-def _deal(look: Look) -> dict[int, int]:
-    """For each free projection the projector that it falls to: the one that runs least."""
-    loads = {number: len(projector.runs) for number, projector in look.items()}
+def _deal(seen: Projectors) -> dict[int, int]:
+    """The projector for each unassigned projection: the candidate with the fewest assigned."""
+    loads = {number: len(projector.assigned) for number, projector in seen.items()}
     falls_to: dict[int, int] = {}
-    for projection in sorted(free(look)):
-        taker = min(_candidates(look, projection), key=lambda number: (loads[number], number))
+    for projection in sorted(unassigned(seen)):
+        taker = min(_candidates(seen, projection), key=lambda number: (loads[number], number))
         falls_to[projection] = taker
         loads[taker] += 1
     return falls_to
 
 
-def _best_move(look: Look) -> tuple[int, int] | tuple[None, None]:
-    """Who should give up which projection, so that the spread gets more even by most."""
+def _best_move(seen: Projectors) -> tuple[int, int] | tuple[None, None]:
+    """The projector that should release a projection, and which, to even out the numbers most."""
     moves = [
-        (_surplus(look, giver, projection), giver, projection)
-        for giver, projector in look.items()
-        for projection in projector.runs
+        (_surplus(seen, giver, projection), giver, projection)
+        for giver, projector in seen.items()
+        for projection in projector.assigned
     ]
     surplus, giver, projection = max(moves, default=(0, 0, 0))
-    # With one more than the other, a move would only turn things round.
+    # With a surplus of one, the two would only swap their numbers.
     return (giver, projection) if surplus > 1 else (None, None)
 
 
-def _surplus(look: Look, giver: int, projection: int) -> int:
-    """How many more projections the giver runs than that candidate which runs least."""
-    runs = len(look[giver].runs)
-    others = (len(look[number].runs) for number in _candidates(look, projection))
-    return runs - min(others, default=runs)
+def _surplus(seen: Projectors, giver: int, projection: int) -> int:
+    """How many more projections the giver has than the candidate with the fewest."""
+    load = len(seen[giver].assigned)
+    others = (len(seen[number].assigned) for number in _candidates(seen, projection))
+    return load - min(others, default=load)
 
 
-def _candidates(look: Look, projection: int) -> list[int]:
-    return [number for number, each in look.items() if projection in each.candidate_of]
+def _candidates(seen: Projectors, projection: int) -> list[int]:
+    return [number for number, each in seen.items() if projection in each.candidate_for]

@@ -1,7 +1,7 @@
-"""Sees to it that each projection runs in one of the projectors, and the others stand by.
+"""Assigns each projection to one of the projectors; the others stand by.
 
-This spares double work, and no more: what makes it safe for two to run the same projection is the
-checkpoint's compare-and-swap. So a lock may be lost, or go before its follower has stopped.
+This only saves double work. That two may run the same projection safely is due to the checkpoint's
+compare-and-swap. So a lock may be lost, or be released before its follower has stopped.
 """
 
 from __future__ import annotations
@@ -12,49 +12,49 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, Self
 
-from lepret.common.backoff import Backoff
 from lepret.common.error_places import type_and_place
 from lepret.common.outages import Outage
 from readmodels.database import read_models_connection
-from readmodels.projector.coordination.advisory_locks import (
-    LEASE_SECONDS,
-    LockSession,
-    is_coordinated,
-    key_of,
-)
-from readmodels.projector.coordination.assignment import Watch, plan
+from readmodels.projector.coordination.advisory_locks import LockSession, is_coordinated, key_of
+from readmodels.projector.coordination.assignment import OverdueProjections, plan
+from readmodels.projector.tuning import DEFAULT, Tuning
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 0.5
-GIVE_UP_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 5.0
 
 
-class Coordination(Protocol):
-    """Tells the followers of this process which projections to run. Used as a context manager."""
+class Coordinator(Protocol):
+    """Tells the followers of this process which projections are assigned to it.
+
+    To be used as a context manager.
+    """
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 
-    def is_mine(self, name: str) -> bool:
+    def is_assigned(self, name: str) -> bool:
         """Whether the projection is to run here, at this moment."""
 
-    def wait_until_mine(self, name: str, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the projection to be mine; answers whether it is."""
+    def wait_until_assigned(self, name: str, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until the projection is assigned; returns whether it is."""
 
-    def given_up(self, name: str) -> None:
-        """Say that a projection which is not mine any more has stopped here."""
+    def stopped(self, name: str) -> None:
+        """To be called when the follower of a projection has stopped, for another to start."""
 
 
-def coordinator(names: Sequence[str], *, stop: threading.Event | None = None) -> Coordination:
+def coordinator(
+    names: Sequence[str], *, stop: threading.Event | None = None, tuning: Tuning = DEFAULT
+) -> Coordinator:
     """For the projections of these names; on SQLite every projector runs everything."""
-    return Coordinator(names, stop=stop) if is_coordinated() else Uncoordinated()
+    if is_coordinated():
+        return LockCoordinator(names, stop=stop, tuning=tuning)
+    return NoCoordinator()
 
 
-class Uncoordinated:
-    """Everything is mine."""
+class NoCoordinator:
+    """Assigns every projection to this process."""
 
     def __enter__(self) -> Self:
         return self
@@ -62,46 +62,54 @@ class Uncoordinated:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def is_mine(self, name: str) -> bool:
+    def is_assigned(self, name: str) -> bool:
         return True
 
-    def wait_until_mine(self, name: str, timeout: float) -> bool:
+    def wait_until_assigned(self, name: str, timeout: float) -> bool:
         return True
 
-    def given_up(self, name: str) -> None:
+    def stopped(self, name: str) -> None:
         pass
 
 
-class Coordinator:
+class LockCoordinator:
     """Shares projections out between all projectors on the same PostgreSQL database.
 
-    A thread of its own looks every `LOOK_SECONDS` who could run what and who runs it, and takes
-    projections or gives one up. One that is given up stays locked until its follower says that it
-    has stopped, for at most `GIVE_UP_SECONDS`. Without an answer from the database for
-    `LEASE_SECONDS` nothing is mine; the server ends the session when as much time has passed.
+    Its thread looks every `look_seconds` which projectors there are, and takes projections or
+    releases one. A projection stays locked until its follower says that it has stopped, but at most
+    `release_seconds`. If the database does not answer for `lease_seconds`, nothing is assigned any
+    more; the server ends the session after the same time.
 
-    To be left when the followers have stopped: standbys then take over at their next look. Once
-    `stop` is set, no further projection becomes mine.
+    To be left when the followers have stopped: standbys take over at their next look. Once `stop`
+    is set, no further projection is assigned.
     """
 
-    def __init__(self, names: Sequence[str], *, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        stop: threading.Event | None = None,
+        tuning: Tuning = DEFAULT,
+    ) -> None:
         self._names: Final = {key_of(name): name for name in names}
         self._stop: Final = stop or threading.Event()
-        # Read here: the settings of a thread's connection are the thread's own.
+        self._tuning: Final = tuning
+        # Read here, since Django's connections are per thread.
         self._connection_parameters: dict[str, Any] = (
             read_models_connection().get_connection_params()
         )
-        self._mine: set[str] = set()
-        self._mine_until = 0.0
-        # Until when the lock of what is being given up is kept.
-        self._leaving: dict[str, float] = {}
+        self._assigned: set[str] = set()
+        # Until when the lock of each projection that is being released is kept.
+        self._releasing: dict[str, float] = {}
         self._changed: Final = threading.Condition()
         self._is_closed: Final = threading.Event()
-        self._backoff: Final = Backoff()
+        self._backoff: Final = tuning.backoff()
         self._outage: Final = Outage(
             logger, "the database's locks", consequence="no projection is run here"
         )
         self._thread: Final = threading.Thread(target=self._run, name="coordinator", daemon=True)
+        self.looked_at = float("-inf")
+        """When the last look began after which it has acted, by the monotonic clock."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -113,67 +121,70 @@ class Coordinator:
             self._changed.notify_all()
         self._thread.join(STOP_SECONDS)
 
-    def is_mine(self, name: str) -> bool:
-        return name in self._mine and time.monotonic() < self._mine_until
+    def is_assigned(self, name: str) -> bool:
+        lease_ends_at = self.looked_at + self._tuning.lease_seconds
+        return name in self._assigned and time.monotonic() < lease_ends_at
 
-    def wait_until_mine(self, name: str, timeout: float) -> bool:
+    def wait_until_assigned(self, name: str, timeout: float) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self.is_mine(name) or self._stop.is_set(), timeout)
-        return self.is_mine(name)
+            self._changed.wait_for(lambda: self.is_assigned(name) or self._stop.is_set(), timeout)
+        return self.is_assigned(name)
 
-    def given_up(self, name: str) -> None:
+    def stopped(self, name: str) -> None:
         with self._changed:
-            if name in self._leaving:
-                self._leaving[name] = time.monotonic()
+            if name in self._releasing:
+                self._releasing[name] = time.monotonic()
                 self._changed.notify_all()
 
     def _run(self) -> None:
+        lease = self._tuning.lease_seconds
         while not self._is_closed.is_set():
             try:
-                with LockSession(self._connection_parameters) as session:
+                with LockSession(self._connection_parameters, lease_seconds=lease) as session:
                     self._coordinate(session)
-            except Exception as error:  # noqa: BLE001 (without this thread nothing would be mine)
+            except Exception as error:  # noqa: BLE001 (without this thread nothing is assigned)
                 self._outage.begin(type_and_place(error))
                 self._is_closed.wait(self._backoff.next_delay())
 
     def _coordinate(self, session: LockSession) -> None:
-        """One session's life."""
+        """Take part for as long as the session lasts."""
         session.become_candidate(self._names.keys())
-        watch = Watch()
+        overdue = OverdueProjections()
         try:
             while not self._is_closed.is_set():
-                self._look_and_act(session, watch)
+                self._look_and_act(session, overdue)
                 self._outage.end()
                 self._backoff.reset()
-                self._release_until(time.monotonic() + LOOK_SECONDS, session)
+                self._release_until(time.monotonic() + self._tuning.look_seconds, session)
         finally:
             with self._changed:
-                self._mine.clear()
-                self._leaving.clear()
+                self._assigned.clear()
+                self._releasing.clear()
 
-    def _look_and_act(self, session: LockSession, watch: Watch) -> None:
+    def _look_and_act(self, session: LockSession, overdue: OverdueProjections) -> None:
         if self._stop.is_set():
             session.withdraw()
         asked_at = time.monotonic()
-        look = session.look()
-        todo = plan(look, me=session.number, overdue=watch.overdue(look))
+        seen = session.projectors()
+        todo = plan(seen, me=session.number, overdue=overdue.after_look(seen))
         taken = {self._names[key] for key in sorted(todo.take) if session.take(key)}
         with self._changed:
-            # Before the server counts: it begins with its answer.
-            self._mine_until = asked_at + LEASE_SECONDS
-            self._mine |= taken
-            if todo.give_up is not None and not self._leaving:
-                self._leave(self._names[todo.give_up])
+            # The lease counts from the question here and from the answer at the server, so that it
+            # ends here first.
+            self.looked_at = asked_at
+            self._assigned |= taken
+            if todo.release is not None and not self._releasing:
+                self._begin_release(self._names[todo.release])
             self._changed.notify_all()
         for name in sorted(taken):
             logger.info("%s is run here", name)
 
-    def _leave(self, name: str) -> None:
-        self._mine.discard(name)
-        self._leaving[name] = time.monotonic() + GIVE_UP_SECONDS
+    def _begin_release(self, name: str) -> None:
+        self._assigned.discard(name)
+        self._releasing[name] = time.monotonic() + self._tuning.release_seconds
 
     def _release_until(self, next_look: float, session: LockSession) -> None:
-        """Release what followers have given up, as they do so."""
+        """Release projections as soon as their followers have stopped."""
         while (seconds := next_look - time.monotonic()) > 0:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closed.is_set() or self._due(), seconds)
@@ -185,10 +196,10 @@ class Coordinator:
         for name in self._due():
             session.release(key_of(name))
             with self._changed:
-                del self._leaving[name]
+                del self._releasing[name]
             logger.info("%s is left to another projector", name)
 
     def _due(self) -> list[str]:
         now = time.monotonic()
         with self._changed:
-            return [name for name, kept_until in self._leaving.items() if kept_until <= now]
+            return [name for name, kept_until in self._releasing.items() if kept_until <= now]

@@ -1,4 +1,4 @@
-"""Batches on SQLite and on PostgreSQL: one is as good as all its events one by one, and cheaper."""
+"""Batches on SQLite and on PostgreSQL do what their events do one by one, in fewer statements."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from loans.domain.events import LoanEvent
 from readmodels.models import Checkpoint, LoanStatus
 from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projections.rows import RowExists, Rows
-from readmodels.projector.applier import Applier
-from readmodels.projector.batches import Changes, EventNotHandled, Target, apply_batch
+from readmodels.projector.batches import Applier, Changes, EventNotHandled
 from readmodels.projector.received import Received
 from tests.support.histories import batches, histories
 from tests.support.loans import AT, recorded
-from tests.support.projectors import position_of, rows
+from tests.support.projectors import STATUS, position_of, rows
 from tests.support.read_models import ReadModelsDatabase
-from tests.unit.readmodels.projections.test_projections import EVENTS, REQUESTED
+from tests.support.sample_events import EVENTS, REQUESTED
 
-STATUS = PROJECTIONS["loan_status"]
 KEYS = [UUID(int=number) for number in (1, 2, 3)]
 
 each_projection = pytest.mark.parametrize("projection", PROJECTIONS.values(), ids=PROJECTIONS)
@@ -42,28 +40,28 @@ Told = dict[str, set[UUID]]
 
 
 def empty() -> None:
-    """No rows, and no checkpoints."""
+    """Delete all rows and checkpoints."""
     for projection in PROJECTIONS.values():
         projection.model._default_manager.all().delete()
     Checkpoint.objects.all().delete()
 
 
 def apply(projection: Projection, parts: Sequence[Sequence[Received]]) -> Told:
-    """Each part as one batch; answers what was to be told of all of them."""
+    """Apply each part as one batch; returns what is to be announced of all of them."""
     told = Changes()
 
     def committed(position: int, changes: Changes) -> None:
         nonlocal told
         told |= changes
 
-    applier = Applier(Target.live(projection), committed)
+    applier = Applier.live(projection, committed)
     for each in parts:
         applier.apply(each)
     return dict(told.groups)
 
 
 def outcome(projection: Projection, parts: Sequence[Sequence[Received]]) -> tuple[Any, ...]:
-    """All that there is afterwards, to the last column, less when it was done."""
+    """All that is stored afterwards, except when that was done, and what is to be announced."""
     empty()
     told = apply(projection, parts)
     checkpoint = Checkpoint.objects.values("name", "position", "recorded_at", "events").get()
@@ -97,7 +95,7 @@ CHANGES: st.SearchStrategy[list[Change]] = st.lists(
 
 
 class OneByOne:
-    """The same changes with the ORM, each at once."""
+    """Makes the same changes with the ORM, each in a statement of its own."""
 
     def add(self, key: UUID, **values: Any) -> None:
         LoanStatus.objects.create(id=key, **values)
@@ -120,7 +118,7 @@ def all_columns(row: LoanStatus | None) -> dict[str, Any] | None:
 
 
 def make(changes: Sequence[Change], parts: Callable[[], Any], size: int) -> list[Any]:
-    """Make the changes, `size` of them with each of `parts`; answers all that was seen."""
+    """Make the changes, `size` of them with each of `parts`; returns all rows that were read."""
     empty()
     there: set[UUID] = set()
     seen: list[Any] = []
@@ -171,7 +169,7 @@ def connection(read_models: ReadModelsDatabase) -> BaseDatabaseWrapper:
 
 
 def mixed_events(count: int) -> list[Received]:
-    """Events of all types, of loans that begin before this batch, in it, or both."""
+    """Events of all types, of many loans."""
     return [
         Received(
             recorded(
@@ -191,11 +189,11 @@ def test_a_batch_takes_few_statements_however_many_events_it_has(
     projection: Projection, connection: BaseDatabaseWrapper
 ) -> None:
     events = mixed_events(800)
-    target = Target.live(projection)
-    apply_batch(target, events[:500], after=0)
+    applier = Applier.live(projection)
+    applier.apply(events[:500])
 
     with CaptureQueriesContext(connection) as captured:
-        apply_batch(target, events[500:], after=500)
+        applier.apply(events[500:])
 
     # The transaction's two, the checkpoint, then what was added (SQLite takes no more than 999
     # values at a time), changed (once for each set of columns) and removed.
@@ -208,7 +206,7 @@ def requested(id_: UUID) -> LoanEvent:
 
 @pytest.mark.usefixtures("read_models")
 class TestARowThatIsThereAlready:
-    """An event that is not due: whatever else is in its batch, it is not passed over."""
+    """An event that adds it again is not ignored, whatever else is in its batch."""
 
     TWICE: ClassVar = [
         Received(recorded(requested(KEYS[0]), at=1)),

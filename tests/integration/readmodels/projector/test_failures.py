@@ -1,4 +1,4 @@
-"""Events that cannot be handled: a projection stops there, and people say how it goes on."""
+"""Events that cannot be handled: a projection stops there until an operator decides."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ from tests.support.projectors import (
     QUEUE,
     SECONDS,
     STATUS,
-    CountingShift,
-    act_soon,
+    CountingCoordinator,
     assert_read_models_tell_what_the_events_say,
     catch_up,
     failing,
@@ -52,11 +51,6 @@ from tests.support.read_models import ReadModelsDatabase
 pytestmark = pytest.mark.usefixtures("event_store", "read_models")
 
 WHY = "its amount was never ours"
-
-
-@pytest.fixture(autouse=True)
-def _acts_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    act_soon(monkeypatch)
 
 
 class Fixable:
@@ -82,7 +76,7 @@ def wait_until_stopped(projection: Projection = STATUS) -> Failure:
 
 
 def stop_at_a_denial(projection: Projection = STATUS) -> int:
-    """Have a projection stop at the second of three loans; answers where."""
+    """Have a projection stop at the second of three loans; returns the position."""
     append_requested_loan(score=9)
     position = append_requested_loan(score=1).position
     append_requested_loan(score=9)
@@ -131,7 +125,7 @@ class TestAPoisonEvent:
         assert (failure.position, failure.event_id) == (position, event.id)
         assert (failure.event_type, failure.stream_name) == ("AutoDenied", event.stream_name)
         assert failure.attempts == failures.MOST_ATTEMPTS
-        assert failure.error.startswith("ValueError at projecting.py:")
+        assert failure.error.startswith("ValueError at projectors.py:")
 
         (told,) = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
         assert f"loan_status cannot handle AutoDenied {event.id} at {position}: ValueError" in told
@@ -144,10 +138,10 @@ class TestAPoisonEvent:
     def test_stops_the_projection_until_someone_says_how_to_go_on(self) -> None:
         position = stop_at_a_denial()
         before = rows(STATUS)
-        shift = CountingShift()
+        coordinator = CountingCoordinator()
 
-        with following(STATUS, shift=shift):  # As a projector would that was started again.
-            wait_until(lambda: shift.count > 3, SECONDS)
+        with following(STATUS, coordinator=coordinator):  # As after a restart of the projector.
+            wait_until(lambda: coordinator.count > 3, SECONDS)
 
         assert rows(STATUS) == before
         assert position_of(STATUS) < position
@@ -214,7 +208,7 @@ class TestAPoisonEvent:
 
 
 def append_what_is_refused(database: ReadModelsDatabase) -> int:
-    """A request that is a good event, but has no room in a column of this database's."""
+    """Append a valid event with a value that is too large for a column of this database."""
     is_postgresql = connections[database.alias].vendor == "postgresql"
     event = LoanRequested(
         id=uuid4(),
@@ -335,7 +329,7 @@ class TestARebuild:
         assert (failure.in_rebuild, failure.position) == (True, position)
         assert failure.attempts == failures.MOST_ATTEMPTS
         assert (rows(), position_of(STATUS)) == before
-        # The live rows do not stop for it.
+        # The live rows go on.
         with following(STATUS):
             wait_for(STATUS, append_requested_loan().position)
 
@@ -368,7 +362,7 @@ class TestARebuild:
         assert Checkpoint.objects.get(name=STATUS.name).builds == 1
 
     def test_that_succeeds_sets_the_live_rows_going_again(self) -> None:
-        """As a new version does, which handles what the old one could not."""
+        """As with a new version that can handle the event."""
         stop_at_a_denial()
         with following(STATUS):
             rebuild(STATUS)

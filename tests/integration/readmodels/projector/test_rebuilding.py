@@ -1,4 +1,4 @@
-"""Rebuilds beside the live rows, which pages go on reading, on SQLite and on PostgreSQL."""
+"""Rebuilds while pages go on reading the live rows, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projector.coordination.advisory_locks import only_one
 from readmodels.projector.rebuilding import (
     Advance,
-    Rebuilder,
     RebuildInterrupted,
     RebuildRunsElsewhere,
     switch,
@@ -46,13 +45,12 @@ from tests.support.projectors import (
     SECONDS,
     STATUS,
     CountingSource,
-    act_soon,
     appending_loans,
     assert_read_models_tell_what_the_events_say,
     catch_up,
     following,
     managing,
-    new_feeds,
+    new_rebuilder,
     position_of,
     rebuild,
     rows,
@@ -66,31 +64,24 @@ pytestmark = pytest.mark.usefixtures("event_store", "read_models")
 MODELS = [each.model for each in PROJECTIONS.values()]
 
 
-@pytest.fixture(autouse=True)
-def _acts_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    act_soon(monkeypatch)
-
-
 def tables_of(database: ReadModelsDatabase) -> set[str]:
     return set(connections[database.alias].introspection.table_names())
 
 
 def checkpoints() -> list[dict[str, Any]]:
-    """All that a checkpoint says, less when that was and how fast, and how often it was built."""
+    """The columns of all checkpoints, except those that no two builds have in common."""
     columns = ("name", "version", "position", "recorded_at", "events")
     return [{**each} for each in Checkpoint.objects.order_by("name").values(*columns)]
 
 
 def interrupted(projection: Projection, *, after: int = 5) -> int:
-    """A rebuild that was told to stop after its first events; answers how far it had come."""
+    """Interrupt a rebuild after its first events; returns its position."""
     stop = threading.Event()
 
     def stop_it(advance: Advance) -> None:
         stop.set()
 
-    rebuilder = Rebuilder(
-        projection, feeds=new_feeds(), stop=stop, advanced=stop_it, batch_size=after
-    )
+    rebuilder = new_rebuilder(projection, stop=stop, advanced=stop_it, batch_size=after)
     with pytest.raises(RebuildInterrupted):
         rebuilder.run()
     position: int = Rebuild.objects.get(name=projection.name).position
@@ -159,7 +150,7 @@ def constraints(database: ReadModelsDatabase, model: type[Model]) -> dict[str, d
 
 
 def schema(database: ReadModelsDatabase, model: type[Model]) -> dict[str, Any]:
-    """Columns, indexes and constraints: with their names where these are a migration's."""
+    """Columns, indexes and constraints; with their names if migrations have given these."""
     connection = connections[database.alias]
     with connection.cursor() as cursor:
         described = connection.introspection.get_table_description(cursor, model._meta.db_table)
@@ -173,7 +164,7 @@ def schema(database: ReadModelsDatabase, model: type[Model]) -> dict[str, Any]:
 
 
 class TestPages:
-    """While rebuilds go on, these are loops that ask what pages ask, through the ORM."""
+    """Loops that read through the ORM what pages read, while rebuilds go on."""
 
     def test_never_see_a_table_that_is_empty_or_half_built_and_no_error(
         self, read_models: ReadModelsDatabase
@@ -216,7 +207,7 @@ class TestPages:
         with running(build, threading.Event()), reading(reader):
             with reading_for_long(read_models) as long_reading:
                 seen = [next(long_reading)]
-                wait_until(lambda: is_done.is_set() or "waits" in caplog.text, SECONDS)
+                wait_until(lambda: is_done.is_set() or "lost the database" in caplog.text, SECONDS)
                 asked = reader.asked
                 wait_until(lambda: reader.asked > asked + 3, SECONDS)
                 seen += long_reading
@@ -229,18 +220,18 @@ class TestPages:
 
 @contextmanager
 def reading_for_long(database: ReadModelsDatabase) -> Iterator[Iterator[LoanStatus]]:
-    """A query whose rows come one by one, in a transaction that lasts as long as this."""
+    """A query whose rows are read one by one, in a transaction that lasts as long as the block."""
     connection = connections[database.alias]
     if connection.vendor == "postgresql":
         with transaction.atomic(using=database.alias):
             yield iter(LoanStatus.objects.order_by("id").iterator(chunk_size=1))
         return
-    # Not an atomic block, which would be a writer's there.
+    # Not in an atomic block, which would lock the database for writers there.
     yield iter(LoanStatus.objects.order_by("id").iterator(chunk_size=1))
 
 
 class Reader:
-    """Asks for a projection's rows again and again; notes errors, and rows that have gone."""
+    """Reads a projection's rows again and again; collects errors and counts that went down."""
 
     def __init__(self, projection: Projection) -> None:
         self.asked = 0
@@ -250,7 +241,7 @@ class Reader:
 
     def run(self, stop: threading.Event) -> None:
         try:
-            while not stop.wait(0.005):  # So as to leave the others something of this process.
+            while not stop.wait(0.005):  # To leave the other threads some time.
                 self._ask()
                 self.asked += 1
         except Exception as problem:  # noqa: BLE001 (whatever it is, it is what this looks for)
@@ -262,7 +253,7 @@ class Reader:
         return self.asked > more_than
 
     def _ask(self) -> None:
-        # Loans are only added here, and of each five one waits for ever.
+        # Loans are only added here, and one of each five waits for ever.
         page = self._projection.model._default_manager.order_by("pk")
         there, on_page = page.count(), len(page[:5])
         least = self._most - (2 if self._projection is QUEUE else 0)
@@ -303,7 +294,7 @@ class TestALiveFollower:
     def test_goes_back_with_an_older_event_store_that_was_restored(self) -> None:
         append_a_loan_of_each_kind()
         catch_up(STATUS)
-        # What is no more in the store: its rows, and positions beyond its end.
+        # A row and a position whose events are no longer in the store.
         gone = LoanStatus.objects.create(pk=uuid4(), amount=1, received_at=AT)
         Checkpoint.objects.update(position=10_000)
         with following(STATUS):
@@ -315,7 +306,7 @@ class TestALiveFollower:
 
 
 class TestAnInterruptedRebuild:
-    def test_goes_on_where_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_goes_on_where_it_was(self) -> None:
         append_a_loan_of_each_kind()
         catch_up()
         position = interrupted(STATUS)
@@ -329,9 +320,7 @@ class TestAnInterruptedRebuild:
                 after.append(begin)
                 return super().subscribe(begin)
 
-        feeds = new_feeds()
-        feeds.source = Source()
-        Rebuilder(STATUS, feeds=feeds, stop=threading.Event()).run()
+        new_rebuilder(STATUS, source=Source()).run()
 
         assert after == [position]
         assert rows() == built
@@ -345,7 +334,7 @@ class TestAnInterruptedRebuild:
             wait_for(STATUS, append_a_loan_of_each_kind().position)
 
         with following(STATUS):
-            Rebuilder(STATUS, feeds=new_feeds(), stop=threading.Event(), advanced=go_on).run()
+            new_rebuilder(STATUS, advanced=go_on).run()
         catch_up(QUEUE, LOANS)
         assert_read_models_tell_what_the_events_say()
 
@@ -468,7 +457,7 @@ def run_rebuild(*arguments: str) -> str:
 
 
 def test_two_at_once_end_with_the_right_rows_whoever_finishes() -> None:
-    """As on SQLite, where nothing keeps them apart, or where a lock was lost."""
+    """As on SQLite, which has no lock for this, or after a lock was lost."""
     append_a_loan_of_each_kind()
     catch_up()
     live = rows(), checkpoints()

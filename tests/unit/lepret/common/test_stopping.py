@@ -1,4 +1,4 @@
-"""A process ends when it is asked to, also if its main thread sleeps through the signal."""
+"""A process ends when it is asked to, even if the signal does not wake its main thread."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 
 from tests.support.processes import PROJECT
 
-# Another thread takes the signal once the main one waits, so that this one is not woken by it: as
-# where the signal comes in the moment before it waits.
+# Another thread receives the signal while the main thread waits, so that it does not wake that one.
+# The same happens if a signal arrives in the moment before the main thread waits.
 SCRIPT: Final = """
 import signal, sys, threading, time, traceback
 import django
 django.setup()
 from lepret.common.stopping import stop_on_signals, wait_for
-from readmodels.management.commands.project import _run_all
+from readmodels.management.commands.project import run_all
 
 def names_on_the_main_threads_stack():
     frame = sys._current_frames()[threading.main_thread().ident]
@@ -36,7 +36,7 @@ threading.Thread(target=take_the_signal, daemon=True).start()
 
 @pytest.mark.parametrize(
     ("call", "waits"),
-    [("wait_for(stop)", "wait_for"), ("_run_all([stop.wait], stop)", "_all_end_well")],
+    [("wait_for(stop)", "wait_for"), ("run_all([stop.wait], stop)", "wait")],
 )
 def test_a_signal_is_noticed_that_does_not_wake_the_main_thread(call: str, waits: str) -> None:
     ended = subprocess.run(

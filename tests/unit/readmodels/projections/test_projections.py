@@ -11,18 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.forms import model_to_dict
 
-from loans.domain.events import (
-    ApplicationLapsed,
-    AutoApproved,
-    AutoDenied,
-    CreditChecked,
-    CreditCheckParked,
-    LoanEvent,
-    LoanRequested,
-    ManuallyApproved,
-    ManuallyDenied,
-    ManualReviewRequired,
-)
+from loans.domain.events import LoanEvent
 from readmodels.live import broadcasts
 from readmodels.models import (
     Checkpoint,
@@ -35,56 +24,28 @@ from readmodels.models import (
     Status,
 )
 from readmodels.projections import PROJECTIONS, Projection
-from readmodels.projector.batches import Changes, CheckpointMoved, Target, apply_batch
+from readmodels.projector.batches import Applier, Changes
 from readmodels.projector.received import Received
 from tests.support.loans import AT, ZOE, in_stream_of, recorded, recorded_as
-from tests.support.projectors import PARKED_CHECKS, give
+from tests.support.projectors import LOANS, PARKED_CHECKS, QUEUE, STATUS, give
+from tests.support.sample_events import (
+    APPROVED,
+    APPROVED_BY_HAND,
+    CHECKED,
+    DENIED,
+    DENIED_BY_HAND,
+    EVENTS,
+    ID,
+    LAPSED,
+    LATER,
+    PARKED,
+    REQUESTED,
+    REVIEW,
+)
 
 pytestmark = pytest.mark.django_db
 
-QUEUE = PROJECTIONS["underwriters_queue"]
-STATUS = PROJECTIONS["loan_status"]
-LOANS = PROJECTIONS["loan_requests"]
-
-ID, OTHER_ID = uuid4(), uuid4()
-LATER = AT + timedelta(hours=1)
-
-LAPSED = ApplicationLapsed(id=ID, occurred_at=AT)
-REQUESTED = LoanRequested(
-    id=ID,
-    occurred_at=AT,
-    name=ZOE.name,
-    national_id=ZOE.national_id,
-    amount=5000,
-    address=ZOE.address,
-)
-PARKED = CreditCheckParked(id=ID, occurred_at=AT, reason="timed out", attempts=25)
-CHECKED = CreditChecked(id=ID, occurred_at=AT, credit_score=6)
-APPROVED = AutoApproved(id=ID, occurred_at=LATER)
-DENIED = AutoDenied(id=ID, occurred_at=LATER)
-REVIEW = ManualReviewRequired(
-    id=ID,
-    occurred_at=AT,
-    name=ZOE.name,
-    national_id=ZOE.national_id,
-    amount=5000,
-    credit_score=6,
-)
-APPROVED_BY_HAND = ManuallyApproved(id=ID, occurred_at=LATER, decided_by="uma", note="fine")
-DENIED_BY_HAND = ManuallyDenied(
-    id=ID, occurred_at=LATER, decided_by="uma", reason="too_much_debt", note="sorry"
-)
-EVENTS: tuple[LoanEvent, ...] = (
-    LAPSED,
-    REQUESTED,
-    PARKED,
-    CHECKED,
-    APPROVED,
-    DENIED,
-    REVIEW,
-    APPROVED_BY_HAND,
-    DENIED_BY_HAND,
-)
+OTHER_ID = uuid4()
 
 each_projection = pytest.mark.parametrize("projection", PROJECTIONS.values(), ids=PROJECTIONS)
 
@@ -300,14 +261,14 @@ class TestTheParkedCreditChecks:
 
 
 class TestTheRevision:
-    """Of a row: that of the stream's last event, whatever that was."""
+    """A row's revision is that of the last event in its stream, whatever that was."""
 
     @pytest.fixture(autouse=True, params=[1, 2, 3, 10])
     def _batches(self, request: pytest.FixtureRequest) -> None:
         self._size = request.param
 
     def stream(self, *events: LoanEvent | str) -> list[Received]:
-        """A whole stream; a name is that of an event of an unknown type."""
+        """The events of a stream; a string stands for an event of an unknown type."""
         return [
             Received(
                 recorded(event, at=number + 1, revision=number)
@@ -318,10 +279,9 @@ class TestTheRevision:
         ]
 
     def give(self, projection: Projection, received: Sequence[Received]) -> None:
-        target = Target.live(projection)
+        applier = Applier.live(projection)
         for begin in range(0, len(received), self._size):
-            batch = received[begin : begin + self._size]
-            apply_batch(target, batch, after=batch[0].position - 1)
+            applier.apply(received[begin : begin + self._size])
 
     def revision(self, projection: Projection) -> int:
         row = projection.model._default_manager.get(pk=ID)
@@ -371,9 +331,15 @@ def changes_of(projection: Projection, event: LoanEvent) -> dict[str, set[UUID]]
 
 def apply_at(projection: Projection, *events: tuple[int, LoanEvent]) -> Changes:
     """Apply events at these positions as one batch."""
-    received = [Received(recorded(event, at=position)) for position, event in events]
-    target = Target.live(projection)
-    return apply_batch(target, received, after=target.position)
+    return apply(projection, [Received(recorded(event, at=at)) for at, event in events])
+
+
+def apply(projection: Projection, received: Sequence[Received]) -> Changes:
+    """Apply events as one batch; returns what is to be announced."""
+    committed: list[Changes] = []
+    Applier.live(projection, lambda position, changes: committed.append(changes)).apply(received)
+    (changes,) = committed
+    return changes
 
 
 def test_there_is_an_event_of_every_type_here() -> None:
@@ -397,21 +363,20 @@ class TestEveryProjection:
         self, projection: Projection
     ) -> None:
         unknown = Received(recorded_as("LoanPaidBack", at=7))
-        changes = apply_batch(Target.live(projection), [unknown], after=0)
-        assert not changes
+        assert not apply(projection, [unknown])
         assert Checkpoint.objects.get(name=projection.name).position == 7
         assert not projection.model._default_manager.exists()
 
-    def test_does_nothing_where_the_checkpoint_is_not_where_it_was(
+    def test_applies_nothing_that_somebody_else_has_applied_meanwhile(
         self, projection: Projection
     ) -> None:
         Checkpoint.objects.create(name=projection.name, position=3)
-        target = Target.live(projection)
-        Checkpoint.objects.update(position=5)
-        events = [Received(recorded(REQUESTED, at=7)), Received(recorded(REVIEW, at=8))]
-        with pytest.raises(CheckpointMoved):
-            apply_batch(target, events, after=3)
-        assert Checkpoint.objects.get(name=projection.name).position == 5
+        applier = Applier.live(projection)
+        Checkpoint.objects.update(position=8)
+        events: Sequence[LoanEvent] = [REQUESTED, REVIEW, LAPSED]
+        applier.apply([Received(recorded(event, at=at)) for at, event in enumerate(events, 7)])
+        checkpoint = Checkpoint.objects.get(name=projection.name)
+        assert (checkpoint.position, checkpoint.events) == (9, 1)
         assert not projection.model._default_manager.exists()
 
     def test_notes_the_version_that_it_has(self, projection: Projection) -> None:
@@ -426,8 +391,7 @@ class TestWhatIsToBeTold:
             replace(recorded(REVIEW, at=8), recorded_at=AT + timedelta(seconds=1)),
             replace(recorded(of_another(REVIEW), at=9), recorded_at=AT + timedelta(seconds=2)),
         ]
-        received = [Received(each) for each in events]
-        changes = apply_batch(Target.live(QUEUE), received, after=0)
+        changes = apply(QUEUE, [Received(each) for each in events])
         assert changes == Changes(
             {broadcasts.UNDERWRITING: {ID, OTHER_ID}}, AT + timedelta(seconds=1)
         )

@@ -1,4 +1,4 @@
-"""Feeds read subscriptions in threads; subscriptions that do as they are told stand in."""
+"""Feeds read subscriptions in threads; here these are fakes that deliver what a test wants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, cycle
 
@@ -17,15 +17,14 @@ from esdbclient.exceptions import DeadlineExceeded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from readmodels.projector import feeds as feeds_module
 from readmodels.projector.feeds import (
     Batch,
-    Cursor,
-    Feed,
+    FeedCursor,
     Feeds,
     SubscriptionEnded,
     SubscriptionStalled,
 )
+from readmodels.projector.tuning import Tuning
 from tests.support.loans import recorded_as
 from tests.support.processes import wait_until
 from tests.support.projectors import running
@@ -33,19 +32,18 @@ from tests.support.projectors import running
 SECONDS = 5.0
 
 
-@pytest.fixture(autouse=True)
-def _waits_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds_module, "PATIENCE_SECONDS", 0.02)
-    monkeypatch.setattr(feeds_module, "LINGER_SECONDS", 0.0)
-    monkeypatch.setattr(feeds_module, "GRACE_SECONDS", 0.05)
+QUICK = Tuning(most_wait_seconds=0.02, linger_seconds=0.0, grace_seconds=0.05)
+# While history is read, a batch waits until it is full.
+LINGERING = replace(QUICK, linger_seconds=SECONDS)
+PROBING_AT_ONCE = replace(QUICK, probe_after_idle_seconds=0.0)
 
 
 class Lost(Exception):
-    """What a subscription raises when its server goes away."""
+    """A subscription raises it when its server goes away."""
 
 
 class FakeSubscription:
-    """Delivers what it is given, then waits for more; ends when it is stopped."""
+    """Delivers the events that it is given, waits for more, and ends when it is stopped."""
 
     def __init__(self, *deliveries: RecordedEvent | Exception) -> None:
         self.asked = 0
@@ -77,12 +75,12 @@ class FakeSubscription:
         self._deliveries.put(None)
 
     def has_delivered(self, number: int) -> bool:
-        """Whether that many events were handed over: the next one is being asked for."""
+        """Whether that many events were delivered, and the next one is being asked for."""
         return self.asked > number
 
 
 class FakeSource:
-    """Hands out one subscription after the other, as they were given."""
+    """Returns the given subscriptions one after the other."""
 
     def __init__(self, *subscriptions: FakeSubscription | Exception) -> None:
         self._subscriptions = list(subscriptions)
@@ -99,7 +97,7 @@ class FakeSource:
 
 
 class FakeStore:
-    """Events at each position from 1 on, of which every subscription gets those that are due."""
+    """Has an event at each position from 1 on; any number of subscriptions can read them."""
 
     def __init__(self, count: int = 0) -> None:
         self.subscriptions: list[tuple[int, FakeSubscription]] = []
@@ -139,12 +137,6 @@ class Taken:
     caught_up: bool = False
 
 
-@pytest.fixture
-def _lingers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While history is read, a batch waits until it is as full as it may be."""
-    monkeypatch.setattr(feeds_module, "LINGER_SECONDS", SECONDS)
-
-
 @contextmanager
 def no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
@@ -153,24 +145,26 @@ def no_thread_left() -> Iterator[None]:
 
 
 @contextmanager
-def only_cursor(subscription: FakeSubscription, *, ahead: int = 10) -> Iterator[Cursor]:
-    """A cursor on a feed of its own, which ends when this is left."""
+def only_cursor(
+    subscription: FakeSubscription, tuning: Tuning = QUICK, *, ahead: int = 10
+) -> Iterator[FeedCursor]:
+    """A cursor on a feed of its own, which must end with the block."""
     with no_thread_left():
-        with Feeds(FakeSource(subscription), ahead=ahead).after(0) as cursor:
+        with Feeds(FakeSource(subscription), replace(tuning, ahead=ahead)).after(0) as cursor:
             yield cursor
         assert subscription.is_stopped
 
 
 @contextmanager
-def cursors(feeds: Feeds, *positions: int) -> Iterator[list[Cursor]]:
-    """A cursor after each position; no feed is left when this is."""
+def cursors(feeds: Feeds, *positions: int) -> Iterator[list[FeedCursor]]:
+    """A cursor after each position; no feed may be left at the end of the block."""
     with no_thread_left():
         with ExitStack() as stack:
             yield [stack.enter_context(feeds.after(position)) for position in positions]
         assert feeds.count == 0
 
 
-def take(cursor: Cursor, *, limit: int = 10) -> Taken:
+def take(cursor: FeedCursor, *, limit: int = 10) -> Taken:
     return seen(cursor.next_batch(limit=limit, timeout=SECONDS))
 
 
@@ -178,8 +172,8 @@ def seen(batch: Batch) -> Taken:
     return Taken([each.recorded for each in batch.events], batch.caught_up)
 
 
-def take_up_to(cursor: Cursor, position: int, *, limit: int = 10) -> list[int]:
-    """Take until the event at a position was among what came; answers the positions."""
+def take_up_to(cursor: FeedCursor, position: int, *, limit: int = 10) -> list[int]:
+    """Take events up to the one at a position; returns the positions of all."""
     taken: list[int] = []
     while cursor.position < position:
         events = take(cursor, limit=min(limit, position - cursor.position)).events
@@ -187,17 +181,13 @@ def take_up_to(cursor: Cursor, position: int, *, limit: int = 10) -> list[int]:
     return taken
 
 
-def take_for_ever(cursor: Cursor) -> None:
+def take_for_ever(cursor: FeedCursor) -> None:
     while True:
         take(cursor)
 
 
 def numbers(after: int, up_to: int) -> list[int]:
     return list(range(after + 1, up_to + 1))
-
-
-def window_of(feed: Feed) -> int:
-    return len(feed._window)
 
 
 class TestABatch:
@@ -209,10 +199,9 @@ class TestABatch:
             wait_until(lambda: subscription.has_delivered(3), SECONDS)
             assert take(cursor) == Taken(arrived[1:])
 
-    @pytest.mark.usefixtures("_lingers")
     def test_has_no_more_events_than_asked_for(self) -> None:
         arrived = events(5)
-        with only_cursor(FakeSubscription(*arrived, CaughtUp())) as cursor:
+        with only_cursor(FakeSubscription(*arrived, CaughtUp()), LINGERING) as cursor:
             taken = [take(cursor, limit=2) for _ in range(3)]
         assert [each.events for each in taken] == [
             Taken(arrived[:2]).events,
@@ -224,7 +213,6 @@ class TestABatch:
         with only_cursor(FakeSubscription()) as cursor:
             assert cursor.next_batch(limit=10, timeout=0.01) == Batch([])
 
-    @pytest.mark.usefixtures("_lingers")
     def test_becomes_full_while_history_is_read(self) -> None:
         subscription, arrived = FakeSubscription(), events(4)
 
@@ -233,23 +221,24 @@ class TestABatch:
                 wait_until(partial(subscription.has_delivered, number - 1), SECONDS, every=0.001)
                 subscription.deliver(each)
 
-        with only_cursor(subscription) as cursor, running(deliver, threading.Event()):
+        with (
+            only_cursor(subscription, LINGERING) as cursor,
+            running(deliver, threading.Event()),
+        ):
             assert take(cursor, limit=4) == Taken(arrived)
 
-    @pytest.mark.usefixtures("_lingers")
     def test_is_what_there_is_when_history_has_ended(self) -> None:
         subscription, arrived = FakeSubscription(CaughtUp()), events(1)
-        with only_cursor(subscription) as cursor:
+        with only_cursor(subscription, LINGERING) as cursor:
             assert take(cursor) == Taken([], caught_up=True)
             assert cursor.is_caught_up
             subscription.deliver(arrived[0])
             assert take(cursor) == Taken(arrived)
 
-    @pytest.mark.usefixtures("_lingers")
     def test_says_where_history_ended_once(self) -> None:
         history, later = events(3)[:2], event(3)
         subscription = FakeSubscription(*history, CaughtUp())
-        with only_cursor(subscription) as cursor:
+        with only_cursor(subscription, LINGERING) as cursor:
             assert take(cursor) == Taken(history, caught_up=True)
             subscription.deliver(later)
             assert take(cursor) == Taken([later])
@@ -276,14 +265,14 @@ class TestAFailure:
     def test_to_subscribe_is_raised(self) -> None:
         with (
             no_thread_left(),
-            Feeds(FakeSource(Lost())).after(0) as cursor,
+            Feeds(FakeSource(Lost()), QUICK).after(0) as cursor,
             pytest.raises(Lost),
         ):
             take(cursor)
 
     def test_is_raised_to_all_who_then_share_a_new_subscription(self) -> None:
         store = FakeStore(5)
-        with cursors(Feeds(store), 0, 0, 0) as three:
+        with cursors(Feeds(store, QUICK), 0, 0, 0) as three:
             for each in three:
                 take_up_to(each, 5)
             store.subscriptions[0][1].deliver(Lost())
@@ -296,31 +285,29 @@ class TestAFailure:
 
 
 class TestTheProbe:
-    @pytest.fixture(autouse=True)
-    def _probes_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(feeds_module, "PROBE_AFTER_IDLE_SECONDS", 0.0)
-
     def test_finds_a_subscription_that_has_stalled(self) -> None:
         source = FakeSource(FakeSubscription(), FakeSubscription(event(7)))
         source.last = 7
-        with cursors(Feeds(source), 0) as (cursor,):
+        with cursors(Feeds(source, PROBING_AT_ONCE), 0) as (cursor,):
             assert cursor.next_batch(limit=1, timeout=0.01) == Batch([])
             with pytest.raises(SubscriptionStalled):
                 take(cursor)
             assert take_up_to(cursor, 7) == [7]
 
-    def test_finds_a_store_that_does_not_answer_for_all_who_share_a_subscription(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        class Hanging(FakeSource):
-            def last_position(self) -> int:
-                raise DeadlineExceeded
+    def test_finds_a_store_that_does_not_answer_for_all_who_share_a_subscription(self) -> None:
+        hangs = threading.Event()
 
-        with cursors(Feeds(Hanging(FakeSubscription())), 0, 0) as (one, other):
-            with monkeypatch.context() as for_now:
-                for_now.setattr(feeds_module, "PROBE_AFTER_IDLE_SECONDS", 3600.0)
-                for each in (one, other):
-                    assert each.next_batch(limit=1, timeout=0.001) == Batch([])
+        class Source(FakeSource):
+            def last_position(self) -> int:
+                if hangs.is_set():
+                    raise DeadlineExceeded
+                return 0
+
+        feeds = Feeds(Source(FakeSubscription()), PROBING_AT_ONCE)
+        with cursors(feeds, 0, 0) as (one, other):
+            for each in (one, other):
+                assert each.next_batch(limit=1, timeout=0.001) == Batch([])
+            hangs.set()
             assert one.next_batch(limit=1, timeout=0.001) == Batch([])
             for each in (other, one):
                 with pytest.raises(DeadlineExceeded):
@@ -329,16 +316,13 @@ class TestTheProbe:
     def test_does_not_mind_silence_when_there_is_nothing(self) -> None:
         subscription = FakeSubscription(event(7))
         source = FakeSource(subscription)
-        with cursors(Feeds(source), 0) as (cursor,):
+        with cursors(Feeds(source, PROBING_AT_ONCE), 0) as (cursor,):
             take_up_to(cursor, 7)
             source.last = 7
             for _ in range(3):
                 assert cursor.next_batch(limit=1, timeout=0.001) == Batch([])
 
-    def test_does_not_mind_an_event_that_is_on_its_way(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(feeds_module, "GRACE_SECONDS", SECONDS)
+    def test_does_not_mind_an_event_that_is_on_its_way(self) -> None:
         subscription, on_its_way = FakeSubscription(), event(7)
 
         class Source(FakeSource):
@@ -346,7 +330,8 @@ class TestTheProbe:
                 subscription.deliver(on_its_way)
                 return 7
 
-        with cursors(Feeds(Source(subscription)), 0) as (cursor,):
+        tuning = replace(PROBING_AT_ONCE, grace_seconds=SECONDS)
+        with cursors(Feeds(Source(subscription), tuning), 0) as (cursor,):
             assert cursor.next_batch(limit=1, timeout=0.01) == Batch([])
             assert take(cursor) == Taken([on_its_way])
 
@@ -362,11 +347,11 @@ class TestAFeed:
             assert subscription.asked <= 8  # Four taken, three waiting, one in hand.
 
     def test_keeps_no_more_than_it_must(self) -> None:
-        feeds = Feeds(FakeStore(300), ahead=7, keep=10)
+        feeds = Feeds(FakeStore(300), replace(QUICK, ahead=7, keep=10))
         with cursors(feeds, 0) as (cursor,):
             for position in range(5, 301, 5):
                 take_up_to(cursor, position, limit=3)
-                assert window_of(feeds._feeds[0]) <= 7 + 2 * 10
+                assert max(feeds.window_sizes) <= 7 + 2 * 10
 
     def test_can_be_left_while_it_waits_for_an_event(self) -> None:
         subscription = FakeSubscription()
@@ -388,7 +373,7 @@ class TestAFeed:
                 is_left.wait(SECONDS)
                 return super().subscribe(after)
 
-        with Feeds(SlowSource(subscription)).after(0) as cursor:
+        with Feeds(SlowSource(subscription), QUICK).after(0) as cursor:
             assert cursor.next_batch(limit=1, timeout=0.0) == Batch([])
         is_left.set()
 
@@ -398,7 +383,7 @@ class TestAFeed:
 class TestOneSubscription:
     def test_serves_all_who_begin_at_the_same_position(self) -> None:
         store = FakeStore(30)
-        feeds = Feeds(store)
+        feeds = Feeds(store, QUICK)
         with cursors(feeds, 0, 0, 0) as three:
             assert [take_up_to(each, 30) for each in three] == [numbers(0, 30)] * 3
             assert feeds.count == len(store.subscriptions) == 1
@@ -406,14 +391,14 @@ class TestOneSubscription:
 
     def test_serves_one_who_begins_where_the_others_have_been(self) -> None:
         store = FakeStore(30)
-        with cursors(Feeds(store), 0, 5) as (first, second):
+        with cursors(Feeds(store, QUICK), 0, 5) as (first, second):
             take_up_to(first, 20)
             assert take_up_to(second, 30) == numbers(5, 30)
             assert len(store.subscriptions) == 1
 
     def test_serves_one_who_has_come_from_before_it_from_then_on(self) -> None:
         store = FakeStore(30)
-        feeds = Feeds(store)
+        feeds = Feeds(store, QUICK)
         with cursors(feeds, 10, 0) as (first, second):
             take_up_to(first, 30)
             assert take_up_to(second, 30) == numbers(0, 30)
@@ -426,7 +411,7 @@ class TestOneSubscription:
 
     def test_goes_on_when_one_leaves_and_ends_with_the_last(self) -> None:
         store = FakeStore(50)
-        feeds = Feeds(store, ahead=5)
+        feeds = Feeds(store, replace(QUICK, ahead=5))
         with cursors(feeds, 0, 0) as (first, second):
             take_up_to(first, 5)
             take_up_to(second, 1)
@@ -439,15 +424,11 @@ class TestOneSubscription:
 
 
 class TestASlowOne:
-    @pytest.fixture(autouse=True)
-    def _near_is_three(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(feeds_module, "NEAR", 3)
-
     # However much the shared feed keeps.
     @pytest.mark.parametrize("keep", [10, 1_000])
     def test_holds_nobody_up_and_comes_back_when_it_is_near(self, keep: int) -> None:
         store = FakeStore(100)
-        feeds = Feeds(store, ahead=10, keep=keep)
+        feeds = Feeds(store, replace(QUICK, near=3, ahead=10, keep=keep))
         with cursors(feeds, 0, 0) as (slow, fast):
             taken = take_up_to(slow, 1)
             assert take_up_to(fast, 100) == numbers(0, 100)
@@ -468,17 +449,17 @@ class TestASlowOne:
             assert [after for after, _ in store.subscriptions] == [0, 1]
 
     def test_gets_nothing_wrong_when_it_is_left_behind_just_as_it_takes(self) -> None:
-        feeds = Feeds(FakeStore(100), ahead=10, keep=10)
+        feeds = Feeds(FakeStore(100), replace(QUICK, near=3, ahead=10, keep=10))
         with cursors(feeds, 0, 0) as (slow, fast):
             taken = take_up_to(slow, 1)
-            shared = feeds._feeds[0]
+            shared = feeds.join(slow)
             take_up_to(fast, 22)
             assert shared.take(slow, limit=5, timeout=0.0) == Batch([])
             assert taken + take_up_to(slow, 100) == numbers(0, 100)
 
     def test_is_waited_for_where_nobody_else_waits(self) -> None:
         store = FakeStore(100)
-        feeds = Feeds(store, ahead=10)
+        feeds = Feeds(store, replace(QUICK, ahead=10))
         with cursors(feeds, 0) as (only,):
             for position in range(1, 101, 11):
                 take_up_to(only, position)
@@ -501,7 +482,7 @@ STEPS = st.lists(
 @settings(
     max_examples=60,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow],
 )
 @given(
     count=st.integers(1, 60),
@@ -514,11 +495,10 @@ def test_everyone_gets_each_event_once_in_order_at_any_pace_through_any_losses(
     count: int, begins: list[int], ahead: int, keep: int, steps: list[tuple[int, str, int]]
 ) -> None:
     store = FakeStore(count)
-    feeds = Feeds(store, ahead=ahead, keep=keep)
+    tuning = replace(QUICK, most_wait_seconds=0.002, near=3, ahead=ahead, keep=keep)
+    feeds = Feeds(store, tuning)
     paths = [Path(feeds, min(begin, count)) for begin in begins]
-    with pytest.MonkeyPatch.context() as patch, no_thread_left():
-        patch.setattr(feeds_module, "PATIENCE_SECONDS", 0.002)
-        patch.setattr(feeds_module, "NEAR", 3)
+    with no_thread_left():
         for who, what, limit in chain(steps, cycle([(0, "take", 5), (1, "take", 1)])):
             waiting = [each for each in paths if each.position < count]
             if not waiting:
@@ -530,7 +510,7 @@ def test_everyone_gets_each_event_once_in_order_at_any_pace_through_any_losses(
                 path.begin_again()
             elif store.subscriptions:
                 store.subscriptions[-1][1].deliver(Lost())
-            assert all(window_of(each) <= 2 * (ahead + keep) for each in feeds._feeds)
+            assert all(size <= 2 * (ahead + keep) for size in feeds.window_sizes)
         for path in paths:
             path.cursor.close()
         assert feeds.count == 0
@@ -539,13 +519,13 @@ def test_everyone_gets_each_event_once_in_order_at_any_pace_through_any_losses(
 
 
 class Path:
-    """One cursor after the other, each going on where the one before it was."""
+    """Cursors one after the other, each beginning at the position of the one before it."""
 
     def __init__(self, feeds: Feeds, position: int) -> None:
         self.begin = self.position = position
         self.taken: list[int] = []
         self._feeds = feeds
-        self.cursor = Cursor(feeds, position)
+        self.cursor = FeedCursor(feeds, position)
 
     def take(self, *, limit: int) -> None:
         try:
@@ -559,4 +539,4 @@ class Path:
 
     def begin_again(self) -> None:
         self.cursor.close()
-        self.cursor = Cursor(self._feeds, self.position)
+        self.cursor = FeedCursor(self._feeds, self.position)

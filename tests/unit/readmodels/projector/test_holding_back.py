@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 import pytest
 
-from loans.domain.events import (
-    AutoApproved,
-    CreditChecked,
-    LoanEvent,
-    LoanRequested,
-    ManualReviewRequired,
-)
+from loans.domain.events import LoanEvent
 from readmodels.projections import PROJECTIONS
 from readmodels.projector.batches import concerns
 from readmodels.projector.follower import Held
 from readmodels.projector.received import Received
-from tests.support.loans import AT, ZOE, recorded, recorded_as
-
-QUEUE = PROJECTIONS["underwriters_queue"]
-STATUS = PROJECTIONS["loan_status"]
-LOANS = PROJECTIONS["loan_requests"]
-
-ID = uuid4()
-REQUESTED = LoanRequested(
-    id=ID, occurred_at=AT, name=ZOE.name, national_id=ZOE.national_id, amount=5000
-)
-CHECKED = CreditChecked(id=ID, occurred_at=AT, credit_score=5)
-APPROVED = AutoApproved(id=ID, occurred_at=AT)
-TO_REVIEW = ManualReviewRequired(
-    id=ID,
-    occurred_at=AT,
-    name=ZOE.name,
-    national_id=ZOE.national_id,
-    amount=5000,
-    credit_score=5,
-)
+from readmodels.projector.tuning import Tuning
+from tests.support.loans import recorded, recorded_as
+from tests.support.projectors import QUEUE, STATUS
+from tests.support.sample_events import APPROVED, CHECKED, REQUESTED, REVIEW
 
 
 def stream(*events: LoanEvent, first: int = 0) -> list[Received]:
@@ -50,7 +26,7 @@ OF_NO_LOAN = Received(recorded_as("ReservationTaken"))
 
 
 def test_what_a_projection_takes_concerns_it() -> None:
-    assert concerns(QUEUE, stream(REQUESTED, CHECKED, TO_REVIEW))
+    assert concerns(QUEUE, stream(REQUESTED, CHECKED, REVIEW))
     assert concerns(STATUS, stream(REQUESTED))
 
 
@@ -65,7 +41,7 @@ def test_an_event_that_only_moves_a_rows_revision_does() -> None:
 
 
 class Clock:
-    """Stands still until it is told to go on."""
+    """Stands still unless a test moves it."""
 
     now = 1000.0
 
@@ -74,7 +50,7 @@ class Clock:
 
 
 def held(*batches: list[Received], projection: str, clock: Clock | None = None) -> Held:
-    held = Held(PROJECTIONS[projection], most=10, clock=clock or Clock())
+    held = Held(PROJECTIONS[projection], Tuning(batch_size=10), clock=clock or Clock())
     for batch in batches:
         held.add(batch)
     return held
@@ -83,7 +59,7 @@ def held(*batches: list[Received], projection: str, clock: Clock | None = None) 
 def test_what_an_open_page_shows_is_applied_at_once() -> None:
     assert held(stream(REQUESTED), projection="loan_status").are_due()
     assert held(
-        stream(REQUESTED, CHECKED), stream(TO_REVIEW, first=2), projection="underwriters_queue"
+        stream(REQUESTED, CHECKED), stream(REVIEW, first=2), projection="underwriters_queue"
     ).are_due()
 
 
@@ -92,17 +68,17 @@ def test_what_no_page_waits_for_is_kept_for_a_moment(projection: str) -> None:
     clock = Clock()
     kept = held(stream(REQUESTED, CHECKED, APPROVED), projection=projection, clock=clock)
     assert not kept.are_due()
-    clock.now += kept.seconds_left(60.0)
+    clock.now += kept.seconds_left()
     assert kept.are_due()
 
 
 def test_the_moment_does_not_begin_anew_with_each_that_comes() -> None:
     clock = Clock()
     kept = held([OF_NO_LOAN], projection="loan_status", clock=clock)
-    seconds = kept.seconds_left(60.0)
+    seconds = kept.seconds_left()
     clock.now += seconds / 2
     kept.add([OF_NO_LOAN])
-    assert kept.seconds_left(60.0) == pytest.approx(seconds / 2)
+    assert kept.seconds_left() == pytest.approx(seconds / 2)
 
 
 def test_so_is_what_changes_nothing() -> None:
@@ -119,4 +95,4 @@ def test_all_are_handed_out_in_their_order_and_once() -> None:
     assert kept.take() == [*first, *second]
     assert kept.take() == []
     assert not kept.are_due()
-    assert kept.seconds_left(60.0) == 60
+    assert kept.seconds_left() == Tuning().poll_seconds

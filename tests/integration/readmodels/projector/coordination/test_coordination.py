@@ -1,4 +1,4 @@
-"""Projectors that share projections out between them, on a real PostgreSQL."""
+"""Projectors that share out projections between them, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,25 @@ import pytest
 from django.db import OperationalError, connections
 from psycopg.conninfo import make_conninfo
 
-from readmodels.projector.coordination import coordinator as coordination
+from lepret.common.backoff import Backoff
 from readmodels.projector.coordination.advisory_locks import (
-    LEASE_SECONDS,
+    ASSIGNMENT,
     ONLY_ONE,
-    RUN,
     key_of,
     only_one,
 )
-from readmodels.projector.coordination.coordinator import Coordinator, Uncoordinated, coordinator
+from readmodels.projector.coordination.coordinator import (
+    LockCoordinator,
+    NoCoordinator,
+    coordinator,
+)
+from readmodels.projector.tuning import Tuning
 from tests.support.processes import PROJECT, wait_until
 from tests.support.read_models import ReadModelsDatabase
 
 pytestmark = pytest.mark.usefixtures("read_models")
 
-SECONDS = 20.0
-# Two seconds are promised; the rest is for a machine that is busy with other things.
-TAKE_OVER_SECONDS = 2.0 + 1.0
-# Who hangs is dead to the server only after its lease.
-TAKE_OVER_FROM_ONE_THAT_HANGS_SECONDS = 2.0 + 3.0
+SECONDS = 60.0
 
 NAMES = ("loan_requests", "loan_status", "underwriters_queue")
 STATUS = "loan_status"
@@ -49,10 +50,10 @@ on_sqlite = pytest.mark.parametrize("read_models", ["sqlite"], indirect=True)
 
 
 class Projecting:
-    """A projector whose followers do nothing, and stop the moment they are asked to."""
+    """A projector whose followers do nothing, and stop at once when they are told to."""
 
     def __init__(self, names: Sequence[str], *, stop: threading.Event | None = None) -> None:
-        self.coordinator = Coordinator(names, stop=stop)
+        self.coordinator = LockCoordinator(names, stop=stop)
         self._names = names
         self._is_over = threading.Event()
         self._threads = [threading.Thread(target=self._follow, args=(each,)) for each in names]
@@ -70,15 +71,15 @@ class Projecting:
         self.coordinator.__exit__()
 
     def runs(self) -> set[str]:
-        return {name for name in self._names if self.coordinator.is_mine(name)}
+        return {name for name in self._names if self.coordinator.is_assigned(name)}
 
     def _follow(self, name: str) -> None:
         while not self._is_over.is_set():
-            if not self.coordinator.wait_until_mine(name, 0.1):
+            if not self.coordinator.wait_until_assigned(name, 0.1):
                 continue
-            while self.coordinator.is_mine(name) and not self._is_over.wait(0.01):
+            while self.coordinator.is_assigned(name) and not self._is_over.wait(0.01):
                 pass
-            self.coordinator.given_up(name)
+            self.coordinator.stopped(name)
 
 
 def spread(*projecting: Projecting) -> list[int]:
@@ -90,7 +91,7 @@ def spread(*projecting: Projecting) -> list[int]:
 
 @pytest.fixture
 def database(read_models: ReadModelsDatabase) -> Iterator[psycopg.Connection[Any]]:
-    """For looking at the read models' database from outside it."""
+    """A connection to the same server that does not count as one to the read models' database."""
     everywhere = make_conninfo(read_models.url, dbname="postgres")
     with psycopg.connect(everywhere, autocommit=True) as connection:
         yield connection
@@ -99,7 +100,7 @@ def database(read_models: ReadModelsDatabase) -> Iterator[psycopg.Connection[Any
 def sessions(
     database: psycopg.Connection[Any], kind: int, name: str, read_models: ReadModelsDatabase
 ) -> list[int]:
-    """The sessions that hold the lock."""
+    """The process numbers of the sessions that hold a lock."""
     rows = database.execute(
         "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database"
         " WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND datname = %s",
@@ -110,7 +111,7 @@ def sessions(
 
 @contextmanager
 def holding(read_models: ReadModelsDatabase, *names: str) -> Iterator[Holder]:
-    """A projector in a process of its own, once it runs the projection."""
+    """A projector in a process of its own, to which the projection is assigned."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "lepret.settings",
@@ -124,7 +125,7 @@ def holding(read_models: ReadModelsDatabase, *names: str) -> Iterator[Holder]:
             )
         holder = Holder(process, output)
         try:
-            wait_until(holder.says_mine, SECONDS, what="the process runs the projection")
+            wait_until(holder.says_assigned, SECONDS, what="the projection is assigned")
             yield holder
         finally:
             process.kill()
@@ -136,12 +137,12 @@ import sys, time, django
 django.setup()
 from readmodels.projector.coordination.coordinator import coordinator
 
-name, was_mine = sys.argv[1], None
+name, was_assigned = sys.argv[1], None
 with coordinator(sys.argv[1:]) as it:
     while True:
-        if it.is_mine(name) is not was_mine:
-            was_mine = not was_mine
-            print("mine" if was_mine else "not mine", flush=True)
+        if it.is_assigned(name) is not was_assigned:
+            was_assigned = not was_assigned
+            print("assigned" if was_assigned else "not assigned", flush=True)
         time.sleep(0.01)
 """
 
@@ -151,11 +152,11 @@ class Holder:
         self._process = process
         self._output = output
 
-    def says_mine(self) -> bool:
-        return self._last_line() == "mine"
+    def says_assigned(self) -> bool:
+        return self._last_line() == "assigned"
 
-    def says_not_mine(self) -> bool:
-        return self._last_line() == "not mine"
+    def says_not_assigned(self) -> bool:
+        return self._last_line() == "not assigned"
 
     def send(self, signal_number: int) -> None:
         self._process.send_signal(signal_number)
@@ -177,7 +178,7 @@ class TestProjectors:
             wait_until(lambda: spread(first) == [3], SECONDS)
             with Projecting(NAMES) as second:
                 wait_until(lambda: spread(first, second) == [2, 1], SECONDS)
-            wait_until(lambda: spread(first) == [3], TAKE_OVER_SECONDS)
+            wait_until(lambda: spread(first) == [3], SECONDS)
 
     def test_three_run_one_each(self) -> None:
         with Projecting(NAMES) as first, Projecting(NAMES) as second, Projecting(NAMES) as third:
@@ -209,7 +210,7 @@ class TestProjectors:
     ) -> None:
         with Projecting(NAMES) as only:
             wait_until(lambda: only.runs() == set(NAMES), SECONDS)
-            (pid,) = sessions(database, RUN, STATUS, read_models)
+            (pid,) = sessions(database, ASSIGNMENT, STATUS, read_models)
             row = database.execute(
                 "SELECT application_name FROM pg_stat_activity WHERE pid = %s", [pid]
             ).fetchone()
@@ -222,7 +223,7 @@ class TestAStandbyTakesOver:
         with holding(read_models, STATUS) as holder, Projecting([STATUS]) as standby:
             assert_stands_by(standby)
             holder.send(signal.SIGKILL)
-            wait_until(standby.runs, TAKE_OVER_SECONDS)
+            wait_until(standby.runs, SECONDS)
 
     def test_when_the_holder_hangs_which_knows_when_it_wakes_up(
         self, read_models: ReadModelsDatabase
@@ -230,9 +231,9 @@ class TestAStandbyTakesOver:
         with holding(read_models, STATUS) as holder, Projecting([STATUS]) as standby:
             assert_stands_by(standby)
             holder.send(signal.SIGSTOP)
-            wait_until(standby.runs, TAKE_OVER_FROM_ONE_THAT_HANGS_SECONDS)
+            wait_until(standby.runs, SECONDS)
             holder.send(signal.SIGCONT)
-            wait_until(holder.says_not_mine, SECONDS)
+            wait_until(holder.says_not_assigned, SECONDS)
             assert standby.runs()
 
     def test_when_the_holders_session_is_ended(
@@ -242,9 +243,9 @@ class TestAStandbyTakesOver:
             wait_until(holder.runs, SECONDS)
             with Projecting([STATUS]) as standby:
                 assert_stands_by(standby)
-                (pid,) = sessions(database, RUN, STATUS, read_models)
+                (pid,) = sessions(database, ASSIGNMENT, STATUS, read_models)
                 database.execute("SELECT pg_terminate_backend(%s)", [pid])
-                wait_until(lambda: standby.runs() and not holder.runs(), TAKE_OVER_SECONDS)
+                wait_until(lambda: standby.runs() and not holder.runs(), SECONDS)
 
     def test_when_the_holders_network_is_cut_without_a_word(
         self, read_models: ReadModelsDatabase, caplog: pytest.LogCaptureFixture
@@ -256,11 +257,11 @@ class TestAStandbyTakesOver:
                 cut()
                 wait_until(
                     lambda: standby.runs() and not holder.runs(),
-                    TAKE_OVER_FROM_ONE_THAT_HANGS_SECONDS,
+                    SECONDS,
                 )
                 wait_until(
                     lambda: "Lost the database's locks" in caplog.text,
-                    TAKE_OVER_FROM_ONE_THAT_HANGS_SECONDS,
+                    SECONDS,
                 )
 
     def test_when_the_holder_stops_cleanly(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -272,25 +273,28 @@ class TestAStandbyTakesOver:
                 assert_stands_by(standby)
                 stack.close()
                 assert not holder.runs()
-                wait_until(standby.runs, 2 * coordination.LOOK_SECONDS)
+                wait_until(standby.runs, SECONDS)
         assert "Lost" not in caplog.text
 
 
 def assert_stands_by(standby: Projecting) -> None:
     """It has looked, and does not run what another runs."""
-    wait_until(lambda: standby.coordinator._mine_until, SECONDS, what="the standby has looked")
+    wait_until(lambda: standby.coordinator.looked_at > 0, SECONDS, what="the standby has looked")
     assert not standby.runs()
 
 
-def wait_for_a_look(coordinator: Coordinator) -> None:
-    """Until it has acted on a look that it began after this was called."""
+def wait_for_a_look(coordinator: LockCoordinator) -> None:
+    """Wait until it has acted after a look that began after this call."""
     called_at = time.monotonic()
-    wait_until(lambda: coordinator._mine_until > called_at + LEASE_SECONDS, SECONDS)
+    wait_until(lambda: coordinator.looked_at > called_at, SECONDS)
 
 
 @contextmanager
 def network(read_models: ReadModelsDatabase) -> Iterator[Callable[[], None]]:
-    """Between new sessions and the server; gives what cuts it: nothing passes, nothing closes."""
+    """A network between new sessions and the server; yields a function that cuts it.
+
+    After that nothing passes through it, but no connection is closed.
+    """
     parameters = connections[read_models.alias].get_connection_params()
     server = f"{parameters['host']}/.s.PGSQL.{parameters.get('port') or 5432}"
     with (
@@ -314,7 +318,7 @@ def network(read_models: ReadModelsDatabase) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def directly(read_models: ReadModelsDatabase) -> Iterator[None]:
-    """New sessions do not go through `network`."""
+    """New sessions do not use `network`."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(connections[read_models.alias].settings_dict, "HOST", "")
         yield
@@ -323,7 +327,7 @@ def directly(read_models: ReadModelsDatabase) -> Iterator[None]:
 def _forward_one(
     listener: socket.socket, server: str, is_cut: threading.Event, sockets: ExitStack
 ) -> None:
-    # Both are closed by `sockets` later: until then neither side hears that the other is gone.
+    # `sockets` closes both later: until then neither side learns that the other is gone.
     client, upstream = listener.accept()[0], socket.socket(socket.AF_UNIX)
     sockets.enter_context(client)
     sockets.enter_context(upstream)
@@ -335,48 +339,59 @@ def _forward_one(
 
 
 @on_postgresql
-class TestAProjectionThatIsGivenUp:
+class TestAProjectionThatIsReleased:
     def test_is_kept_from_others_until_its_follower_has_stopped(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")
-        with Coordinator(NAMES) as giver:
-            wait_until_all_mine(giver)
+        with LockCoordinator(NAMES) as giver:
+            wait_until(lambda: not not_assigned_to(giver), SECONDS)
             with Projecting(NAMES) as taker:
-                (given_up,) = wait_until(lambda: not_mine(giver), SECONDS)
+                (released,) = wait_until(lambda: not_assigned_to(giver), SECONDS)
                 wait_for_a_look(taker.coordinator)
                 assert not taker.runs()
 
-                giver.given_up(given_up)
+                giver.stopped(released)
 
-                wait_until(lambda: taker.runs() == {given_up}, TAKE_OVER_SECONDS)
-                assert not_mine(giver) == [given_up]
-        assert f"{given_up} is left to another projector" in caplog.messages
+                wait_until(lambda: taker.runs() == {released}, SECONDS)
+                assert not_assigned_to(giver) == [released]
+        assert f"{released} is left to another projector" in caplog.messages
 
-    def test_is_left_to_others_some_time_whether_its_follower_has_stopped_or_not(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(coordination, "GIVE_UP_SECONDS", 0.2)
-        with Coordinator(NAMES) as giver:
-            wait_until_all_mine(giver)
+    def test_is_left_to_others_some_time_whether_its_follower_has_stopped_or_not(self) -> None:
+        with LockCoordinator(NAMES, tuning=Tuning(release_seconds=0.2)) as giver:
+            wait_until(lambda: not not_assigned_to(giver), SECONDS)
             with Projecting(NAMES) as taker:
                 wait_until(lambda: len(taker.runs()) == 1, SECONDS)
 
     def test_is_kept_where_it_was_not_asked_for(self) -> None:
-        with Coordinator([STATUS]) as only:
-            assert only.wait_until_mine(STATUS, SECONDS)
-            only.given_up(STATUS)
-            only.given_up("nothing of ours")
+        with LockCoordinator([STATUS]) as only:
+            assert only.wait_until_assigned(STATUS, SECONDS)
+            only.stopped(STATUS)
+            only.stopped("nothing of ours")
             wait_for_a_look(only)
-            assert only.is_mine(STATUS)
+            assert only.is_assigned(STATUS)
 
 
-def not_mine(giver: Coordinator) -> list[str]:
-    return [name for name in NAMES if not giver.is_mine(name)]
+def not_assigned_to(giver: LockCoordinator) -> list[str]:
+    return [name for name in NAMES if not giver.is_assigned(name)]
 
 
-def wait_until_all_mine(giver: Coordinator) -> None:
-    wait_until(lambda: not not_mine(giver), SECONDS)
+@dataclass(frozen=True)
+class CountingRetries(Tuning):
+    """Tries again soon, and counts how often."""
+
+    first_retry_seconds: float = 0.01
+    delays: list[float] = field(default_factory=list)
+
+    def backoff(self) -> Backoff:
+        counting = self.delays
+
+        class Counting(Backoff):
+            def next_delay(self) -> float:
+                counting.append(super().next_delay())
+                return counting[-1]
+
+        return Counting(first=self.first_retry_seconds)
 
 
 @on_postgresql
@@ -388,17 +403,17 @@ class TestASessionThatIsLost:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         caplog.set_level("INFO")
-        with Coordinator([STATUS]) as only:
-            assert only.wait_until_mine(STATUS, SECONDS)
-            (pid,) = sessions(database, RUN, STATUS, read_models)
+        tuning = CountingRetries()
+        with LockCoordinator([STATUS], tuning=tuning) as only:
+            assert only.wait_until_assigned(STATUS, SECONDS)
+            (pid,) = sessions(database, ASSIGNMENT, STATUS, read_models)
             name = connections[read_models.alias].settings_dict["NAME"]
             database.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
             database.execute("SELECT pg_terminate_backend(%s)", [pid])
-            wait_until(lambda: not only.is_mine(STATUS), TAKE_OVER_SECONDS)
-            # Some attempts are refused.
-            wait_until(lambda: only._backoff._next > 1, SECONDS)
+            wait_until(lambda: not only.is_assigned(STATUS), SECONDS)
+            wait_until(lambda: len(tuning.delays) > 3, SECONDS, what="attempts are refused")
             database.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-            assert only.wait_until_mine(STATUS, SECONDS)
+            assert only.wait_until_assigned(STATUS, SECONDS)
         told = [line for line in caplog.messages if "locks" in line]
         assert told[0].startswith("Lost the database's locks (")
         assert told[1:] == ["Regained the database's locks"]
@@ -409,10 +424,10 @@ class TestASessionThatIsLost:
     ) -> None:
         nobody = connections[read_models.alias].settings_dict
         monkeypatch.setitem(nobody, "HOST", tempfile.gettempdir() + "/nobody-is-here")
-        with Coordinator([STATUS]) as only:
-            assert not only.wait_until_mine(STATUS, 0.1)
-            assert not only.is_mine(STATUS)
-        assert not only._thread.is_alive()
+        with LockCoordinator([STATUS]) as only:
+            assert not only.wait_until_assigned(STATUS, 0.1)
+            assert not only.is_assigned(STATUS)
+        assert "coordinator" not in {each.name for each in threading.enumerate()}
 
 
 @on_postgresql
@@ -422,41 +437,41 @@ class TestAProjectorThatIsToldToStop:
         with ExitStack() as outlasting_the_holder:
             with Projecting([STATUS]) as holder:
                 wait_until(holder.runs, SECONDS)
-                stopping = outlasting_the_holder.enter_context(Coordinator([STATUS], stop=stop))
+                stopping = outlasting_the_holder.enter_context(LockCoordinator([STATUS], stop=stop))
                 threading.Timer(0.1, stop.set).start()
                 began_at = time.monotonic()
-                assert not stopping.wait_until_mine(STATUS, SECONDS)
+                assert not stopping.wait_until_assigned(STATUS, SECONDS)
                 assert time.monotonic() - began_at < SECONDS
                 wait_for_a_look(stopping)
             with Projecting([STATUS]) as other:
                 wait_until(other.runs, SECONDS)
-                assert not stopping.is_mine(STATUS)
+                assert not stopping.is_assigned(STATUS)
 
     def test_keeps_what_it_runs_until_it_has_stopped(self) -> None:
         stop = threading.Event()
-        with Coordinator([STATUS], stop=stop) as stopping:
-            assert stopping.wait_until_mine(STATUS, SECONDS)
+        with LockCoordinator([STATUS], stop=stop) as stopping:
+            assert stopping.wait_until_assigned(STATUS, SECONDS)
             stop.set()
             with Projecting([STATUS]) as standby:
                 assert_stands_by(standby)
                 wait_for_a_look(stopping)
-                assert stopping.is_mine(STATUS)
+                assert stopping.is_assigned(STATUS)
 
 
-class TestWithoutCoordination:
+class TestTheCoordinator:
     @on_sqlite
-    def test_everything_is_mine_on_sqlite(self, read_models: ReadModelsDatabase) -> None:
+    def test_assigns_everything_on_sqlite(self, read_models: ReadModelsDatabase) -> None:
         with coordinator(NAMES) as first, coordinator(NAMES) as second:
-            assert isinstance(first, Uncoordinated)
+            assert isinstance(first, NoCoordinator)
             for each in (first, second):
-                assert each.is_mine(STATUS)
-                assert each.wait_until_mine(STATUS, 60)
-                each.given_up(STATUS)
-                assert each.is_mine(STATUS)
+                assert each.is_assigned(STATUS)
+                assert each.wait_until_assigned(STATUS, 60)
+                each.stopped(STATUS)
+                assert each.is_assigned(STATUS)
 
     @on_postgresql
-    def test_there_is_none_on_postgresql(self, read_models: ReadModelsDatabase) -> None:
-        assert isinstance(coordinator(NAMES), Coordinator)
+    def test_uses_locks_on_postgresql(self, read_models: ReadModelsDatabase) -> None:
+        assert isinstance(coordinator(NAMES), LockCoordinator)
 
 
 class TestOnlyOne:

@@ -1,4 +1,4 @@
-"""Who runs which projection: the rules, and what becomes of them with any projectors."""
+"""Which projector runs which projection: the rules, and what they lead to in any situation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from readmodels.projections import PROJECTIONS
 from readmodels.projector.coordination.advisory_locks import key_of
 from readmodels.projector.coordination.assignment import (
-    PATIENCE,
-    Look,
+    LOOKS_UNTIL_OVERDUE,
+    OverdueProjections,
     Plan,
     Projector,
-    Watch,
+    Projectors,
     plan,
 )
 
@@ -25,16 +25,16 @@ A, B, C, D = range(4)
 ALL: Final = frozenset({A, B, C, D})
 EVERY_PROJECTION: Final = range(6)
 ENOUGH_ROUNDS: Final = 100
-STILL_ROUNDS: Final = 2 * PATIENCE
+STILL_ROUNDS: Final = 2 * LOOKS_UNTIL_OVERDUE
 
 
-def projector(*runs: int, candidate_of: frozenset[int] = ALL) -> Projector:
-    return Projector(candidate_of, frozenset(runs))
+def projector(*assigned: int, candidate_for: frozenset[int] = ALL) -> Projector:
+    return Projector(candidate_for, frozenset(assigned))
 
 
-def plans(look: Look, *, overdue: frozenset[int] = frozenset()) -> dict[int, Plan]:
-    """What those will do who will do anything."""
-    everyone = {me: plan(look, me=me, overdue=overdue) for me in look}
+def plans(seen: Projectors, *, overdue: frozenset[int] = frozenset()) -> dict[int, Plan]:
+    """The plans of those projectors that will do something."""
+    everyone = {me: plan(seen, me=me, overdue=overdue) for me in seen}
     return {me: todo for me, todo in everyone.items() if todo != Plan()}
 
 
@@ -42,64 +42,64 @@ def take(*projections: int) -> Plan:
     return Plan(take=frozenset(projections))
 
 
-class TestAFreeProjection:
+class TestAnUnassignedProjection:
     def test_is_taken_by_the_one_projector_that_there_is(self) -> None:
         assert plans({7: projector()}) == {7: take(A, B, C, D)}
 
-    def test_falls_to_the_candidate_that_runs_least(self) -> None:
-        look = {7: projector(A, B), 8: projector(C)}
-        assert plans(look) == {8: take(D)}
+    def test_falls_to_the_candidate_with_the_fewest_assigned(self) -> None:
+        seen = {7: projector(A, B), 8: projector(C)}
+        assert plans(seen) == {8: take(D)}
 
     def test_falls_to_the_lowest_number_among_equals(self) -> None:
-        look = {9: projector(A), 8: projector(B), 10: projector(C)}
-        assert plans(look) == {8: take(D)}
+        seen = {9: projector(A), 8: projector(B), 10: projector(C)}
+        assert plans(seen) == {8: take(D)}
 
-    def test_is_shared_out_with_the_others_that_are_free(self) -> None:
+    def test_is_shared_out_with_the_others_that_are_unassigned(self) -> None:
         assert plans({7: projector(), 8: projector()}) == {7: take(A, C), 8: take(B, D)}
 
     def test_is_not_taken_by_those_who_cannot_run_it(self) -> None:
-        look = {7: projector(candidate_of=frozenset({A})), 8: projector(B, C, D)}
-        assert plans(look) == {7: take(A)}
-        look = {7: projector(candidate_of=frozenset()), 8: projector(B, C, D)}
-        assert plans(look) == {8: take(A)}
+        seen = {7: projector(candidate_for=frozenset({A})), 8: projector(B, C, D)}
+        assert plans(seen) == {7: take(A)}
+        seen = {7: projector(candidate_for=frozenset()), 8: projector(B, C, D)}
+        assert plans(seen) == {8: take(A)}
 
     def test_is_taken_by_any_candidate_when_it_is_overdue(self) -> None:
-        look = {7: projector(), 8: projector(A, B, C), 9: projector(candidate_of=frozenset({A}))}
-        assert plans(look, overdue=frozenset({D})) == {7: take(D), 8: take(D)}
+        seen = {7: projector(), 8: projector(A, B, C), 9: projector(candidate_for=frozenset({A}))}
+        assert plans(seen, overdue=frozenset({D})) == {7: take(D), 8: take(D)}
 
-    def test_is_overdue_when_it_has_been_free_for_some_looks_in_a_row(self) -> None:
-        watch = Watch()
-        is_free, is_taken = {7: projector(A, B, C)}, {7: projector(A, B, C, D)}
-        watch.overdue(is_free)
-        watch.overdue(is_taken)
-        overdue = [watch.overdue(is_free) for _ in range(PATIENCE)]
-        assert overdue == [set()] * (PATIENCE - 1) + [{D}]
+    def test_is_overdue_when_it_has_been_unassigned_for_some_looks_in_a_row(self) -> None:
+        overdue = OverdueProjections()
+        is_unassigned, is_assigned = {7: projector(A, B, C)}, {7: projector(A, B, C, D)}
+        overdue.after_look(is_unassigned)
+        overdue.after_look(is_assigned)
+        found = [overdue.after_look(is_unassigned) for _ in range(LOOKS_UNTIL_OVERDUE)]
+        assert found == [set()] * (LOOKS_UNTIL_OVERDUE - 1) + [{D}]
 
 
-class TestAProjectionThatRuns:
-    def test_is_given_up_for_a_candidate_that_runs_two_less(self) -> None:
-        assert plans({7: projector(A, B, C, D), 8: projector()}) == {7: Plan(give_up=D)}
-        assert plans({7: projector(A, B, C), 8: projector(D)}) == {7: Plan(give_up=C)}
+class TestAnAssignedProjection:
+    def test_is_released_for_a_candidate_that_runs_two_less(self) -> None:
+        assert plans({7: projector(A, B, C, D), 8: projector()}) == {7: Plan(release=D)}
+        assert plans({7: projector(A, B, C), 8: projector(D)}) == {7: Plan(release=C)}
 
-    def test_stays_where_that_would_only_turn_things_round(self) -> None:
+    def test_stays_where_a_move_would_only_swap_the_numbers(self) -> None:
         assert plans({7: projector(A, B), 8: projector(C), 9: projector(D)}) == {}
 
     def test_stays_where_nobody_else_can_run_it(self) -> None:
-        look = {7: projector(A, B, C, D), 8: projector(candidate_of=frozenset())}
-        assert plans(look) == {}
+        seen = {7: projector(A, B, C, D), 8: projector(candidate_for=frozenset())}
+        assert plans(seen) == {}
 
-    def test_is_given_up_only_by_the_one_that_has_most_too_many(self) -> None:
-        look = {
+    def test_is_released_only_by_the_projector_with_the_largest_surplus(self) -> None:
+        seen = {
             7: Projector(frozenset({1, 2}), frozenset({1, 2})),
             8: Projector(frozenset({3, 4, 5}), frozenset({3, 4, 5})),
             9: Projector(frozenset({1, 2, 3}), frozenset()),
         }
-        assert plans(look) == {8: Plan(give_up=3)}
+        assert plans(seen) == {8: Plan(release=3)}
 
-    def test_stays_while_another_is_free(self) -> None:
+    def test_stays_while_another_is_unassigned(self) -> None:
         assert plans({7: projector(A, B, C), 8: projector()}) == {8: take(D)}
 
-    def test_stays_for_those_who_are_not_seen(self) -> None:
+    def test_is_left_alone_by_a_projector_that_does_not_see_itself(self) -> None:
         assert plan({7: projector(A, B, C, D)}, me=8, overdue=ALL) == Plan()
 
 
@@ -109,29 +109,29 @@ def test_no_two_projections_have_the_same_lock() -> None:
 
 @dataclass
 class Simulated:
-    """A projector that looks at one moment, and acts on what it saw at a later one."""
+    """A projector that looks, and acts on what it saw at a later moment."""
 
     number: int
-    candidate_of: frozenset[int]
+    candidate_for: frozenset[int]
     hangs: bool = False
     runs: set[int] = field(default_factory=set)
-    watch: Watch = field(default_factory=Watch)
+    overdue: OverdueProjections = field(default_factory=OverdueProjections)
     todo: Plan | None = None
 
     def look_or_act(self, everyone: list[Simulated]) -> None:
         if self.hangs:
             return
         if self.todo is None:
-            look = {each.number: each.seen() for each in everyone}
-            self.todo = plan(look, me=self.number, overdue=self.watch.overdue(look))
+            seen = {each.number: each.seen() for each in everyone}
+            self.todo = plan(seen, me=self.number, overdue=self.overdue.after_look(seen))
             return
         taken = {projection for each in everyone for projection in each.runs}
         self.runs |= self.todo.take - taken
-        self.runs -= {self.todo.give_up}
+        self.runs -= {self.todo.release}
         self.todo = None
 
     def seen(self) -> Projector:
-        return Projector(self.candidate_of, frozenset(self.runs))
+        return Projector(self.candidate_for, frozenset(self.runs))
 
 
 class Simulation:
@@ -141,11 +141,11 @@ class Simulation:
         self.everyone: list[Simulated] = []
         self._joined = 0
 
-    def join(self, candidate_of: frozenset[int]) -> None:
-        # Numbers are no order of age.
+    def join(self, candidate_for: frozenset[int]) -> None:
+        # A higher number does not mean that a projector is younger.
         number = (self._joined * 7 + 3) % 101
         self._joined += 1
-        self.everyone.append(Simulated(number, candidate_of))
+        self.everyone.append(Simulated(number, candidate_for))
 
     def die(self, index: int) -> None:
         if self.everyone:
@@ -156,11 +156,11 @@ class Simulation:
             self.everyone[index % len(self.everyone)].hangs = True
 
     def bury_those_who_hang(self) -> None:
-        """What the server does to a session of which it does not hear."""
+        """What the server does with a session that it does not hear from."""
         self.everyone = [each for each in self.everyone if not each.hangs]
 
     def round(self, chance: random.Random) -> None:
-        # Twice each, in any order: once it looks, and once it acts.
+        # Each gets two turns, in any order: in one it looks, in the other it acts.
         turns = [index for index in range(len(self.everyone)) for _ in range(2)]
         chance.shuffle(turns)
         for index in turns:
@@ -170,19 +170,19 @@ class Simulation:
     def assert_none_runs_twice_or_where_it_cannot(self) -> None:
         running = [projection for each in self.everyone for projection in each.runs]
         assert len(running) == len(set(running))
-        assert all(each.runs <= each.candidate_of for each in self.everyone)
+        assert all(each.runs <= each.candidate_for for each in self.everyone)
 
     def state(self) -> dict[int, frozenset[int]]:
         return {each.number: frozenset(each.runs) for each in self.everyone}
 
     def assert_all_that_can_run_runs(self) -> None:
-        wanted = {projection for each in self.everyone for projection in each.candidate_of}
+        wanted = {projection for each in self.everyone for projection in each.candidate_for}
         assert wanted == {projection for each in self.everyone for projection in each.runs}
 
     def assert_the_spread_is_fair(self) -> None:
         for giver in self.everyone:
             for projection in giver.runs:
-                others = [each for each in self.everyone if projection in each.candidate_of]
+                others = [each for each in self.everyone if projection in each.candidate_for]
                 assert len(giver.runs) <= min(len(each.runs) for each in others) + 1
 
 

@@ -1,0 +1,58 @@
+"""The times and limits of a projector, in one place, so that tests can pass in their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from lepret.common.backoff import Backoff
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Times are in seconds. For `manage.py project` the setting `PROJECTOR_TUNING` changes them."""
+
+    # Followers and rebuilds.
+    batch_size: int = 500
+    poll_seconds: float = 0.5
+    # How long a live event that no page shows may wait for others to share its commit.
+    hold_seconds: float = 0.1
+    # How often a projection that is stopped asks whether it may go on.
+    stopped_poll_seconds: float = 1.0
+    first_retry_seconds: float = 0.1
+    longest_retry_seconds: float = 5.0
+    # How many changes from before a projection is live are kept to be announced then.
+    most_late_changes: int = 1_000
+    # For how long the live rows stand still at most while a rebuild applies the last events.
+    finish_seconds: float = 1.0
+
+    # Feeds. How many events they read ahead of their slowest cursor, and how many they keep that
+    # all cursors have taken, for others to join.
+    ahead: int = 1_000
+    keep: int = 1_000
+    # While there is history to be read, a batch waits this long to become full.
+    linger_seconds: float = 0.1
+    # A cursor that makes the others wait for longer than this is left behind ...
+    most_wait_seconds: float = 1.0
+    # ... and returns when it is no more than this many events behind.
+    near: int = 100
+    # After so much silence the store is asked, with a timeout, whether it has more events; if so,
+    # they may take the grace period to arrive.
+    probe_after_idle_seconds: float = 10.0
+    probe_timeout_seconds: float = 5.0
+    grace_seconds: float = 2.0
+
+    # Coordination. How often a coordinator looks what runs where.
+    look_seconds: float = 0.5
+    # How long a follower may take to stop before another projector starts one.
+    release_seconds: float = 5.0
+    # The server ends the session of a projector that it has not heard from for so long: one that
+    # hangs or is cut off, while the kernel of either side still believes in the connection.
+    lease_seconds: float = 1.4
+
+    def backoff(self) -> Backoff:
+        """For the delays between attempts."""
+        return Backoff(first=self.first_retry_seconds, longest=self.longest_retry_seconds)
+
+
+DEFAULT: Final = Tuning()
