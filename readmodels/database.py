@@ -1,4 +1,4 @@
-"""Sends the read models to the database that is theirs, which may be the one of all the rest."""
+"""The database of the read models, which may be the default database or one of their own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from django.db.models import Model
 
 APP_LABEL = "readmodels"
 
-# As long as SQLite itself waits for a writer in another process.
+# The same as SQLite's own timeout for a writer in another process.
 WAIT_TO_WRITE_SECONDS: Final = 20.0
-# A transaction may be inside another one of its thread.
+# Reentrant, since transactions can be nested.
 _writing: Final = threading.RLock()
 
 
 class ReadModelsRouter:
-    """A Django database router."""
+    """Routes the read models to their database (a Django database router)."""
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
         return _database_of(model)
@@ -43,26 +43,26 @@ def _database_of(model: type[Model]) -> str | None:
 
 
 def read_models_connection() -> BaseDatabaseWrapper:
-    """This thread's connection to the read models' database, which need not be open."""
+    """This thread's connection to the read models' database, open or not."""
     return connections[settings.READMODELS_DATABASE]
 
 
 @contextmanager
 def read_models_transaction() -> Iterator[None]:
-    """All or nothing, of what is changed in the read models' database.
+    """A transaction in the read models' database.
 
     Raises:
-        OperationalError: among others, another thread has been writing for too long.
+        OperationalError: among others, if another thread has been writing for too long.
     """
-    with _turn_to_write(), transaction.atomic(using=settings.READMODELS_DATABASE):
+    with _only_writer(), transaction.atomic(using=settings.READMODELS_DATABASE):
         yield
 
 
 @contextmanager
-def _turn_to_write() -> Iterator[None]:
-    """Have the threads of this process wait here for the one that SQLite lets write.
+def _only_writer() -> Iterator[None]:
+    """On SQLite, let only one thread of this process write at a time.
 
-    Those who wait in SQLite sleep and ask again, which takes them some milliseconds more.
+    SQLite has the others sleep and try again, which takes some milliseconds longer than this lock.
     """
     if read_models_connection().vendor != "sqlite":
         yield

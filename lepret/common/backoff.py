@@ -7,12 +7,12 @@ from typing import Final
 
 
 def jittered(seconds: float) -> float:
-    """Between half of it and all: those who wait for the same do not come back together."""
+    """A random time between half of it and all of it, so that many do not retry at once."""
     return seconds * random.uniform(0.5, 1.0)  # noqa: S311 (not cryptography)
 
 
 class Backoff:
-    """Growing delays in seconds, with jitter, so that those who wait do not all knock at once."""
+    """Exponentially growing delays in seconds, with jitter."""
 
     def __init__(self, *, first: float = 0.1, longest: float = 5.0) -> None:
         self._first: Final = first
@@ -20,11 +20,11 @@ class Backoff:
         self._next = first
 
     def next_delay(self) -> float:
-        """Between half of the delay that is due and all of it; the next one is twice as long."""
+        """The next delay, with jitter; the one after it is twice as long, up to the longest."""
         delay = jittered(self._next)
         self._next = min(2 * self._next, self._longest)
         return delay
 
     def reset(self) -> None:
-        """Begin with the first delay again."""
+        """Start again with the first delay."""
         self._next = self._first

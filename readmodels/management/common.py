@@ -11,7 +11,7 @@ from readmodels.projections import PROJECTIONS, Projection
 
 
 def add_names(parser: ArgumentParser) -> None:
-    """Have a command take names of projections."""
+    """Add an argument for names of projections."""
     parser.add_argument(
         "names",
         nargs="*",
@@ -21,7 +21,7 @@ def add_names(parser: ArgumentParser) -> None:
 
 
 def named(names: Sequence[str]) -> list[Projection]:
-    """The projections of these names, or all if there are none.
+    """The projections with these names, or all if none is given.
 
     Raises:
         CommandError: there is no such projection.

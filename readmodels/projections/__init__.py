@@ -1,4 +1,4 @@
-"""The projections, one module per read model. A new one is a module, and a line here."""
+"""The projections, one module per read model. A new one needs a module and an entry here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every projection is made of."""
+"""The definition of a projection."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ from readmodels.projections.rows import Rows
 class Projection:
     """A read model and how events change it.
 
-    `handle` says what an event changes in the rows of `model`. It is given the types of events that
-    its parameter `event` names, and the others are passed over. `group` names the channel-layer
-    group that wants to hear of changes to a loan request. A change of `handle` that would make
-    other rows of old events takes a new `version`: the rows are then built anew beside those that
-    are there, and take their place when ready.
+    `handle` changes the rows of `model` for one event. It is called with events of the types in the
+    annotation of its parameter `event`; others are skipped. `group` returns the channel-layer group
+    that is told of changes to a loan request. Raise `version` if `handle` would now make other rows
+    from old events: the read model is then rebuilt, while pages read the old rows.
 
-    Where `model` is an `OfOneRequest`, its rows' `revision` is kept without `handle`.
+    If `model` is an `OfOneRequest`, the `revision` of its rows is maintained without `handle`.
     """
 
     name: str
@@ -35,11 +34,11 @@ class Projection:
 
     @cached_property
     def takes(self) -> frozenset[str]:
-        """The names of the types of events that `handle` is given."""
+        """The names of the types of events that `handle` is called with."""
         named = get_type_hints(self.handle)["event"]
         return frozenset(each.__name__ for each in get_args(named) or [named])
 
     @property
     def keeps_revisions(self) -> bool:
-        """Whether each row tells of one loan request, and which revision of it that is."""
+        """Whether each row belongs to one loan request and has that one's revision."""
         return issubclass(self.model, OfOneRequest)

@@ -1,4 +1,4 @@
-"""All loan requests with all that is known of them, for the back office."""
+"""All loan requests with all their details, for the back office."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def handle(event: LoanEvent, rows: Rows[LoanRequest]) -> None:
                 note=event.note,
             )
         case ApplicationLapsed():
-            pass  # Of an application that there is no row of.
+            pass  # There was no request yet, and so there is no row.
         case _:
             assert_never(event)
 

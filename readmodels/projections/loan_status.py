@@ -1,4 +1,4 @@
-"""How each request stands, for its applicant."""
+"""The status of each loan request, for its applicant."""
 
 from __future__ import annotations
 

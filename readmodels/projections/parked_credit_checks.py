@@ -1,4 +1,4 @@
-"""The requests that nobody asks the credit bureau about any more, for the back office."""
+"""The loan requests whose credit checks are parked, for the back office."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Handled = (
 def handle(event: Handled, rows: Rows[ParkedCreditCheck]) -> None:
     match event:
         case CreditCheckParked():
-            # It may have been parked before, and tried again in vain.
+            # It may have been parked before, and have failed again.
             rows.remove(event.id)
             rows.add(
                 event.id,

@@ -1,4 +1,4 @@
-"""The row changes of a batch of events: gathered in memory, then written in few statements."""
+"""The row changes of a batch of events, collected in memory and written in few statements."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Values = dict[str, Any]
 
 
 class RowExists(Exception):
-    """A batch adds a row that is there already."""
+    """A batch adds a row that exists already."""
 
 
 class Rows(Generic[Row]):
-    """A table's rows as a batch of events changes them, each row named by its primary key.
+    """The changes to a table's rows by a batch of events. The key of a row is its primary key.
 
-    The later changes of a row are merged into the earlier ones, so that what is written is one
-    insert of many rows, one update for each set of columns, and one delete, however many events
-    there were. What comes out is what the changes would have done one by one.
+    Later changes of a row are merged into earlier ones. So there is one insert of many rows, one
+    update for each set of columns, and one delete, however many events there were. The result is
+    the same as if each change had been written by itself.
     """
 
     def __init__(self, table: type[Row]) -> None:
@@ -38,28 +38,28 @@ class Rows(Generic[Row]):
         self._began_here: set[Hashable] = set()
         self._stored: dict[Hashable, Row | None] = {}
         self.changes = 0
-        """How many changes were asked for so far."""
+        """How many changes were requested so far."""
 
     def add(self, key: Hashable, **values: Any) -> None:
-        """A new row. One that exists already is an error, now or when the rows are written.
+        """Add a row. If it exists already, this or `write` fails.
 
         Raises:
-            RowExists: the batch added it before.
+            RowExists: the same batch added it before.
         """
         if key in self._added:
             raise RowExists
         self.changes += 1
-        # What changed a row that is not there yet had no effect; if it is, writing will tell.
+        # Earlier changes had no effect if there was no row; if there was, `write` fails.
         self._changed.pop(key, None)
         self._added[key] = values
 
     def change(self, key: Hashable, **values: Any) -> None:
-        """Other values in some columns of a row. Where there is no such row, nothing happens."""
+        """Set columns of a row to other values. If there is no such row, nothing happens."""
         self.changes += 1
         self._put(key, values)
 
     def remove(self, key: Hashable) -> None:
-        """Away with a row. Where there is none, nothing happens."""
+        """Delete a row. If there is no such row, nothing happens."""
         self.changes += 1
         if key in self._added and key not in self._removed:
             self._must_be_new.add(key)
@@ -68,7 +68,7 @@ class Rows(Generic[Row]):
         self._removed.add(key)
 
     def get(self, key: Hashable) -> Row | None:
-        """A row as it stands after the changes so far, or `None` where there is none."""
+        """A row with the changes so far, or `None` if there is none."""
         if key in self._added:
             return self._table(**{self._key: key, **self._added[key]})
         if key in self._removed:
@@ -83,23 +83,23 @@ class Rows(Generic[Row]):
         return row
 
     def revise(self, key: Hashable, revision: int) -> None:
-        """Note the revision of a request whose row this is, if there is one when it is written.
+        """Set the revision of a row, if there is such a row when the changes are written.
 
-        That is no change that anybody is told of.
+        This is not announced as a change.
         """
         if revision == 0:
             self._began_here.add(key)
         self._revisions[key] = revision
 
     def write(self) -> None:
-        """Bring the changes into the table.
+        """Write the changes to the table.
 
         Raises:
-            RowExists, IntegrityError: a row was to be added that is there.
+            RowExists, IntegrityError: a row to be added exists already.
         """
         self._put_revisions()
         manager = self._table._base_manager
-        # Added and removed again: one by one, the adding would have failed.
+        # These were added and removed again; without the batch, adding would have failed.
         if self._must_be_new and manager.filter(pk__in=self._must_be_new).exists():
             raise RowExists
         if self._removed:
@@ -119,19 +119,19 @@ class Rows(Generic[Row]):
 
     def _put_revisions(self) -> None:
         for key, revision in self._revisions.items():
-            # Of a request that began in this batch there is no row but one that was added in it,
-            # and most requests leave most tables alone.
+            # A request that began in this batch has a row only if the batch added one. Most tables
+            # have no row of most requests.
             if key in self._added or key not in self._began_here:
                 self._put(key, {"revision": revision})
 
     def _update(self, columns: tuple[str, ...], changes: Mapping[Hashable, Values]) -> None:
         # The ORM's `bulk_update` writes a CASE for each column with a branch for each row, which
-        # costs more than all the rest.
+        # takes longer than everything else.
         connection = read_models_connection()
         quote = connection.ops.quote_name
         fields = [self._field(name) for name in (*columns, self._key)]
         *sets, where = (f"{quote(str(field.column))} = %s" for field in fields)
-        # Names alone, from the model; the values are parameters.
+        # The statement contains only names from the model; the values are parameters.
         table = quote(self._table._meta.db_table)
         sql = f"UPDATE {table} SET {', '.join(sets)} WHERE {where}"  # noqa: S608
         parameters = [

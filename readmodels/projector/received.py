@@ -1,4 +1,4 @@
-"""Events as they come from the event store, decoded once for all projections that take them."""
+"""Events as the event store delivers them, decoded once for all projections that take them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Received:
 
     @property
     def loan_request_id(self) -> UUID | None:
-        """Whose stream it is in; `None` where that is no loan request's. Read from it once."""
+        """The loan request whose stream it is in; `None` for other streams. Parsed once."""
         if self._loan_request_id is ...:
             try:
                 self._loan_request_id = codec.loan_request_id(self.recorded.stream_name)
@@ -36,11 +36,11 @@ class Received:
 
     @property
     def event(self) -> LoanEvent:
-        """What it says. Decoded when first asked for: most projections take few types.
+        """The domain event. Decoded when first asked for, since most projections take few types.
 
         Raises:
-            KeyError: this version does not know the type.
-            ValueError: the data is not what an event of this type has.
+            KeyError: this version of the program does not know the type.
+            ValueError: the data does not fit the type.
         """
         if self._event is None:
             recorded = self.recorded

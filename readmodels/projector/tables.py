@@ -1,4 +1,4 @@
-"""The tables of builds: made beside a read model's own table, and put in its place."""
+"""The tables of rebuilds, which take the place of a read model's own table."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from readmodels.database import read_models_connection
 
 Named = TypeVar("Named", Index, BaseConstraint)
 
-# How long, in seconds, putting a table in place waits for those who still read the old one: they
-# hold up whoever comes after.
+# How long, in seconds, a new table waits for transactions that still read the old one. All who come
+# later wait behind it.
 SWITCH_WAIT_SECONDS: Final = 1
 
 
 @lru_cache(maxsize=100)
 def build_table(model: type[Model], build: int) -> type[Model]:
-    """The model with the same columns, in the table of a build."""
+    """A model with the same columns, for the table of a rebuild."""
     state = ModelState.from_model(model)
-    # A registry of its own: for Django at large this model does not exist.
+    # In a registry of its own: the rest of Django must not know this model.
     state.options = {
         **state.options,
         "db_table": f"{model._meta.db_table}_{build}",
@@ -37,7 +37,7 @@ def build_table(model: type[Model], build: int) -> type[Model]:
 
 
 def create_if_absent(table: type[Model]) -> bool:
-    """Make the table of a build, unless it is there; answers whether it was made."""
+    """Create the table of a rebuild unless it exists; returns whether it was created."""
     connection = read_models_connection()
     if table._meta.db_table in connection.introspection.table_names():
         return False
@@ -47,14 +47,14 @@ def create_if_absent(table: type[Model]) -> bool:
 
 
 def drop_if_present(table: type[Model]) -> None:
-    """Away with the table of a build, and all that is in it."""
+    """Drop the table of a rebuild."""
     connection = read_models_connection()
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {_quoted(connection, table._meta.db_table)}")
 
 
 def put_in_place(table: type[Model], model: type[Model]) -> None:
-    """Make a build's table the read model's own. To be called inside a transaction.
+    """Replace a read model's table by that of a rebuild. To be called inside a transaction.
 
     Raises:
         OperationalError: on PostgreSQL, somebody reads the old table for longer than a second.
@@ -71,12 +71,12 @@ def put_in_place(table: type[Model], model: type[Model]) -> None:
 
 
 def build_of(table: type[Model]) -> int:
-    """The number of the build that a table is of."""
+    """The number of the rebuild that a table belongs to."""
     return int(table._meta.db_table.rpartition("_")[2])
 
 
 def _renamings(connection: BaseDatabaseWrapper, model: type[Model], build: int) -> Iterator[str]:
-    """Statements that give indexes and constraints the names by which migrations know them."""
+    """Statements that give indexes and constraints the names that migrations use."""
     for index in model._meta.indexes:
         name = _quoted(connection, index.name)
         built = _quoted(connection, _renamed(index, build).name)
@@ -86,7 +86,7 @@ def _renamings(connection: BaseDatabaseWrapper, model: type[Model], build: int) 
             yield f"DROP INDEX {built}"
             yield str(index.create_sql(model, connection.schema_editor()))
     if connection.vendor == "sqlite":
-        return  # There, a constraint's name is known in its table only.
+        return  # There, the name of a constraint need only be unique in its table.
     for constraint in model._meta.constraints:
         table = _quoted(connection, model._meta.db_table)
         name = _quoted(connection, constraint.name)
@@ -95,7 +95,7 @@ def _renamings(connection: BaseDatabaseWrapper, model: type[Model], build: int) 
 
 
 def _renamed(of_table: Named, build: int) -> Named:
-    # A name is unique in the whole database, and has room for 30 characters.
+    # Names are unique in the whole database, and have at most 30 characters.
     suffix = f"_{build}"
     renamed = of_table.clone()
     renamed.name = of_table.name[: Index.max_name_length - len(suffix)] + suffix

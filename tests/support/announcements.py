@@ -1,4 +1,4 @@
-"""What projectors have told of what they committed, and what they must have told."""
+"""What projectors have announced, and what they must have announced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIVE: Final = re.compile(r"^(\S+ \S+) INFO \S+ (\w+) is caught up at (\d+)$", r
 
 @dataclass(frozen=True)
 class Change:
-    """What is to be told: to a group, of a loan request, and of which commit."""
+    """A loan request that a commit has changed, and the group that is to be told."""
 
     commit: Commit
     group: str
@@ -36,15 +36,15 @@ class Change:
 
     @property
     def told_by(self) -> tuple[str, str, UUID]:
-        """What a message has to say, and who."""
+        """The process that has to tell, the group, and the loan request."""
         return self.commit.process, self.group, self.loan_request_id
 
 
 @dataclass(frozen=True)
 class Run:
-    """A time in which a process followed the store for a projection, since `began_at`.
+    """A time since `began_at` in which a process followed the store for a projection.
 
-    `live_at` is the position at which it had caught up; `None` where it never had.
+    `live_at` is the position at which it had caught up; `None` if it never had.
     """
 
     began_at: float
@@ -52,7 +52,7 @@ class Run:
 
 
 class Told:
-    """What was heard, by who told it."""
+    """What was announced, by the process that did so."""
 
     def __init__(self, heard: Iterable[Heard]) -> None:
         self.counts: Counter[tuple[str, str, UUID]] = Counter()
@@ -66,12 +66,12 @@ class Told:
                 )
 
     def reached(self, process: str, name: str) -> int:
-        """The last position of a projection that a process told; 0 where it told none."""
+        """The last position of a projection that a process announced; 0 if there is none."""
         return self._reached.get((process, name), 0)
 
 
 def changes_of(commits: Sequence[Commit]) -> Iterator[Change]:
-    """All that is to be told of commits; each loan request once for each commit."""
+    """All changes to be announced of commits, each loan request once for each commit."""
     events = [Received(each) for each in event_store_client().read_all()]
     for name, projection in PROJECTIONS.items():
         taken = [each for each in events if each.recorded.type in projection.takes]
@@ -94,18 +94,18 @@ def _changes_of_one(
 
 
 def changes_rows(projection: Projection, event: LoanEvent) -> bool:
-    """Whether an event is one of those that change a projection's rows."""
+    """Whether an event changes a projection's rows."""
     rows: Rows[Any] = Rows(projection.model)
     handle(projection, event, rows)
     return rows.changes > 0
 
 
 def must_be_told(commit: Commit, process: Forked, told: Told) -> bool:
-    """Whether the process that made a commit cannot have ended before it had told of it.
+    """Whether the process that made a commit has certainly announced it before it ended.
 
-    A change waits until the projection is live, and then in a queue, in front of the news of how
-    far the projection has come. So once a process has told a position that it reached after that,
-    whatever it had committed up to there was told.
+    A change waits until the projection is live, and then in a queue before the position that the
+    projection has reached. So when a process has announced a later position than the one where it
+    went live, it has announced all changes up to there.
     """
     run = _run_with(commit, _runs(process, commit.name))
     if run.live_at is None:

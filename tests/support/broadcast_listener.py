@@ -1,4 +1,4 @@
-"""Hears what projectors tell their channel-layer groups, by way of the real Valkey."""
+"""Receives what projectors send to their channel-layer groups through a real Valkey."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from redis.client import PubSub
 from tests.support.processes import wait_until
 
 SECONDS: Final = 60.0
-# Between a channel layer's prefix and the name of a group.
+# Stands between a channel layer's prefix and the name of a group.
 _GROUP: Final = "__group__"
 
 
@@ -30,7 +30,7 @@ class Heard:
 
 
 class Listener:
-    """Keeps every message to every group, in the order in which Valkey had them."""
+    """Keeps every message to every group, in the order of Valkey."""
 
     def __init__(self, url: str) -> None:
         self._redis = Redis.from_url(url, socket_timeout=SECONDS)
@@ -41,19 +41,19 @@ class Listener:
         self._is_closed = threading.Event()
 
     def start(self) -> None:
-        """Begin, once Valkey has said that it will hand messages over."""
+        """Start, and wait until Valkey has confirmed the subscription."""
         assert self._subscription.get_message(timeout=SECONDS)
         self._thread.start()
 
     def all(self) -> list[Heard]:
-        """All that was sent until now."""
+        """All messages that were sent until now."""
         mark = Heard("mark", str(uuid4()), {})
         self._redis.publish(f"{mark.teller}{_GROUP}{mark.group}", msgpack.packb(mark.message))
         wait_until(lambda: mark in self._heard, SECONDS)
         return [each for each in self._heard if each.teller != mark.teller]
 
     def close(self) -> None:
-        """Hear no more."""
+        """Unsubscribe."""
         self._is_closed.set()
         self._thread.join(SECONDS)
         self._subscription.close()
@@ -69,7 +69,7 @@ class Listener:
 
 @contextmanager
 def listening(url: str) -> Iterator[Listener]:
-    """Hear of everything until this is left."""
+    """Receive all messages while the block runs."""
     listener = Listener(url)
     listener.start()
     try:

@@ -1,4 +1,4 @@
-"""Read models that are level with the event store, and nothing left over beside them."""
+"""Checks that read models are up to date with the event store, and that nothing is left over."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SECONDS: Final = 60.0
 
 
 def positions() -> dict[str, int]:
-    """How far each projection has come."""
+    """The position of each projection."""
     return dict(Checkpoint.objects.values_list("name", "position"))
 
 
 def wait_until_level(timeout: float = SECONDS) -> None:
-    """Until every projection has applied the last event (seconds)."""
+    """Wait until every projection has applied the last event (seconds)."""
     end = event_store_client().get_commit_position()
     expected = dict.fromkeys(PROJECTIONS, end)
     wait_until(lambda: positions() == expected, timeout, what="all is applied", every=0.01)
 
 
 def assert_nothing_is_left_over(alias: str) -> None:
-    """No failure, and nothing of a rebuild."""
+    """There is no failure, no rebuild, and no table of one."""
     assert not Failure.objects.exists()
     assert not Rebuild.objects.exists()
     tables = connections[alias].introspection.table_names()
@@ -38,7 +38,7 @@ def assert_nothing_is_left_over(alias: str) -> None:
 
 
 def assert_each_event_was_committed_once(made: Sequence[Commit]) -> None:
-    """Each commit begins where the one before it ended: there is no gap, and nothing twice."""
+    """Each commit begins where the one before it ended: no event is missing or applied twice."""
     by_projection: Mapping[str, list[Commit]] = defaultdict(list)
     for each in made:
         by_projection[each.name].append(each)

@@ -1,8 +1,8 @@
-"""A list of who has moved which checkpoint, kept by the read models' database itself.
+"""A list of all checkpoint moves, kept by the read models' database itself.
 
-A trigger writes it in the transaction that moves the checkpoint: what is in the list was committed,
-and what is not was not. Only processes that `tests.support.fork_server` has begun may move
-checkpoints then, since SQLite asks them for their names.
+A trigger writes it in the transaction that moves the checkpoint: so the list has exactly what was
+committed. Only processes that `tests.support.fork_server` has started may then move checkpoints,
+since SQLite's trigger calls `process_name()`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _POSTGRESQL: Final = (
 
 
 def keep_a_list_of_commits(alias: str) -> None:
-    """From now on, in the database of that alias."""
+    """Create the list and its trigger in the database of that alias."""
     connection = connections[alias]
     with connection.cursor() as cursor:
         for statement in _SQLITE if connection.vendor == "sqlite" else _POSTGRESQL:
@@ -73,7 +73,7 @@ def keep_a_list_of_commits(alias: str) -> None:
 
 
 def commits(alias: str) -> Sequence[Commit]:
-    """All commits, in the order in which each projection's were made."""
+    """All commits; those of one projection are in their order."""
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT name, after, position, process, at FROM commits ORDER BY number")
         rows: Sequence[tuple[Any, ...]] = cursor.fetchall()

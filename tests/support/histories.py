@@ -1,4 +1,4 @@
-"""Random histories for property tests: loans that go their ways, interleaved with each other."""
+"""Random histories for property tests: the events of several loans, interleaved."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNKNOWN = "LoanPaidBack"
 
 @st.composite
 def loans(draw: st.DrawFn, number: int) -> list[LoanEvent]:
-    """What has happened so far to one loan request."""
+    """The events so far of one loan request."""
     id_ = UUID(int=number + 1)
     known: dict[str, Any] = {
         "name": draw(st.sampled_from(["Ann", "Zoë", "x" * 200])),
@@ -69,9 +69,9 @@ def loans(draw: st.DrawFn, number: int) -> list[LoanEvent]:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Received]:
-    """The events of several loans as the store has them: in turns, with strange ones between.
+    """The events of several loans, interleaved, with events of unknown types between them.
 
-    Some of these are in streams of their own, and some in a loan's.
+    Some of the unknown events are in streams of their own, and some in a loan's stream.
     """
     rest = [draw(loans(number)) for number in range(draw(st.integers(1, 6)))]
     received: list[Received] = []

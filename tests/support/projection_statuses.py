@@ -1,4 +1,4 @@
-"""Projections that stand in one way or another, as the projector would leave them."""
+"""Projections in every status, as the projector would leave them in the database."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from readmodels.projections import PROJECTIONS
 
 FAILED_AT: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 EVENT_ID: Final = UUID("00000000-0000-4000-8000-000000000001")
+_EVENT: Final[dict[str, Any]] = {
+    "position": 7,
+    "event_id": EVENT_ID,
+    "event_type": "LoanRequested",
+    "error": "KeyError in loan_status.py:30",
+}
 
 
 def checkpoint(name: str, position: int, **changes: Any) -> Checkpoint:
-    """A projection that has come so far."""
+    """A projection at a position."""
     row = {"version": PROJECTIONS[name].version, **changes}
     return Checkpoint.objects.create(name=name, position=position, **row)
 
 
 def checkpoints_at(position: int) -> None:
-    """All projections have come so far."""
+    """All projections, at the same position."""
     for name in PROJECTIONS:
         checkpoint(name, position)
 
 
 def failure(name: str, *, in_rebuild: bool = False) -> Failure:
-    """A projection that stands still."""
+    """A projection, or its rebuild, that is stopped."""
     return Failure.objects.create(
         name=name,
         in_rebuild=in_rebuild,
-        position=7,
-        event_id=EVENT_ID,
-        event_type="LoanRequested",
+        **_EVENT,
         stream_name="LoanRequest:any",
-        error="KeyError in loan_status.py:30",
         attempts=3,
         failed_at=FAILED_AT,
     )
 
 
 def rebuild(name: str, position: int) -> Rebuild:
-    """A table that is being built beside the live one."""
+    """A rebuild that is under way."""
     return Rebuild.objects.create(name=name, position=position, version=2, build=2, events=5)
 
 
 def skipped_event(name: str) -> SkippedEvent:
-    """An event that is left out."""
+    """An event that a projection skips."""
     return SkippedEvent.objects.create(
         name=name,
-        position=7,
-        event_id=EVENT_ID,
-        event_type="LoanRequested",
-        error="KeyError in loan_status.py:30",
+        **_EVENT,
         why="sent twice by mistake",
         skipped_by="olga",
     )

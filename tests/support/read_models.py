@@ -1,4 +1,4 @@
-"""A database of its own for the read models of one test, as `READMODELS_DATABASE_URL` names it."""
+"""A database for the read models of one test, as with `READMODELS_DATABASE_URL`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lepret.environment import database_settings
 
 @dataclass(frozen=True)
 class ReadModelsDatabase:
-    """Where the read models of a test are: an alias in this process, a URL for other processes."""
+    """The read models' database of a test: an alias in this process, a URL for other processes."""
 
     alias: str
     url: str
 
     def forget_connections(self) -> None:
-        """Those made from now on begin with the settings that the server has then."""
+        """Close all, so that new ones get the server's present settings."""
         _close(connections[self.alias])
 
 
@@ -32,7 +32,7 @@ class ReadModelsDatabase:
 def read_models_at(
     url: str, settings: Settings, *, is_migrated: bool = False
 ) -> Iterator[ReadModelsDatabase]:
-    """Send the read models to `url`, with their tables made; the connections end with this."""
+    """Use the database at `url` for the read models, migrate it, and close its connections."""
     alias = f"readmodels-{uuid4().hex}"
     databases = {"default": settings.DATABASES["default"], alias: database_settings(url)}
     connections.settings[alias] = connections.configure_settings(databases)[alias]

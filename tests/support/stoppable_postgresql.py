@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, to be stopped, killed, frozen, filled up, and started again."""
+"""A PostgreSQL server that a test can stop, kill, freeze and fill up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_CONNECTIONS: Final = 20
 
 
 class StoppablePostgreSQL(RunningPostgreSQL):
-    """A real server, with few connections."""
+    """A real server that allows few connections."""
 
     def __init__(self, server: PostgresServer) -> None:
         super().__init__(server.get_uri())
@@ -33,7 +33,7 @@ class StoppablePostgreSQL(RunningPostgreSQL):
 
     @contextmanager
     def stopped(self, mode: Literal["fast", "immediate"]) -> Iterator[None]:
-        """It has ended until this is left: `fast` in good order, `immediate` as a crash would."""
+        """It is stopped while the block runs: in an orderly way, or `immediate` as in a crash."""
         arguments = ("-w", "-m", mode, "-D", str(self._server.pgdata), "stop")
         pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user)
         try:
@@ -43,7 +43,7 @@ class StoppablePostgreSQL(RunningPostgreSQL):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """None of its processes does anything until this is left."""
+        """Its processes are suspended while the block runs."""
         pids = self._pids()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
@@ -55,13 +55,13 @@ class StoppablePostgreSQL(RunningPostgreSQL):
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """All others are thrown out, and nobody gets a connection until this is left."""
+        """All other connections are ended, and no new one is possible while the block runs."""
         with ExitStack() as taken:
             first = taken.enter_context(psycopg.connect(self._uri, autocommit=True))
             own = {first.info.backend_pid}
             while True:
                 own |= self._take_all(taken)
-                # Whoever got in between is thrown out, too.
+                # Until nobody else has connected in between.
                 if not first.execute(
                     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                     "WHERE backend_type = 'client backend' AND pid <> ALL(%s)",
@@ -86,7 +86,7 @@ class StoppablePostgreSQL(RunningPostgreSQL):
 
 @contextmanager
 def stoppable_postgresql() -> Iterator[StoppablePostgreSQL]:
-    """A server with a data directory of its own, gone when this is left."""
+    """A server with a data directory of its own, which is deleted at the end of the block."""
     # Not below pytest's directory: the server runs as another user, who may not go there.
     server = get_server(tempfile.mkdtemp(prefix="lepret-postgresql-"), cleanup_mode="delete")
     try:

@@ -1,4 +1,4 @@
-"""Loan requests of all kinds as they come in, and decisions on them some time later."""
+"""A load of loan requests of all kinds, with decisions on them some time later."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from uuid import UUID
 from tests.support.loans import Applicant, append_approval, append_denial, append_requested_loan
 
 SECONDS: Final = 60.0
-# How many requests wait for a decision before one is made.
+# How many requests are left waiting for a decision.
 _WAITING: Final = 20
 
 
 class Traffic:
-    """Requests from one thread, of that number. `requests` counts them."""
+    """Requests from one thread. `requests` counts them."""
 
     def __init__(self, number: int) -> None:
         self.requests = 0
@@ -32,7 +32,7 @@ class Traffic:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the last command end. Raises what has gone wrong."""
+        """Stop after the present command. Raises what has gone wrong in the thread."""
         self._stop.set()
         self._thread.join(SECONDS)
         assert not self._thread.is_alive()
@@ -61,20 +61,20 @@ class Traffic:
             self._waiting.append(answer.loan_request_id)
 
     def _decide(self) -> None:
-        # Not always the one that has waited for longest.
+        # Not always the oldest one.
         self._waiting.rotate(random.randint(0, 3))
         random.choice([append_approval, append_denial])(self._waiting.popleft())
 
 
 class AllTraffic:
-    """That of several threads."""
+    """Requests from several threads."""
 
     def __init__(self, threads: int) -> None:
         self._all = [Traffic(number) for number in range(threads)]
 
     @property
     def requests(self) -> int:
-        """How many there were so far."""
+        """How many there were so far, in all threads."""
         return sum(each.requests for each in self._all)
 
     def start(self) -> None:
@@ -82,14 +82,14 @@ class AllTraffic:
             each.start()
 
     def stop(self) -> None:
-        """Let the last commands end. Raises what has gone wrong."""
+        """Stop after the present commands. Raises what has gone wrong in a thread."""
         for each in self._all:
             each.stop()
 
 
 @contextmanager
 def traffic(*, threads: int = 1) -> Iterator[AllTraffic]:
-    """Requests and decisions as fast as they are taken, until this is left."""
+    """Make requests and decisions as fast as possible while the block runs."""
     coming_in = AllTraffic(threads)
     coming_in.start()
     try:

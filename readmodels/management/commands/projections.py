@@ -1,4 +1,4 @@
-"""`manage.py projections`: how each projection stands, for people and for health checks."""
+"""`manage.py projections`: the status of each projection, for people and for health checks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ With --skipped each has besides:
 
 
 class _HelpFormatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Keeps the list of keys as it was written."""
+    """Keeps the line breaks of the list of keys."""
 
 
 class Command(BaseCommand):

@@ -1,15 +1,13 @@
-"""What `manage.py project` refuses before it does anything."""
+"""The arguments that `manage.py project` refuses."""
 
 from __future__ import annotations
-
-from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from readmodels.models import Failure, SkippedEvent
+from readmodels.models import SkippedEvent
 from readmodels.projector import failures
-from tests.support.loans import AT
+from tests.support.projection_statuses import failure
 
 pytestmark = pytest.mark.django_db
 
@@ -18,16 +16,7 @@ WHY = "its amount was never ours"
 
 @pytest.fixture(autouse=True)
 def _loan_status_is_stopped_at_7() -> None:
-    Failure.objects.create(
-        name="loan_status",
-        position=7,
-        event_id=uuid4(),
-        event_type="AutoDenied",
-        stream_name="LoanRequest:any",
-        error="ValueError at loan_status.py:34",
-        attempts=5,
-        failed_at=AT,
-    )
+    failure("loan_status")
 
 
 @pytest.mark.parametrize(
