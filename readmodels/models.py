@@ -15,7 +15,7 @@ from django.db.models import Q
 
 
 class Status(models.TextChoices):
-    """The status of a request, in the words that people see."""
+    """Where a request stands, in the words that people see."""
 
     RECEIVED = "received", "Received"
     UNDER_REVIEW = "under_review", "Under review"

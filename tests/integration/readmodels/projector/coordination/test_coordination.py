@@ -23,6 +23,7 @@ from django.db import OperationalError, connections
 from psycopg.conninfo import make_conninfo
 
 from lepret.common.backoff import Backoff
+from lepret.environment import database_settings
 from readmodels.projector.coordination.advisory_locks import (
     ASSIGNMENT,
     ONLY_ONE,
@@ -320,7 +321,8 @@ def network(read_models: ReadModelsDatabase) -> Iterator[Callable[[], None]]:
 def directly(read_models: ReadModelsDatabase) -> Iterator[None]:
     """New sessions do not use `network`."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setitem(connections[read_models.alias].settings_dict, "HOST", "")
+        host = database_settings(read_models.url)["HOST"]
+        monkeypatch.setitem(connections[read_models.alias].settings_dict, "HOST", host)
         yield
 
 
