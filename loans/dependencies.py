@@ -1,4 +1,4 @@
-"""What the use cases depend on. Made from the settings, once a process, when first needed."""
+"""What the use cases depend on, made from the settings: once per process, when first needed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def credit_bureau() -> CreditBureau:
 
 @cache
 def reservations(*, lapse_after_seconds: float | None = None) -> Reservations:
-    """The reservations in the event store; when they lapse is by default in the settings.
+    """The reservations in the event store. The settings have the default for when they lapse.
 
     Raises:
         ImproperlyConfigured: there is no `HMAC_KEY` in the settings.
@@ -58,5 +58,5 @@ def idempotency_keys() -> IdempotencyKeys:
 def _hmac_key() -> bytes:
     key: bytes = settings.HMAC_KEY
     if not key:
-        raise ImproperlyConfigured("Set LEPRET_HMAC_KEY, or DJANGO_SECRET_KEY, to derive it from")
+        raise ImproperlyConfigured("Set LEPRET_HMAC_KEY, or DJANGO_SECRET_KEY to derive it from")
     return key

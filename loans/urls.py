@@ -1,4 +1,4 @@
-"""The addresses of the pages that give commands."""
+"""The URLs of the pages that send commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A circuit breaker: what has failed too often is left alone for a while."""
+"""A circuit breaker: stops calling a service for a while after it has failed too often."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CircuitOpen(Exception):
 
 
 class CircuitBreaker:
-    """Opens after a number of failures in a row, whichever calls they were, and then refuses calls.
+    """Opens after a number of failures in a row, and then refuses calls.
 
     After a pause one call is let through as a trial. If it fails, another pause begins; otherwise
     the breaker closes, and lets all calls through again.
@@ -40,14 +40,14 @@ class CircuitBreaker:
         outage: Outage,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make one that is closed.
+        """Start closed.
 
         Args:
             failures: how many in a row open it.
             pause: seconds.
-            is_failure: whether a call that raised this failed; otherwise it counts as a success.
+            is_failure: whether an exception counts as a failure; others count as a success.
             outage: begins when the breaker opens, and ends when it closes.
-            clock: seconds, as `time.monotonic` gives them.
+            clock: returns seconds, like `time.monotonic`.
         """
         self._failures_to_open: Final = failures
         self._pause: Final = pause
@@ -60,7 +60,7 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether every call is refused, since the pause is not over."""
+        """Whether every call is refused because the pause is not over."""
         return not self._is_closed and self._clock() < self._next_trial_at
 
     @contextmanager

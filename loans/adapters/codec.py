@@ -1,4 +1,4 @@
-"""Translates events to what the event store keeps, and back: a type name, JSON data and metadata.
+"""Encodes events for the event store (type name, JSON data and metadata), and decodes them.
 
 Old versions of an event are upcast when they are read; stored events are never rewritten. Types and
 fields that this version of the code does not know are ignored: a newer version may have written
@@ -26,7 +26,7 @@ RESERVATION_EVENTS: Final[Mapping[str, type[ReservationEvent]]] = {
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-# By type name and version: the function that turns that version's data into the next version's.
+# By type name and version. Each upcaster turns the data of its version into that of the next one.
 UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}
 
 STREAM_PREFIX: Final = "LoanRequest:"
@@ -35,7 +35,7 @@ RESERVATION_PREFIX: Final = "Reservation:"
 
 @dataclass(frozen=True)
 class StreamId(Generic[E]):
-    """A stream's name, and the classes of its events by the names of their types."""
+    """A stream's name, and the classes of its events by type name."""
 
     name: str
     classes: Mapping[str, type[E]]
@@ -43,7 +43,7 @@ class StreamId(Generic[E]):
 
 @dataclass(frozen=True)
 class Encoded:
-    """One event in the form in which it is stored."""
+    """An event as the event store keeps it."""
 
     id: UUID
     type: str
@@ -78,7 +78,7 @@ def reservation_stream(name: str) -> StreamId[ReservationEvent]:
 
 
 def encode(event: Event, *, command_id: UUID, user: str) -> Encoded:
-    """`event` with an id derived from its command: a command that is sent again gives the same id.
+    """Encode an event. Its id is derived from the command: sent again, it gives the same id.
 
     `$correlationId` and `$causationId` are the names that EventStoreDB's own projections use.
     """
@@ -107,7 +107,7 @@ def decode(
     """The loan event that was stored, or `None` for a type that this version does not know.
 
     Raises:
-        pydantic.ValidationError: the data is not what an event of this type has.
+        pydantic.ValidationError: the data does not fit an event of this type.
     """
     return decode_as(LOAN_EVENTS, event_type, data, metadata, upcasters=upcasters)
 
@@ -120,7 +120,7 @@ def decode_as(
     *,
     upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
 ) -> E | None:
-    """The event that was stored, if it is of one of these classes; otherwise as `decode`."""
+    """The stored event, or `None` if its type is not in `classes`; raises as `decode`."""
     event_class = classes.get(event_type)
     if event_class is None:
         return None

@@ -17,7 +17,7 @@ class CreditBureauUnavailable(Exception):
 
     Attributes:
         reason: why, for operators and logs; without personal data.
-        retry_after: in how many seconds to ask again, if that is known.
+        retry_after: seconds to wait before asking again, if known.
     """
 
     def __init__(self, reason: str = "not available", *, retry_after: float | None = None) -> None:
@@ -27,7 +27,7 @@ class CreditBureauUnavailable(Exception):
 
 
 class CreditBureau(Protocol):
-    """What the use cases need of the credit bureau."""
+    """What the use cases need from the credit bureau."""
 
     def score(self, national_id: str, *, idempotency_key: UUID) -> int:
         """Ask for a person's credit score, from 1 to 10.
@@ -38,7 +38,7 @@ class CreditBureau(Protocol):
 
 
 class SimulatedCreditBureau:
-    """Makes scores up in this process, after `latency` seconds.
+    """Makes up scores in this process, after `latency` seconds.
 
     A few people have a known score; everyone else gets a random one.
     """

@@ -28,14 +28,14 @@ class EventStoreUnavailable(Exception):
 
 
 class StaleRevision(Exception):
-    """Others have appended to the stream since the revision that a decision was based on."""
+    """Other writers have appended after the revision that the decision was based on."""
 
 
 @dataclass(frozen=True)
 class Recorded(Generic[E]):
-    """An event with its place in the store, and the command that caused it, if that is known.
+    """An event with its place in the store, and the id of its command, if known.
 
-    `position` is that of the last event of the same append, if it was just made by this process.
+    `position` is its commit position; right after an append, that of the append's last event.
     """
 
     event: E
@@ -58,7 +58,7 @@ class Stream(Generic[E]):
 
     @property
     def events(self) -> tuple[E, ...]:
-        """The events without their places."""
+        """The events without their revisions and positions."""
         return tuple(each.event for each in self.recorded)
 
     def as_left_by(self, command_id: UUID) -> Stream[E]:
@@ -77,7 +77,7 @@ class Stream(Generic[E]):
 
 
 class EventStore(Protocol):
-    """What the use cases need of an event store."""
+    """What the use cases need from an event store."""
 
     def load(self, stream: StreamId[E]) -> Stream[E]:
         """The stream as it is now; an empty one if it does not exist.
@@ -143,7 +143,7 @@ class EventStoreDB:
             return self._connect().append_to_stream(
                 stream.name,
                 current_version=StreamState.NO_STREAM if revision is None else revision,
-                # esdbclient appends a single event by a faster call.
+                # esdbclient has a faster call for a single event.
                 events=new[0] if len(new) == 1 else new,
                 timeout=self._timeout,
             )
@@ -166,7 +166,7 @@ def _recorded(stream: StreamId[E], recorded: RecordedEvent) -> Recorded[E] | Non
     event = codec.decode_as(stream.classes, recorded.type, recorded.data, recorded.metadata)
     if event is None:
         return None
-    assert recorded.commit_position is not None, "esdbclient leaves it out of links only"
+    assert recorded.commit_position is not None, "only links lack it in esdbclient"
     return Recorded(
         event=event,
         revision=recorded.stream_position,

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 MOST_CONNECTIONS: Final = 100
 LONGEST_BODY_BYTES: Final = 16 * 1024
-# A longer value in place of a score could be a national ID: it is kept out of error messages.
+# Longer values are kept out of error messages: in place of a score, they could be a national ID.
 LONGEST_VALUE_SHOWN: Final = 5
 LONGEST_RETRY_AFTER_SECONDS: Final = 24 * 60 * 60.0
 
@@ -41,11 +41,11 @@ class CallPolicy:
 
     Attributes:
         connect_timeout: for a new connection, and for one in the pool to become free.
-        read_timeout: until the first part of an answer, and between each part and the next.
-        deadline: for one score, with all attempts and the waits between them.
-        attempts: how often to ask for one score.
+        read_timeout: until the first part of an answer, and between its parts.
+        deadline: for one score, including all attempts and the waits between them.
+        attempts: how often to ask for one score, at most.
         failures: how many in a row open the circuit breaker.
-        pause: how long the circuit breaker then waits before it lets one call try.
+        pause: how long the open circuit breaker waits before it lets one call through.
     """
 
     connect_timeout: float
@@ -57,7 +57,7 @@ class CallPolicy:
 
 
 class _Transient(CreditBureauUnavailable):
-    """A failure that may be over a moment later: another attempt is worth while."""
+    """A failure that may soon be over: another attempt makes sense."""
 
 
 class _Refused(CreditBureauUnavailable):
@@ -70,9 +70,8 @@ class HttpCreditBureau:
     The national ID is sent in the body, since URLs end up in the logs of proxies. All attempts for
     one score have the same `Idempotency-Key`.
 
-    Any number of threads may ask at the same time. The requests are made in one event loop, since
-    only there can the deadline cancel whatever an attempt is waiting for: a DNS lookup, too, or
-    headers that arrive byte by byte.
+    Any number of threads may ask at the same time. All requests run in one event loop, where the
+    deadline can cancel any wait: even a DNS lookup, or headers that arrive byte by byte.
     """
 
     def __init__(self, base_url: str, policy: CallPolicy) -> None:
@@ -122,7 +121,7 @@ class HttpCreditBureau:
                 return False
             if failure.retry_after is None:
                 return True
-            # Callers that were given the same delay must not all return at the same moment.
+            # With jitter, so that callers with the same delay do not all return at once.
             delay = failure.retry_after + random.uniform(0, 0.2)  # noqa: S311
             return delay if time.monotonic() + delay < deadline else False
 
@@ -149,7 +148,7 @@ class HttpCreditBureau:
 def _client(base_url: str, policy: CallPolicy) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
         base_url=base_url,
-        # An answer that was compressed could be far longer than its `Content-Length`.
+        # A compressed answer could be far longer than its `Content-Length`.
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         timeout=httpx2.Timeout(
             policy.read_timeout,
@@ -249,13 +248,13 @@ def _seconds_until(http_date: str) -> float | None:
 
 
 def _is_failure(error: BaseException) -> bool:
-    # A call that the deadline cuts off is cancelled.
+    # At the deadline, a call is cancelled.
     is_unanswered = isinstance(error, CreditBureauUnavailable | asyncio.CancelledError)
     return is_unanswered and not isinstance(error, _Refused)
 
 
 class _LoopInThread:
-    """An event loop in a thread of its own, which other threads run coroutines in."""
+    """An event loop in its own thread. Other threads run coroutines in it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -265,10 +264,10 @@ class _LoopInThread:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, timeout: float) -> T:
-        """Run the coroutine to its end, but for `timeout` seconds at most. Returns its result.
+        """Run a coroutine for at most `timeout` seconds, and return its result.
 
         Raises:
-            TimeoutError: it was cancelled, since it took longer.
+            TimeoutError: it took longer, and was cancelled.
         """
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:

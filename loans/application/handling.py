@@ -25,11 +25,11 @@ def handle(
 ) -> Stream[E]:
     """Append the events that `decide` returns for a stream; returns the stream with them.
 
-    If there are none, because the command was carried out before, returns the stream as the command
-    left it: so a command that is sent again is answered as the first time.
+    No events mean that the command was carried out before. Then the stream is returned as the
+    command left it, so that a command that is sent again gets the same answer.
 
-    The append names the revision that was decided on. Where another writer was faster, `decide` is
-    called again on a fresh load. The first attempt uses `loaded`, if that is given.
+    The append expects the revision that `decide` saw. If another writer was faster, `decide` is
+    retried on a fresh load. The first attempt uses `loaded`, if given.
 
     Raises:
         StaleRevision: other writers were faster, `ATTEMPTS` times in a row.

@@ -1,8 +1,8 @@
 """`Idempotency-Key`: the event store remembers which call each key was used for.
 
 The first call with a key creates a stream for the key, with one event. The event's id is derived
-from the call: the same call can append the same event again, at the same moment or years later, and
-another call cannot. The command is then carried out; sent again, it is answered as the first time.
+from the call. So the same call can append the same event again at any time, and another call
+cannot. The command is then carried out; sent again, it gets the same answer.
 
 See https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
@@ -38,25 +38,25 @@ class KeyUsedOtherwise(Exception):
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A caller's key. Other callers may use the same value: theirs is another key."""
+    """A caller's key. The same value from another caller is another key."""
 
     caller: str
     value: str = field(repr=False)
 
 
 class IdempotencyKeys:
-    """The keys that callers have used, as hashes with the key `secret`."""
+    """The keys that callers have used. They are stored as hashes, keyed with `secret`."""
 
     def __init__(self, event_store: EventStore, *, secret: bytes) -> None:
         self._event_store = event_store
         self._secret = secret
 
     def loan_request_id(self, key: IdempotencyKey) -> UUID:
-        """The id of the loan request that a call with this key makes; nobody can guess it."""
+        """The id of the loan request that a call with this key makes. It cannot be guessed."""
         return UUID(bytes=self._hash("loan request", key)[:16], version=4)
 
     def use(self, key: IdempotencyKey, *call: str, loan_request_id: UUID, now: datetime) -> None:
-        """Record that a key is used for a call; `call` is what tells calls apart.
+        """Record that a key is used for a call, which the parts in `call` identify.
 
         Raises:
             KeyUsedOtherwise: the key was used for another call.

@@ -1,8 +1,8 @@
-"""One open request for each person, kept so by a stream for each person's reservation.
+"""At most one open request for each person: each person has a stream for their reservation.
 
-The stream is named by a keyed hash of the national ID, so that the name does not tell whose it is.
-`loans/domain/reservation.py` tells how the rule holds when processes die, pause, or run at the same
-moment.
+The stream is named by a keyed hash of the national ID, so that its name does not identify anyone.
+`loans/domain/reservation.py` explains why the rule holds when processes die, pause, or run at the
+same time.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ ReservationStreamId = StreamId[ReservationEvent]
 class Reservations:
     """The reservations in an event store.
 
-    One that was taken longer than `lapse_after` ago lapses if its request is still not recorded:
-    the process that was about to record it has probably died.
+    A reservation lapses if its request is not recorded within `lapse_after`: the process that was
+    about to record it has probably died.
     """
 
     def __init__(self, event_store: EventStore, *, key: bytes, lapse_after: timedelta) -> None:
@@ -51,13 +51,13 @@ class Reservations:
     def take(self, command: TakeReservation, *, national_id: str) -> None:
         """Take the person's reservation for a request.
 
-        A request that no longer needs the reservation loses it.
+        A request that holds it, but no longer needs it, loses it.
 
         Raises:
             OpenRequestExists: the person has a request that is not decided, or not recorded yet.
             EventStoreUnavailable, StaleRevision: as `handle`.
         """
-        # Most people have no reservation yet: the append itself tells whether that is so.
+        # Most people have no reservation stream yet; the append fails if there is one.
         handle(
             self._event_store,
             self.stream_of(national_id),
@@ -123,9 +123,9 @@ class Reservations:
         )
 
     def _is_over(self, hold: Hold, *, now: datetime) -> bool:
-        """Whether a request no longer needs its hold: it is decided, or cannot be recorded on it.
+        """Whether a request no longer needs its hold: it is decided, or can no longer be recorded.
 
-        A request that was not recorded in time is closed off, so that it no longer can be.
+        If it was not recorded in time, this appends `ApplicationLapsed`, so that it cannot be.
         """
         lapse = LapseApplication(id=hold.id, revision=hold.covers, issued_at=now)
 

@@ -1,4 +1,4 @@
-"""What the loan desk does, one function per command. See `handle` for what they have in common.
+"""The use cases of the loan desk, one function each. `handle` has what they have in common.
 
 A command may be sent again at any time (a double click, a retry after a lost answer, a web server
 that was stopped in the middle): the answer is the same, and nothing happens twice.
@@ -100,7 +100,7 @@ def check_credit(
     event_store: EventStore,
     credit_bureau: CreditBureau,
 ) -> Answer | None:
-    """Score a request that was recorded without a score; `None` if it needs none (any more).
+    """Score a request that was recorded without a score. Returns `None` if it needs no score.
 
     The credit bureau is asked with the same idempotency key as when the request was made.
 
@@ -148,7 +148,7 @@ def approve_loan(command: ApproveLoan, *, event_store: EventStore) -> Answer:
     """Approve a request that is under review.
 
     Raises:
-        UnknownLoanRequest, NotUnderReview, AlreadyDecided: it cannot be decided, or not any more.
+        UnknownLoanRequest, NotUnderReview, AlreadyDecided: it cannot be decided.
         OutOfDate: it has changed since it was shown.
         EventStoreUnavailable, StaleRevision: not recorded; sending the command again is safe.
     """
@@ -184,7 +184,7 @@ def _carry_out(
 
 def _decide_on(command: LoanCommand, stream: LoanStream) -> list[LoanEvent]:
     events = decide(command, fold(stream.events))
-    # A decision that was made already is answered as the first time, whatever was shown.
+    # A decision that is sent again gets the same answer, whatever revision was shown.
     if events and isinstance(command, UnderwritersDecision):
         _check_is_up_to_date(command, stream)
     return events

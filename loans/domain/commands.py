@@ -1,7 +1,7 @@
 """The commands, named in the imperative, and the only place that validates input.
 
-The form, the validation while typing, and the JSON API all build these models, and show their
-errors each in its own way.
+The form, the validation while typing, and the JSON API all build these models. Each shows the
+errors in its own way.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Command(BaseModel):
 
     @property
     def command_id(self) -> UUID:
-        """The same id if the command is sent again. Event ids are derived from it."""
+        """Stays the same if the command is sent again. Event ids are derived from it."""
         raise NotImplementedError
 
 
@@ -173,7 +173,7 @@ class ParkCreditCheck(Command):
 
 
 class LapseApplication(Command):
-    """Keep an application that was not recorded in time from being recorded on `revision`."""
+    """Prevent an application that is late from being recorded on `revision`."""
 
     revision: Revision | None
 
@@ -185,8 +185,8 @@ class LapseApplication(Command):
 class UnderwritersDecision(Command):
     """What an underwriter decides. `decided_by` is the username.
 
-    `shown_revision` is the revision of the request that the underwriter saw; `None` to decide
-    whatever the revision is now.
+    `shown_revision` is the revision of the request that the underwriter saw; `None` accepts any
+    revision.
     """
 
     decided_by: Username
@@ -218,6 +218,6 @@ LoanCommand = (
 
 
 def _decision_id(command: Command, *parts: str) -> UUID:
-    # A request is decided only once. So who decides what identifies the command: pressing the same
-    # button again is the same command.
+    # A request is decided only once. So the same decision by the same person is the same command,
+    # also when the button is pressed again.
     return uuid5(command.id, "\n".join((type(command).__name__, *parts)))

@@ -1,11 +1,11 @@
 """The events: what has happened, in the past tense.
 
 The names of the classes and of their fields are the storage format, which
-`tests/unit/loans/adapters/test_codec.py` pins. A change of their meaning takes a new
+`tests/unit/loans/adapters/test_codec.py` pins. A change of their meaning needs a new
 `SCHEMA_VERSION` and an upcaster in `loans/adapters/codec.py`.
 
-`repr` leaves out personal data, so that an event in a log or a stack trace does not tell who the
-applicant is.
+`repr` leaves out personal data, so that an event in a log or a stack trace does not identify the
+applicant.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ LoanEvent = (
 class ReservationTaken(Event):
     """The request `id` holds its applicant's reservation.
 
-    It may be recorded on the revision `covers` of its stream; `None`: as a new stream.
+    It may be recorded on the revision `covers` of its stream only; `None` means as a new stream.
     """
 
     covers: int | None

@@ -1,4 +1,4 @@
-"""The decider of a loan request: its state, its rejections, and one function per decision.
+"""The decider of a loan request: its state, its rejections, and one function per command.
 
 Pure: no I/O, no clock, no randomness. `decide` turns a command into events or raises a `Rejection`;
 `evolve` folds an event into the state. See https://thinkbeforecoding.com/post/2021/12/17/functional-event-sourcing-decider
@@ -87,7 +87,7 @@ INITIAL = LoanRequest()
 
 
 class Rejection(Exception):
-    """A command cannot be carried out. The message can be shown to whoever gave the command."""
+    """A command cannot be carried out. The message may be shown to the sender."""
 
 
 class IdAlreadyUsed(Rejection):
@@ -269,7 +269,7 @@ def _is_repeated(new: Decision, old: Decision) -> bool:
 
 
 def evolve(state: LoanRequest, event: LoanEvent) -> LoanRequest:
-    """The state after `event`. No event is ever refused: there is a clause for each type."""
+    """The state after `event`. No event is ever refused: each type has a clause."""
     match event:
         case LoanRequested():
             return replace(state, status=Status.RECEIVED, application=_application_in(event))

@@ -2,9 +2,9 @@
 
 A request takes its applicant's reservation before it is recorded, and releases it once it is
 decided. No append spans two streams. So the reservation names the revision of the request's stream
-that it covers: the request may be recorded on that revision only. Before a reservation is released
-whose request was never recorded, an event is appended to the request's stream. A process that was
-about to record the request, and is late, can then no longer append on the old revision.
+that it covers: the request may be recorded on that revision only. If the request was never
+recorded, an event is appended to its stream before the reservation is released. A process that is
+late to record the request can then no longer append on the old revision.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from loans.domain.loan_request import Rejection
 class TakeReservation(Command):
     """Take the reservation for the request `id`, to be recorded on the revision `covers`.
 
-    `instead_of` is a request that holds the reservation, but was found not to need it any more.
+    `instead_of` is a request that holds the reservation, but no longer needs it.
     """
 
     covers: Revision | None
@@ -36,7 +36,7 @@ class TakeReservation(Command):
 
 
 class ReleaseReservation(Command):
-    """Release what the request `id` took for the revision `covers`."""
+    """Release the reservation that the request `id` took for the revision `covers`."""
 
     covers: Revision | None
 

@@ -21,7 +21,7 @@ def add_replay_parked(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--replay-parked",
         action="store_true",
-        help="have the workers that run try anew what was parked, say how much that is, and exit",
+        help="make the running workers retry all parked events, print how many, and exit",
     )
 
 
@@ -53,7 +53,7 @@ def work(workers: Sequence[Worker], *, command: BaseCommand, name: str) -> None:
 
 
 def replay_parked(groups: Sequence[Group], *, command: BaseCommand) -> None:
-    """Have parked events of each group delivered to its workers again.
+    """Have the parked events of each group delivered to its workers again.
 
     Raises:
         CommandError: there is no such group, or the event store is away.
@@ -73,7 +73,7 @@ def replay_parked(groups: Sequence[Group], *, command: BaseCommand) -> None:
 
 
 def delay(text: str) -> float:
-    """An option's value: seconds to wait before a retry."""
+    """An option's value: a delay in seconds."""
     seconds = number_in(text)
     if not 0 < seconds <= LONGEST_DELAY_SECONDS:
         raise ArgumentTypeError(

@@ -1,1 +1,1 @@
-"""Things to try the system with: a simulated credit bureau, and people who apply."""
+"""For trying out the system: a simulated credit bureau, and made-up applications."""

@@ -1,8 +1,8 @@
 """A simulated credit bureau over HTTP.
 
 `POST /scores`, below any path, with `{"national_id": "123456aa"}` and an `Idempotency-Key` (a UUID)
-is answered with `{"score": 7}`. `GET /asks` says how often each key was asked with, and how often
-it got a score; `GET /healthz`, that the server runs.
+is answered with `{"score": 7}`. `GET /asks` counts the requests and the scores for each key;
+`GET /healthz` shows that the server runs. An "ask" is a request for a score.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from loans.adapters.credit_bureau import simulated_score
 from loans.domain.commands import NationalId
 
 Reply = Callable[[BaseHTTPRequestHandler], None]
-# What to do instead of giving a score, or `None`; called with the key and the asks with it so far.
+# The reply to give instead of a score, if any. Called with the key, and the asks with it so far.
 Misbehave = Callable[[UUID, int], Reply | None]
 
 
@@ -57,7 +57,7 @@ def answer_in_json(value: object, status: int = 200) -> Answer:
 
 def reset_connection(handler: BaseHTTPRequestHandler) -> None:
     """Replies with a TCP reset."""
-    # Without lingering a connection that is closed is reset.
+    # With a linger time of 0, closing a connection resets it.
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.close_connection = True
 
@@ -69,7 +69,7 @@ def say_nothing(handler: BaseHTTPRequestHandler) -> None:
 
 
 class BureauServer(ThreadingTCPServer):
-    """Listens from the start, and replies in `serve_forever`. Port 0 takes a free one.
+    """Listens once it is made, and replies in `serve_forever`. Port 0 picks a free one.
 
     Attributes:
         latency: seconds before each reply to an ask.
@@ -109,7 +109,7 @@ class BureauServer(ThreadingTCPServer):
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def reply_to(self, key: UUID, national_id: str) -> Reply:
-        """Count an ask, and choose the reply to it after the latency.
+        """Count an ask; after the latency, return the reply to it.
 
         A key belongs to the first person who gets a score with it.
         """
@@ -137,7 +137,7 @@ class BureauServer(ThreadingTCPServer):
         return {"asked": asked, "answered": answered, "by_key": by_key}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients time out and hang up, which is no error of this server.
+        # Clients time out and hang up: not an error of this server.
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 

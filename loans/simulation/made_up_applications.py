@@ -39,7 +39,7 @@ class MadeUpApplication:
 
 
 def made_up_applications(seed: int | None = None) -> Iterator[MadeUpApplication]:
-    """Yield applications without end; the same ones, ids included, whenever the seed is the same.
+    """Yield applications without end. The same seed gives the same ones, ids included.
 
     No two have the same national ID, since a person may have only one open request.
     """
@@ -65,7 +65,7 @@ def _national_id(chance: random.Random, taken: set[str]) -> str:
 
 
 def _address(chance: random.Random) -> str:
-    """An address, or an empty one for a third of the people, since it is optional."""
+    """An address; a third of them are empty, since it is optional."""
     if chance.random() < 1 / 3:
         return ""
     return f"{chance.randrange(1, 200)} {chance.choice(_STREETS)}, {chance.choice(_TOWNS)}"

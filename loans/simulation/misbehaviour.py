@@ -37,7 +37,7 @@ class RandomMisbehaviour:
 
     Attributes:
         failure_rate, garbage_rate: the shares, from 0 to 1; together at most 1.
-        seed: with the same seed, the same ask with a key always gets the same reply.
+        seed: makes the nth ask with a key always get the same reply.
     """
 
     failure_rate: float = 0.0
@@ -45,7 +45,7 @@ class RandomMisbehaviour:
     seed: int | None = None
 
     def __call__(self, key: UUID, asks_before: int) -> Reply | None:
-        """The reply to an ask; `None` is for a score."""
+        """The reply to an ask; `None` stands for a score."""
         seed = None if self.seed is None else f"{self.seed} {key} {asks_before}"
         chance = random.Random(seed)  # noqa: S311
         drawn = chance.random()

@@ -18,8 +18,8 @@ from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 from loans.domain.loan_request import Status
 from loans.simulation.made_up_applications import MadeUpApplication
 
-# A request waits 100 ms for the credit bureau. With this many connections the server's speed, and
-# not this waiting, limits how many requests are sent in a second.
+# A request waits 100 ms for the credit bureau. With this many connections, the server's speed
+# limits the rate, and not this wait.
 CONNECTIONS: Final = 64
 TIMEOUT: Final = httpx2.Timeout(15.0, connect=3.0)
 ATTEMPTS: Final = 6
@@ -41,7 +41,7 @@ class Results:
 
     @property
     def failed(self) -> int:
-        """How many got no answer with an outcome."""
+        """How many got no outcome."""
         return self.failures.total()
 
     @property
@@ -74,12 +74,12 @@ async def send(
     results: Results,
     on_each: Callable[[], None],
 ) -> None:
-    """Send the applications, and retry those that fail for the moment.
+    """Send the applications, and retry transient failures.
 
     Args:
         url: the system's address, without `/api`.
         rate: how many to send per second; `None` for as many as the system can take.
-        results: filled in while this runs, so that an interrupted run has results, too.
+        results: filled in while this runs, so that an interrupted run has results too.
         on_each: called after each application.
     """
     began = time.monotonic()
@@ -121,7 +121,7 @@ async def _send_one(
 
 
 async def _outcome(client: httpx2.AsyncClient, application: MadeUpApplication) -> Status:
-    """Send an application, with retries: as its id stays the same, it is still one loan."""
+    """Send an application, with retries. They have the same id, so that it is still one loan."""
     async for attempt in stamina.retry_context(
         on=_is_transient, attempts=ATTEMPTS, timeout=SECONDS_FOR_ALL_ATTEMPTS
     ):

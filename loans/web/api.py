@@ -1,6 +1,6 @@
 """The JSON API's commands. Queries are in `readmodels/pages/api.py`.
 
-What a use case raises is answered as `loans/web/problems.py` says.
+`loans/web/problems.py` turns exceptions of the use cases into responses.
 """
 
 from __future__ import annotations
@@ -196,11 +196,11 @@ def _use_key(
 ) -> None:
     """Record what the key is used for.
 
-    Only once the call is known to be valid: an invalid call leaves its key unused.
+    Called for valid calls only: an invalid call leaves its key unused.
     """
     if key is None:
         return
-    # Without defaults, since a field that a later version adds must not make this another call.
+    # Without defaults: a field that a later version adds must not make this another call.
     text = json.dumps(body.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
     call = (str(request.method), request.path, text)
     idempotency_keys().use(key, *call, loan_request_id=loan_request_id, now=timezone.now())

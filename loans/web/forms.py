@@ -1,6 +1,6 @@
 """Forms that build commands. The command validates; the form shows the errors.
 
-All fields are plain `forms.Field`s, since its subclasses trim, convert and validate by themselves.
+All fields are plain `forms.Field`s, since its subclasses would trim, convert and validate.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class RequestLoanForm(CommandForm[RequestLoan]):
 
     @classmethod
     def blank(cls) -> RequestLoanForm:
-        """An empty form with a new id: however often it is sent, it makes one request."""
+        """An empty form with a new id. However often it is sent, it makes one request."""
         return cls(initial={"id": uuid4()})
 
     def take_new_id(self) -> None:

@@ -1,4 +1,4 @@
-"""The headers that the JSON API's commands take: `Idempotency-Key` and `If-Match`."""
+"""The request headers of the JSON API's commands: `Idempotency-Key` and `If-Match`."""
 
 from __future__ import annotations
 

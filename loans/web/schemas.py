@@ -1,4 +1,4 @@
-"""The bodies that the JSON API's commands take and answer with."""
+"""The request and response bodies of the JSON API's commands."""
 
 from __future__ import annotations
 

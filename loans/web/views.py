@@ -1,4 +1,4 @@
-"""The pages that give commands: form -> command -> one use case -> redirect or fragment."""
+"""The pages that send commands: form -> command -> one use case -> redirect or fragment."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _USED_BEFORE: Final = (
 _UNAVAILABLE: Final = (EventStoreUnavailable, StaleRevision)
 
 
-# Not `no-store`: whoever goes back finds the form that was sent, which still makes one request.
+# Not `no-store`: going back shows the form that was sent, and sending it again is the same request.
 @cache_control(private=True, no_cache=True)
 @require_http_methods(["GET", "POST"])
 def apply(request: HtmxRequest) -> HttpResponse:
@@ -69,7 +69,7 @@ def apply(request: HtmxRequest) -> HttpResponse:
     return _see(request, _after(status_page, answer))
 
 
-# It changes nothing, and should work on a page that was open for too long.
+# It changes nothing, and must still work when the page's token has expired.
 @csrf_exempt
 @require_POST
 def validate(request: HtmxRequest) -> HttpResponse:
@@ -128,7 +128,7 @@ def csrf_failure(request: HtmxRequest, reason: str = "") -> HttpResponse:
 def _apply_again(request: HtmxRequest) -> HttpResponse:
     form = RequestLoanForm(request.POST)
     if not _is_from_here(request):
-        # Whoever chose the id could look at the request.
+        # Another site may have chosen the id, and could then look at the request.
         form.take_new_id()
     return _form_again(request, form, _OPEN_TOO_LONG, status=403)
 
@@ -152,7 +152,7 @@ def _see(request: HtmxRequest, url: str) -> HttpResponse:
 
 
 def _after(url: str, answer: Answer) -> str:
-    """The page at `url`, which waits until it shows what the command has recorded."""
+    """The URL with which the page waits until it shows what the command has recorded."""
     return f"{url}?after={answer.position}"
 
 
@@ -166,7 +166,7 @@ def _ask_reason(
     context = {"form": form, "loan_request_id": loan_request_id}
     if not request.htmx:
         return render(request, "loans/deny.html", context, status=status)
-    # The page shows answers as notices. Only the form belongs into the dialog.
+    # By default, responses are shown as notices; the form belongs in the dialog.
     form_again = render(request, "loans/_deny_form.html", context, status=status)
     return retarget(form_again, "#deny-dialog-content")
 

@@ -22,7 +22,7 @@ CREDIT_CHECKS: Final = Group("credit-checks", (LoanRequested.__name__,))
 
 
 class CreditChecks:
-    """A `Handler` of `LoanRequested`. Most requests were scored at once: it skips them."""
+    """A `Handler` of `LoanRequested`. It skips requests that were scored at once, as most are."""
 
     def __init__(self, *, event_store: EventStore, credit_bureau: CreditBureau) -> None:
         self._event_store = event_store

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class DelayQueue(Generic[T]):
-    """Returns items when they are due, the earliest first. Safe for many threads."""
+    """Returns items when they are due, the earliest first. Thread-safe."""
 
     def __init__(self) -> None:
         self._condition: Final = threading.Condition()
@@ -28,7 +28,7 @@ class DelayQueue(Generic[T]):
             self._condition.notify()
 
     def get(self) -> T | None:
-        """Wait for an item to be due, and remove it; `None` once the queue is closed."""
+        """Wait until an item is due, and remove it. Returns `None` once the queue is closed."""
         with self._condition:
             while not self._is_closed:
                 seconds = self._seconds_until_due()

@@ -1,7 +1,7 @@
 """Groups of workers that share the events of some types: EventStoreDB's persistent subscriptions.
 
-The event store delivers each event to one worker of the group. If the worker ends without answering
-it, another one gets it.
+The event store delivers each event to one worker of the group. If the worker ends without an
+answer, another one gets the event.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from esdbclient.exceptions import AlreadyExists, NotFound
 
 CALL_TIMEOUT_SECONDS: Final = 5.0
 
-# How long a worker may keep an event without an answer: longer than the longest delay before a
-# retry. This is not how dead workers are found: their connection ends at once.
+# How long a worker may keep an event unanswered. It must be longer than the longest delay before a
+# retry. Dead workers are noticed sooner: their connection ends at once.
 MESSAGE_TIMEOUT_SECONDS: Final = 900.0
 LONGEST_DELAY_SECONDS: Final = 600.0
 
-# How many unanswered events a worker may have. Those that wait for a retry count, too, and must not
-# use up the room for others.
+# How many unanswered events a worker may have. Those that wait for a retry count too, and must
+# leave room for others.
 MOST_IN_FLIGHT: Final = 256
 
-# Workers park events after far fewer retries. Only an event that kills each of its workers reaches
-# this number.
+# Workers park events after far fewer retries. Only an event that kills every worker reaches this
+# number.
 _MOST_RETRIES: Final = 1_000
 _ANY_NUMBER: Final = 0
 
@@ -36,7 +36,7 @@ class GroupUnknown(Exception):
 
 
 class PersistentSubscription(Protocol):
-    """What workers use of esdbclient's persistent subscriptions."""
+    """The part of esdbclient's persistent subscriptions that workers use."""
 
     def __iter__(self) -> Iterator[RecordedEvent]: ...
 
@@ -60,7 +60,7 @@ class Group:
         Raises:
             EventStoreDBClientException: the event store is away.
         """
-        # This call has a timeout, and so fails if the event store hangs. Reading has none.
+        # This fails if the event store hangs, since it has a timeout. Reading has none.
         self._make_if_missing(client)
         return client.read_subscription_to_all(self.name, event_buffer_size=MOST_IN_FLIGHT)
 
@@ -73,7 +73,7 @@ class Group:
         client.get_subscription_info(self.name, timeout=CALL_TIMEOUT_SECONDS)
 
     def replay_parked(self, client: EventStoreDBClient) -> int:
-        """Have parked events delivered to the workers again; returns how many these are.
+        """Have parked events delivered to the workers again; returns their number.
 
         Raises:
             GroupUnknown: there is no such group.

@@ -14,7 +14,7 @@ _MOST_DOUBLINGS: Final = 60
 
 @dataclass(frozen=True)
 class Redelivery:
-    """`retries` retries. Their delays double from one second up to `longest_delay` seconds."""
+    """`retries` retries, with delays that double from one second up to `longest_delay` seconds."""
 
     retries: int
     longest_delay: float
@@ -29,9 +29,9 @@ class Redelivery:
     def is_used_up(self, retry_count: int, *, age: float) -> bool:
         """Whether there are no retries left for an event that was recorded `age` seconds ago.
 
-        The event store also counts deliveries to workers that died, or lost their connection,
-        perhaps before they had looked at the event. So the count alone does not prove that an event
-        has failed so often: it must also be as old as the delays of so many retries.
+        The event store also counts deliveries to workers that died or lost their connection,
+        perhaps before they handled the event. So the count alone does not prove that the event has failed
+        so often: it must also be as old as that many delays take.
         """
         return retry_count >= self.retries and age >= self._shortest_time()
 

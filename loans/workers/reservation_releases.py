@@ -1,7 +1,7 @@
 """Releases reservations that are no longer needed.
 
-Applicants do not have to wait for this: a new application checks for itself whether the reservation
-is still needed. It only keeps reservations from being held for ever.
+Applicants do not wait for this: a new application checks for itself whether the reservation is
+still needed. Without it, the reservations of people who never apply again would be held for ever.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Lapses:
         self._after = after
 
     def handle(self, event: RecordedEvent) -> None:
-        """Release the reservation, unless its request is open; raises `NotYet` before its time."""
+        """Release the reservation, unless its request is open. Raises `NotYet` if too early."""
         lapses_at = _occurred_at(event) + self._after
         wait = (lapses_at - timezone.now()).total_seconds()
         if wait > 0:
@@ -85,7 +85,7 @@ def _occurred_at(event: RecordedEvent) -> datetime:
 
 
 def _log_parked(event: RecordedEvent, reason: str, attempts: int) -> None:
-    # Not the stream's name, which stands for a person.
+    # Without the stream's name, which stands for a person.
     logger.error(
         "Parked %s at %s after %d attempts (%s)",
         event.type,

@@ -1,9 +1,9 @@
 """A worker: one of any number of consumers that share the events of a group.
 
-It acknowledges an event that was handled. An event that failed waits here, while others are
-handled, and is then given back to the event store, which counts that and delivers it again, to this
-worker or another. After too many retries the event is parked. What a worker has not answered when
-it is killed, stopped, or cut off is delivered to another.
+It acknowledges an event once it is handled. It holds an event that failed until the delay is over,
+and handles others meanwhile. Then it gives the event back to the event store, which counts a retry
+and delivers it again, to any worker. After too many retries the event is parked. Events that are
+unanswered when a worker ends, or loses its connection, are delivered to others.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Timings:
     """How long a worker waits, in seconds.
 
     Attributes:
-        probe_after: without an event, until it checks that the event store still answers.
-        ask_again_after: while the event store is down, until an event is tried again.
-        finish_within: for running handlers, when it stops. Longer than any call of theirs takes.
+        probe_after: without an event, before it checks that the event store still answers.
+        ask_again_after: before it handles an event again, while the event store is down.
+        finish_within: for running handlers when it stops; longer than any of their calls.
     """
 
     probe_after: float = 10.0
@@ -55,7 +55,7 @@ TIMINGS: Final = Timings()
 
 
 class TryAgain(Exception):
-    """An event cannot be handled now. Says why, and how many seconds to wait at least."""
+    """An event could not be handled, for this reason. Retry after at least `after` seconds."""
 
     def __init__(self, reason: str, *, after: float = 0.0) -> None:
         super().__init__(reason)
@@ -64,7 +64,7 @@ class TryAgain(Exception):
 
 
 class NotYet(Exception):
-    """An event is not due for so many seconds. That is no failure."""
+    """An event is due only in so many seconds. That is not a failure."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"{seconds:g} seconds too early")
@@ -75,7 +75,7 @@ class Handler(Protocol):
     """What a worker does with the events of its group. Used by several threads at once."""
 
     def handle(self, event: RecordedEvent) -> None:
-        """Handle an event. Another worker may do the same at this moment, or may have done so.
+        """Handle an event. Another worker may be handling it too, or may have handled it.
 
         Raises:
             TryAgain: it failed, and is to be retried.
@@ -120,7 +120,7 @@ class Worker:
     def run(self, stop: threading.Event, on_ready: Callable[[], object]) -> None:
         """Work until `stop` is set, then let running handlers finish.
 
-        Reconnects by itself. `on_ready` is called each time that it is connected.
+        Reconnects by itself. `on_ready` is called after each connection.
         """
         for thread in self._threads:
             thread.start()
@@ -179,7 +179,7 @@ class Worker:
     def _abandon(self, session: Session, lost: str) -> None:
         self._outage.begin(lost)
         self._jobs.clear()
-        # Closing may block: it tries to send the last answers, which it no longer can.
+        # Closing may block: it tries to send the last answers over the lost connection.
         threading.Thread(target=session.close, daemon=True).start()
 
     # In the session's thread -----------------------------------------------------------------
@@ -251,7 +251,7 @@ class Session:
         self._thread.start()
 
     def close(self) -> None:
-        """Send the answers that are still to be sent; unanswered events go to other workers."""
+        """Send the remaining answers; unanswered events go to other workers."""
         self.subscription.stop()
 
     def _read(self) -> None:

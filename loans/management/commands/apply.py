@@ -23,10 +23,10 @@ from loans.simulation.sending import NobodyThere, Results, check_somebody_is_the
 class Command(BaseCommand):
     help = (
         "Send made-up loan applications to the JSON API of a running system, and count the "
-        "outcomes. With --seed the same ones each time, ids included: sent twice, they are still "
-        "one loan each."
+        "outcomes. --seed makes the same applications each time, ids included: sent twice, each "
+        "is still one loan."
     )
-    requires_system_checks = ()  # it is a client: the checks are about the server
+    requires_system_checks = ()  # the checks are about the server; this is a client
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -36,7 +36,7 @@ class Command(BaseCommand):
             "--count", type=whole_number, default=10, help="how many (default: %(default)s)"
         )
         parser.add_argument(
-            "--rate", type=_rate, help="how many per second (default: as many as it takes)"
+            "--rate", type=_rate, help="how many per second (default: no limit)"
         )
         parser.add_argument("--seed", type=int, help="makes the same applications each time")
 

@@ -1,4 +1,4 @@
-"""`manage.py check_credit`: scores what was accepted while the credit bureau gave no score."""
+"""`manage.py check_credit`: scores requests that were accepted without a credit score."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Command(BaseCommand):
             "--retries",
             type=whole_number,
             default=settings.CREDIT_CHECK_RETRIES,
-            help="how often a request is tried again before it is parked (default: %(default)s)",
+            help="how often a check is retried before it is parked (default: %(default)s)",
         )
         parser.add_argument(
             "--longest-delay",
             type=delay,
             metavar="SECONDS",
             default=settings.CREDIT_CHECK_LONGEST_DELAY_SECONDS,
-            help="how long it waits for that at most; the first time it is a second, and then "
-            "twice as long each time (default: %(default)g)",
+            help="the longest delay before a retry; delays begin at one second, and double "
+            "(default: %(default)g)",
         )
         parser.add_argument(
             "--threads",

@@ -1,4 +1,4 @@
-"""`manage.py clearing_house`: a credit bureau over HTTP, to try the system with."""
+"""`manage.py clearing_house`: a simulated credit bureau over HTTP, to try the system with."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SHUTDOWN_POLL_SECONDS = 0.1
 
 class Command(BaseCommand):
     help = (
-        "Run a credit bureau that makes its scores up, for CREDIT_BUREAU_URL to name. It can be "
-        "told to be slow, to fail, and to answer garbage. GET /asks tells what it was asked."
+        "Run a credit bureau that makes up its scores. CREDIT_BUREAU_URL must name its address. It "
+        "can be slow, fail, and answer garbage. GET /asks counts the requests for scores."
     )
-    requires_system_checks = ()  # it is not part of the system, only something that this calls
+    requires_system_checks = ()  # the checks are about the system, which only calls it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             "--port",
             type=port_from(0),
             default=8100,
-            help="0 takes a free one (default: %(default)s)",
+            help="0 picks a free one (default: %(default)s)",
         )
         parser.add_argument(
             "--latency",
@@ -41,17 +41,17 @@ class Command(BaseCommand):
             help="before each answer (default: %(default)s)",
         )
         for option, what in (
-            ("--failure-rate", "errors, connections broken off, no answer"),
-            ("--garbage-rate", "scores that are none"),
+            ("--failure-rate", "errors, broken connections, no answer"),
+            ("--garbage-rate", "answers without a valid score"),
         ):
             parser.add_argument(
                 option,
                 type=_number(0, 1),
                 default=0.0,
                 metavar="RATE",
-                help=f"of all asks, from 0 to 1: {what} (default: 0)",
+                help=f"share of requests, from 0 to 1: {what} (default: 0)",
             )
-        parser.add_argument("--seed", type=int, help="has the same asks go wrong each time")
+        parser.add_argument("--seed", type=int, help="makes the same requests go wrong each time")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["failure_rate"] + options["garbage_rate"] > 1:

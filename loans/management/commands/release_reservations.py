@@ -1,4 +1,4 @@
-"""`manage.py release_reservations`: gives back reservations that are needed no longer."""
+"""`manage.py release_reservations`: releases reservations that are no longer needed."""
 
 from __future__ import annotations
 
