@@ -30,8 +30,8 @@ class Redelivery:
         """Whether there are no retries left for an event that was recorded `age` seconds ago.
 
         The event store also counts deliveries to workers that died or lost their connection,
-        perhaps before they handled the event. So the count alone does not prove that the event has failed
-        so often: it must also be as old as that many delays take.
+        perhaps before they handled the event. So the count alone does not prove that so many tries
+        have failed: the event must also be as old as that many delays take.
         """
         return retry_count >= self.retries and age >= self._shortest_time()
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 
 def main(seed: int, requests: int, people: int, threads: int) -> None:
-    """Apply so many times, each time for one of so many people."""
+    """Apply `requests` times, each time for one of `people` people."""
     chance = random.Random(seed)
     made = [
         (UUID(int=chance.getrandbits(128)), chance.randrange(people), chance.choice([5, 6, 6, 9]))

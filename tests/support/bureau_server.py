@@ -16,7 +16,7 @@ S = TypeVar("S", bound=TCPServer)
 
 @contextmanager
 def serving(server: S) -> Iterator[S]:
-    """The server, which runs within the block."""
+    """Run the server during the block."""
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
@@ -27,11 +27,11 @@ def serving(server: S) -> Iterator[S]:
 
 
 def running_bureau(**options: Any) -> AbstractContextManager[BureauServer]:
-    """A credit bureau with these options, which runs within the block."""
+    """Run a credit bureau with these options during the block."""
     return serving(BureauServer("127.0.0.1", 0, **options))
 
 
 def script(*replies: Reply | None) -> Misbehave:
-    """Reply in these ways, one after the other, then always in the last; `None` is for a score."""
+    """Give these replies in turn, and then the last one for ever; `None` stands for a score."""
     left = itertools.chain(replies, itertools.repeat(replies[-1]))
     return lambda *_: next(left)

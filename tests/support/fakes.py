@@ -18,7 +18,7 @@ from loans.domain.events import Event, LoanEvent
 
 @dataclass
 class FakeEventStore:
-    """Streams in a dictionary. Each append first runs one of `before_append`, if there are any."""
+    """Streams in a dictionary. Each append first runs the next of `before_append`, if any."""
 
     streams: dict[str, list[Recorded[Any]]] = field(default_factory=dict)
     before_append: list[Callable[[], object]] = field(default_factory=list)
@@ -70,7 +70,7 @@ def reservations_in(event_store: FakeEventStore) -> Reservations:
 
 @dataclass
 class FakeCreditBureau:
-    """Always answers the same score, or is down; keeps the keys that it was asked with."""
+    """Always gives the score `answer`; `None` means that it is down. Keeps the keys it got."""
 
     answer: int | None = 5
     keys: list[UUID] = field(default_factory=list)

@@ -32,7 +32,7 @@ UNKNOWN = "LoanPaidBack"
 
 @st.composite
 def loans(draw: st.DrawFn, number: int) -> list[LoanEvent]:
-    """The events so far of one loan request."""
+    """The events of one loan request so far."""
     id_ = UUID(int=number + 1)
     known: dict[str, Any] = {
         "name": draw(st.sampled_from(["Ann", "Zoë", "x" * 200])),

@@ -15,18 +15,18 @@ SECONDS: Final = 10.0
 
 
 class Killed(BaseException):
-    """Ends an actor where it is, as `kill -9` does: it is no `Exception`, so nothing handles it."""
+    """Ends an actor where it is, like `kill -9`. It is no `Exception`, so nothing handles it."""
 
 
 class Actor(threading.Thread):
-    """A thread that pauses before each call of the event store until it is its turn."""
+    """A thread that waits for its turn before each call of the event store."""
 
     def __init__(self, store: FakeEventStore, work: Callable[[TakingTurns], object]) -> None:
         super().__init__(daemon=True)
         self._work = work
         self._store = TakingTurns(store, self)
         self._may_go = threading.Semaphore(0)
-        self._stands = threading.Semaphore(0)
+        self._has_paused = threading.Semaphore(0)
         self._is_killed = False
         self.ended = False
         self.raised: BaseException | None = None
@@ -34,12 +34,12 @@ class Actor(threading.Thread):
     def begin(self) -> None:
         """Start, and run up to the first call."""
         self.start()
-        assert self._stands.acquire(timeout=SECONDS)
+        assert self._has_paused.acquire(timeout=SECONDS)
 
     def go(self) -> None:
         """Make one call, and run up to the next one or to the end."""
         self._may_go.release()
-        assert self._stands.acquire(timeout=SECONDS)
+        assert self._has_paused.acquire(timeout=SECONDS)
 
     def kill(self) -> None:
         """End the actor before its next call."""
@@ -48,8 +48,8 @@ class Actor(threading.Thread):
             self.go()
 
     def wait_for_turn(self) -> None:
-        """Called by the actor's own thread, ahead of each call."""
-        self._stands.release()
+        """Called by the actor's own thread before each call."""
+        self._has_paused.release()
         assert self._may_go.acquire(timeout=SECONDS)
         if self._is_killed:
             raise Killed
@@ -61,7 +61,7 @@ class Actor(threading.Thread):
             self.raised = error
         finally:
             self.ended = True
-            self._stands.release()
+            self._has_paused.release()
 
 
 class TakingTurns(FakeEventStore):
@@ -81,7 +81,7 @@ class TakingTurns(FakeEventStore):
 
 
 def take_turns(actors: Sequence[Actor], order: Iterable[int], *, killed: Iterable[int]) -> None:
-    """Run the actors in this order, kill some, and then run each of the others to its end."""
+    """Run the actors in this order, kill some, and then run the others to their end."""
     for actor in actors:
         actor.begin()
     for number in order:

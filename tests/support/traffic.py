@@ -1,4 +1,4 @@
-"""A load of loan requests of all kinds, with decisions on them some time later."""
+"""A load of loan requests of all kinds, and later decisions on them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Traffic:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the present command. Raises what has gone wrong in the thread."""
+        """Stop after the current command. Raises the thread's exception, if any."""
         self._stop.set()
         self._thread.join(SECONDS)
         assert not self._thread.is_alive()
@@ -74,7 +74,7 @@ class AllTraffic:
 
     @property
     def requests(self) -> int:
-        """How many there were so far, in all threads."""
+        """How many there are so far, in all threads."""
         return sum(each.requests for each in self._all)
 
     def start(self) -> None:
@@ -82,7 +82,7 @@ class AllTraffic:
             each.start()
 
     def stop(self) -> None:
-        """Stop after the present commands. Raises what has gone wrong in a thread."""
+        """Stop after the current commands. Raises a thread's exception, if any."""
         for each in self._all:
             each.stop()
 

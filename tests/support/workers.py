@@ -1,4 +1,4 @@
-"""Real workers of a test's event store, and the loan requests that they work on."""
+"""Real worker processes on a test's event store, and loan requests for them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Workers:
         return self._start("check_credit", "--longest-delay=0.5", *arguments)
 
     def release_reservations(self, *, lapse_after: float = 60.0) -> Forked:
-        """Start a worker that lapses reservations after so many seconds."""
+        """Start a worker that lapses reservations after `lapse_after` seconds."""
         return self._start("release_reservations", f"--lapse-after={lapse_after}")
 
     @contextmanager
@@ -99,12 +99,12 @@ class RunningCreditBureau:
         return dict(answer.json()["by_key"])
 
     def in_flight(self) -> int:
-        """How many questions it has not answered yet, if it answers all."""
+        """How many requests it has not answered yet, provided that none of them fails."""
         return sum(each["asked"] - each["answered"] for each in self.asks().values())
 
 
 def wait_until_ready(*workers: Forked) -> None:
-    """Wait until these are connected to their groups. Raises AssertionError if one ends."""
+    """Wait until these workers are connected. Raises AssertionError if one ends."""
     wait_until(lambda: all(map(_is_ready, workers)), SECONDS, what="all are ready", every=0.01)
 
 
@@ -143,7 +143,7 @@ def checked_count() -> int:
 
 
 def wait_until_checked(ids: Sequence[UUID]) -> None:
-    """Wait until these requests are scored; no others may be."""
+    """Wait until these requests, and no others, are scored."""
     wait_until(lambda: checked_count() >= len(ids), SECONDS, what="all are scored")
     assert set(events_by_stream("CreditChecked")) == {codec.stream_name(each) for each in ids}
 

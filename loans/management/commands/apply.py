@@ -35,9 +35,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--count", type=whole_number, default=10, help="how many (default: %(default)s)"
         )
-        parser.add_argument(
-            "--rate", type=_rate, help="how many per second (default: no limit)"
-        )
+        parser.add_argument("--rate", type=_rate, help="how many per second (default: no limit)")
         parser.add_argument("--seed", type=int, help="makes the same applications each time")
 
     def handle(self, *args: Any, **options: Any) -> None:

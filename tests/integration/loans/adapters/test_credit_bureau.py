@@ -138,7 +138,7 @@ def score(bureau: CreditBureau) -> int:
 
 
 def failure_of(bureau: CreditBureau) -> CreditBureauUnavailable:
-    """The failure of one call, which says nothing personal."""
+    """The failure of one call. Checks that it has no personal data."""
     with pytest.raises(CreditBureauUnavailable) as caught:
         score(bureau)
     shown = "".join([*traceback.format_exception(caught.value), repr(caught.value)])
@@ -167,7 +167,7 @@ def test_it_asks_with_the_key_and_the_national_id_in_the_body_alone(
     assert server.asked == {key: 1}
 
 
-def test_it_uses_a_connection_again(server: BureauServer, bureau: HttpCreditBureau) -> None:
+def test_it_reuses_a_connection(server: BureauServer, bureau: HttpCreditBureau) -> None:
     clients = set()
 
     def note_the_client(handler: BaseHTTPRequestHandler) -> None:
@@ -192,7 +192,7 @@ def test_thirty_two_threads_ask_at_the_same_time(server: BureauServer) -> None:
     assert server.asked.total() == 32
 
 
-# Worth another attempt: what the credit bureau does, and the reason that the operator reads.
+# Worth another attempt. Each case is a reply, and the reason that the operator reads.
 TRANSIENT: Final[Cases] = {
     "500": (Answer(status=500), "answered 500"),
     "503": (Answer(status=503), "answered 503"),
@@ -212,7 +212,7 @@ SILENT: Final[Cases] = {
     "half a body": (half_a_body_and_then(say_nothing), "timed out"),
 }
 
-# No usable answer, and the next attempt would get the same.
+# Not usable, and another attempt would get the same answer.
 GARBAGE: Final[Cases] = {
     "11": (Answer(b'{"score": 11}'), "answered a score of 11"),
     "0": (Answer(b'{"score": 0}'), "answered a score of 0"),
@@ -258,7 +258,7 @@ class TestATransientFailure:
         with asking(server.url, read_timeout=0.4 if is_silent else 5.0) as bureau:
             yield bureau
 
-    def test_is_asked_again_with_the_same_key(
+    def test_is_retried_with_the_same_key(
         self, reply: Reply, reason: str, server: BureauServer, bureau: HttpCreditBureau
     ) -> None:
         server.misbehave = script(reply, reply, scored(3))
@@ -266,7 +266,7 @@ class TestATransientFailure:
         assert bureau.score(SOMEONE, idempotency_key=key) == 3
         assert server.asked == {key: 3}
 
-    def test_is_given_up_after_so_many_attempts(
+    def test_is_given_up_after_the_last_attempt(
         self, reply: Reply, reason: str, server: BureauServer, bureau: HttpCreditBureau
     ) -> None:
         server.misbehave = script(reply)
@@ -284,7 +284,7 @@ def test_a_failure_that_would_happen_again_is_not_retried(
     assert score(bureau) == 7
 
 
-def test_a_server_that_is_not_there_is_told_from_one_that_is_slow() -> None:
+def test_a_server_that_is_down_could_not_be_reached() -> None:
     with asking(f"http://127.0.0.1:{free_port()}", attempts=1) as bureau:
         assert failure_of(bureau).reason == "could not be reached"
 
@@ -295,7 +295,7 @@ class TestTheDeadline:
         [say_nothing, trickle_headers, half_a_body_and_then(trickle_the_body)],
         ids=["silence", "headers byte by byte", "a body byte by byte"],
     )
-    def test_holds_whatever_comes(self, reply: Reply, server: BureauServer) -> None:
+    def test_holds_whatever_the_server_does(self, reply: Reply, server: BureauServer) -> None:
         server.misbehave = script(reply)
         with asking(server.url, deadline=0.6, read_timeout=0.2, attempts=100) as bureau:
             began = time.monotonic()
@@ -319,9 +319,9 @@ class TestTheDeadline:
             assert hung_up.wait(SECONDS)
 
 
-class TestBeingToldWhenToAskAgain:
+class TestRetryAfter:
     @pytest.mark.parametrize("status", [429, 503])
-    def test_waits_for_so_long(
+    def test_waits_for_so_many_seconds(
         self, status: int, server: BureauServer, bureau: HttpCreditBureau
     ) -> None:
         server.misbehave = script(unavailable("1", status), scored(7))
@@ -345,7 +345,7 @@ class TestBeingToldWhenToAskAgain:
         ],
         ids=["seconds", "a date", "for ever", "a date far away"],
     )
-    def test_gives_up_at_once_where_that_is_too_late_and_says_when(
+    def test_ends_the_call_at_once_if_it_is_after_the_deadline(
         self,
         header: Callable[[], str],
         seconds: float,
@@ -361,7 +361,7 @@ class TestBeingToldWhenToAskAgain:
 
 class TestTheCircuitBreaker:
     @pytest.mark.parametrize("reply", [Answer(status=500), hang_up, scored(11)])
-    def test_has_nobody_ask_after_so_many_failures_in_a_row(
+    def test_refuses_calls_after_so_many_failures_in_a_row(
         self, reply: Reply, server: BureauServer
     ) -> None:
         server.misbehave = script(reply)
@@ -374,13 +374,13 @@ class TestTheCircuitBreaker:
         assert all(each.retry_after and 0 < each.retry_after <= 60 for each in failures)
         assert server.asked.total() == 3
 
-    def test_counts_what_the_deadline_has_cut_off(self, server: BureauServer) -> None:
+    def test_counts_calls_that_the_deadline_has_cancelled(self, server: BureauServer) -> None:
         server.misbehave = script(trickle_headers)
         with asking(server.url, deadline=0.2, failures=2) as bureau:
             for _ in range(2):
                 failure_of(bureau)
             wait_until(lambda: "not asked" in failure_of(bureau).reason, SECONDS)
-        # The caller is told a moment before the failure is counted, and may ask again in between.
+        # The caller gets the error a moment before it is counted, and may ask again in between.
         assert server.asked.total() in (2, 3)
 
     def test_does_not_count_refused_requests(self, server: BureauServer) -> None:
@@ -395,7 +395,7 @@ class TestTheCircuitBreaker:
             assert failure_of(bureau).reason == "answered 500"
         assert server.asked.total() == 2
 
-    def test_lets_one_try_after_the_pause_and_all_once_that_went_well(
+    def test_lets_one_call_through_after_the_pause_and_all_once_it_succeeds(
         self, server: BureauServer
     ) -> None:
         server.misbehave = script(Answer(status=500), Answer(status=500), scored(7))
@@ -415,8 +415,8 @@ def is_answered(bureau: HttpCreditBureau) -> bool:
 
 
 @pytest.mark.usefixtures("no_waits_between_attempts")
-def test_of_a_server_that_fails_often_each_key_gets_its_own_score() -> None:
-    """And once a key has its score, the server is not asked with it again."""
+def test_each_key_gets_its_own_score_from_a_server_that_fails_often() -> None:
+    """Once a key has its score, the server is not asked with it again."""
     misbehave = RandomMisbehaviour(failure_rate=0.3, garbage_rate=0.2, seed=1)
     people = {UUID(int=number): f"{number:06}aa" for number in range(80)}
 

@@ -50,7 +50,7 @@ def append(store: EventStoreDB, *events: LoanEvent, revision: int | None, comman
     )
 
 
-def test_a_stream_that_is_not_there_is_empty(store: EventStoreDB) -> None:
+def test_a_stream_that_does_not_exist_is_empty(store: EventStoreDB) -> None:
     assert store.load(loan_request_stream(uuid4())) == Stream()
 
 
@@ -67,7 +67,7 @@ def test_what_was_appended_is_loaded_with_its_revision_and_position(store: Event
     assert stream.recorded[-1].position == position
 
 
-def test_a_stream_can_be_had_as_a_command_left_it(store: EventStoreDB) -> None:
+def test_as_left_by_ends_with_the_commands_last_event(store: EventStoreDB) -> None:
     request, command = uuid4(), uuid4()
     position = append(store, checked(request), revision=None, command=command)
     append(store, AutoDenied(id=request, occurred_at=AT), revision=0, command=uuid4())

@@ -27,7 +27,7 @@ STATUSES = ("approved", "denied", "under_review", "received")
 
 
 class Desk(ThreadingTCPServer):
-    """Keeps the bodies of the requests, and answers what a test sets."""
+    """Keeps the bodies of the requests, and gives the answers that a test sets."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -111,7 +111,7 @@ def test_sends_no_faster_than_asked(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("status", [503, 429])
-def test_tries_again_with_the_same_ids_when_the_system_is_not_available(
+def test_retries_with_the_same_ids_while_the_system_is_not_available(
     desk: Desk, status: int
 ) -> None:
     desk.unavailable_at_first, desk.status_at_first = 3, status
@@ -128,13 +128,13 @@ def test_fails_when_any_application_failed_and_says_why(desk: Desk) -> None:
     assert len(desk.bodies) == 2  # sending the same again would not help
 
 
-def test_says_in_one_line_that_nobody_is_there() -> None:
+def test_says_in_one_line_that_nothing_answers() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(CommandError, match=rf"^Nothing answers at {url} \(ConnectError\)"):
         call_command("apply", "--url", url)
 
 
-def test_sends_the_same_for_the_same_seed_and_others_for_none(desk: Desk) -> None:
+def test_sends_the_same_for_the_same_seed_and_others_without_one(desk: Desk) -> None:
     for arguments in (["--seed", "7"], ["--seed", "7"], ["--seed", "8"], [], []):
         apply(desk, "--count", "5", *arguments)
     runs = [desk.bodies[start : start + 5] for start in range(0, 25, 5)]
@@ -164,13 +164,13 @@ def test_says_what_is_wrong_with_an_argument(
     assert desk.bodies == []
 
 
-def test_nobody_whom_it_makes_up_applies_twice() -> None:
+def test_no_two_made_up_applications_have_the_same_national_id() -> None:
     many = 100_000  # of 676 million national IDs: enough for some to come up twice
     national_ids = {each.national_id for each in islice(made_up_applications(seed=1), many)}
     assert len(national_ids) == many
 
 
-def test_what_it_makes_up_is_valid_and_varied() -> None:
+def test_made_up_applications_are_valid_and_varied() -> None:
     made_up = list(islice(made_up_applications(seed=1), 1000))
     read = TypeAdapter(LoanApplication)
     for application in made_up:

@@ -80,14 +80,14 @@ class TestAsking:
         assert "somebody else" in refusal.json()["error"]
         assert asks_of(client, key) == {"asked": 2, "answered": 1}
 
-    def test_of_two_who_ask_with_one_key_at_once_about_two_people_one_gets_an_answer(self) -> None:
+    def test_gives_a_score_to_one_of_two_people_with_the_same_key_at_once(self) -> None:
         key = uuid4()
         with client_of_bureau(latency=0.2) as client, ThreadPoolExecutor() as threads:
             people = ["123456aa", "123456ab"]
             answers = list(threads.map(lambda person: ask(client, person, key=key), people))
         assert sorted(each.status_code for each in answers) == [200, 422]
 
-    def test_takes_its_time(self) -> None:
+    def test_waits_before_it_answers(self) -> None:
         with client_of_bureau(latency=0.2) as client:
             began = time.monotonic()
             ask(client, "123456aa")
@@ -130,14 +130,14 @@ class TestAsking:
 
 
 class TestMisbehaving:
-    def test_does_it_at_the_rates_that_are_set(self) -> None:
+    def test_happens_at_the_given_rates(self) -> None:
         misbehave = RandomMisbehaviour(failure_rate=0.3, garbage_rate=0.2, seed=1)
         kinds = Counter(misbehave(UUID(int=number), 0) for number in range(4000))
         assert sum(kinds[each] for each in FAILURES) == pytest.approx(1200, rel=0.1)
         assert sum(kinds[each] for each in GARBAGE) == pytest.approx(800, rel=0.1)
         assert set(kinds) == {*FAILURES, *GARBAGE, None}
 
-    def test_does_the_same_to_the_same_ask_if_there_is_a_seed(self) -> None:
+    def test_is_the_same_for_the_same_ask_with_the_same_seed(self) -> None:
         key = uuid4()
         once, again = (
             [RandomMisbehaviour(failure_rate=0.5, seed=7)(key, ask) for ask in range(50)]
@@ -146,10 +146,10 @@ class TestMisbehaving:
         assert once == again
         assert len(set(once)) == len(FAILURES) + 1
 
-    def test_is_never_wrong_unless_told_to_be(self) -> None:
+    def test_never_happens_by_default(self) -> None:
         assert not any(RandomMisbehaviour()(uuid4(), 0) for _ in range(1000))
 
-    def test_what_went_wrong_does_not_use_up_the_key(self) -> None:
+    def test_does_not_use_up_the_key(self) -> None:
         with client_of_bureau(misbehave=script(*GARBAGE, None)) as client:
             key = uuid4()
             for _ in GARBAGE:
@@ -158,7 +158,7 @@ class TestMisbehaving:
             assert asks_of(client, key) == {"asked": len(GARBAGE) + 1, "answered": 1}
 
     @pytest.mark.parametrize("reply", [*FAILURES, *GARBAGE])
-    def test_does_each_of_these(self, reply: Reply) -> None:
+    def test_takes_each_of_these_forms(self, reply: Reply) -> None:
         with client_of_bureau(misbehave=script(reply)) as client:
             if isinstance(reply, Answer):
                 answer = ask(client, "123456aa")
@@ -175,9 +175,7 @@ class TestMisbehaving:
 
 
 class TestTheCommand:
-    def test_says_where_it_is_and_nothing_of_those_it_is_asked_about(
-        self, forks: ForkServer
-    ) -> None:
+    def test_prints_its_url_and_no_personal_data(self, forks: ForkServer) -> None:
         process, url = started(forks, "--latency=0")
         with client_of(url) as client:
             assert ask(client, "999999aa").json() == {"score": 9}

@@ -22,7 +22,7 @@ class TestRequestLoan:
     @pytest.mark.parametrize(
         ("score", "status"), [(9, "approved"), (1, "denied"), (6, "under_review")]
     )
-    def test_it_answers_how_the_request_stands_and_where_to_look(
+    def test_it_answers_with_the_status_and_where_to_follow_it(
         self, anybody: Caller, score: int, status: str
     ) -> None:
         response = anybody.apply(application(score))

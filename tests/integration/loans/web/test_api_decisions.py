@@ -1,4 +1,4 @@
-"""Decisions in the API: made by the token's user, once, and on what was shown."""
+"""Decisions in the API: by the token's user, once, and on the revision that was shown."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def test_sent_again_it_is_answered_as_the_first_time(tool: Caller, loan: UUID) -
     assert (again.json(), again["ETag"]) == (first.json(), first["ETag"])
 
 
-class TestOnWhatWasShown:
+class TestIfMatch:
     @pytest.mark.parametrize("etag", ['"2"', "*", ' "2" '])
-    def test_what_is_as_it_was_shown_is_decided(self, tool: Caller, loan: UUID, etag: str) -> None:
+    def test_the_current_tag_is_accepted(self, tool: Caller, loan: UUID, etag: str) -> None:
         assert tool.approve(loan, etag).status_code == 200
 
     @pytest.mark.parametrize("etag", ['"1"', '"3"', f'"{"9" * 18}"'])
-    def test_what_has_changed_is_refused_with_its_tag_now(
+    def test_another_tag_is_refused_with_the_current_one(
         self, tool: Caller, loan: UUID, etag: str
     ) -> None:
         response = tool.deny(loan, etag)
@@ -87,7 +87,7 @@ class TestOnWhatWasShown:
         assert "has changed since it was shown" in response.json()["detail"]
         assert tool.deny(loan, response["ETag"]).status_code == 200
 
-    def test_what_someone_else_has_decided_is_a_conflict_that_says_who_and_when(
+    def test_a_decided_request_is_a_conflict_that_says_who_and_when(
         self, tool: Caller, loan: UUID
     ) -> None:
         append_approval(loan)
@@ -96,7 +96,7 @@ class TestOnWhatWasShown:
             assert_is_problem(response, 409)
             assert "Already approved by uma on" in response.json()["detail"]
 
-    def test_who_does_not_say_what_was_shown_is_asked_to(self, tool: Caller, loan: UUID) -> None:
+    def test_it_is_required(self, tool: Caller, loan: UUID) -> None:
         response = tool.post(f"/loan-requests/{loan}/approve", {})
         assert_is_problem(response, 428)
         assert "If-Match" in response.json()["detail"]
@@ -104,20 +104,20 @@ class TestOnWhatWasShown:
     @pytest.mark.parametrize(
         "etag", ["", "2", '"2', 'W/"2"', '"two"', '"2", "3"', '"02"', '"-1"', f'"{"9" * 19}"', "**"]
     )
-    def test_what_is_no_tag_of_ours_is_named(self, tool: Caller, loan: UUID, etag: str) -> None:
+    def test_an_invalid_tag_is_refused(self, tool: Caller, loan: UUID, etag: str) -> None:
         response = tool.approve(loan, etag)
         assert_is_problem(response, 422)
         assert [each["field"] for each in response.json()["errors"]] == ["If-Match"]
         assert tool.approve(loan, SHOWN).status_code == 200
 
 
-def test_what_is_not_there_is_404(tool: Caller) -> None:
+def test_an_unknown_request_is_404(tool: Caller) -> None:
     assert_is_problem(tool.approve(uuid4()), 404)
     assert_is_problem(tool.deny(uuid4(), '"0"'), 404)
 
 
 @pytest.mark.parametrize("score", [9, None])
-def test_what_is_not_under_review_is_a_conflict(tool: Caller, score: int | None) -> None:
+def test_a_request_that_is_not_under_review_is_a_conflict(tool: Caller, score: int | None) -> None:
     loan = append_requested_loan(score=score).loan_request_id
     assert_is_problem(tool.approve(loan), 409)
 

@@ -18,6 +18,8 @@ from tests.support.staff import make_underwriter
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
+Apply = Callable[[dict[str, Any], str], Any]
+
 
 def application() -> dict[str, Any]:
     """A new applicant's application, without an id."""
@@ -30,11 +32,8 @@ def tool() -> Caller:
 
 
 @pytest.fixture
-def apply(tool: Caller) -> Callable[[dict[str, Any], str], Any]:
+def apply(tool: Caller) -> Apply:
     return lambda body, key: tool.apply(body, **{"Idempotency-Key": key})
-
-
-Apply = Callable[[dict[str, Any], str], Any]
 
 
 class TestSentAgain:
@@ -48,7 +47,7 @@ class TestSentAgain:
         events = event_store_client().get_stream(stream_name(UUID(first.json()["id"])))
         assert [each.type for each in events].count("LoanRequested") == 1
 
-    def test_it_may_be_written_otherwise(self, apply: Apply) -> None:
+    def test_the_body_may_be_formatted_differently(self, apply: Apply) -> None:
         body, key = application(), str(uuid4())
         first = apply(body, key)
         reordered = {name: body[name] for name in reversed(body)}
@@ -72,15 +71,13 @@ class TestSentAgain:
         assert tool.deny(loans[0], **key).status_code == 422
         assert tool.approve(loans[0], note="good", **key).status_code == 200
 
-    def test_what_was_decided_since_then_does_not_change_the_answer(self, tool: Caller) -> None:
+    def test_a_decision_gets_the_same_answer(self, tool: Caller) -> None:
         loan = append_requested_loan(score=5).loan_request_id
         key = {"Idempotency-Key": str(uuid4())}
         first, again = (tool.deny(loan, '"2"', **key) for _ in range(2))
         assert (first.status_code, first.json()) == (again.status_code, again.json())
 
-    def test_a_call_that_was_refused_can_be_sent_anew_on_what_is_shown_now(
-        self, tool: Caller
-    ) -> None:
+    def test_a_refused_decision_can_be_sent_again_with_the_current_tag(self, tool: Caller) -> None:
         loan = append_requested_loan(score=5).loan_request_id
         key = {"Idempotency-Key": str(uuid4())}
         refused = tool.approve(loan, '"1"', **key)
@@ -92,7 +89,7 @@ class TestSentAgain:
         assert apply({**application(), "amount": 0}, key).status_code == 422
         assert apply(application(), key).status_code == 201
 
-    def test_so_it_is_after_the_store_was_killed(
+    def test_keys_are_still_known_after_the_store_was_killed(
         self, event_store: RunningEventStore, tool: Caller
     ) -> None:
         body, key = application(), {"Idempotency-Key": str(uuid4())}
@@ -105,7 +102,7 @@ class TestSentAgain:
 
 
 class TestAtTheSameMoment:
-    """Without tokens, so that the threads need no database."""
+    """Callers have no tokens, so that the threads need no database."""
 
     def send(self, bodies: list[dict[str, Any]], key: str) -> list[Any]:
         with ThreadPoolExecutor(len(bodies)) as threads:
@@ -118,26 +115,26 @@ class TestAtTheSameMoment:
         assert {each.status_code for each in answers} == {201}
         assert len({each.content for each in answers}) == 1
 
-    def test_of_different_calls_one_gets_the_key(self) -> None:
+    def test_only_one_of_different_calls_is_accepted(self) -> None:
         answers = self.send([application() for _ in range(8)], str(uuid4()))
         assert sorted(each.status_code for each in answers) == [201] + [422] * 7
 
 
-class TestWhoseKeysTheyAre:
+class TestTheOwnersOfKeys:
     def test_users_have_keys_of_their_own(self, tool: Caller) -> None:
         other, key = underwriters_tool("ulla"), {"Idempotency-Key": uuid4().hex[:8]}
         mine, others = tool.apply(application(), **key), other.apply(application(), **key)
         assert (mine.status_code, others.status_code) == (201, 201)
         assert mine.json()["id"] != others.json()["id"]
 
-    def test_a_users_tokens_share_them(self) -> None:
+    def test_a_users_tokens_share_keys(self) -> None:
         user = make_underwriter("ursa")
         body, key = application(), {"Idempotency-Key": uuid4().hex[:8]}
         first, again = (caller_for(user).apply(body, **key) for _ in range(2))
         assert first.status_code == 201
         assert again.json() == first.json()
 
-    def test_without_a_token_a_key_must_be_one_that_nobody_guesses(self) -> None:
+    def test_without_a_token_a_key_must_be_a_uuid(self) -> None:
         body, key = application(), str(uuid4())
         first = Caller().apply(body, **{"Idempotency-Key": key})
         assert first.status_code == 201
@@ -147,28 +144,28 @@ class TestWhoseKeysTheyAre:
         assert response.status_code == 422
         assert "Without a token" in response.json()["errors"][0]["message"]
 
-    def test_a_key_of_the_anonymous_is_none_of_a_users(self, tool: Caller) -> None:
+    def test_anonymous_callers_and_users_do_not_share_keys(self, tool: Caller) -> None:
         key = {"Idempotency-Key": str(uuid4())}
         assert Caller().apply(application(), **key).status_code == 201
         assert tool.apply(application(), **key).status_code == 201
 
 
-class TestHowTheyAreWritten:
+class TestTheFormatOfKeys:
     @pytest.mark.parametrize(
         "pattern", ["{}", "a b {}", "{:x<255}", '"{:x<255}"', r'"a\"b\\c{}"', "k;v={}"]
     )
-    def test_these_are_keys(self, apply: Apply, pattern: str) -> None:
+    def test_these_are_accepted(self, apply: Apply, pattern: str) -> None:
         assert apply(application(), pattern.format(uuid4().hex)).status_code == 201
 
     @pytest.mark.parametrize(
         "key", ["", '""', "x" * 256, '"unfinished', '"a"b"', r'"a\b"', '"a";v=1', "é", "tab\there"]
     )
-    def test_these_are_not(self, apply: Apply, key: str) -> None:
+    def test_these_are_refused(self, apply: Apply, key: str) -> None:
         response = apply(application(), key)
         assert response.status_code == 422
         assert [each["field"] for each in response.json()["errors"]] == ["Idempotency-Key"]
 
-    def test_in_quotes_or_not_it_is_the_same(self, apply: Apply) -> None:
+    def test_a_key_is_the_same_with_and_without_quotes(self, apply: Apply) -> None:
         body = application()
         key = f'say "{uuid4()}"'
         bare, quoted = apply(body, key), apply(body, '"' + key.replace('"', '\\"') + '"')

@@ -57,13 +57,13 @@ def test_the_error_appears_while_typing(client: Client, field: str, typed: str) 
 
 
 @pytest.mark.parametrize("field", TYPED)
-def test_nothing_is_said_of_a_good_field_while_typing(client: Client, field: str) -> None:
+def test_a_good_field_shows_no_error_while_typing(client: Client, field: str) -> None:
     response = client.post(f"/validate/?field={field}", {field: TYPED[field]})
     assert response.content.decode().split(">", 1)[1].strip() == "</small>"
 
 
 @pytest.mark.parametrize("query", ["", "?field=no_such_field"])
-def test_validation_while_typing_wants_a_field_of_the_form(client: Client, query: str) -> None:
+def test_validation_while_typing_needs_a_field_of_the_form(client: Client, query: str) -> None:
     assert client.post(f"/validate/{query}", TYPED).status_code == 400
 
 

@@ -1,4 +1,4 @@
-"""The pages that give commands: the application form, and an underwriter's decisions."""
+"""The pages that send commands: the application form, and an underwriter's decisions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
 HTMX = {"HX-Request": "true"}
 FROM_HERE = {"Origin": "http://testserver"}
-# The national ID of someone who is decided on at once, and may apply as often as they like.
+# The national ID of someone who is approved at once, and so may apply again at any time.
 APPROVED = "999999aa"
 
 
 def filled_in(**changes: str) -> dict[str, str]:
-    """The application form of a new applicant, whose score an underwriter must look at."""
+    """The form of a new applicant, whose score makes an underwriter decide."""
     typed = {name: str(value) for name, value in application(score=5).items()}
     return {**typed, "address": "", **changes}
 
@@ -108,7 +108,7 @@ class TestApply:
         assert UUID(response.context["form"]["id"].value())
 
     @as_htmx_and_without
-    def test_whoever_has_an_open_request_is_told_so_and_not_which(
+    def test_an_applicant_with_an_open_request_is_told_so_without_its_id(
         self, client: Client, headers: dict[str, str]
     ) -> None:
         first = filled_in()
@@ -139,7 +139,7 @@ class TestApply:
         assert "send it again" in response.content.decode()
         assert typed_in(response) == form
 
-    def test_the_form_may_be_gone_back_to_but_kept_by_no_one_else(self, client: Client) -> None:
+    def test_only_the_browser_itself_may_keep_the_form(self, client: Client) -> None:
         assert client.get("/")["Cache-Control"] == "private, no-cache"
 
 
@@ -150,10 +150,10 @@ def strict() -> Client:
 
 
 class TestAFormWithoutAGoodToken:
-    """The page was open for too long, the cookies were lost, or another site sent the form."""
+    """The page was open too long, the cookies were lost, or another site sent the form."""
 
     @as_htmx_and_without
-    def test_is_given_one_and_keeps_what_was_typed_as_the_same_request(
+    def test_gets_one_and_keeps_its_values_and_id(
         self, strict: Client, headers: dict[str, str]
     ) -> None:
         form = filled_in()
@@ -168,7 +168,7 @@ class TestAFormWithoutAGoodToken:
         assert form["id"] in (again.get("Location") or again["HX-Redirect"])
 
     @pytest.mark.parametrize("origin", [{}, {"Origin": "https://evil.example"}])
-    def test_is_another_request_where_it_may_be_from_elsewhere(
+    def test_gets_another_id_if_another_site_may_have_sent_it(
         self, strict: Client, origin: dict[str, str]
     ) -> None:
         form = filled_in()
@@ -203,7 +203,7 @@ class TestDecisions:
         assert client.post(f"/underwriting/{uuid4()}/{action}/").status_code == 403
 
     @pytest.mark.usefixtures("underwriter")
-    def test_an_approval_says_whose_it_was(self, client: Client) -> None:
+    def test_an_approval_names_the_applicant(self, client: Client) -> None:
         loan_request_id = request_loan(client)
         path = f"/underwriting/{loan_request_id}/approve/"
         response = client.post(path, as_shown(), headers=HTMX)
@@ -233,7 +233,7 @@ class TestDecisions:
         assert "Denied: Ann Example." in done.content.decode()
 
     @pytest.mark.usefixtures("underwriter")
-    def test_a_second_decision_is_told_of_the_first_and_the_list_read_anew(
+    def test_a_second_decision_is_told_of_the_first_and_reloads_the_list(
         self, client: Client
     ) -> None:
         path = f"/underwriting/{request_loan(client)}"
@@ -248,7 +248,7 @@ class TestDecisions:
 
     @pytest.mark.usefixtures("underwriter")
     @pytest.mark.parametrize("action", ["approve", "deny"])
-    def test_a_decision_on_what_is_not_so_any_more_is_refused_and_the_list_read_anew(
+    def test_a_decision_on_an_old_revision_is_refused_and_reloads_the_list(
         self, client: Client, action: str
     ) -> None:
         path = f"/underwriting/{request_loan(client)}/{action}/"
@@ -281,7 +281,7 @@ class TestDecisions:
         ids=lambda each: str(each)[:20],
     )
     @as_htmx_and_without
-    def test_a_decision_must_say_what_was_shown(
+    def test_a_decision_must_name_the_revision_that_was_shown(
         self, client: Client, action: str, shown: str | None, headers: dict[str, str]
     ) -> None:
         form = {"reason": "other"} if shown is None else as_shown(shown, reason="other")
@@ -296,7 +296,7 @@ class TestDecisions:
         assert statuses == [200, 200]
 
     @pytest.mark.usefixtures("underwriter")
-    def test_what_is_not_there_cannot_be_decided(self, client: Client) -> None:
+    def test_an_unknown_request_cannot_be_decided(self, client: Client) -> None:
         response = client.post(f"/underwriting/{uuid4()}/approve/", as_shown(), headers=HTMX)
         assert response.status_code == 409
         assert "There is no loan request" in response.content.decode()
@@ -311,7 +311,7 @@ class TestDecisions:
 
     @pytest.mark.usefixtures("underwriter")
     @pytest.mark.parametrize("action", ["approve", "deny"])
-    def test_a_decision_from_elsewhere_is_refused(self, action: str, underwriter: User) -> None:
+    def test_a_decision_from_another_site_is_refused(self, action: str, underwriter: User) -> None:
         strict = Client(enforce_csrf_checks=True)
         strict.force_login(underwriter)
         assert strict.post(f"/underwriting/{uuid4()}/{action}/").status_code == 403

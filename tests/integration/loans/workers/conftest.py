@@ -1,4 +1,4 @@
-"""One fork server for all tests, whose processes find their servers at fixed ports."""
+"""One fork server for all tests. Its processes expect their servers at fixed ports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def event_store_port(ports: Ports) -> int:
 
 @pytest.fixture
 def workers(forks: ForkServer, ports: Ports, event_store: RunningEventStore) -> Iterator[Workers]:
-    """Starts workers of this test's event store, and kills those that are left."""
+    """Starts workers on this test's event store, and kills those that still run."""
     workers = Workers(forks, ports)
     yield workers
     workers.close()

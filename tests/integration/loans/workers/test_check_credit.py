@@ -1,4 +1,4 @@
-"""Workers that ask the credit bureau later, as real processes that are killed and stopped."""
+"""Workers that score requests later, as real processes that are killed and stopped."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class TestWorkersThatAreKilled:
     def test_decide_each_request_once_and_lose_none(self, workers: Workers) -> None:
         """Whenever workers are killed, each request gets one score and one outcome.
 
-        The credit bureau answers once for each request, unless a worker was killed after it had the
-        answer and before that was recorded. Then it is asked again, with the same key. Each killed
-        worker can cause that once in each of its threads.
+        The credit bureau answers once for each request, unless a worker is killed between getting
+        the answer and recording it. Then it is asked again, with the same key. Each killed worker
+        can cause that once in each of its threads.
         """
         chance = random.Random(20261123)
         ids: list[UUID] = []
@@ -55,7 +55,7 @@ class TestWorkersThatAreKilled:
             for _ in range(KILLS):
                 ids += append_deferred(REQUESTS_PER_KILL)
                 wait_for_progress()
-                time.sleep(chance.uniform(0, 0.1))  # Some moment, while it works.
+                time.sleep(chance.uniform(0, 0.1))  # A random moment of its work.
                 running.pop(chance.randrange(len(running))).kill()
                 running.append(workers.check_credit(f"--threads={THREADS}"))
             wait_until_checked(ids)
@@ -76,7 +76,7 @@ class TestWorkersThatAreNotKilled:
             running = [workers.check_credit(f"--threads={THREADS}") for _ in range(2)]
             wait_until_ready(*running)
             ids = append_deferred(5 * THREADS)
-            # At the same moment, more than one worker has threads.
+            # More requests than one worker has threads: both are at work.
             wait_until(lambda: credit_bureau.in_flight() > THREADS, SECONDS, every=0.01)
             wait_until_checked(ids)
             assert [each.stop() for each in running] == [0, 0]
@@ -85,7 +85,7 @@ class TestWorkersThatAreNotKilled:
         assert_each_was_decided_once(ids)
         assert asks == {str(each): ONE_ANSWER for each in ids}
 
-    def test_take_up_what_was_there_before_them(self, workers: Workers) -> None:
+    def test_handle_events_from_before_they_started(self, workers: Workers) -> None:
         ids = append_deferred(3)
         scored = append_requested_loan(9).loan_request_id
         with workers.credit_bureau() as credit_bureau:
@@ -98,7 +98,7 @@ class TestWorkersThatAreNotKilled:
         assert asks.keys() == {str(each) for each in ids}
         assert worker.output == "check_credit is ready\n", "nothing else is printed"
 
-    def test_finish_what_has_begun_when_they_are_stopped(self, workers: Workers) -> None:
+    def test_finish_running_checks_when_they_are_stopped(self, workers: Workers) -> None:
         with workers.credit_bureau("--latency=0.5") as credit_bureau:
             worker = workers.check_credit(f"--threads={THREADS}")
             wait_until_ready(worker)
@@ -115,7 +115,7 @@ class TestWorkersThatAreNotKilled:
         assert asks == {str(each): ONE_ANSWER for each in ids}
 
 
-class TestARequestThatNobodyAnswers:
+class TestACheckThatKeepsFailing:
     def test_is_parked_with_the_reason_and_decided_once_it_is_replayed(
         self, workers: Workers, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -156,7 +156,7 @@ class TestAnEventThatCannotBeHandled:
         assert not ZOE.is_told_by(worker.output)
 
 
-class TestWhileTheEventStoreIsAway:
+class TestWhileTheEventStoreIsDown:
     def test_they_wait_and_go_on_when_it_is_back(
         self, workers: Workers, event_store: RunningEventStore
     ) -> None:
@@ -189,12 +189,12 @@ class TestWhileTheEventStoreIsAway:
 
 class TestReplayParked:
     @pytest.mark.usefixtures("event_store")
-    def test_says_so_where_no_worker_has_ever_been(self) -> None:
+    def test_fails_if_no_worker_has_ever_connected(self) -> None:
         with pytest.raises(CommandError, match="no group credit-checks: no worker has ever"):
             call_command("check_credit", "--replay-parked")
 
     @pytest.mark.usefixtures("no_event_store")
-    def test_says_so_where_the_event_store_is_away(self) -> None:
+    def test_fails_if_the_event_store_is_down(self) -> None:
         with pytest.raises(CommandError, match="The event store is away"):
             call_command("check_credit", "--replay-parked")
 

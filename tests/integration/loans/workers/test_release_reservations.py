@@ -78,18 +78,18 @@ def die() -> None:
     raise Killed
 
 
-def holds() -> list[str]:
+def anns_events() -> list[str]:
     """The types of the events of Ann's reservation."""
     stream = reservations().stream_of(ANN)
     return [event.type for event in event_store_client().get_stream(stream.name)]
 
 
 def wait_until_released(count: int = 1) -> None:
-    wait_until(lambda: holds().count("ReservationReleased") >= count, SECONDS, every=0.02)
+    wait_until(lambda: anns_events().count("ReservationReleased") >= count, SECONDS, every=0.02)
 
 
 class TestARequestThatIsDecided:
-    def test_gives_its_reservation_back_at_once(self, workers: Workers) -> None:
+    def test_releases_its_reservation_at_once(self, workers: Workers) -> None:
         worker = workers.release_reservations()
         wait_until_ready(worker)
         request(FakeCreditBureau(9))
@@ -98,30 +98,28 @@ class TestARequestThatIsDecided:
         wait_until_released(2)
         assert worker.stop() == 0
 
-        assert holds() == ["ReservationTaken", "ReservationReleased"] * 2
+        assert anns_events() == ["ReservationTaken", "ReservationReleased"] * 2
         assert worker.output == "release_reservations is ready\n"
 
-    def test_gives_it_back_also_if_nobody_was_there_when_it_was_decided(
-        self, workers: Workers
-    ) -> None:
+    def test_releases_it_also_if_no_worker_ran_at_that_time(self, workers: Workers) -> None:
         killed = workers.release_reservations()
         wait_until_ready(killed)
         killed.kill()
         append_approval(request(FakeCreditBureau(5)).loan_request_id)
-        assert holds() == ["ReservationTaken"]
+        assert anns_events() == ["ReservationTaken"]
         workers.release_reservations()
         wait_until_released()
 
-    def test_and_one_that_is_not_keeps_it(self, workers: Workers) -> None:
+    def test_does_not_affect_an_open_request(self, workers: Workers) -> None:
         worker = workers.release_reservations(lapse_after=0.1)
         kept = request(FakeCreditBureau(5)).loan_request_id
-        # This reservation lapses after the worker has looked at the other one.
+        # The worker handles this reservation after the other one: once it lapses, both are done.
         with pytest.raises(Killed):
             request(Meanwhile(die), national_id="654321bb")
         wait_until(lambda: events_by_stream("ApplicationLapsed"), SECONDS)
         assert worker.stop() == 0
 
-        assert holds() == ["ReservationTaken"]
+        assert anns_events() == ["ReservationTaken"]
         assert types_of(kept)[-1] == "ManualReviewRequired"
         with pytest.raises(OpenRequestExists):
             request(FakeCreditBureau(5))
@@ -165,7 +163,7 @@ class TestARequestThatIsNeverRecorded:
             request(Meanwhile(lapses_and_another_is_made), loan_request_id=late)
 
         assert types_of(late) == ["ApplicationLapsed"]
-        assert most_open_at_once(everything()) == 1
+        assert most_open_at_once(loan_events()) == 1
 
 
 class TestAThousandRequestsAtTheSameTime:
@@ -183,7 +181,7 @@ class TestAThousandRequestsAtTheSameTime:
             outcomes = sum((outcomes_of(each) for each in processes), Counter())
         assert worker.stop() == 0
 
-        events = everything()
+        events = loan_events()
         assert most_open_at_once(events) == 1
         assert sum(outcomes.values()) == PROCESSES * REQUESTS_PER_PROCESS
         assert outcomes["accepted"] == sum(each.type == "LoanRequested" for each in events)
@@ -194,7 +192,7 @@ class TestAThousandRequestsAtTheSameTime:
 
 
 class TestReplayParked:
-    def test_says_how_many(self, workers: Workers, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_prints_how_many(self, workers: Workers, capsys: pytest.CaptureFixture[str]) -> None:
         wait_until_ready(workers.release_reservations())
         call_command("release_reservations", "--replay-parked")
 
@@ -204,7 +202,7 @@ class TestReplayParked:
         ]
 
     @pytest.mark.usefixtures("event_store")
-    def test_says_so_where_no_worker_has_ever_been(self) -> None:
+    def test_fails_if_no_worker_has_ever_connected(self) -> None:
         with pytest.raises(CommandError, match="no group reservation-releases"):
             call_command("release_reservations", "--replay-parked")
 
@@ -256,7 +254,7 @@ def approve(loan_request_id: UUID) -> None:
         use_cases.approve_loan(command, event_store=loans_store())
 
 
-def everything() -> list[RecordedEvent]:
+def loan_events() -> list[RecordedEvent]:
     """All events of loan requests, in commit order."""
     return list(
         event_store_client().read_all(
@@ -266,7 +264,7 @@ def everything() -> list[RecordedEvent]:
 
 
 def most_open_at_once(events: list[RecordedEvent]) -> int:
-    """The most requests of one person that were open at any point."""
+    """The largest number of requests that one person had open at the same time."""
     person_of: dict[str, str] = {}
     is_open: Counter[str] = Counter()
     most = 0

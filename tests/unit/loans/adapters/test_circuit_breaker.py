@@ -53,13 +53,13 @@ def seconds_until_a_trial(breaker: CircuitBreaker) -> float:
 
 
 class TestClosed:
-    def test_it_opens_after_so_many_failures_in_a_row(self, breaker: CircuitBreaker) -> None:
+    def test_it_opens_after_enough_failures_in_a_row(self, breaker: CircuitBreaker) -> None:
         fail(breaker, times=FAILURES)
         assert breaker.is_open
         assert seconds_until_a_trial(breaker) == PAUSE
 
     @pytest.mark.parametrize("error", [None, KeyError()], ids=["a success", "another error"])
-    def test_what_is_no_failure_ends_the_row(
+    def test_a_success_resets_the_count_of_failures(
         self, breaker: CircuitBreaker, error: Exception | None
     ) -> None:
         for _ in range(3):
@@ -82,7 +82,7 @@ class TestOpen:
         assert not breaker.is_open
         call(breaker)
 
-    def test_one_call_tries_while_all_others_are_refused(
+    def test_one_call_is_a_trial_while_all_others_are_refused(
         self, breaker: CircuitBreaker, clock: Clock
     ) -> None:
         clock.now += PAUSE

@@ -108,9 +108,7 @@ def test_what_is_stored_is_read_back(event: LoanEvent, fields: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(("event", "fields"), GOLDEN, ids=NAMES)
-def test_fields_of_a_newer_version_are_passed_over(
-    event: LoanEvent, fields: dict[str, Any]
-) -> None:
+def test_fields_of_a_newer_version_are_ignored(event: LoanEvent, fields: dict[str, Any]) -> None:
     stored = json.dumps(COMMON | fields | {"added_later": [1, 2]}).encode()
     metadata = json.dumps({"schemaVersion": 99}).encode()
     assert codec.decode(type(event).__name__, stored, metadata) == event
@@ -141,32 +139,32 @@ def test_reservations_are_pinned_too(event: ReservationEvent, fields: dict[str, 
         (b"", None),
     ],
 )
-def test_metadata_names_the_command(metadata: bytes, expected: UUID | None) -> None:
+def test_the_command_id_is_read_from_the_metadata(metadata: bytes, expected: UUID | None) -> None:
     assert codec.command_id(metadata) == expected
 
 
-def test_a_streams_name_tells_whose_it_is() -> None:
+def test_the_name_of_a_stream_has_the_loan_requests_id() -> None:
     assert codec.loan_request_id(codec.stream_name(ID)) == ID
 
 
 @pytest.mark.parametrize("name", [str(ID), f"Reservation:{ID}", "LoanRequest:any", ""])
-def test_other_streams_are_nobodys(name: str) -> None:
+def test_other_streams_have_no_loan_request(name: str) -> None:
     with pytest.raises(ValueError, match=r"stream of a loan request|badly formed"):
         codec.loan_request_id(name)
 
 
-def test_types_of_a_newer_version_are_passed_over() -> None:
+def test_types_of_a_newer_version_are_ignored() -> None:
     assert codec.decode("LoanPaidBack", b"{}") is None
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"id": "x"}'])
-def test_data_that_is_not_the_events_is_an_error(data: bytes) -> None:
+def test_data_that_does_not_fit_the_type_is_an_error(data: bytes) -> None:
     with pytest.raises(ValidationError):
         codec.decode("AutoApproved", data)
 
 
 class ThirdVersion(CreditChecked):
-    """As if scores had been called `score` (version 1), and then been text (version 2)."""
+    """As if version 1 had called the field `score`, and version 2 had stored it as text."""
 
     SCHEMA_VERSION = 3
 
@@ -188,7 +186,7 @@ def test_an_old_version_is_upcast_step_by_step() -> None:
 
 
 @pytest.mark.parametrize("metadata", [b"", b"not json", b"[]", b"\xff"])
-def test_metadata_that_is_no_object_counts_as_none(metadata: bytes) -> None:
+def test_metadata_that_is_no_object_counts_as_empty(metadata: bytes) -> None:
     assert codec.read_metadata(metadata) == {}
 
 

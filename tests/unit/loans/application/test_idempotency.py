@@ -35,7 +35,7 @@ def use(keys: IdempotencyKeys, *call: str, key: IdempotencyKey = KEY) -> None:
     keys.use(key, *call, loan_request_id=LOAN, now=AT)
 
 
-def test_a_key_stands_for_one_call_however_often_it_is_used(
+def test_a_call_with_a_key_is_recorded_once_however_often_it_is_sent(
     keys: IdempotencyKeys, store: FakeEventStore
 ) -> None:
     for _ in range(3):
@@ -53,7 +53,7 @@ def test_another_call_is_refused(keys: IdempotencyKeys, call: tuple[str, ...]) -
         use(keys, *call)
 
 
-def test_another_callers_key_is_another_one(keys: IdempotencyKeys) -> None:
+def test_the_same_value_of_another_caller_is_another_key(keys: IdempotencyKeys) -> None:
     other = IdempotencyKey("user 2", KEY.value)
     use(keys, "POST", "/path", "body")
     use(keys, "POST", "/path", "another body", key=other)
@@ -72,7 +72,7 @@ def test_ids_follow_from_the_key_and_the_secret(store: FakeEventStore) -> None:
     assert one.version == 4
 
 
-def test_the_event_is_stored_like_this() -> None:
+def test_the_stored_event_is_pinned() -> None:
     event = IdempotencyKeyUsed(id=LOAN, occurred_at=AT, fingerprint="ab12")
     encoded = codec.encode(event, command_id=uuid4(), user="idempotency")
     assert encoded.type == "IdempotencyKeyUsed"

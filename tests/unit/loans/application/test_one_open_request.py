@@ -1,4 +1,4 @@
-"""One open request for each person, however processes interleave, pause, or die."""
+"""At most one open request for each person, however processes interleave, pause, or die."""
 
 from __future__ import annotations
 
@@ -93,20 +93,20 @@ def test_a_second_request_is_refused_as_long_as_the_first_is_open(score: int | N
     assert store.events_of(SECOND) == []
 
 
-def test_the_case_of_the_letters_does_not_matter() -> None:
+def test_the_case_of_the_national_id_does_not_matter() -> None:
     store = FakeEventStore()
     request(store, FIRST, national_id="123456AA")
     with pytest.raises(OpenRequestExists):
         request(store, SECOND, national_id="123456aA")
 
 
-def test_other_people_are_not_kept_waiting() -> None:
+def test_other_people_may_apply_meanwhile() -> None:
     store = FakeEventStore()
     request(store, FIRST)
     assert request(store, SECOND, national_id="654321bb").status is Status.UNDER_REVIEW
 
 
-def test_nobody_is_asked_about_a_request_that_is_refused() -> None:
+def test_the_credit_bureau_is_not_asked_about_a_refused_request() -> None:
     store, bureau = FakeEventStore(), FakeCreditBureau()
     request(store, FIRST)
     command = RequestLoan(id=SECOND, issued_at=NOW, name="Ann", national_id=ANN, amount=1)
@@ -120,7 +120,7 @@ def test_nobody_is_asked_about_a_request_that_is_refused() -> None:
     assert bureau.keys == []
 
 
-def test_the_next_request_is_welcome_once_the_first_is_decided() -> None:
+def test_the_next_request_is_accepted_once_the_first_is_decided() -> None:
     store = FakeEventStore()
     request(store, FIRST)
     approve(store, FIRST)
@@ -132,7 +132,7 @@ def test_the_next_request_is_welcome_once_the_first_is_decided() -> None:
     ]
 
 
-def test_what_a_decided_request_holds_is_released() -> None:
+def test_the_reservation_of_a_decided_request_is_released() -> None:
     store = FakeEventStore()
     request(store, FIRST)
     approve(store, FIRST)
@@ -141,7 +141,7 @@ def test_what_a_decided_request_holds_is_released() -> None:
     assert types_in_the_reservation(store) == ["ReservationTaken", "ReservationReleased"]
 
 
-def test_what_an_open_request_holds_is_not_released_however_old_it_is() -> None:
+def test_the_reservation_of_an_open_request_is_kept_however_old_it_is() -> None:
     store = FakeEventStore()
     request(store, FIRST)
     release(store, FIRST)
@@ -149,7 +149,7 @@ def test_what_an_open_request_holds_is_not_released_however_old_it_is() -> None:
     assert types_in_the_reservation(store) == ["ReservationTaken"]
 
 
-def test_a_late_release_does_not_take_away_what_the_next_request_holds() -> None:
+def test_a_late_release_leaves_the_reservation_of_the_next_request_alone() -> None:
     store = FakeEventStore()
     request(store, FIRST)
     approve(store, FIRST)
@@ -159,7 +159,7 @@ def test_a_late_release_does_not_take_away_what_the_next_request_holds() -> None
         request(store, THIRD)
 
 
-def died_before_recording(store: FakeEventStore) -> Actor:
+def paused_before_recording(store: FakeEventStore) -> Actor:
     """An actor that has taken the reservation for `FIRST`, and not recorded the request yet."""
     actor = Actor(store, lambda its_store: request(its_store, FIRST))
     actor.begin()
@@ -169,15 +169,15 @@ def died_before_recording(store: FakeEventStore) -> Actor:
     return actor
 
 
-def test_the_same_form_sent_again_goes_on_where_a_process_died() -> None:
+def test_the_same_form_sent_again_continues_where_a_process_died() -> None:
     store = FakeEventStore()
-    died_before_recording(store).kill()
+    paused_before_recording(store).kill()
     assert request(store, FIRST).status is Status.UNDER_REVIEW
 
 
-def test_someone_else_is_refused_until_whoever_took_it_must_be_dead() -> None:
+def test_another_request_is_refused_until_the_reservation_lapses() -> None:
     store = FakeEventStore()
-    died_before_recording(store).kill()
+    paused_before_recording(store).kill()
     with pytest.raises(OpenRequestExists):
         request(store, SECOND)
     assert request(store, SECOND, at=MUCH_LATER).status is Status.UNDER_REVIEW
@@ -185,16 +185,16 @@ def test_someone_else_is_refused_until_whoever_took_it_must_be_dead() -> None:
 
 def test_the_reservation_of_a_process_that_died_is_released() -> None:
     store = FakeEventStore()
-    died_before_recording(store).kill()
+    paused_before_recording(store).kill()
     settle(store)
     assert types_in_the_reservation(store) == ["ReservationTaken"]
     settle(store, at=MUCH_LATER)
     assert types_in_the_reservation(store) == ["ReservationTaken", "ReservationReleased"]
 
 
-def test_one_that_only_stood_still_comes_too_late() -> None:
+def test_a_process_that_was_paused_is_refused_if_another_request_was_made() -> None:
     store = FakeEventStore()
-    late = died_before_recording(store)
+    late = paused_before_recording(store)
     request(store, SECOND, at=MUCH_LATER)
     while not late.ended:
         late.go()
@@ -202,9 +202,9 @@ def test_one_that_only_stood_still_comes_too_late() -> None:
     assert [type(each).__name__ for each in store.events_of(FIRST)] == ["ApplicationLapsed"]
 
 
-def test_one_that_only_stood_still_takes_it_again_if_nobody_else_did() -> None:
+def test_a_process_that_was_paused_takes_the_reservation_again_if_it_is_free() -> None:
     store = FakeEventStore()
-    late = died_before_recording(store)
+    late = paused_before_recording(store)
     settle(store, at=MUCH_LATER)
     while not late.ended:
         late.go()
@@ -215,7 +215,7 @@ def test_one_that_only_stood_still_takes_it_again_if_nobody_else_did() -> None:
 
 def test_a_form_sent_again_after_it_lapsed_is_accepted() -> None:
     store = FakeEventStore()
-    died_before_recording(store).kill()
+    paused_before_recording(store).kill()
     settle(store, at=MUCH_LATER)
     assert request(store, FIRST, at=MUCH_LATER).status is Status.UNDER_REVIEW
     with pytest.raises(OpenRequestExists):
@@ -235,7 +235,7 @@ REFUSED: Final = (Rejection, StaleRevision, Killed)
 
 
 def open_at_once(store: FakeEventStore) -> int:
-    """The most requests that were open at any point in the order of the appends."""
+    """The largest number of requests that were open at the same time, in commit order."""
     loan_events = chain.from_iterable(
         store.streams[name] for name in store.streams if name.startswith(codec.STREAM_PREFIX)
     )
@@ -255,7 +255,7 @@ def _follow(event: LoanEvent, is_open: set[UUID]) -> None:
             is_open.remove(event.id)
 
 
-# Whose turn it is, and for how many calls: most errors take only a few changes of turn.
+# Whose turn it is, and for how many calls. Most errors need only a few changes of turn.
 TURNS: Final = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), max_size=12)
 
 
@@ -265,19 +265,19 @@ TURNS: Final = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), max_siz
     turns=TURNS,
     killed=st.lists(st.integers(0, 5), max_size=2),
 )
-def test_never_two_in_whatever_order_things_happen(
+def test_at_most_one_is_open_in_any_order_of_calls(
     work: list[str], turns: list[tuple[int, int]], killed: list[int]
 ) -> None:
-    check_never_two(work, turns, killed)
+    check_at_most_one(work, turns, killed)
 
 
 @settings(max_examples=600, deadline=None)
 @given(turns=TURNS)
-def test_never_two_around_an_application_that_lapses(turns: list[tuple[int, int]]) -> None:
-    check_never_two(["first", "settle", "second", "first again", "settle"], turns, killed=[])
+def test_at_most_one_is_open_when_an_application_lapses(turns: list[tuple[int, int]]) -> None:
+    check_at_most_one(["first", "settle", "second", "first again", "settle"], turns, killed=[])
 
 
-def check_never_two(work: list[str], turns: list[tuple[int, int]], killed: list[int]) -> None:
+def check_at_most_one(work: list[str], turns: list[tuple[int, int]], killed: list[int]) -> None:
     store = FakeEventStore()
     actors = [Actor(store, WORK[name]) for name in work]
     order = chain.from_iterable([number] * calls for number, calls in turns)
@@ -288,7 +288,7 @@ def check_never_two(work: list[str], turns: list[tuple[int, int]], killed: list[
         each.raised for each in actors if each.raised and not isinstance(each.raised, REFUSED)
     ] == []
 
-    # Afterwards, what killed actors have left does not keep anybody from applying.
+    # Afterwards, reservations of killed actors do not keep anybody from applying.
     for loan_request_id in (FIRST, SECOND, THIRD):
         if store.events_of(loan_request_id) and open_requests(store) == {loan_request_id}:
             approve(store, loan_request_id)
@@ -303,7 +303,7 @@ def open_requests(store: FakeEventStore) -> set[UUID]:
     return is_open
 
 
-def test_an_actor_that_takes_turns_does_one_call_at_a_time() -> None:
+def test_an_actor_makes_one_call_at_a_time() -> None:
     store = FakeEventStore()
     actor = Actor(store, lambda its_store: request(its_store, FIRST))
     actor.begin()

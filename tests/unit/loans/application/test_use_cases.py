@@ -47,7 +47,7 @@ class Desk:
             command,
             event_store=self.store,
             credit_bureau=self.bureau,
-            # Apart from the requests, so that one applicant may have several.
+            # In a store of their own, so that one applicant may have several requests.
             reservations=reservations_in(FakeEventStore()),
         )
 
@@ -147,7 +147,7 @@ def test_a_request_without_a_score_sent_again_is_answered_as_the_first_time() ->
     assert desk.request(loan_request_id) == first
 
 
-def test_what_is_scored_or_not_requested_is_not_checked() -> None:
+def test_a_request_that_is_scored_or_unknown_is_not_checked() -> None:
     desk = Desk()
     assert desk.check_credit(desk.request().loan_request_id) is None
     assert desk.check_credit(uuid4()) is None
@@ -200,14 +200,14 @@ def test_a_parked_check_is_recorded_once_and_can_still_be_made() -> None:
     assert (checked.status, checked.state.parked) == (Status.UNDER_REVIEW, None)
 
 
-def test_what_is_scored_is_not_parked() -> None:
+def test_a_scored_request_is_not_parked() -> None:
     desk = Desk()
     loan_request_id = desk.request().loan_request_id
     assert desk.park(loan_request_id, at=NOW).status is Status.UNDER_REVIEW
     assert len(desk.store.events_of(loan_request_id)) == 3
 
 
-def test_an_event_store_that_is_away_is_said_to_be() -> None:
+def test_an_event_store_that_is_down_is_an_error() -> None:
     desk = Desk()
     desk.store.is_away = True
     with pytest.raises(EventStoreUnavailable):
@@ -237,14 +237,14 @@ def test_two_underwriters_at_the_same_moment_make_one_decision() -> None:
     assert len(desk.store.events_of(loan_request_id)) == 4
 
 
-def test_a_decision_on_what_is_shown_is_made() -> None:
+def test_a_decision_on_the_current_revision_is_made() -> None:
     desk = Desk()
     shown = desk.request()
     answer = desk.approve(shown.loan_request_id, shown=shown.revision)
     assert (answer.status, answer.revision) == (Status.APPROVED, shown.revision + 1)
 
 
-def test_a_decision_on_a_screen_that_is_out_of_date_is_refused() -> None:
+def test_a_decision_on_an_old_revision_is_refused() -> None:
     desk = Desk()
     shown = desk.request()
     with pytest.raises(OutOfDate):
@@ -252,14 +252,14 @@ def test_a_decision_on_a_screen_that_is_out_of_date_is_refused() -> None:
     assert len(desk.store.events_of(shown.loan_request_id)) == 3
 
 
-def test_a_double_click_on_a_screen_that_is_out_of_date_by_it_is_one_decision() -> None:
+def test_a_double_click_on_the_shown_revision_is_one_decision() -> None:
     desk = Desk()
     shown = desk.request()
     first, again = (desk.approve(shown.loan_request_id, shown=shown.revision) for _ in range(2))
     assert again == first
 
 
-def test_who_decided_says_more_than_that_the_screen_is_out_of_date() -> None:
+def test_already_decided_comes_before_out_of_date() -> None:
     desk = Desk()
     shown = desk.request()
     desk.deny(shown.loan_request_id, by="vic")
@@ -267,7 +267,7 @@ def test_who_decided_says_more_than_that_the_screen_is_out_of_date() -> None:
         desk.approve(shown.loan_request_id, shown=shown.revision)
 
 
-def test_what_is_not_there_cannot_be_decided() -> None:
+def test_an_unknown_request_cannot_be_decided() -> None:
     with pytest.raises(UnknownLoanRequest):
         Desk().approve(uuid4())
 

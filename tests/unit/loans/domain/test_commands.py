@@ -1,4 +1,4 @@
-"""Commands validate: the one place that does."""
+"""The validation of input, which is all in the commands."""
 
 from __future__ import annotations
 

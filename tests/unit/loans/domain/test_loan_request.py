@@ -1,4 +1,4 @@
-"""The decider, grouped by the state that a command meets."""
+"""The decider. Tests are grouped by the state before the command."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class TestNotRequestedYet:
         given().when(request_loan(score)).then(REQUESTED, checked(score), DENIED)
 
     @pytest.mark.parametrize("score", [5, 6])
-    def test_a_score_between_is_for_an_underwriter(self, score: int) -> None:
+    def test_scores_of_5_and_6_need_an_underwriter(self, score: int) -> None:
         for_review = TO_REVIEW.model_copy(update={"credit_score": score})
         given().when(request_loan(score)).then(REQUESTED, checked(score), for_review)
 
@@ -130,7 +130,7 @@ class TestNotRequestedYet:
     def test_an_application_that_is_never_recorded_lapses(self) -> None:
         given().when(lapse()).then(LAPSED)
 
-    def test_one_that_lapsed_can_still_be_made(self) -> None:
+    def test_a_lapsed_application_can_still_be_made(self) -> None:
         given(LAPSED).when(request_loan(9)).then(REQUESTED, checked(9), APPROVED)
 
 
@@ -138,9 +138,7 @@ class TestReceived:
     @pytest.mark.parametrize(
         ("score", "outcome"), [(1, DENIED), (4, DENIED), (5, TO_REVIEW), (7, APPROVED)]
     )
-    def test_a_score_that_comes_later_decides_as_at_once(
-        self, score: int, outcome: LoanEvent
-    ) -> None:
+    def test_a_later_score_has_the_same_outcome(self, score: int, outcome: LoanEvent) -> None:
         given(REQUESTED).when(record_score(score)).then(checked(score), outcome)
 
     def test_a_check_is_parked_and_says_why(self) -> None:
@@ -149,14 +147,14 @@ class TestReceived:
     def test_a_check_is_parked_for_the_same_reason_once(self) -> None:
         given(REQUESTED, PARKED).when(park()).then_nothing()
 
-    def test_a_check_that_fails_in_another_way_is_parked_for_that(self) -> None:
+    def test_a_check_that_fails_for_another_reason_is_parked_again(self) -> None:
         reason = {"reason": "answered 500"}
         given(REQUESTED, PARKED).when(park("answered 500")).then(PARKED.model_copy(update=reason))
 
     def test_a_parked_check_can_be_made_after_all(self) -> None:
         given(REQUESTED, PARKED).when(record_score(9)).then(checked(9), APPROVED)
 
-    def test_what_is_requested_does_not_lapse(self) -> None:
+    def test_a_recorded_request_does_not_lapse(self) -> None:
         given(REQUESTED).when(lapse()).then_nothing()
 
     @pytest.mark.parametrize("command", [approve(), deny()])
@@ -206,7 +204,7 @@ class TestDecided:
         message = "Already approved by its credit score on 23 November 2026"
         given(*self.BY_SCORE).when(command).then_rejected(AlreadyDecided, message)
 
-    def test_a_denial_can_be_replayed_and_repeated(self) -> None:
+    def test_the_same_denial_again_is_the_same_denial(self) -> None:
         given(REQUESTED, checked(6), TO_REVIEW, DENIED_BY_UMA).when(deny()).then_nothing()
 
 
@@ -232,7 +230,7 @@ EVERY_EVENT = (
 
 
 def carried_out(sequence: Sequence[LoanCommand]) -> list[LoanEvent]:
-    """The stream that a sequence of commands leaves."""
+    """The events that a sequence of commands causes."""
     events: list[LoanEvent] = []
     for command in sequence:
         try:
@@ -243,7 +241,7 @@ def carried_out(sequence: Sequence[LoanCommand]) -> list[LoanEvent]:
 
 
 @for_all(st.lists(commands, max_size=12))
-def test_whatever_is_commanded_there_is_at_most_one_decision(
+def test_any_commands_cause_at_most_one_decision(
     sequence: list[LoanCommand],
 ) -> None:
     events = carried_out(sequence)
@@ -257,7 +255,7 @@ def test_whatever_is_commanded_there_is_at_most_one_decision(
 
 
 @for_all(st.lists(commands, max_size=8))
-def test_every_command_sent_twice_leaves_what_sending_it_once_leaves(
+def test_sending_every_command_twice_causes_the_same_events_as_once(
     sequence: list[LoanCommand],
 ) -> None:
     twice = [command for command in sequence for _ in range(2)]
@@ -265,7 +263,7 @@ def test_every_command_sent_twice_leaves_what_sending_it_once_leaves(
 
 
 @for_all(st.lists(st.sampled_from(EVERY_EVENT), max_size=10))
-def test_facts_are_never_refused(events: list[LoanEvent]) -> None:
+def test_no_event_is_ever_refused(events: list[LoanEvent]) -> None:
     state = INITIAL
     for event in events:
         state = evolve(state, event)
@@ -273,7 +271,7 @@ def test_facts_are_never_refused(events: list[LoanEvent]) -> None:
 
 
 @for_all(st.integers(1, 10))
-def test_every_score_leads_somewhere(score: int) -> None:
+def test_every_score_has_an_outcome(score: int) -> None:
     status = fold(decide(request_loan(score), INITIAL)).status
     expected = (
         Status.APPROVED if score >= 7 else Status.DENIED if score <= 4 else Status.UNDER_REVIEW

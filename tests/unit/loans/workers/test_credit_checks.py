@@ -1,4 +1,4 @@
-"""Credit checks of requests without a score, and what others may do at the same time."""
+"""Credit checks of requests without a score, also when several workers make them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class TestARequestWithoutAScore:
 
         assert desk.types == ["LoanRequested", "CreditChecked", "AutoDenied"]
 
-    def test_is_tried_again_when_the_credit_bureau_says_so(self, desk: Desk) -> None:
+    def test_is_retried_when_the_credit_bureau_says_so(self, desk: Desk) -> None:
         class Busy:
             def score(self, national_id: str, *, idempotency_key: UUID) -> int:
                 raise CreditBureauUnavailable("answered 429", retry_after=7.0)
@@ -98,7 +98,7 @@ class TestARequestWithoutAScore:
         assert (again.value.reason, again.value.after) == ("answered 429", 7.0)
         assert desk.types == ["LoanRequested"]
 
-    def test_is_not_to_blame_for_an_event_store_that_is_away(self, desk: Desk) -> None:
+    def test_is_not_counted_as_failed_while_the_event_store_is_down(self, desk: Desk) -> None:
         event, desk.store.is_away = desk.event, True
         with pytest.raises(EventStoreUnavailable):
             desk.checks(FakeCreditBureau()).handle(event)
@@ -122,7 +122,7 @@ class TestARequestThatIsGivenUp:
 
         assert desk.types == ["LoanRequested", "CreditChecked", "AutoApproved"]
 
-    def test_is_scored_when_it_is_tried_anew(self, desk: Desk) -> None:
+    def test_is_scored_when_it_is_replayed(self, desk: Desk) -> None:
         checks = desk.checks(FakeCreditBureau(9))
         checks.give_up(desk.event, reason="timed out", attempts=25)
         checks.handle(desk.event)

@@ -1,4 +1,4 @@
-"""Items come when they are due, and each once; closing wakes all threads that wait."""
+"""Items come when they are due, and only once. Closing wakes all waiting threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS: Final = 10.0
 
 
 class TestAnItem:
-    def test_comes_at_once_if_nothing_else_is_said(self) -> None:
+    def test_comes_at_once_without_a_delay(self) -> None:
         queue: DelayQueue[str] = DelayQueue()
         queue.put("now")
 
@@ -35,7 +35,7 @@ class TestAnItem:
 
         assert [queue.get() for _ in range(3)] == ["first", "second", "third"]
 
-    def test_that_comes_in_later_overtakes_one_that_is_waited_for(self) -> None:
+    def test_that_is_put_later_but_due_sooner_comes_first(self) -> None:
         queue: DelayQueue[str] = DelayQueue()
         queue.put("much later", after=SECONDS)
         with ThreadPoolExecutor() as executor:
@@ -66,7 +66,7 @@ class TestAnItem:
         assert all_are_taken
         assert sorted(taken) == list(range(200))
 
-    def test_is_waited_for_by_another_while_the_first_to_wait_is_at_work(self) -> None:
+    def test_goes_to_another_thread_while_the_first_is_busy(self) -> None:
         """Two threads wait for the same item. The one that does not get it waits for the next."""
         queue: DelayQueue[str] = DelayQueue()
         second = threading.Event()
@@ -93,7 +93,7 @@ class TestTheQueue:
 
         assert queue.get() is None
 
-    def test_lets_those_go_who_wait_when_it_is_closed(self) -> None:
+    def test_wakes_waiting_threads_when_it_is_closed(self) -> None:
         queue: DelayQueue[str] = DelayQueue()
         with ThreadPoolExecutor() as executor:
             waiting = executor.submit(queue.get)
@@ -101,7 +101,7 @@ class TestTheQueue:
 
             assert waiting.result(SECONDS) is None
 
-    def test_forgets_what_waits(self) -> None:
+    def test_forgets_its_items_when_it_is_cleared(self) -> None:
         queue: DelayQueue[str] = DelayQueue()
         queue.put("forgotten")
         queue.clear()

@@ -20,10 +20,10 @@ class TestTheDelay:
 
         assert all(due / 2 <= delay <= due for delay in delays)
 
-    def test_is_not_the_same_for_those_who_failed_together(self) -> None:
+    def test_differs_between_events_that_failed_together(self) -> None:
         assert len({REDELIVERY.delay(9) for _ in range(50)}) > 40
 
-    def test_is_as_long_as_was_asked_for(self) -> None:
+    def test_is_at_least_as_long_as_asked_for(self) -> None:
         assert REDELIVERY.delay(0, at_least=120.0) == 120.0
 
     @given(st.integers(0, 2**31), st.floats(0, 1e9))
@@ -36,7 +36,7 @@ class TestTheEnd:
         assert REDELIVERY.is_used_up(24, age=2 * 60 * 60)
         assert not REDELIVERY.is_used_up(23, age=2 * 60 * 60)
 
-    def test_has_not_come_for_what_was_only_handed_from_one_dead_worker_to_the_next(self) -> None:
+    def test_has_not_come_for_a_new_event_that_only_dead_workers_had(self) -> None:
         assert not REDELIVERY.is_used_up(500, age=60.0)
 
     def test_takes_40_minutes_at_least_and_85_at_most(self) -> None:

@@ -77,14 +77,14 @@ def desk() -> Desk:
 
 class TestADecision:
     @pytest.mark.parametrize("score", [1, 9])
-    def test_gives_the_reservation_back_once(self, desk: Desk, score: int) -> None:
+    def test_releases_the_reservation_once(self, desk: Desk, score: int) -> None:
         loan_request_id = desk.request(score)
         desk.release_after(loan_request_id)
         desk.release_after(loan_request_id)
 
         assert desk.types == ["ReservationTaken", "ReservationReleased"]
 
-    def test_leaves_that_of_the_next_request_alone(self, desk: Desk) -> None:
+    def test_leaves_the_reservation_of_the_next_request_alone(self, desk: Desk) -> None:
         decided = desk.request(9)
         desk.release_after(decided)
         desk.request(5)
@@ -102,7 +102,7 @@ class TestAReservationThatWasTaken:
         assert too_early.value.seconds == pytest.approx(30, abs=5)
         assert desk.types == ["ReservationTaken"]
 
-    def test_lapses_if_nothing_came_of_it(self, desk: Desk) -> None:
+    def test_lapses_if_its_request_is_not_recorded(self, desk: Desk) -> None:
         desk.take(ago=MINUTE)
         desk.lapse()
 
@@ -118,11 +118,11 @@ class TestAReservationThatWasTaken:
         assert desk.types == ["ReservationTaken", "ReservationReleased", "ReservationTaken"]
 
 
-class TestWhatCannotBeHandled:
-    def test_is_told_without_the_name_of_the_stream(
+class TestAnEventThatIsParked:
+    def test_is_logged_without_the_name_of_the_stream(
         self, desk: Desk, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The name stands for a person, although it does not tell for whom."""
+        """The name stands for a person, although it does not identify them."""
         desk.take(ago=MINUTE)
         lapses = Lapses(reservations=desk.reservations, after=MINUTE)
         lapses.give_up(desk.taken, reason="KeyError at x.py:1", attempts=25)
@@ -131,6 +131,6 @@ class TestWhatCannotBeHandled:
         assert desk.stream.name not in caplog.text
 
 
-def test_the_groups_are_of_events_that_there_are() -> None:
+def test_the_groups_name_event_types_that_exist() -> None:
     assert set(RELEASES.event_types) < codec.LOAN_EVENTS.keys()
     assert set(LAPSES.event_types) < codec.RESERVATION_EVENTS.keys()

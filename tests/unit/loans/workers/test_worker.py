@@ -45,7 +45,7 @@ def happened(*, retry_count: int = 0, age: float = 3600.0) -> RecordedEvent:
 
 
 class FakeSubscription:
-    """Yields what is put in; ends when it is stopped, and fails when it is cut."""
+    """Yields the events that are put in. Ends when stopped, and fails when cut."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[str, RecordedEvent]] = []
@@ -78,7 +78,7 @@ class FakeSubscription:
 
 @dataclass
 class FakeClient:
-    """Has the group already, and a new subscription for each worker that connects."""
+    """Already has the group. Gives each worker that connects a new subscription."""
 
     subscriptions: list[FakeSubscription] = field(default_factory=list)
     is_away: bool = False
@@ -101,7 +101,7 @@ class FakeClient:
 
 @dataclass
 class FakeHandler:
-    """Calls `does` and `gives_up`, and keeps lists of what it was given."""
+    """Calls `does` and `gives_up`, and keeps lists of the calls."""
 
     does: Callable[[RecordedEvent], object] = lambda event: None
     gives_up: Callable[[RecordedEvent], object] = lambda event: None
@@ -223,7 +223,7 @@ class TestAnEvent:
         assert working.answers == [("retry", event)]
         assert len(working.handler.handled) == 1
 
-    def test_that_is_held_does_not_keep_others_waiting(self, begin: Begin) -> None:
+    def test_that_is_held_does_not_hold_up_others(self, begin: Begin) -> None:
         poison = happened()
 
         def does(event: RecordedEvent) -> None:
@@ -245,14 +245,14 @@ class TestAnEvent:
         assert working.answers == [("park", event)]
         assert working.handler.given_up == [(event, "nobody there", 3)]
 
-    def test_that_dead_workers_had_is_not_parked_before_its_time(self, begin: Begin) -> None:
+    def test_that_dead_workers_had_is_not_parked_too_early(self, begin: Begin) -> None:
         working = begin(Raiser(TryAgain("nobody there")), redelivery=Redelivery(2, 0.05))
         event = working.subscription.put(happened(retry_count=40, age=0.0))
         working.wait_for_answers(1)
 
         assert working.answers == [("retry", event)]
 
-    def test_that_causes_a_bug_is_a_failure_that_quotes_nobody(
+    def test_that_raises_any_exception_fails_without_personal_data(
         self, begin: Begin, caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.WARNING):
@@ -266,7 +266,7 @@ class TestAnEvent:
         assert "SomethingHappened at 7: KeyError at test_worker.py:" in caplog.text
         assert "Zoe" not in caplog.text
 
-    def test_that_cannot_be_given_up_in_good_order_is_parked_all_the_same(
+    def test_is_parked_even_if_give_up_raises(
         self, begin: Begin, caplog: pytest.LogCaptureFixture
     ) -> None:
         working = begin(Raiser(TryAgain("no")), gives_up=Raiser(ValueError("Zoe Quillfeather")))
@@ -286,7 +286,7 @@ class TestAnEvent:
         assert len(working.handler.handled) == 51
 
 
-class TestAnEventWhileTheStoreIsAway:
+class TestAnEventWhileTheStoreIsDown:
     TIMINGS: Final = Timings(ask_again_after=0.001)
 
     def test_is_kept_and_not_counted(self, begin: Begin) -> None:
@@ -324,7 +324,7 @@ class TestALostSubscription:
             "Regained the event store": 1,
         }
 
-    def test_is_asked_for_again_and_again(self, begin: Begin) -> None:
+    def test_is_retried_until_the_store_is_back(self, begin: Begin) -> None:
         working = begin()
         working.client.is_away = True
         working.subscription.cut()
@@ -332,8 +332,8 @@ class TestALostSubscription:
         working.client.is_away = False
         wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
 
-    def test_takes_what_was_kept_along(self, begin: Begin) -> None:
-        """The event store delivers it again: this worker must not handle it as well."""
+    def test_drops_the_events_that_are_held(self, begin: Begin) -> None:
+        """The event store delivers them again, so this worker must not handle them too."""
 
         def does(event: RecordedEvent) -> None:
             raise NotYet(0.05)
@@ -360,7 +360,7 @@ class TestALostSubscription:
 
 
 class TestTheEnd:
-    def test_waits_for_what_has_begun(self, begin: Begin) -> None:
+    def test_waits_for_running_handlers(self, begin: Begin) -> None:
         may_end = threading.Event()
         working = begin(lambda event: may_end.wait(SECONDS), threads=1)
         event = working.subscription.put(happened())
@@ -372,7 +372,7 @@ class TestTheEnd:
         assert working.answers == [("ack", event)]
         assert working.subscription.is_stopped
 
-    def test_leaves_the_rest_to_others(self, begin: Begin) -> None:
+    def test_leaves_other_events_to_other_workers(self, begin: Begin) -> None:
         may_end = threading.Event()
         timings = Timings(finish_within=0.0)
         working = begin(lambda event: may_end.wait(SECONDS), threads=1, timings=timings)
@@ -397,7 +397,7 @@ class TestTheEnd:
 
         assert working.answers == []
 
-    def test_does_not_wait_for_what_is_held(self, begin: Begin) -> None:
+    def test_does_not_wait_for_events_that_are_held(self, begin: Begin) -> None:
         working = begin(Raiser(TryAgain("no")), redelivery=Redelivery(2, SECONDS * 10))
         working.subscription.put(happened())
         wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
