@@ -45,7 +45,7 @@ class CircuitBreaker:
         Args:
             failures: how many in a row open it.
             pause: seconds.
-            is_failure: whether an exception counts as a failure; others count as a success.
+            is_failure: whether an exception counts as a failure; all others count as a success.
             outage: begins when the breaker opens, and ends when it closes.
             clock: returns seconds, like `time.monotonic`.
         """

@@ -78,7 +78,7 @@ def reservation_stream(name: str) -> StreamId[ReservationEvent]:
 
 
 def encode(event: Event, *, command_id: UUID, user: str) -> Encoded:
-    """Encode an event. Its id is derived from the command: sent again, it gives the same id.
+    """Encode an event. Its id is derived from the command, and the same each time.
 
     `$correlationId` and `$causationId` are the names that EventStoreDB's own projections use.
     """

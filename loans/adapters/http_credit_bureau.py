@@ -104,7 +104,7 @@ class HttpCreditBureau:
 
     async def _score(self, national_id: str, idempotency_key: UUID, deadline: float) -> int:
         async for attempt in stamina.retry_context(
-            on=self._wait_before_another(deadline),
+            on=self._backoff_hook(deadline),
             attempts=self._policy.attempts,
             timeout=None,
             wait_initial=0.1,
@@ -115,8 +115,8 @@ class HttpCreditBureau:
                 return await self._ask(national_id, idempotency_key)
         raise AssertionError("retry_context either returns or raises")
 
-    def _wait_before_another(self, deadline: float) -> Callable[[Exception], bool | float]:
-        def wait(failure: Exception) -> bool | float:
+    def _backoff_hook(self, deadline: float) -> Callable[[Exception], bool | float]:
+        def backoff(failure: Exception) -> bool | float:
             if not isinstance(failure, _Transient) or self._breaker.is_open:
                 return False
             if failure.retry_after is None:
@@ -125,7 +125,7 @@ class HttpCreditBureau:
             delay = failure.retry_after + random.uniform(0, 0.2)  # noqa: S311
             return delay if time.monotonic() + delay < deadline else False
 
-        return wait
+        return backoff
 
     async def _ask(self, national_id: str, idempotency_key: UUID) -> int:
         request = self._client.build_request(

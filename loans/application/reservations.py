@@ -1,4 +1,4 @@
-"""At most one open request for each person: each person has a stream for their reservation.
+"""At most one open request for each person. Each person has a stream for their reservation.
 
 The stream is named by a keyed hash of the national ID, so that its name does not identify anyone.
 `loans/domain/reservation.py` explains why the rule holds when processes die, pause, or run at the

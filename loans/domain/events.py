@@ -122,7 +122,7 @@ LoanEvent = (
 class ReservationTaken(Event):
     """The request `id` holds its applicant's reservation.
 
-    It may be recorded on the revision `covers` of its stream only; `None` means as a new stream.
+    It may be recorded on the revision `covers` of its stream only; `None`: as a new stream.
     """
 
     covers: int | None

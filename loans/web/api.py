@@ -33,12 +33,12 @@ from loans.web.schemas import Approval, Denial, LoanApplication, LoanRequestAnsw
 
 router = Router()
 
-_ID_ANSWERED: Final = {"path.id": "$response.body#/id"}
-_AS_ANSWERED: Final = {**_ID_ANSWERED, "header.If-Match": "$response.header.ETag"}
-_FOLLOWED_BY: Final = {
-    "status": {"operationId": "get_loan_request", "parameters": _ID_ANSWERED},
-    "approve": {"operationId": "approve_loan_request", "parameters": _AS_ANSWERED},
-    "deny": {"operationId": "deny_loan_request", "parameters": _AS_ANSWERED},
+_ANSWERED_ID: Final = {"path.id": "$response.body#/id"}
+_ANSWERED_ID_AND_ETAG: Final = {**_ANSWERED_ID, "header.If-Match": "$response.header.ETag"}
+_LINKS: Final = {
+    "status": {"operationId": "get_loan_request", "parameters": _ANSWERED_ID},
+    "approve": {"operationId": "approve_loan_request", "parameters": _ANSWERED_ID_AND_ETAG},
+    "deny": {"operationId": "deny_loan_request", "parameters": _ANSWERED_ID_AND_ETAG},
 }
 
 
@@ -55,7 +55,7 @@ _FOLLOWED_BY: Final = {
                 "description": "The request is recorded, and scored if the credit bureau could be "
                 "asked; otherwise it is `received`, and scored later.",
                 "headers": {**ETAG, "Location": header("Where to ask how it stands.", "/api/…")},
-                "links": _FOLLOWED_BY,
+                "links": _LINKS,
             },
             409: {
                 "description": "The id belongs to another application, or there is a request for "

@@ -66,7 +66,7 @@ def apply(request: HtmxRequest) -> HttpResponse:
     except _UNAVAILABLE:
         return _form_again(request, form, _APPLY_AGAIN, status=503)
     status_page = resolve_url("readmodels:status", answer.loan_request_id)
-    return _see(request, _after(status_page, answer))
+    return _redirect_to(request, _after(status_page, answer))
 
 
 # It changes nothing, and must still work when the page's token has expired.
@@ -119,13 +119,13 @@ def _why_not(form: RequestLoanForm, rejection: Rejection) -> str:
 def csrf_failure(request: HtmxRequest, reason: str = "") -> HttpResponse:
     """The answer to a form without a valid CSRF token."""
     if request.resolver_match and request.resolver_match.view_name == "loans:apply":
-        return _apply_again(request)
+        return _form_with_new_token(request)
     if request.htmx:
         return _decision(request, _RELOAD, status=403)
     return csrf.csrf_failure(request, reason)
 
 
-def _apply_again(request: HtmxRequest) -> HttpResponse:
+def _form_with_new_token(request: HtmxRequest) -> HttpResponse:
     form = RequestLoanForm(request.POST)
     if not _is_from_here(request):
         # Another site may have chosen the id, and could then look at the request.
@@ -147,7 +147,7 @@ def _form_again(
     return render(request, template, {"form": form}, status=status)
 
 
-def _see(request: HtmxRequest, url: str) -> HttpResponse:
+def _redirect_to(request: HtmxRequest, url: str) -> HttpResponse:
     return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
 
 

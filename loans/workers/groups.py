@@ -60,7 +60,7 @@ class Group:
         Raises:
             EventStoreDBClientException: the event store is away.
         """
-        # This fails if the event store hangs, since it has a timeout. Reading has none.
+        # This has a timeout, and so fails if the event store hangs. Reading has none.
         self._make_if_missing(client)
         return client.read_subscription_to_all(self.name, event_buffer_size=MOST_IN_FLIGHT)
 

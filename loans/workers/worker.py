@@ -1,9 +1,9 @@
 """A worker: one of any number of consumers that share the events of a group.
 
-It acknowledges an event once it is handled. It holds an event that failed until the delay is over,
-and handles others meanwhile. Then it gives the event back to the event store, which counts a retry
-and delivers it again, to any worker. After too many retries the event is parked. Events that are
-unanswered when a worker ends, or loses its connection, are delivered to others.
+It acknowledges an event once it is handled. It holds an event that failed for a delay, and handles
+others meanwhile. Then it gives the event back to the event store, which counts a retry and delivers
+it again, to any worker. After too many retries the event is parked. Events that are unanswered when
+a worker ends, or loses its connection, are delivered to others.
 """
 
 from __future__ import annotations
