@@ -1,4 +1,4 @@
-"""The back office's pages: read-only, for superusers too, since only events change the tables."""
+"""The back office in Django's admin: read-only, even for superusers. Only events change rows."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ else:  # Django's own class takes no type parameter at run time.
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Shown to the back office, changed by nobody."""
+    """Lets the back office view rows, and nobody change them."""
 
     list_per_page = 50
     show_full_result_count = False
 
     def headings(self) -> dict[str, str | None]:
-        """The title and the subtitle of the list, where they are not Django's own."""
+        """The title and the subtitle of the list, if they differ from Django's."""
         return {}
 
     def changelist_view(
@@ -151,7 +151,7 @@ class LoanStatusAdmin(ReadOnlyAdmin):
 
 @admin.register(ParkedCreditCheck)
 class ParkedCreditCheckAdmin(ReadOnlyAdmin):
-    """Requests without a score, about which nobody asks the credit bureau any more."""
+    """Credit checks that have failed too often and wait for an operator."""
 
     list_display = ("parked_at", "reason", "attempts", "loan_request")
     list_display_links = None
@@ -174,14 +174,14 @@ class ParkedCreditCheckAdmin(ReadOnlyAdmin):
 
 
 def _add_statuses(checkpoints: Iterable[Any]) -> None:
-    # On the rows, since one ModelAdmin serves all requests at the same time.
+    # Kept on the rows, since one ModelAdmin serves many requests at the same time.
     statuses = read_statuses()
     for checkpoint in checkpoints:
         checkpoint.status = statuses.get(checkpoint.name)
 
 
 def _status_column(description: str, *, if_gone: str = "") -> Callable[[_Figure], Any]:
-    """A column about the status of a checkpoint's projection, which may be `gone` from the code."""
+    """A column about a projection's status; `if_gone` if the code has no such projection."""
 
     def column(figure: _Figure) -> Any:
         @admin.display(description=description)
@@ -196,7 +196,7 @@ def _status_column(description: str, *, if_gone: str = "") -> Callable[[_Figure]
 
 
 class StatusChangeList(ChangeList):
-    """The checkpoints of a page with their projections' statuses, read once for all of them."""
+    """A page of checkpoints with the statuses of their projections, all read at once."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -205,7 +205,7 @@ class StatusChangeList(ChangeList):
 
 @admin.register(Checkpoint)
 class CheckpointAdmin(ReadOnlyAdmin):
-    """The status of each projection: how far it has come, and how far it is behind."""
+    """The status of each projection: its position, its lag and more."""
 
     list_display = (
         "name",
@@ -271,7 +271,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
 
 @admin.register(Failure)
 class FailureAdmin(ReadOnlyAdmin):
-    """Projections that stand still, each with the event that it cannot handle."""
+    """Stopped projections, each with the event that it cannot handle."""
 
     list_display = ("stopped", "position", "event_type", "error", "attempts", "failed_at")
     fields = (*list_display, "event_id", "stream_name")

@@ -1,4 +1,4 @@
-"""The read side, as Django knows it."""
+"""The Django app of the read side."""
 
 from __future__ import annotations
 

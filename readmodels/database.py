@@ -1,4 +1,4 @@
-"""The database of the read models, which may be the default database or one of their own."""
+"""The read models' database: the default database, or one of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.db.models import Model
 
 APP_LABEL = "readmodels"
 
-# The same as SQLite's own timeout for a writer in another process.
+# As long as SQLite waits for a writer in another process.
 WAIT_TO_WRITE_SECONDS: Final = 20.0
 # Reentrant, since transactions can be nested.
 _writing: Final = threading.RLock()
@@ -62,7 +62,7 @@ def read_models_transaction() -> Iterator[None]:
 def _only_writer() -> Iterator[None]:
     """On SQLite, let only one thread of this process write at a time.
 
-    SQLite has the others sleep and try again, which takes some milliseconds longer than this lock.
+    SQLite itself lets the others sleep and retry, which takes some milliseconds longer.
     """
     if read_models_connection().vendor != "sqlite":
         yield

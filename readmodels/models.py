@@ -1,4 +1,4 @@
-"""The tables that pages read, one per screen, and the queries that pages ask, by name.
+"""The tables that pages read, one per screen, and their named queries.
 
 Only projections write these rows, which can be rebuilt from the events. The other tables say how
 far each projection has come, what stopped it, and which events it skips.
@@ -58,7 +58,7 @@ class Progress(models.Model):
 class Checkpoint(Progress):
     """How far a projection's live table has come, and the version that built it.
 
-    `builds` is the number of the last table that was begun for it.
+    `builds` is the number of its last rebuild.
     """
 
     builds = models.PositiveIntegerField(default=0)
@@ -78,7 +78,7 @@ class Failure(models.Model):
     """Why a projection or its rebuild is stopped: an event that it cannot handle.
 
     It stays until an operator retries or skips the event. `error` names the kind of error and its
-    place in the code, and quotes nothing.
+    place in the code, and never quotes its message.
     """
 
     name = models.CharField(max_length=100)
@@ -101,7 +101,7 @@ class Failure(models.Model):
 
 
 class SkippedEvent(models.Model):
-    """An event that a projection skips, for good and in rebuilds too; who decided so, and why."""
+    """An event that a projection skips for good, in rebuilds too; who decided that, and why."""
 
     name = models.CharField(max_length=100)
     position = models.BigIntegerField()
@@ -122,7 +122,7 @@ class SkippedEvent(models.Model):
 
 
 def _revision() -> models.BigIntegerField[int, int]:
-    # In the database too, for a projector of an older version that still runs.
+    # A default in the database too, for a projector of an older version that still runs.
     return models.BigIntegerField(default=0, db_default=0)
 
 
@@ -157,7 +157,7 @@ class PendingRequestQuerySet(models.QuerySet["PendingRequest"]):
         return self.order_by("requested_at", "id")
 
     def behind(self, place: Place | None) -> Self:
-        """Those after a place in the queue; all of them where it is `None`."""
+        """The requests after a place in the queue; all of them if it is `None`."""
         if place is None:
             return self
         same_moment = Q(requested_at=place.requested_at, id__gt=place.id)
@@ -182,7 +182,7 @@ class PendingRequest(OfOneRequest):
 
 class LoanStatusQuerySet(models.QuerySet["LoanStatus"]):
     def of(self, loan_request_id: UUID) -> LoanStatus | None:
-        """The row of a request, or `None` where the read model does not have it (yet)."""
+        """The row of a request, or `None` if the read model does not have it (yet)."""
         return self.filter(id=loan_request_id).first()
 
 
@@ -211,7 +211,7 @@ class LoanStatus(OfOneRequest):
 class LoanRequest(OfOneRequest):
     """A loan request as the back office sees it: everything.
 
-    `parked_because` is why its credit check is parked, and empty where it is not.
+    `parked_because` is why its credit check is parked; empty if it is not.
     """
 
     status = models.CharField(max_length=20, choices=Status, db_index=True)

@@ -1,7 +1,7 @@
-"""The only place that talks to the channel layer's groups.
+"""Sends messages to the channel layer's groups, and subscribes to them.
 
-A broadcast carries ids, never rows: whoever receives it reads the rows again. It is a hint that may
-be lost, so a failure to send one never fails a projection.
+A broadcast carries ids, never rows: its receivers read the rows again. It is a hint that may be
+lost, so a projection never fails because one cannot be sent.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from lepret.common.outages import Outage
 logger = logging.getLogger(__name__)
 
 UNDERWRITING: Final = "underwriting"
-# The group of those who wait for a projection to reach a position.
+# The group that is told which position each projection has reached.
 POSITIONS: Final = "positions"
 
 SUBSCRIBE_TIMEOUT_SECONDS: Final = 5.0
 UNSUBSCRIBE_TIMEOUT_SECONDS: Final = 2.0
 SEND_TIMEOUT_SECONDS: Final = 2.0
-LAST_SENDING_SECONDS: Final = 0.5
-# The pause between two sendings, so that a busy projector spends its time on events.
-REST_SECONDS: Final = 0.002
+LAST_SEND_SECONDS: Final = 0.5
+# Between two sends, so that a busy projector spends its time on events.
+PAUSE_SECONDS: Final = 0.002
 # How many ids may wait while the channel layer is slow or away. Beyond that, pages update late.
 MOST_WAITING_IDS: Final = 5_000
 
@@ -46,13 +46,13 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 def loan_request_group(loan_request_id: UUID) -> str:
-    """The group of those who watch one loan request."""
+    """The group of the open pages that show one loan request."""
     return f"loan-request.{loan_request_id.hex}"
 
 
 @contextlib.asynccontextmanager
 async def subscribed(group: str) -> AsyncIterator[Receive]:
-    """A subscription to a group: what waits for its next message."""
+    """Subscribe to a group; yields a function that waits for its next message."""
     layer = channel_layers[DEFAULT_CHANNEL_LAYER]
     async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECONDS):
         channel = await layer.new_channel()
@@ -68,14 +68,14 @@ async def subscribed(group: str) -> AsyncIterator[Receive]:
 
 
 class Broadcaster:
-    """Sends to groups from ordinary threads, without making them wait, while it is entered.
+    """Sends to groups in a thread of its own, so that callers never wait. A context manager.
 
-    What is added during one sending is sent together in the next one: one message per group with
-    all the changed ids, and one per projection with its last position. What waits is thus bounded,
-    however much is added and however slow the channel layer is.
+    All that is added during one send goes out together in the next: one message per group with all
+    changed ids, and one per projection with its last position. So the queue is bounded, however
+    much is added and however slow the channel layer is.
 
-    It has an event loop of its own: a channel layer keeps its connections per loop, so a new loop
-    for each call would connect anew each time.
+    It keeps one event loop: a channel layer has connections per loop, so a new loop for each call
+    would connect each time.
     """
 
     def __init__(self, *, most_waiting_ids: int = MOST_WAITING_IDS) -> None:
@@ -94,7 +94,7 @@ class Broadcaster:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(TimeoutError):
-            self._last_sent.result(LAST_SENDING_SECONDS)
+            self._last_sent.result(LAST_SEND_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -104,7 +104,7 @@ class Broadcaster:
         """Tell each group which loan requests have changed. Returns at once.
 
         `recorded_at` is when the oldest of the events that changed them was recorded, if known.
-        The future is done when everything has been sent, or is lost.
+        The future is done when everything has been sent or lost.
         """
         with self._filling() as outbox:
             for group, ids in changes.items():
@@ -112,9 +112,9 @@ class Broadcaster:
         return outbox.sent
 
     def send_reached(self, name: str, position: int) -> Future[None]:
-        """Tell those who wait that a projection has reached a position. Returns at once.
+        """Announce that a projection has reached a position. Returns at once.
 
-        The future is done when this position, or a later one, has been sent, or is lost.
+        The future is done when this position, or a later one, has been sent or lost.
         """
         with self._filling() as outbox:
             outbox.reached[name] = position
@@ -147,7 +147,7 @@ class Broadcaster:
                 await self._send_all(outbox)
             finally:
                 outbox.sent.set_result(None)
-            await asyncio.sleep(REST_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _send_all(self, outbox: _Outbox) -> None:
         layer = channel_layers[DEFAULT_CHANNEL_LAYER]
@@ -179,7 +179,7 @@ class _Change:
 
 
 class _Outbox:
-    """What will be sent together."""
+    """Messages that will be sent together."""
 
     def __init__(self, most_ids: int) -> None:
         self.reached: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What open pages show, read and rendered once for all pages that show the same.
+"""Reads and renders what open pages show, once for all pages that show the same.
 
 The first page that watches a group starts its live view, which subscribes to the group and reads
 the read model. When the group is told of a change, the view reads once and renders what has changed
@@ -27,15 +27,15 @@ logger = logging.getLogger(__name__)
 
 END_TIMEOUT_SECONDS: Final = 5.0
 
-# Apart from the thread that consumers share, in which each page that opens checks its user.
+# Not the thread that all consumers share, in which opening pages check their users.
 _readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="live-view")
 
 
 class Content(Protocol):
-    """What a page shows, as it was read at one time. Equal contents look the same."""
+    """What a page shows, read at one moment. Equal contents look the same."""
 
     def changes_since(self, before: Any) -> str:
-        """Fragments that turn `before`, an older content, into this one; everything for `None`."""
+        """Fragments that turn an older content into this one; all of it if `before` is `None`."""
 
 
 Read = Callable[[], Content]
@@ -55,9 +55,9 @@ class ViewTimes:
 
 @dataclass(frozen=True)
 class Frame:
-    """What is to be sent to a page.
+    """Fragments for a page.
 
-    `recorded_at` is when the oldest event behind it was recorded (Unix time); `None` where no
+    `recorded_at` is when the oldest event that they show was recorded (Unix time); `None` if no
     broadcast said so.
     """
 
@@ -89,7 +89,7 @@ async def watching(
 
 
 class Watch:
-    """One page's place at a live view."""
+    """One page's subscription to a live view."""
 
     def __init__(self, view: _LiveView) -> None:
         self._view = view
@@ -114,12 +114,12 @@ class Watch:
         return Frame(state.step if is_one_behind else await state.whole(), recorded_at)
 
     def start_over(self) -> None:
-        """Send the page everything, freshly read: it is not sure of what it has."""
+        """Read again and send the page everything, since it may be outdated."""
         self._given = None
         self._view.read_again()
 
     def tell(self, state: _State | None, recorded_at: float | None = None) -> None:
-        """Take note of what the view has read; `None` where the view is lost."""
+        """Pass on what the view has read; `None` if the view is lost."""
         if state is not None and self._given == state.number:
             return
         self._recorded_at = oldest(self._recorded_at, recorded_at)
@@ -128,7 +128,7 @@ class Watch:
 
 @dataclass(eq=False)
 class _State:
-    """What a view shows at one time. `step` turns the state with the number before into it."""
+    """What a view shows at one moment. `step` turns the state before it into this one."""
 
     content: Content
     number: int = 0
@@ -157,7 +157,7 @@ class _LiveView:
         self._times = times
         self._watches: set[Watch] = set()
         self._changed = asyncio.Event()
-        self._recorded_at: float | None = None  # of the oldest event told of since the last read
+        self._recorded_at: float | None = None  # of the oldest event announced since the last read
         self._running = asyncio.create_task(self._run())
 
     @property
@@ -224,7 +224,7 @@ _views: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _LiveView]] = Wea
 
 
 def _next_state(read: Read, before: _State | None) -> _State:
-    """What is read now, which is `before` where nothing has changed. Runs in a thread."""
+    """Read the content; returns `before` if nothing has changed. Runs in a thread."""
     content = read()
     if before is None:
         return _State(content)

@@ -1,9 +1,8 @@
 """Waits until a projection has reached a position, woken by the projector.
 
-After each commit the projector says in a channel-layer group which position a projection has
-reached. That is only a hint: it may be lost, and where each machine has its own read models it may
-be about another machine's. So whoever waits checks the database when a hint arrives, and now and
-then without one.
+After each commit the projector announces the projection's new position to a channel-layer group.
+That is only a hint: it may be lost, and if each machine has its own read models, it may be about
+those of another. So a waiting request checks the database after each hint, and at intervals.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from readmodels.models import Checkpoint
 
 logger = logging.getLogger(__name__)
 
-# After a hint that was about another machine's read models, lest those set the pace here.
+# A pause after a hint that was about another machine's read models: there may be many.
 AFTER_FALSE_HINT_SECONDS: Final = 0.01
 FORGET_TIMEOUT_SECONDS: Final = 1.0
 STOP_TIMEOUT_SECONDS: Final = 2.0
@@ -53,9 +52,9 @@ class _Waiter:
 
 
 class Hints:
-    """Passes hints on to those who wait in this process.
+    """Passes hints on to the requests that wait in this process.
 
-    It subscribes when someone first waits. Without a hint, they check the database after
+    It subscribes when the first one waits. Without a hint, a request checks the database after
     `first_pause` seconds, and then at intervals that grow to `longest_pause`.
     """
 
@@ -71,7 +70,7 @@ class Hints:
     ) -> Found | None:
         """Wait up to `seconds` until `look` finds something; `None` if it does not.
 
-        It looks again when the projection `name` is said to have reached `position` or a later one.
+        It looks again when a hint says that the projection has reached `position` or a later one.
         The thread's database connections are given back while it waits, so that any number of
         requests may wait without holding one.
         """
@@ -87,7 +86,7 @@ class Hints:
     ) -> Found | None:
         pause, was_told = self._first_pause, False
         while True:
-            # Cleared first: the look may miss what a hint that arrives meanwhile is about.
+            # Cleared before `look`, which may miss what a hint that arrives meanwhile is about.
             hint.clear()
             found = look()
             left = give_up_at - time.monotonic()
@@ -101,7 +100,7 @@ class Hints:
 
     @contextlib.contextmanager
     def of(self, name: str, position: int) -> Iterator[threading.Event]:
-        """An event that is set whenever a projection is said to be at `position` or further."""
+        """A `threading.Event` that is set by each hint that `position` or a later one is reached."""
         waiter = _Waiter(name, position)
         with self._lock:
             self._waiters.add(waiter)
@@ -114,21 +113,21 @@ class Hints:
                 self._waiters.discard(waiter)
 
     def heard(self, name: str, position: int) -> None:
-        """Wake those who wait for this projection to reach `position` or an earlier one."""
+        """Wake the requests that wait for `position` of this projection or an earlier one."""
         with self._lock:
             for waiter in self._waiters:
                 if waiter.wants(name, position):
                     waiter.hint.set()
 
     def may_have_missed(self) -> None:
-        """Wake all who wait."""
+        """Wake all, since hints may have been lost."""
         with self._lock:
             for waiter in self._waiters:
                 waiter.hint.set()
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How many requests wait."""
         with self._lock:
             return len(self._waiters)
 
@@ -139,7 +138,7 @@ class Hints:
             return self._listener is not None and self._listener.is_subscribed
 
     def close(self) -> None:
-        """Unsubscribe, until someone waits again."""
+        """Unsubscribe, until a request waits again."""
         with self._lock:
             listener, self._listener = self._listener, None
         if listener is not None:
@@ -181,7 +180,7 @@ class _Listener:
     async def _listen_until_stopped(self) -> None:
         listening = asyncio.create_task(self._keep_listening())
         await self._stop.wait()
-        # First, lest the layer unsubscribes from a server that may be away.
+        # First, or else the layer would unsubscribe from a server that may be away.
         await self._forget_channels()
         listening.cancel()
         await asyncio.wait([listening])
@@ -212,8 +211,7 @@ class _Listener:
                 self._hints.heard(name, position)
 
     async def _forget_channels(self) -> None:
-        # A failed attempt leaves its channel's queue behind. All that this loop has in the layer
-        # is this thread's.
+        # A failed attempt leaves its channel's queue behind. Nothing else uses this loop's layer.
         with contextlib.suppress(Exception):
             async with asyncio.timeout(FORGET_TIMEOUT_SECONDS):
                 await self._layer.flush()

@@ -16,7 +16,7 @@ def add_names(parser: ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"of {', '.join(PROJECTIONS)}; all if none is named",
+        help=f"a projection: {', '.join(PROJECTIONS)}; all if none is named",
     )
 
 

@@ -1,4 +1,4 @@
-"""How far positions are behind the end of the event store, all of them found in one read."""
+"""How far positions are behind the end of the event store, found in one read for all."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class LagUnknown(Exception):
 
 @dataclass(frozen=True)
 class Lag:
-    """What is still to be applied.
+    """The events that are still to be applied.
 
-    `seconds` is the age of the oldest event of it, 0 where there is none. `events` is how many wait
-    or, where `is_at_least`, how many were counted before the count was given up.
+    `seconds` is the age of the oldest, 0 if there is none. `events` is how many there are or, if
+    `is_at_least`, how many were counted before the count was given up.
     """
 
     seconds: float = 0.0
@@ -54,12 +54,12 @@ def lags_at(
     read_seconds: float = READ_SECONDS,
     client: EventStoreDBClient | None = None,
 ) -> Lags:
-    """How far each of `positions` is behind, by the process's `client` where none is given.
+    """How far each of `positions` is behind. Uses the process's client if none is given.
 
     Reads the store backwards from its end to the lowest of the positions, but no more than
     `count_up_to` events and no longer than `read_seconds`. For a position that was not reached, the
     event after it is looked up by a read of its own.
-    System events do not count: no projection is given any.
+    System events do not count: no projection gets any.
 
     Raises:
         LagUnknown: the event store did not answer in time.
@@ -88,7 +88,7 @@ class _Count:
         self.store_position = 0
 
     def add(self, event: RecordedEvent) -> bool:
-        """Count the next older event; returns whether there is a reason to read on."""
+        """Count the next older event; returns whether to read on."""
         position = event.commit_position or 0
         self.store_position = max(self.store_position, position)
         while self.not_found and self.not_found[-1] >= position:
@@ -98,7 +98,7 @@ class _Count:
         return bool(self.not_found)
 
     def end(self) -> None:
-        """The store's first event was reached."""
+        """Note that the store's first event was reached."""
         self.found |= dict.fromkeys(self.not_found, self.tail)
         self.not_found = []
 

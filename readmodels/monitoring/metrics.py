@@ -45,7 +45,7 @@ class ProjectionsCollector(Collector):
         self._reader = StatusReader(count_up_to=MOST_COUNTED)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: without this, registering the collector would read."""
+        """Nothing. Without this method, registering the collector would call `collect`."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -62,7 +62,7 @@ class ProjectionsCollector(Collector):
         try:
             return list(self._reader.read(timeout=READ_SECONDS).values())
         except Exception as error:  # noqa: BLE001 (a scrape is answered, whatever is away)
-            logger.warning("No figures of the projections (%s)", type(error).__qualname__)
+            logger.warning("The metrics of projections are unknown (%s)", type(error).__qualname__)
             return []
 
 

@@ -1,4 +1,4 @@
-"""What `/readyz` says of the projections, and whether it matters to this web server."""
+"""What `/readyz` says about projections, and whether they let the web server be ready."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _reader = StatusReader(count_up_to=1)
 
 
 def projections() -> Finding:
-    """The status of each projection; of none where it is not known.
+    """The status of each projection; of none if it cannot be read.
 
-    A web server whose read models are behind is ready all the same, since it takes commands, unless
-    `READYZ_MAX_LAG_SECONDS` says how far behind is too far.
+    A web server whose read models are behind is ready, since it takes commands. But with
+    `READYZ_MAX_LAG_SECONDS` set, none may be further behind, stopped, not built or unknown.
     """
     try:
         statuses = _reader.read(timeout=READ_SECONDS)
     except Exception as error:  # noqa: BLE001 (the other checks say what is away)
-        logger.warning("The status of projections is not known (%s)", type(error).__qualname__)
+        logger.warning("The status of projections is unknown (%s)", type(error).__qualname__)
         return Finding({}, is_ready=settings.READYZ_MAX_LAG_SECONDS is None)
     document = {name: _document(each) for name, each in statuses.items()}
     return Finding(document, is_ready=_is_ready(statuses))

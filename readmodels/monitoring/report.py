@@ -13,14 +13,14 @@ from rich.table import Table
 from readmodels.models import Failure, SkippedEvent
 from readmodels.monitoring.status import ProjectionStatus, speed_of
 
-# A pipe has no width to break lines at: wide enough for the longest names.
+# A pipe has no width of its own; this is enough for the longest names.
 _WIDTH_OF_A_PIPE: Final = 200
 
 
 def print_tables(
     statuses: Sequence[ProjectionStatus], skipped: Sequence[SkippedEvent] | None, out: OutputWrapper
 ) -> None:
-    """One table of all, one of failures, and one of skipped events where `skipped` is given."""
+    """Print a table of all, one of failures, and one of skipped events if they are given."""
     width = None if out.isatty() else _WIDTH_OF_A_PIPE
     console = Console(file=cast(IO[str], out), width=width, highlight=False)
     console.print(_table_of(statuses))
@@ -98,7 +98,7 @@ def _table_of_skipped(skipped: Iterable[SkippedEvent]) -> Table:
 
 
 def as_json(statuses: Iterable[ProjectionStatus], skipped: Sequence[SkippedEvent] | None) -> str:
-    """A list with one object for each; `manage.py projections --help` describes the keys."""
+    """A list with an object per projection; `manage.py projections --help` describes the keys."""
     documents = [_document(each) for each in statuses]
     if skipped is not None:
         for document in documents:

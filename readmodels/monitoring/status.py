@@ -1,6 +1,6 @@
 """The status of each projection: how far it has come, how far it is behind, and what stopped it.
 
-The one place that knows, for the command line, the back office, `/readyz` and `/metrics`.
+The command line, the back office, `/readyz` and `/metrics` all show this.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPEED_HOLDS_FOR: Final = timedelta(seconds=10)
 
 
 class State(StrEnum):
-    """The status of a projection in a word or three."""
+    """The status of a projection in a few words."""
 
     STOPPED = "stopped"
     NOT_BUILT = "not built"
@@ -39,7 +39,7 @@ class ProjectionStatus:
     """The status of one projection.
 
     `code_version` is the version that this program has, `version` the one that built the rows.
-    `store_position` and `lag` are `None` where the event store did not answer. `failure` is why the
+    `store_position` and `lag` are `None` if the event store did not answer. `failure` is why the
     projection is stopped, `rebuild_failure` why the rebuild beside it is.
     """
 
@@ -54,7 +54,7 @@ class ProjectionStatus:
 
     @property
     def state(self) -> State:
-        """Of the states that apply, the worst."""
+        """The worst of the states that apply."""
         if self.failure is not None:
             return State.STOPPED
         if self.rebuild is not None:
@@ -69,12 +69,12 @@ class ProjectionStatus:
 
     @property
     def version(self) -> int | None:
-        """The version that built the rows, `None` where there are none."""
+        """The version that built the rows; `None` if there are none."""
         return self.checkpoint.version if self.checkpoint else None
 
     @property
     def position(self) -> int:
-        """The position of the last event that was applied; 0 where none was."""
+        """The position of the last event that was applied; 0 if none was."""
         return self.checkpoint.position if self.checkpoint else 0
 
     @property
@@ -84,7 +84,7 @@ class ProjectionStatus:
 
     @property
     def events_per_second(self) -> float:
-        """How fast events are being applied; 0 where none was for a while."""
+        """How fast events are being applied; 0 if none was for a while."""
         return speed_of(self.checkpoint)
 
     @property
@@ -95,7 +95,7 @@ class ProjectionStatus:
         return min(1.0, self.rebuild.position / self.store_position)
 
     def trouble(self, max_lag_seconds: float) -> str:
-        """What is wrong, in words; empty where nothing is."""
+        """What is wrong, in words; empty if nothing is."""
         if self.failure is not None:
             return f"stopped at {self.failure.position}: {self.failure.error}"
         if self.checkpoint is None:
@@ -108,7 +108,7 @@ class ProjectionStatus:
 
 
 def speed_of(progress: Progress | None) -> float:
-    """Events per second; 0 where none was applied for a while."""
+    """Events per second; 0 if none was applied for a while."""
     if progress is None or timezone.now() - progress.moved_at > SPEED_HOLDS_FOR:
         return 0.0
     return progress.events_per_second
@@ -117,7 +117,7 @@ def speed_of(progress: Progress | None) -> float:
 def read_statuses(
     names: Collection[str] = (), *, count_up_to: int = MOST_COUNTED
 ) -> dict[str, ProjectionStatus]:
-    """The status of each projection by its name; of all of them where none is named.
+    """The status of each projection by its name; of all of them if none is named.
 
     Three queries, and one read of the event store, for all together. No more than `count_up_to`
     waiting events are counted.

@@ -14,7 +14,7 @@ Statuses = Mapping[str, ProjectionStatus]
 
 
 class StatusReader:
-    """Reads in a thread, and does not wait for it for longer than a timeout.
+    """Reads in a thread, so that a caller waits no longer than its timeout.
 
     There is at most one read at a time: callers that come meanwhile share its result.
     """

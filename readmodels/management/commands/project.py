@@ -36,7 +36,7 @@ Job = Callable[[], object]
 class Command(BaseCommand):
     help = (
         "Build read models from events: catch up from their checkpoints, then follow live. "
-        "Or say how one goes on that has stopped before an event that it cannot handle."
+        "Or let projections that have stopped at an event retry it, or skip it for good."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -50,16 +50,16 @@ class Command(BaseCommand):
             "--retry",
             nargs="+",
             metavar="NAME",
-            help="have projections that have stopped try again, in the projector that runs",
+            help="let stopped projections try again, in the projector that runs",
         )
         instead.add_argument(
             "--skip",
             type=int,
             metavar="POSITION",
-            help="leave the event there out for good, by the projections that it has stopped",
+            help="let the projections that are stopped at POSITION skip the event there for good",
         )
-        parser.add_argument("--why", metavar="TEXT", help="why it is left out; kept, with --by")
-        parser.add_argument("--by", metavar="WHO", help="who says so (default: your login)")
+        parser.add_argument("--why", metavar="TEXT", help="why it is skipped; kept, with --by")
+        parser.add_argument("--by", metavar="WHO", help="who decided that (default: your login)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["rebuild"] and (options["retry"] or options["skip"] is not None):
@@ -133,7 +133,7 @@ def run_all(jobs: Sequence[Job], stop: threading.Event) -> None:
     """Run each job in a thread; if one fails, stop the others.
 
     Raises:
-        CommandError: the first job that failed says why.
+        CommandError: a job failed; its message is the first one's reason.
     """
     with ThreadPoolExecutor(max_workers=len(jobs)) as executor:
         futures = [executor.submit(job) for job in jobs]
@@ -143,7 +143,9 @@ def run_all(jobs: Sequence[Job], stop: threading.Event) -> None:
         try:
             future.result()
         except (*DATABASE_AWAY, *EVENT_STORE_AWAY) as error:
-            raise CommandError(f"Lost what is needed: {type(error).__qualname__}") from None
+            raise CommandError(
+                f"Database or event store away: {type(error).__qualname__}"
+            ) from None
         except NewerVersionIsLive:
             raise CommandError("A newer version's rows are live; nothing was changed.") from None
         except RebuildRunsElsewhere:

@@ -18,30 +18,30 @@ from readmodels.monitoring.status import ProjectionStatus, read_statuses
 DEFAULT_MAX_LAG_SECONDS: Final = 60.0
 
 _HELP: Final = """\
-Say how each projection stands. The exit status is 1 where one is stopped, not built, further
-behind than --max-lag, or where nobody knows since the event store does not answer; which, is said
-on stderr.
+Show the status of each projection. The exit status is 1 if one is stopped, not built, or further
+behind than --max-lag, or if its lag is unknown since the event store does not answer; stderr says
+which.
 
 --json prints a list with one object for each projection:
   name, state     the state is stopped, rebuilding, not built, new version waiting, unknown,
                   behind or level
-  version         the version that built the rows; null where there are none
-  code_version    the version that this program has
+  version         the version that built the rows; null if there are none
+  code_version    the version of this program
   position        the commit position of the last event that was applied
-  store_position  that of the last event in the store; null where the store does not answer
+  store_position  that of the last event in the store; null if the store does not answer
   lag_seconds     the age of the oldest event that is still to be applied; null likewise
   lag_events      how many events are still to be applied; null likewise
   lag_events_is_at_least
-                  true where more may wait than were counted
+                  true if there may be more than were counted
   events, events_per_second
                   events applied since the table was empty, and how fast now
   moved_at        when the last were applied
-  failure         why it stands still: error, event_type, event_id, position, attempts, failed_at;
-                  null where it does not
+  failure         why it is stopped: error, event_type, event_id, position, attempts, failed_at;
+                  null if it is not
   rebuild         a table being built beside it: version, position, share (0 to 1), events,
-                  events_per_second, began_at, failure; null where there is none
-With --skipped each has besides:
-  skipped         events left out: position, event_id, event_type, error, why, skipped_by,
+                  events_per_second, began_at, failure; null if there is none
+With --skipped each object also has:
+  skipped         skipped events: position, event_id, event_type, error, why, skipped_by,
                   skipped_at
 """
 
@@ -61,7 +61,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_names(parser)
         parser.add_argument("--json", action="store_true", help="one object for each projection")
-        parser.add_argument("--skipped", action="store_true", help="list events left out, too")
+        parser.add_argument("--skipped", action="store_true", help="list skipped events, too")
         parser.add_argument(
             "--max-lag",
             type=float,

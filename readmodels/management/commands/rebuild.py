@@ -39,19 +39,19 @@ from readmodels.projector.rebuilding import (
 
 class Command(BaseCommand):
     help = (
-        "Build read models anew from all events, beside the rows that pages read, and put the new "
-        "ones in their place when they are level. Interrupted, it goes on when it is run again."
+        "Build read models anew from all events, in tables that replace the live ones when they "
+        "have caught up. If it is interrupted, run it again to resume."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_names(parser)
         parser.add_argument(
-            "--drop", action="store_true", help="give up what an interrupted rebuild has built"
+            "--drop", action="store_true", help="drop the table of an interrupted rebuild"
         )
         parser.add_argument(
             "--older-version",
             action="store_true",
-            help="also where a newer version's rows are live: go back to those of this version",
+            help="rebuild even if a newer version's rows are live: go back to this version",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -62,7 +62,9 @@ class Command(BaseCommand):
             else:
                 self._rebuild(projections, to_older=options["older_version"])
         except (*DATABASE_AWAY, *EVENT_STORE_AWAY) as error:
-            raise CommandError(f"Lost what is needed: {type(error).__qualname__}") from None
+            raise CommandError(
+                f"Database or event store away: {type(error).__qualname__}"
+            ) from None
         finally:
             close_event_store_client()
 
@@ -92,7 +94,7 @@ class Command(BaseCommand):
             rebuilder.run()
         except RebuildInterrupted:
             raise CommandError(
-                f"{name}: interrupted. It goes on when the same is run again; --drop gives it up."
+                f"{name}: interrupted. Run it again to resume it, or with --drop to give it up."
             ) from None
         except RebuildRunsElsewhere:
             raise CommandError(
@@ -107,7 +109,7 @@ class Command(BaseCommand):
 
 
 class _Bar:
-    """Shows how far a rebuild has come, by commit positions, since those of events have gaps."""
+    """Shows a rebuild's progress in commit positions, since the number of events is not known."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
