@@ -100,7 +100,7 @@ class Hints:
 
     @contextlib.contextmanager
     def of(self, name: str, position: int) -> Iterator[threading.Event]:
-        """A `threading.Event` that is set by each hint that `position` or a later one is reached."""
+        """A `threading.Event` that each hint of `position` or a later one sets."""
         waiter = _Waiter(name, position)
         with self._lock:
             self._waiters.add(waiter)

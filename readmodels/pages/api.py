@@ -102,11 +102,11 @@ def loan_request(
 ) -> LoanRequestStatus | HttpResponse:
     """How a loan request stands; `received` until the decision is known."""
     known = status_when_known(id, after=after)
-    # An answer that is not up to date has no tag, or it could pass for one that is.
+    # No tag for an answer that is not up to date, since it could be taken for one that is.
     if known.loan is not None and known.is_up_to_date:
         response["ETag"] = quote_etag(str(known.loan.revision))
         conditional = get_conditional_response(request, response["ETag"], response=response)
-        # Its other answer is 412, but a query ignores If-Match.
+        # Otherwise it may be a 412, but a query ignores If-Match.
         if isinstance(conditional, HttpResponseNotModified):
             return conditional
     link = request.build_absolute_uri(resolve_url("readmodels:status", id))

@@ -1,8 +1,8 @@
-"""Pages that update themselves: a websocket each, on which fragments of HTML are sent.
+"""The websockets of open pages, over which fragments of HTML are sent.
 
-The fragments come from a live view, which all pages that show the same share. It reads the read
-model when a broadcast says that something may have changed, and every few seconds without one, so
-that a lost broadcast is a late update and never a wrong page.
+Pages that show the same share a live view, which makes the fragments. It reads the read model when
+a broadcast says that something may have changed, and every few seconds without one. So a lost
+broadcast is a late update and never a wrong page.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from readmodels.pages.status_page import StatusPage
 logger = logging.getLogger(__name__)
 
 FORBIDDEN: Final = 4403
-# Of the codes that applications may use: the standard ones are for the protocol's own use.
+# One of the codes for applications. The standard codes are for the protocol itself.
 TRY_AGAIN: Final = 4013
 
 
@@ -54,7 +54,7 @@ class LivePage(AsyncWebsocketConsumer):
     channel_layer_alias = ""
 
     page: ClassVar[str]
-    """The label of such pages in the frame latencies."""
+    """The label of these pages in the frame latencies."""
 
     def __init__(self, *, times: PageTimes = PageTimes()) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class UnderwritingConsumer(LivePage):
         )
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Start over: a page sends something, whatever it is, when it knows that it is outdated."""
+        """Start over. A page that knows that it is outdated sends a message, with any content."""
         if self._watch is not None:
             self._watch.start_over()
 

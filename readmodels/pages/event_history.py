@@ -36,7 +36,7 @@ class HistoryEntry:
 def history_of(loan_request_id: UUID) -> list[HistoryEntry]:
     """Every event of a loan request, oldest first, also of types that this version does not know.
 
-    Empty where there is no such request.
+    Empty if there is no such request.
 
     Raises:
         HistoryUnavailable: the event store did not answer in time.

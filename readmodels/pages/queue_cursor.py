@@ -1,7 +1,7 @@
 """Where a page of the underwriters' queue ended, so that the next one begins after it.
 
-A cursor is a place in the sort order and not an offset, so that no request is shown twice or left
-out because others came or went between two pages.
+A cursor is a place in the sort order, not an offset. So no request is shown twice or left out when
+others come or go between two pages.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class QueuePage:
 
     @classmethod
     def read(cls) -> QueuePage:
-        """The page as it is now: one query, and a second where there are more rows than fit."""
+        """The page as it is now: one query, and a second if there are more rows than fit."""
         queue = PendingRequest.objects.oldest_first()
         values = queue.values_list(*QueueRow._fields)
         rows = [QueueRow(*each) for each in values[: LONGEST_PAGE + 1]]
@@ -65,5 +65,5 @@ class QueuePage:
 
     @property
     def ids(self) -> set[UUID]:
-        """Of the requests that are shown."""
+        """The ids of the requests that are shown."""
         return {row.id for row in self.rows}

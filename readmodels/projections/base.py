@@ -19,7 +19,7 @@ class Projection:
     """A read model and how events change it.
 
     `handle` changes the rows of `model` for one event. It is called with events of the types in the
-    annotation of its parameter `event`; others are skipped. `group` returns the channel-layer group
+    annotation of its parameter `event`; others are ignored. `group` returns the channel-layer group
     that is told of changes to a loan request. Raise `version` if `handle` would now make other rows
     from old events: the read model is then rebuilt, while pages read the old rows.
 
@@ -40,5 +40,5 @@ class Projection:
 
     @property
     def keeps_revisions(self) -> bool:
-        """Whether each row belongs to one loan request and has that one's revision."""
+        """Whether each row belongs to one loan request and has its revision."""
         return issubclass(self.model, OfOneRequest)

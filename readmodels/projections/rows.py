@@ -99,7 +99,7 @@ class Rows(Generic[Row]):
         """
         self._put_revisions()
         manager = self._table._base_manager
-        # These were added and removed again; without the batch, adding would have failed.
+        # Added and removed again by this batch. Written one by one, adding these would fail.
         if self._must_be_new and manager.filter(pk__in=self._must_be_new).exists():
             raise RowExists
         if self._removed:
@@ -153,7 +153,7 @@ class Rows(Generic[Row]):
 def _by_columns(
     changed: Mapping[Hashable, Values],
 ) -> Mapping[tuple[str, ...], dict[Hashable, Values]]:
-    """The changes of rows, by the columns that they change."""
+    """Group the changes of rows by the columns that they change."""
     shapes: dict[tuple[str, ...], dict[Hashable, Values]] = defaultdict(dict)
     for key, values in changed.items():
         shapes[tuple(sorted(values))][key] = values

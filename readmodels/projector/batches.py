@@ -32,14 +32,14 @@ class NewerVersionIsLive(Exception):
 
 
 class DatabaseAway(Exception):
-    """The database is gone, full, locked or not ready: this will pass, and is no event's fault."""
+    """The database is gone, full, locked or not ready. This is temporary and no event's fault."""
 
 
 DATABASE_AWAY: Final = (DatabaseAway, Error)
 
 
 class CheckpointGone(Exception):
-    """There is no such checkpoint any more: a rebuild was finished or dropped."""
+    """The checkpoint does not exist any more: a rebuild was finished or dropped."""
 
 
 class CheckpointWentBack(Exception):
@@ -94,7 +94,7 @@ def _ignore(position: int, changes: Changes) -> None:
 class Applier:
     """Applies events to a projection's rows in a table, from that table's checkpoint on.
 
-    Several may do so at the same time, in any number of processes. `committed` is called after each
+    Several appliers may do so at once, in any number of processes. `committed` is called after each
     commit with the new position and with what has changed.
     """
 
@@ -130,7 +130,7 @@ class Applier:
         )
         if checkpoint.version > projection.version:
             raise NewerVersionIsLive
-        # With the version: from the moment a newer one is live, an older one changes nothing.
+        # Filtered by version: once a newer one is live, an older one changes nothing.
         row = Checkpoint.objects.filter(name=projection.name, version=checkpoint.version)
         return cls(projection, projection.model, row, checkpoint.position, committed)
 
@@ -160,7 +160,7 @@ class Applier:
                 self._apply_batch([each])
 
     def refresh(self) -> None:
-        """Read the position anew, which another process may have moved.
+        """Read the position again, since another process may have moved it.
 
         Raises:
             CheckpointGone, CheckpointWentBack.
@@ -183,7 +183,7 @@ class Applier:
                 self._committed(self.position, changes)
 
     def _commit(self, events: Sequence[Received]) -> Changes | None:
-        """Apply all events or none of them; `None` if the checkpoint is not at the position."""
+        """Apply all events; or none, and return `None`, if another process moved the checkpoint."""
         try:
             with read_models_transaction():
                 # First, because it locks the row: another projector waits here and then finds that
@@ -194,7 +194,7 @@ class Applier:
         except Exception as error:
             if is_transient(error):
                 raise DatabaseAway(type(error).__qualname__) from error
-            # If there are several, which of them it was shows when they are applied one by one.
+            # Of several events, `apply` finds out which it was by applying them one by one.
             raise EventNotHandled(self._projection.name, events[0], error) from None
 
     def _move_checkpoint(self, events: Sequence[Received]) -> bool:
@@ -247,17 +247,17 @@ class Applier:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether an error is due to the database's state, and not to what it was asked to do."""
+    """Whether an error is due to the state of the database, and not to an event."""
     if isinstance(error, OperationalError | InterfaceError):
         return True
     if isinstance(error, DatabaseError):
-        is_of_a_file = type(error) is DatabaseError  # SQLite's, of one that is damaged.
-        return is_of_a_file or getattr(error.__cause__, "sqlstate", "") in _TRANSIENT_SQLSTATES
+        is_damaged_file = type(error) is DatabaseError  # As SQLite raises it.
+        return is_damaged_file or getattr(error.__cause__, "sqlstate", "") in _TRANSIENT_SQLSTATES
     return False
 
 
 def concerns(projection: Projection, events: Sequence[Received]) -> bool:
-    """Whether any of these may change the projection's rows, rather than only its checkpoint."""
+    """Whether any of these events may change the projection's rows, and not only its checkpoint."""
     began_here: set[UUID] = set()
     for received in events:
         if received.recorded.type in projection.takes:
@@ -274,7 +274,7 @@ def concerns(projection: Projection, events: Sequence[Received]) -> bool:
 
 def _set_revisions(rows: Rows[Any], events: Sequence[Received]) -> None:
     # Every event in a request's stream counts, also one that is skipped or changes nothing:
-    # whoever decides on the stream without it decides on an outdated revision.
+    # a decision that was made without it was made on an outdated revision.
     for received in events:
         loan_request_id = received.loan_request_id
         if loan_request_id is not None:
@@ -297,5 +297,5 @@ class Pace:
         self._sum += count
         while now - self._counted[0][0] > self.SECONDS:
             self._sum -= self._counted.popleft()[1]
-        # Right after the first there is no time yet to divide by.
+        # Right after the first events, no time has passed to divide by.
         return self._sum / max(now - self._counted[0][0], 1.0)

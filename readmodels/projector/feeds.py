@@ -1,4 +1,4 @@
-"""The events of the store, read once for all projections that are near each other.
+"""Reads the events of the store once for all projections that are near each other.
 
 A `Feed` is one catch-up subscription. It is read ahead in a thread of its own, into a window of the
 latest events. Each projection has a `FeedCursor`, and takes events from the window at its own pace.
@@ -62,14 +62,14 @@ class EventSource(Protocol):
 
 
 class EventStoreSource:
-    """The event store, as the client that `connect` returns reaches it."""
+    """Reads from the event store, with the client that `connect` returns."""
 
     def __init__(self, connect: Callable[[], EventStoreDBClient], tuning: Tuning = DEFAULT) -> None:
         self._connect = connect
         self._probe_timeout = tuning.probe_timeout_seconds
 
     def subscribe(self, after: int) -> CatchUpSubscription:
-        # Subscribing has no timeout: a store that hangs must be found out before.
+        # Subscribing has no timeout, so a store that hangs must be noticed before.
         self.last_position()
         # The client's default filter leaves system events out.
         return self._connect().subscribe_to_all(
@@ -122,14 +122,14 @@ class Feeds:
             return feed
 
     def leave(self, feed: Feed, cursor: FeedCursor) -> None:
-        """Take a cursor off its feed, which ends with its last cursor."""
+        """Take a cursor off its feed. A feed ends with its last cursor."""
         with self._lock:
             if feed.dismiss(cursor) and feed in self._feeds:
                 self._feeds.remove(feed)
                 feed.close()
 
     def older_for(self, cursor: FeedCursor, feed: Feed) -> Feed | None:
-        """Put a cursor on an older feed if it is near that one's end; returns that feed, if any."""
+        """Put a cursor on an older feed, if it is near the end of one; returns that feed."""
         with self._lock:
             if feed not in self._feeds:
                 return None
@@ -320,7 +320,7 @@ class Feed:
             self._fail(failure)
             return
         with self._condition:
-            # It may be on its way.
+            # The event may be on its way.
             if self._condition.wait_for(lambda: self._end > end, self._tuning.grace_seconds):
                 return
         self._fail(SubscriptionStalled())

@@ -51,11 +51,11 @@ class Announcer(Protocol):
 
 
 class Announcements:
-    """Announces changes at once while live; those before that in one go, when history has ended.
+    """Announces changes at once when live, and earlier ones together when history has ended.
 
-    So a projector that was away for a moment leaves no open page outdated. Nothing of the first
-    build is announced, and at most about `most_late` changes after a long absence: pages also look
-    again by themselves now and then.
+    So open pages are up to date after a projector was away for a moment. The first build is not
+    announced, and after a long absence only about `most_late` changes are: pages also read again by
+    themselves.
     """
 
     def __init__(self, announcer: Announcer, *, is_first_build: bool, most_late: int) -> None:
@@ -78,7 +78,7 @@ class Announcements:
         self.send_late()
 
     def send_late(self) -> None:
-        """Announce what was kept. Also needed if following ends earlier: nobody else knows it."""
+        """Announce what was kept. Also needed if following ends earlier: nobody else will."""
         self._send(self._late)
         self._late = Changes()
 
@@ -167,7 +167,7 @@ class Follower:
         self._is_first_build = False  # Until caught up, through losses and new attempts.
 
     def run(self) -> None:
-        """Follow, and come back after any loss."""
+        """Follow, and try again after any loss."""
         try:
             while not self._stop.is_set():
                 if self._coordinator.wait_until_assigned(self._name, self._tuning.poll_seconds):
@@ -226,7 +226,7 @@ class Follower:
                     if batch.caught_up or not cursor.is_caught_up or held.are_due():
                         applier.apply(held.take())
                     elif self._is_ahead:
-                        # No event comes until a rebuild has taken the checkpoint back.
+                        # No event arrives until a rebuild has moved the checkpoint back.
                         applier.refresh()
                     if batch.caught_up:
                         announcements.go_live()

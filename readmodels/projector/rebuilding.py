@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class RebuildRunsElsewhere(Exception):
-    """Another process rebuilds the same read model, or has just finished or dropped that."""
+    """Another process rebuilds the same read model, or has just finished or dropped it."""
 
 
 class RebuildStopped(Exception):
@@ -172,10 +172,10 @@ class Rebuilder:
         self._recovery = Recovery(of, stop=stop, backoff=tuning.backoff())
 
     def run(self) -> None:
-        """Rebuild, and come back after any loss.
+        """Rebuild, and try again after any loss.
 
         Raises:
-            RebuildRunsElsewhere: another process rebuilds it, or has just finished or dropped that.
+            RebuildRunsElsewhere: another process rebuilds it, or has just finished or dropped it.
             RebuildStopped: until an operator decides how to go on.
             RebuildInterrupted: `stop` was set.
             NewerVersionIsLive: and `to_older` is not set.
@@ -225,7 +225,7 @@ class Rebuilder:
         except CheckpointGone:
             raise RebuildRunsElsewhere from None
         except CheckpointWentBack:
-            pass  # Another process found its table gone and began anew: so does the next attempt.
+            pass  # Another process found the table gone and began anew: so does the next attempt.
         except (*EVENT_STORE_AWAY, *DATABASE_AWAY) as loss:
             self._recovery.wait_after(loss)
         except EventNotHandled as failure:
@@ -257,8 +257,8 @@ class Rebuilder:
         most_seconds = self._tuning.finish_seconds
 
         def finish(live: int) -> bool:
-            # Applies what the live rows have got a moment ago: a rebuild beside rows that change
-            # all the time would never catch up otherwise.
+            # Applies the last events of the live rows. Otherwise a rebuild would never catch up
+            # with rows that change all the time.
             give_up_at = time.monotonic() + most_seconds
             while applier.position < live != beyond_the_end and time.monotonic() < give_up_at:
                 batch = cursor.next_batch(limit=self._tuning.batch_size, timeout=most_seconds / 10)

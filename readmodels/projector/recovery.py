@@ -1,4 +1,4 @@
-"""How a follower or a rebuild comes back when something that it needs was away."""
+"""How a follower or a rebuild waits when the event store or the database is away."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Recovery:
         self.wait()
 
     def wait(self) -> None:
-        """Wait before the next attempt, which gets new connections: those there may be broken."""
+        """Wait before the next attempt. It gets new connections: the old ones may be broken."""
         connections.close_all()
         self._stop.wait(self._backoff.next_delay())
 

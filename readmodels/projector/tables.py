@@ -15,8 +15,8 @@ from readmodels.database import read_models_connection
 
 Named = TypeVar("Named", Index, BaseConstraint)
 
-# How long, in seconds, a new table waits for transactions that still read the old one. All who come
-# later wait behind it.
+# How long, in seconds, a new table waits for transactions that still read the old one. Later
+# readers wait behind it.
 SWITCH_WAIT_SECONDS: Final = 1
 
 

@@ -21,13 +21,13 @@ class Tuning:
     stopped_poll_seconds: float = 1.0
     first_retry_seconds: float = 0.1
     longest_retry_seconds: float = 5.0
-    # How many changes from before a projection is live are kept to be announced then.
+    # How many changes from before a projection is live are announced when it is.
     most_late_changes: int = 1_000
-    # For how long the live rows stand still at most while a rebuild applies the last events.
+    # How long the live rows may stand still while a rebuild applies the last events.
     finish_seconds: float = 1.0
 
-    # Feeds. How many events they read ahead of their slowest cursor, and how many they keep that
-    # all cursors have taken, for others to join.
+    # Feeds. How many events a feed reads ahead of its slowest cursor, and how many it keeps that
+    # all its cursors have taken, so that others can join.
     ahead: int = 1_000
     keep: int = 1_000
     # While there is history to be read, a batch waits this long to become full.

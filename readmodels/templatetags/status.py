@@ -1,4 +1,4 @@
-"""What a template may say about the status of projections."""
+"""Template tags about the status of projections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ register = template.Library()
 
 @register.simple_tag
 def stopped_projections() -> list[str]:
-    """The names of the projections that are stopped; none where the database is away."""
+    """The names of the projections that are stopped; none if the database is away."""
     try:
         return list(Failure.objects.filter(in_rebuild=False).values_list("name", flat=True))
     except (OperationalError, InterfaceError):

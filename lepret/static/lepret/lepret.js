@@ -120,9 +120,8 @@ function showFailure(form, hasFailed) {
   words.scrollIntoView({ block: "center" });
 }
 
-// Each form has a number of its own, so that it is one loan request however often it is sent. When
-// somebody goes back and the browser loads the form again, it comes with another number: it gets
-// back the one that it had.
+// Each form has a number, so that it makes one loan request however often it is sent. A form that the
+// browser loads again when somebody goes back has a new number: restore the old one.
 function keepNumber({ isBack }) {
   const number = document.getElementById("id_id");
   if (!number) return;
@@ -136,7 +135,7 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 
 // When somebody goes back, the browser may show the page as it was left: with its button disabled.
-// As htmx would still count the request as under way, the form is replaced by a copy.
+// Since htmx would still count its request as under way, the form is replaced by a copy.
 window.addEventListener("pageshow", (event) => {
   const form = document.getElementById("apply");
   if (!event.persisted || !form) return;

@@ -114,8 +114,8 @@ _PROJECTORS: Final = """
 def only_one(what: str) -> Iterator[bool]:
     """Hold the lock of that name while the block runs; yields whether it was free.
 
-    SQLite has no such locks: there it always is. If the session breaks, the lock is released while
-    the block still runs. So it only saves double work: two such blocks must be safe side by side.
+    On SQLite, which has no such locks, it always is. If the session breaks, the lock is released
+    while the block still runs. So it only saves double work: two blocks must be safe side by side.
 
     Raises:
         OperationalError: Django's; the database is away.

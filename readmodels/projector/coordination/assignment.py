@@ -1,8 +1,8 @@
 """Decides which projector runs which projection, from what all projectors run.
 
-Pure: `coordinator` reads what they run, and acts. Every projector decides for itself. All decide
-alike if they see the same, so that mostly one of them acts; the locks see to it that never two run
-the same projection.
+This is pure logic: `coordinator` reads what they run, and acts. Each projector decides for itself.
+Those that see the same decide the same, so that usually only one of them acts; locks ensure that no
+two run the same projection.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 # Projectors look equally often, but not at the same moment: by the third look of one projector,
-# every other has had two in which to take what falls to it.
+# each of the others has had two in which to take what falls to it.
 LOOKS_UNTIL_OVERDUE: Final = 3
 
 
@@ -39,7 +39,7 @@ class Plan:
 class OverdueProjections:
     """Counts in how many looks in a row each projection was unassigned.
 
-    If that is too often, the projector that should have taken it must hang.
+    After too many, it is overdue: the projector that should have taken it must be hanging.
     """
 
     def __init__(self) -> None:
@@ -61,8 +61,8 @@ def plan(seen: Projectors, *, me: int, overdue: Collection[int]) -> Plan:
     """What `me` should do: take what falls to it and what is `overdue`, or release a projection.
 
     One projection is moved at a time, and none while another is unassigned. It is moved from the
-    projector that has most more than a candidate for it. Each move evens out the numbers, so that
-    moves come to an end: then none runs two more than another candidate for what it runs.
+    projector with the largest surplus over a candidate for it. Each move evens out the numbers, so
+    moves come to an end. Then no projector runs two more than another candidate for one of them.
     """
     if me not in seen:
         return Plan()
@@ -92,7 +92,7 @@ def _deal(seen: Projectors) -> dict[int, int]:
 
 
 def _best_move(seen: Projectors) -> tuple[int, int] | tuple[None, None]:
-    """The projector that should release a projection, and which, to even out the numbers most."""
+    """The projector and the projection that it should release, to even out the numbers most."""
     moves = [
         (_surplus(seen, giver, projection), giver, projection)
         for giver, projector in seen.items()

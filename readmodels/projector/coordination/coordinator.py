@@ -1,6 +1,6 @@
 """Assigns each projection to one of the projectors; the others stand by.
 
-This only saves double work. That two may run the same projection safely is due to the checkpoint's
+This only saves double work: two may safely run the same projection, since its checkpoint moves by
 compare-and-swap. So a lock may be lost, or be released before its follower has stopped.
 """
 
@@ -41,7 +41,7 @@ class Coordinator(Protocol):
         """Wait up to `timeout` seconds until the projection is assigned; returns whether it is."""
 
     def stopped(self, name: str) -> None:
-        """To be called when the follower of a projection has stopped, for another to start."""
+        """Say that a projection's follower has stopped, so that another projector may start one."""
 
 
 def coordinator(
@@ -80,8 +80,8 @@ class LockCoordinator:
     `release_seconds`. If the database does not answer for `lease_seconds`, nothing is assigned any
     more; the server ends the session after the same time.
 
-    To be left when the followers have stopped: standbys take over at their next look. Once `stop`
-    is set, no further projection is assigned.
+    Exit it when the followers have stopped: standbys take over at their next look. Once `stop` is
+    set, no further projection is assigned.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class LockCoordinator:
             read_models_connection().get_connection_params()
         )
         self._assigned: set[str] = set()
-        # Until when the lock of each projection that is being released is kept.
+        # The projections that are being released, and until when their locks are kept.
         self._releasing: dict[str, float] = {}
         self._changed: Final = threading.Condition()
         self._is_closed: Final = threading.Event()
@@ -109,7 +109,7 @@ class LockCoordinator:
         )
         self._thread: Final = threading.Thread(target=self._run, name="coordinator", daemon=True)
         self.looked_at = float("-inf")
-        """When the last look began after which it has acted, by the monotonic clock."""
+        """When the last look on which it has acted began, by the monotonic clock."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -169,8 +169,8 @@ class LockCoordinator:
         todo = plan(seen, me=session.number, overdue=overdue.after_look(seen))
         taken = {self._names[key] for key in sorted(todo.take) if session.take(key)}
         with self._changed:
-            # The lease counts from the question here and from the answer at the server, so that it
-            # ends here first.
+            # The lease counts from the question here and from the answer at the server: it ends
+            # here first.
             self.looked_at = asked_at
             self._assigned |= taken
             if todo.release is not None and not self._releasing:
