@@ -82,7 +82,7 @@ def _wait_for_status(loan_request_id: UUID, after: int) -> KnownStatus:
 
 
 def is_level_with(projection: Projection, after: int | None) -> bool:
-    """Wait until a projection has reached the position `after`, if given; returns whether it has."""
+    """Wait until a projection has reached `after`, if given; returns whether it has."""
     if after is None:
         return True
     name, seconds = projection.name, settings.READ_MODEL_WAIT_SECONDS

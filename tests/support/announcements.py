@@ -28,7 +28,7 @@ _LIVE: Final = re.compile(r"^(\S+ \S+) INFO \S+ (\w+) is caught up at (\d+)$", r
 
 @dataclass(frozen=True)
 class Change:
-    """A loan request that a commit has changed, and the group that is to be told."""
+    """A loan request that a commit has changed, and the group that must be told."""
 
     commit: Commit
     group: str
@@ -36,7 +36,7 @@ class Change:
 
     @property
     def told_by(self) -> tuple[str, str, UUID]:
-        """The process that has to tell, the group, and the loan request."""
+        """The process that must announce it, the group, and the loan request."""
         return self.commit.process, self.group, self.loan_request_id
 
 
@@ -52,7 +52,7 @@ class Run:
 
 
 class Told:
-    """What was announced, by the process that did so."""
+    """The announcements that were heard, by the process that made them."""
 
     def __init__(self, heard: Iterable[Heard]) -> None:
         self.counts: Counter[tuple[str, str, UUID]] = Counter()
@@ -71,7 +71,7 @@ class Told:
 
 
 def changes_of(commits: Sequence[Commit]) -> Iterator[Change]:
-    """All changes to be announced of commits, each loan request once for each commit."""
+    """All changes that commits must announce: each loan request once for each commit."""
     events = [Received(each) for each in event_store_client().read_all()]
     for name, projection in PROJECTIONS.items():
         taken = [each for each in events if each.recorded.type in projection.takes]
@@ -103,9 +103,9 @@ def changes_rows(projection: Projection, event: LoanEvent) -> bool:
 def must_be_told(commit: Commit, process: Forked, told: Told) -> bool:
     """Whether the process that made a commit has certainly announced it before it ended.
 
-    A change waits until the projection is live, and then in a queue before the position that the
-    projection has reached. So when a process has announced a later position than the one where it
-    went live, it has announced all changes up to there.
+    A process keeps changes until the projection is live, and sends them before the position that
+    the projection has reached. So when it has announced a later position than the one where it went
+    live, it has announced all changes up to there.
     """
     run = _run_with(commit, _runs(process, commit.name))
     if run.live_at is None:

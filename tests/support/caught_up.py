@@ -23,7 +23,7 @@ def positions() -> dict[str, int]:
 
 
 def wait_until_level(timeout: float = SECONDS) -> None:
-    """Wait until every projection has applied the last event (seconds)."""
+    """Wait up to `timeout` seconds until every projection has applied the last event."""
     end = event_store_client().get_commit_position()
     expected = dict.fromkeys(PROJECTIONS, end)
     wait_until(lambda: positions() == expected, timeout, what="all is applied", every=0.01)

@@ -1,8 +1,8 @@
 """A list of all checkpoint moves, kept by the read models' database itself.
 
 A trigger writes it in the transaction that moves the checkpoint: so the list has exactly what was
-committed. Only processes that `tests.support.fork_server` has started may then move checkpoints,
-since SQLite's trigger calls `process_name()`.
+committed. Only processes of `tests.support.fork_server` may then move checkpoints, since they
+define `process_name()`, which SQLite's trigger calls.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ SECONDS: Final = 60.0
 USERNAME: Final = "uma"
 PASSWORD: Final = "tried-and-true-7"
 
-# What `manage.py shell` makes an underwriter with.
+# Makes an underwriter, in `manage.py shell`.
 UNDERWRITER: Final = f"""
 from django.contrib.auth.models import Group, User
 from lepret.staff.roles import UNDERWRITERS
@@ -38,7 +38,7 @@ User.objects.create_user({USERNAME!r}, password={PASSWORD!r}).groups.add(
 
 @dataclass(frozen=True)
 class Applied:
-    """A loan that was applied for, and the commit position that shows it."""
+    """A loan that was applied for, and the commit position of the application."""
 
     loan: UUID
     position: int
@@ -46,14 +46,13 @@ class Applied:
 
 @dataclass(frozen=True)
 class Node(WebServer):
-    """A web server that runs; its projector is started and ended by the test."""
+    """A running web server, and a projector that tests start and stop."""
 
     name: str
     forks: ForkServer
     _numbers: Iterator[int] = field(default_factory=functools.partial(itertools.count, 1))
 
     def start_projector(self) -> Forked:
-        """Start a projector."""
         return self.forks.start("project", name=f"{self.name}-{next(self._numbers)}")
 
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:
@@ -72,23 +71,23 @@ class Node(WebServer):
         return Applied(UUID(answer["id"]), answer["position"])
 
     def wait_for(self, loan: UUID, status: str) -> None:
-        """Until a loan has this status by the API here."""
+        """Wait until the API of this node says that a loan has this status."""
         what = f"{loan} is {status} on {self.name}"
         wait_until(lambda: self.status_of(loan) == status, SECONDS, what=what)
 
     def wait_until_level(self) -> None:
-        """Until the web server answers, and no read model is behind."""
+        """Wait until the web server answers, and no read model is behind."""
         wait_until(self.is_ready, SECONDS, what=f"{self.name} is ready")
         level = dict.fromkeys(PROJECTIONS, 0)
         wait_until(lambda: self.lags() == level, SECONDS, what=f"{self.name} is level")
 
     def shows(self, loan: UUID, words: str) -> bool:
-        """Whether the loan's status page says so."""
+        """Whether the loan's status page has these words."""
         return words in self.get(f"/loans/{loan}/").text
 
     @contextmanager
     def underwriter(self) -> Iterator[Underwriter]:
-        """Somebody who has logged in here."""
+        """An underwriter who has logged in here."""
         with self.browser(USERNAME, PASSWORD) as browser:
             yield Underwriter(self, browser)
 
@@ -101,7 +100,7 @@ class Underwriter:
     browser: httpx2.Client
 
     def approve(self, loan: UUID) -> None:
-        """Decide on a loan."""
+        """Approve a loan."""
         shown = str(UNDER_REVIEW_AT)
         answer = post(self.browser, f"/underwriting/{loan}/approve/", shown_revision=shown)
         assert answer.status_code == httpx2.codes.FOUND, answer.text
@@ -120,6 +119,6 @@ class Underwriter:
 
 @contextmanager
 def node(name: str, environment: Mapping[str, str], forks: ForkServer) -> Iterator[Node]:
-    """A web server with these variables, which is ended when this is left."""
+    """Run a web server with these variables while the block runs."""
     with running_daphne(environment) as web:
         yield Node(web.port, name, forks)

@@ -33,7 +33,7 @@ from tests.support.read_models import ReadModelsDatabase
 
 SECONDS: Final = 60.0
 
-# Followers and rebuilds look more often than it would be worth while in production.
+# Followers and rebuilds poll and retry more often than in production.
 QUICK: Final = Tuning(
     poll_seconds=0.05,
     stopped_poll_seconds=0.05,
@@ -84,7 +84,7 @@ DOUBLING: Final = replace(STATUS, handle=double, version=STATUS.version + 1)
 
 @dataclass
 class Announced:
-    """An announcer that keeps what it is told of each commit."""
+    """An announcer that keeps what it is told to announce."""
 
     changes: list[dict[str, set[UUID]]] = field(default_factory=list)
     recorded_at: list[datetime | None] = field(default_factory=list)
@@ -101,7 +101,7 @@ class Announced:
 
 
 class CountingCoordinator(NoCoordinator):
-    """Counts how often a follower begins; one that is stopped does so only to look."""
+    """Counts attempts to follow. A stopped projection makes them to ask whether it may go on."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -232,13 +232,22 @@ def rows(*projections: Projection) -> list[dict[str, Any]]:
     return [row for model in models for row in model._default_manager.order_by("pk").values()]
 
 
-def failing(projection: Projection, on: type[LoanEvent], times: int = 1_000_000) -> Projection:
-    """The projection with a handler that fails on one type of event, quoting an applicant."""
-    failures = iter(range(times))
+def are_caught_up(output: str) -> bool:
+    """Whether the output of projectors says of each projection that it is caught up."""
+    return all(f"{name} is caught up at" in output for name in PROJECTIONS)
+
+
+def failing(
+    projection: Projection, on: type[LoanEvent], fails: Callable[[], bool] = lambda: True
+) -> Projection:
+    """The projection with a handler that fails on a type of event while `fails()` is true.
+
+    The error quotes an applicant.
+    """
 
     def fail(event: LoanEvent, rows: Rows[Any]) -> None:
         handle(projection, event, rows)
-        if isinstance(event, on) and next(failures, None) is not None:
+        if isinstance(event, on) and fails():
             raise ValueError(f"{event!r} of {ZOE.name}, {ZOE.national_id}, {ZOE.address}")
 
     return replace(projection, handle=fail)
@@ -268,7 +277,7 @@ def assert_read_models_tell_what_the_events_say() -> None:
 
 @contextmanager
 def appending_loans(*, every: float = 0.0) -> Iterator[None]:
-    """Append loans of each kind while the block runs, with so many seconds between them."""
+    """Append loans of each kind while the block runs, `every` so many seconds."""
     stop = threading.Event()
     problems: list[Exception] = []
 
@@ -286,7 +295,7 @@ def appending_loans(*, every: float = 0.0) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Managing:
+class ManagementCommand:
     """A management command that was started in a process of its own, and may have ended."""
 
     process: subprocess.Popen[bytes]
@@ -297,14 +306,13 @@ class Managing:
         return self.output_file.read_text()
 
     def is_caught_up(self) -> bool:
-        """Whether it has logged that each projection is caught up."""
-        return all(f"{name} is caught up at" in self.output for name in PROJECTIONS)
+        return are_caught_up(self.output)
 
 
 @contextmanager
-def managing(
+def manage_py(
     event_store: RunningEventStore, read_models: ReadModelsDatabase, *arguments: str
-) -> Iterator[Managing]:
+) -> Iterator[ManagementCommand]:
     """Run a real `manage.py` with these arguments; send it SIGTERM at the end of the block."""
     output_file = event_store.data.with_name(f"{arguments[0]}-{uuid4()}.log")
     with output_file.open("wb") as output:
@@ -316,7 +324,7 @@ def managing(
             stderr=subprocess.STDOUT,
         )
     try:
-        yield Managing(process, output_file)
+        yield ManagementCommand(process, output_file)
     finally:
         process.terminate()
         process.wait(SECONDS)

@@ -24,7 +24,7 @@ class ReadModelsDatabase:
     url: str
 
     def forget_connections(self) -> None:
-        """Close all, so that new ones get the server's present settings."""
+        """Close all connections, so that new ones get the server's present settings."""
         _close(connections[self.alias])
 
 

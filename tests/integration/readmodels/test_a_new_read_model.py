@@ -27,7 +27,7 @@ README = PROJECT / "README.md"
 
 @pytest.fixture
 def daily_figures(monkeypatch: pytest.MonkeyPatch) -> type[models.Model]:
-    """The model that the example takes for granted, with its table."""
+    """The model that the example refers to, with its table."""
     meta = type("Meta", (), {"app_label": "readmodels", "apps": Apps()})
     columns = {
         "day": models.DateField(primary_key=True),
@@ -43,7 +43,7 @@ def daily_figures(monkeypatch: pytest.MonkeyPatch) -> type[models.Model]:
 
 @pytest.fixture
 def projection(daily_figures: type[models.Model], monkeypatch: pytest.MonkeyPatch) -> Projection:
-    """What the module in the README makes."""
+    """The projection that the module in the README defines."""
     example = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert example is not None
     module = ModuleType("readmodels.projections.daily_figures")

@@ -187,7 +187,7 @@ class TestProjections:
         html = client.get(url(Checkpoint)).content.decode()
         assert "Not built yet: loan_requests, parked_credit_checks, underwriters_queue" in html
 
-    def test_what_is_left_over_of_a_projection_that_is_gone_is_said(self, client: Client) -> None:
+    def test_a_checkpoint_without_a_projection_is_called_left_over(self, client: Client) -> None:
         Checkpoint.objects.create(name="gone", position=1)
         assert self.cells(client, "state") == ["left over: there is no such projection any more"]
 

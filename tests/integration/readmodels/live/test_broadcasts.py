@@ -23,7 +23,7 @@ EARLIER, LATER = datetime(2026, 11, 23, 9, tzinfo=UTC), datetime(2026, 11, 23, 1
 
 @contextmanager
 def hearing(*groups: str) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
-    """A member of these groups: a function that returns the next so many messages."""
+    """Join groups; yields a function that returns the next so many messages to them."""
     with asyncio.Runner() as runner:
         layer = channel_layers[DEFAULT_CHANNEL_LAYER]
 
@@ -94,7 +94,7 @@ def test_a_broadcast_cannot_be_cancelled_by_one_of_several_who_sent_it(
         pass
 
 
-def test_what_waits_is_bounded(valkey: RunningValkey) -> None:
+def test_the_queue_of_messages_is_bounded(valkey: RunningValkey) -> None:
     broadcaster = Broadcaster(most_waiting_ids=3)
     for group in ("a", "b", "c"):
         sent = broadcaster.send({group: {uuid4(), uuid4()}})
@@ -115,7 +115,7 @@ def test_a_valkey_that_is_away_holds_nobody_up(valkey: RunningValkey) -> None:
         assert time.monotonic() - began < SECONDS / 2
 
 
-def test_a_valkey_that_is_away_fails_nothing_and_is_said_once(
+def test_a_valkey_that_is_away_fails_nothing_and_is_logged_once(
     valkey: RunningValkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")

@@ -129,7 +129,7 @@ class TestAChange:
             assert (await next_frame(watch)).fragments == "0 to 1"
 
     @in_event_loop
-    async def test_many_during_one_look_make_one_more(self) -> None:
+    async def test_many_during_one_read_cause_one_more_read(self) -> None:
         numbers = Numbers()
         async with AsyncExitStack() as stack:
             watch = await opened(stack, numbers)
@@ -174,7 +174,7 @@ class TestAPage:
             assert (await next_frame(first)).fragments == "1 to 2"
 
     @in_event_loop
-    async def test_that_comes_after_a_lost_broadcast_sees_what_is_true(self) -> None:
+    async def test_that_comes_after_a_lost_broadcast_gets_the_current_state(self) -> None:
         numbers = Numbers()
         async with AsyncExitStack() as stack:
             first = await opened(stack, numbers)
@@ -216,7 +216,7 @@ class TestAPage:
             assert (await next_frame(watch)).fragments == "all of 0"
 
     @in_event_loop
-    async def test_is_told_since_when_the_oldest_event_waits(self) -> None:
+    async def test_is_told_when_the_oldest_event_was_recorded(self) -> None:
         numbers = Numbers()
         async with AsyncExitStack() as stack:
             quick, slow = [await opened(stack, numbers) for _ in range(2)]
@@ -227,7 +227,7 @@ class TestAPage:
             assert (await next_frame(slow)).recorded_at == 20.0
 
     @in_event_loop
-    async def test_is_told_of_no_event_when_it_opens(self) -> None:
+    async def test_is_told_no_such_time_when_it_opens(self) -> None:
         async with watching(GROUP, Numbers().read) as watch:
             assert (await next_frame(watch)).recorded_at is None
 

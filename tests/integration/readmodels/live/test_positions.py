@@ -35,7 +35,7 @@ def hints() -> Iterator[Hints]:
 
 @pytest.fixture
 def only_hints() -> Iterator[Hints]:
-    """Within a test's time, nobody looks without a hint."""
+    """With these, no request checks the database without a hint for as long as a test takes."""
     with closing(Hints(first_pause=3600.0, longest_pause=3600.0)) as hints:
         yield hints
 
@@ -48,7 +48,7 @@ def reach(position: int) -> None:
 def waiting(
     hints: Hints, position: int, *, seconds: float = 3 * SECONDS
 ) -> Iterator[Future[bool | None]]:
-    """Someone waits for the position, in a thread of their own as requests do."""
+    """Wait for the position in another thread, as a request does."""
 
     def wait() -> bool | None:
         try:
@@ -67,7 +67,7 @@ def is_waiting_for_hints(hints: Hints) -> bool:
 
 @pytest.mark.usefixtures("read_models", "valkey")
 class TestWithHints:
-    def test_who_waits_is_woken_when_the_position_is_reached(self, only_hints: Hints) -> None:
+    def test_a_request_is_woken_when_the_position_is_reached(self, only_hints: Hints) -> None:
         reach(4)
         with Broadcaster() as broadcaster, waiting(only_hints, 5) as waited:
             wait_until(lambda: is_waiting_for_hints(only_hints), SECONDS)
@@ -88,7 +88,7 @@ class TestWithHints:
             broadcaster.send_reached(NAME, 7)
             assert waited.result(SECONDS) is True
 
-    def test_a_hint_that_is_not_about_what_someone_waits_for_does_not_wake_them(
+    def test_a_hint_of_another_projection_or_an_earlier_position_wakes_nobody(
         self, only_hints: Hints
     ) -> None:
         with only_hints.of(NAME, 5) as hint:
@@ -100,14 +100,14 @@ class TestWithHints:
             only_hints.heard(NAME, 6)
             assert hint.is_set()
 
-    def test_the_wait_has_a_bound(self, hints: Hints) -> None:
+    def test_waiting_ends_after_the_given_time(self, hints: Hints) -> None:
         reach(4)
         began = time.monotonic()
         with waiting(hints, 5, seconds=0.3) as waited:
             assert not waited.result(SECONDS)
         assert time.monotonic() - began >= 0.3
 
-    def test_what_is_reached_already_takes_no_subscription(self, hints: Hints) -> None:
+    def test_a_position_that_is_reached_already_takes_no_subscription(self, hints: Hints) -> None:
         reach(5)
         with waiting(hints, 5) as waited:
             assert waited.result(SECONDS) is True
@@ -152,7 +152,7 @@ print("ends", flush=True)
 
 
 @pytest.mark.parametrize("is_up", [True, False])
-def test_a_process_that_listens_ends_soon_and_without_a_complaint(
+def test_a_process_that_listens_ends_soon_and_without_an_error(
     valkey: RunningValkey, tmp_path: Path, is_up: bool
 ) -> None:
     if not is_up:
@@ -179,7 +179,7 @@ def test_a_process_that_listens_ends_soon_and_without_a_complaint(
 
 @pytest.mark.usefixtures("read_models")
 class TestWithoutValkey:
-    def test_it_looks_now_and_then(self, hints: Hints, valkey: RunningValkey) -> None:
+    def test_it_checks_the_database_now_and_then(self, hints: Hints, valkey: RunningValkey) -> None:
         valkey.stop()
         reach(4)
         with waiting(hints, 5) as waited:
@@ -187,7 +187,7 @@ class TestWithoutValkey:
             reach(5)
             assert waited.result(SECONDS) is True
 
-    def test_it_listens_again_when_valkey_is_back_and_said_once_that_it_was_away(
+    def test_it_listens_again_when_valkey_is_back_and_logs_the_outage_once(
         self, only_hints: Hints, valkey: RunningValkey, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO", "readmodels.live.positions")

@@ -51,7 +51,7 @@ class TestLoanRequest:
         assert response.status_code == 404
         assert response["Content-Type"] == "application/problem+json"
 
-    def test_what_is_up_to_date_has_a_tag_and_is_not_sent_again_to_who_has_it(
+    def test_what_is_up_to_date_has_a_tag_and_is_not_sent_again_for_that_tag(
         self, client: Client
     ) -> None:
         loan = known_loan(revision=3)
@@ -80,13 +80,13 @@ class TestLoanRequest:
         assert response.status_code == 422
         assert response.json()["errors"][0]["field"] == "after"
 
-    def test_an_id_that_is_none_names_the_field(self, client: Client) -> None:
+    def test_an_invalid_id_names_the_field(self, client: Client) -> None:
         response = self.get(client, "not-a-uuid")
         assert response.status_code == 422
         assert response.json()["errors"][0]["field"] == "id"
 
     @pytest.mark.usefixtures("no_event_store")
-    def test_without_the_event_store_the_unknown_is_not_said_to_be_missing(
+    def test_without_the_event_store_an_unknown_request_is_503_and_not_404(
         self, client: Client
     ) -> None:
         response = self.get(client, uuid4())
@@ -96,7 +96,7 @@ class TestLoanRequest:
 
 @pytest.mark.usefixtures("no_patience")
 class TestReadYourWrites:
-    """The tests write the read model themselves, and look at what waits for it."""
+    """Here the tests write the read model, instead of a projector."""
 
     def known(self, at: int, status: str = "approved") -> LoanStatus:
         Checkpoint.objects.create(name="loan_status", position=at)

@@ -27,7 +27,7 @@ def tool() -> Caller:
 
 
 def waiting(number: int, *, minute: int | None = None) -> PendingRequest:
-    """Add a request with this number, made in this minute (by default that of the number)."""
+    """Add a request, made so many minutes after `AT` (by default, as many as its number)."""
     return PendingRequest.objects.create(
         id=UUID(int=number),
         name=f"Number {number}",
@@ -59,7 +59,7 @@ def pages(tool: Caller, limit: int) -> Iterator[Any]:
         cursor = {"cursor": current["next"]}
 
 
-def test_it_tells_of_each_request_what_an_underwriter_needs(tool: Caller) -> None:
+def test_each_request_has_what_an_underwriter_needs(tool: Caller) -> None:
     waiting(1)
     response = tool.get("/underwriting/queue")
     assert response.json() == {
@@ -94,7 +94,7 @@ def test_requests_of_the_same_moment_are_neither_left_out_nor_shown_twice(tool: 
     assert [numbers(each) for each in pages(tool, limit=3)] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
-def test_what_comes_and_goes_in_between_moves_nothing(tool: Caller) -> None:
+def test_requests_that_come_and_go_between_pages_shift_nothing(tool: Caller) -> None:
     for number in range(1, 7):
         waiting(number)
     seen = []
@@ -132,7 +132,7 @@ LAST_MOMENT = cursor_at(Place(datetime.max.replace(tzinfo=UTC), UUID(int=0)))
 FIRST_MOMENT = cursor_at(Place(datetime.min.replace(tzinfo=UTC), UUID(int=0)))
 
 
-def test_a_place_that_is_as_far_away_as_can_be_is_one_too(tool: Caller) -> None:
+def test_the_first_and_the_last_place_of_all_are_valid(tool: Caller) -> None:
     waiting(1)
     assert numbers(page(tool, cursor=FIRST_MOMENT)) == [1]
     assert numbers(page(tool, cursor=LAST_MOMENT)) == []
@@ -154,7 +154,7 @@ def test_a_place_that_is_as_far_away_as_can_be_is_one_too(tool: Caller) -> None:
         ("limit", "9" * 5000),
     ],
 )
-def test_what_cannot_be_used_is_named(tool: Caller, field: str, value: str) -> None:
+def test_an_invalid_parameter_is_named(tool: Caller, field: str, value: str) -> None:
     response = tool.get("/underwriting/queue", {field: value})
     assert response.status_code == 422
     assert [each["field"] for each in response.json()["errors"]] == [field]

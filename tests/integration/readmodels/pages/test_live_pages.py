@@ -43,7 +43,7 @@ SOON = PageTimes(read_interval=0.3, check_interval=0.3)
 AsyncTest = Callable[..., Awaitable[None]]
 
 
-def in_event_loop(test: AsyncTest) -> Callable[..., None]:
+def with_queries_in_this_thread(test: AsyncTest) -> Callable[..., None]:
     """Run an async test; its database queries run in pytest's own thread."""
 
     @functools.wraps(test)
@@ -72,7 +72,7 @@ def clerk() -> User:
 async def websocket(
     path: str, user: User | None = None, *, origin: str | None = ORIGIN, **options: Any
 ) -> WebsocketCommunicator:
-    """A browser's websocket, with the session of `user`; of a page with such options, if any."""
+    """A browser's websocket, with the session of `user`. The options are those of the page."""
     headers = [] if origin is None else [(b"origin", origin.encode())]
     if user is not None:
         browser = Client()
@@ -98,7 +98,7 @@ class Page:
         self._socket = socket
 
     async def next_fragments(self) -> str:
-        """The fragments that it is sent next."""
+        """The next fragments that are sent to it."""
         return str(await self._socket.receive_from(SECONDS))
 
     async def is_sent_nothing(self) -> bool:
@@ -142,7 +142,7 @@ async def add_loan_under_review() -> UUID:
 
 @asynccontextmanager
 async def broadcasting_all_the_time(broadcaster: Broadcaster) -> AsyncIterator[None]:
-    """Broadcast to the underwriters, one after the other, until this is left."""
+    """Broadcast to the underwriters without a pause, while the block runs."""
 
     async def broadcast() -> None:
         await asyncio.wrap_future(broadcaster.send({UNDERWRITING: {uuid4()}}))
@@ -183,7 +183,7 @@ class StuckPage:
 
 @asynccontextmanager
 async def stuck_page(loan_request_id: UUID, **options: Any) -> AsyncIterator[StuckPage]:
-    """Such a page, until its server closes it or this is left."""
+    """A stuck page, until its server closes it or the block ends."""
     stuck = StuckPage()
     scope = {"type": "websocket", "url_route": {"kwargs": {"loan_request_id": loan_request_id}}}
     consumer: Any = LoanStatusConsumer.as_asgi(**options)
@@ -228,23 +228,23 @@ def no_row(loan_request_id: UUID) -> str:
 
 
 class TestWhoMayOpenTheQueue:
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_an_underwriter_may(self, underwriter: User) -> None:
         async with page(await websocket(QUEUE, underwriter)) as queue:
             assert "Nothing to decide" in await queue.next_fragments()
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_someone_who_is_not_logged_in_may_not(self) -> None:
         assert await is_refused(await websocket(QUEUE))
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_someone_of_another_group_may_not(self, clerk: User) -> None:
         assert await is_refused(await websocket(QUEUE, clerk))
 
     @pytest.mark.parametrize(
         "origin", ["https://evil.example", "http://localhost.evil.example", None]
     )
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_a_page_of_another_site_may_not(
         self, underwriter: User, origin: str | None
     ) -> None:
@@ -252,7 +252,7 @@ class TestWhoMayOpenTheQueue:
 
 
 class TestTheQueue:
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_is_listed_on_connecting(self, underwriter: User) -> None:
         first, second = await add_pending_request(), await add_pending_request()
         async with page(await websocket(QUEUE, underwriter)) as queue:
@@ -260,7 +260,7 @@ class TestTheQueue:
         assert '<div id="queue">' in fragments
         assert 0 < fragments.index(row(first)) < fragments.index(row(second))
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_gets_a_row_after_a_broadcast(
         self, underwriter: User, broadcaster: Broadcaster
     ) -> None:
@@ -272,7 +272,7 @@ class TestTheQueue:
         assert row(new) in fragments
         assert "One request is waiting" in fragments
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_loses_a_decided_row_on_every_open_page(
         self, underwriter: User, broadcaster: Broadcaster
     ) -> None:
@@ -288,7 +288,7 @@ class TestTheQueue:
             for each in (one, other):
                 assert no_row(pending) in await each.next_fragments()
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_is_sent_nothing_when_a_broadcast_changes_nothing(
         self, underwriter: User, broadcaster: Broadcaster
     ) -> None:
@@ -299,21 +299,21 @@ class TestTheQueue:
             broadcaster.send({UNDERWRITING: {new}})
             assert row(new) in await queue.next_fragments()
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_gets_a_row_whose_broadcast_was_lost(self, underwriter: User) -> None:
         async with page(await websocket(QUEUE, underwriter, times=SOON)) as queue:
             await queue.next_fragments()
             new = await add_pending_request()
             assert row(new) in await queue.next_fragments()
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_is_closed_for_a_user_who_leaves_the_group(self, underwriter: User) -> None:
         async with page(await websocket(QUEUE, underwriter, times=SOON)) as queue:
             await queue.next_fragments()
             await underwriter.groups.aclear()
             assert await queue.closed() == FORBIDDEN
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_is_closed_for_a_user_who_logs_out_on_another_page(
         self, underwriter: User
     ) -> None:
@@ -323,7 +323,7 @@ class TestTheQueue:
             await Session.objects.all().adelete()
             assert await queue.closed() == FORBIDDEN
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_is_closed_for_such_a_user_however_busy_it_is(
         self, underwriter: User, broadcaster: Broadcaster
     ) -> None:
@@ -333,7 +333,7 @@ class TestTheQueue:
                 await underwriter.groups.aclear()
                 assert await queue.closed() == FORBIDDEN
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_is_listed_anew_for_a_page_that_asks(self, underwriter: User) -> None:
         pending = await add_pending_request()
         socket = await websocket(QUEUE, underwriter)
@@ -348,18 +348,18 @@ class TestTheQueue:
 
 
 class TestAStatusPage:
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_needs_no_login_and_shows_how_the_request_stands(self) -> None:
         loan = await add_loan_under_review()
         async with page(await websocket(status(loan))) as applicant:
             assert "Under review" in await applicant.next_fragments()
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_says_received_before_the_read_model_knows_the_request(self) -> None:
         async with page(await websocket(status(uuid4()))) as applicant:
             assert "Received" in await applicant.next_fragments()
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_changes_with_the_decision(self, broadcaster: Broadcaster) -> None:
         loan = await add_loan_under_review()
         async with page(await websocket(status(loan))) as applicant:
@@ -370,7 +370,7 @@ class TestAStatusPage:
         assert "Approved" in fragments
         assert "Your loan of 5,000 is approved" in fragments
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_changes_when_the_broadcast_was_lost(self) -> None:
         loan = await add_loan_under_review()
         async with page(await websocket(status(loan), times=SOON)) as applicant:
@@ -378,7 +378,7 @@ class TestAStatusPage:
             await LoanStatus.objects.filter(id=loan).aupdate(status=Status.DENIED)
             assert "Denied" in await applicant.next_fragments()
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_shows_nothing_of_who_the_applicant_is(self) -> None:
         loan = await add_loan_under_review()
         async with page(await websocket(status(loan))) as applicant:
@@ -386,7 +386,7 @@ class TestAStatusPage:
 
 
 class TestASlowPage:
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_is_closed_and_holds_up_no_other(self, broadcaster: Broadcaster) -> None:
         loan = await add_loan_under_review()
         async with (
@@ -401,7 +401,7 @@ class TestASlowPage:
             assert not stuck.is_closed_with.done()
             assert await asyncio.wait_for(stuck.is_closed_with, SECONDS) == TRY_AGAIN
 
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_leaves_nothing_when_its_server_gives_it_up(self) -> None:
         tasks = asyncio.all_tasks()
         async with stuck_page(await add_loan_under_review()) as stuck:
@@ -411,7 +411,7 @@ class TestASlowPage:
 
 
 class TestALostReadModel:
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_closes_the_page_and_the_next_one_is_served(self) -> None:
         loan, times = await add_loan_under_review(), PageTimes(read_timeout=0)
         async with page(await websocket(status(loan), times=times)) as applicant:
@@ -421,7 +421,7 @@ class TestALostReadModel:
 
 
 class TestTheFrameLatency:
-    @in_event_loop
+    @with_queries_in_this_thread
     async def test_is_counted_once_for_each_page_that_a_frame_left_for(
         self, broadcaster: Broadcaster
     ) -> None:

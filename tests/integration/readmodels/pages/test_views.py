@@ -77,9 +77,7 @@ class TestStatusPage:
         assert "are checking your credit" in html
         assert "You need not do anything" in html.replace("\n      ", " ")
 
-    def test_a_credit_check_that_was_put_aside_is_told_without_internals(
-        self, client: Client
-    ) -> None:
+    def test_a_parked_credit_check_is_told_without_internals(self, client: Client) -> None:
         html = self.page(client, delayed_at=AT + timedelta(hours=2))
         assert "<h2>Taking longer than usual</h2>" in html
         assert "Someone here is looking into it" in html
@@ -138,7 +136,7 @@ class TestStatusPage:
         assert "<h2>Received</h2>" in html
 
     @pytest.mark.usefixtures("no_patience")
-    def test_what_the_command_recorded_is_waited_for_and_told_to_come(
+    def test_it_waits_for_what_the_command_recorded_and_says_if_that_is_still_to_come(
         self, client: Client, checkpoint: Checkpoint
     ) -> None:
         loan_request_id = append_requested_loan().loan_request_id
@@ -214,7 +212,7 @@ class TestUnderwriting:
         assert "<script>alert" not in client.get("/underwriting/").content.decode()
 
     @pytest.mark.usefixtures("underwriter", "no_patience")
-    def test_a_decision_that_the_list_does_not_show_yet_is_told_to_come(
+    def test_a_decision_that_the_list_does_not_show_yet_is_said_to_come(
         self, client: Client, django_assert_num_queries: DjangoAssertNumQueries
     ) -> None:
         at = Checkpoint.objects.create(name="underwriters_queue", position=5).position

@@ -61,7 +61,7 @@ def apply(projection: Projection, parts: Sequence[Sequence[Received]]) -> Told:
 
 
 def outcome(projection: Projection, parts: Sequence[Sequence[Received]]) -> tuple[Any, ...]:
-    """All that is stored afterwards, except when that was done, and what is to be announced."""
+    """The rows, the checkpoint except its `moved_at`, and what is to be announced."""
     empty()
     told = apply(projection, parts)
     checkpoint = Checkpoint.objects.values("name", "position", "recorded_at", "events").get()
@@ -118,7 +118,7 @@ def all_columns(row: LoanStatus | None) -> dict[str, Any] | None:
 
 
 def make(changes: Sequence[Change], parts: Callable[[], Any], size: int) -> list[Any]:
-    """Make the changes, `size` of them with each of `parts`; returns all rows that were read."""
+    """Make the changes, `size` of them in each part; returns all rows that were read."""
     empty()
     there: set[UUID] = set()
     seen: list[Any] = []
@@ -142,7 +142,7 @@ def make(changes: Sequence[Change], parts: Callable[[], Any], size: int) -> list
 @pytest.mark.usefixtures("read_models")
 @settings(on_a_real_database, max_examples=100)
 @given(changes=CHANGES, size=st.integers(1, 30))
-def test_rows_gathered_are_what_the_same_changes_make_one_by_one(
+def test_gathered_changes_make_the_same_rows_as_changes_made_one_by_one(
     changes: list[Change], size: int
 ) -> None:
     gathered = make(changes, lambda: Rows(LoanStatus), size)

@@ -40,11 +40,12 @@ from tests.support.projectors import (
     Announced,
     CountingSource,
     appending_loans,
+    are_caught_up,
     assert_read_models_tell_what_the_events_say,
     catch_up,
     failing,
     following,
-    managing,
+    manage_py,
     position_of,
     rebuild,
     rebuilding_when_needed,
@@ -86,7 +87,7 @@ class TestEventsThatAreDeliveredAgain:
         assert announced.changes == []
         assert announced.reached == []
 
-    def test_are_told_from_new_ones_among_them(self) -> None:
+    def test_do_not_keep_new_ones_from_being_applied(self) -> None:
         append_a_loan_of_each_kind()
         catch_up()
         new = append_requested_loan()
@@ -129,10 +130,10 @@ class TestTwoProjectorsOnOneDatabase:
     ) -> None:
         # On PostgreSQL they share out the projections, on SQLite both run all of them.
         with (
-            managing(event_store, read_models, "project") as first,
-            managing(event_store, read_models, "project") as second,
+            manage_py(event_store, read_models, "project") as first,
+            manage_py(event_store, read_models, "project") as second,
         ):
-            wait_until(lambda: is_caught_up(first.output + second.output), SECONDS)
+            wait_until(lambda: are_caught_up(first.output + second.output), SECONDS)
             for _ in range(10):
                 last = append_a_loan_of_each_kind()
             for projection in PROJECTIONS.values():
@@ -267,7 +268,7 @@ class TestTheCheckpoint:
 
 
 class TestALoss:
-    def test_of_the_event_store_is_got_over_and_said_once(
+    def test_of_the_event_store_is_got_over_and_logged_once(
         self, event_store: RunningEventStore, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")
@@ -284,7 +285,7 @@ class TestALoss:
         assert LoanStatus.objects.count() == len(recorded_loans())
 
     @pytest.mark.parametrize("read_models", ["postgresql"], indirect=True)
-    def test_of_the_database_is_got_over_and_said_once(
+    def test_of_the_database_is_got_over_and_logged_once(
         self, read_models: ReadModelsDatabase, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")
@@ -422,7 +423,7 @@ class TestANewVersion:
         # As an older version of the code would have left it: another version, other rows.
         Checkpoint.objects.update(version=0)
         LoanStatus.objects.update(amount=0)
-        with managing(event_store, read_models, "project") as projector:
+        with manage_py(event_store, read_models, "project") as projector:
             wait_until(lambda: not Checkpoint.objects.filter(version=0).exists(), SECONDS)
             wait_for(STATUS, append_requested_loan().position)
         assert f"loan_status is built anew, as version {STATUS.version}" in projector.output
@@ -439,7 +440,7 @@ class TestTheCommand:
         LoanStatus.objects.update(status="approved")
         with (
             following(STATUS),
-            managing(event_store, read_models, "project", "--rebuild", "--once") as it,
+            manage_py(event_store, read_models, "project", "--rebuild", "--once") as it,
         ):
             assert it.process.wait(SECONDS) == 0
         assert_read_models_tell_what_the_events_say()
@@ -448,7 +449,7 @@ class TestTheCommand:
     def test_ends_cleanly_on_sigterm(
         self, event_store: RunningEventStore, read_models: ReadModelsDatabase
     ) -> None:
-        with managing(event_store, read_models, "project") as it:
+        with manage_py(event_store, read_models, "project") as it:
             wait_until(it.is_caught_up, SECONDS)
             it.process.terminate()
             assert it.process.wait(SECONDS) == 0
@@ -460,10 +461,6 @@ class TestTheCommand:
         call_command("project", "loan_status", "underwriters_queue", "--once")
         assert position_of(STATUS) == position_of(QUEUE) == last.position
         assert not Checkpoint.objects.filter(name=LOANS.name).exists()
-
-
-def is_caught_up(output: str) -> bool:
-    return all(f"{name} is caught up at" in output for name in PROJECTIONS)
 
 
 def pending_ids() -> list[UUID]:
@@ -480,7 +477,7 @@ def wait_until_live(projection: Projection, caplog: pytest.LogCaptureFixture) ->
 
 
 def end_all_connections(database: ReadModelsDatabase) -> None:
-    """End all others, as a restart of PostgreSQL does."""
+    """End all other connections, as a restart of PostgreSQL does."""
     with connections[database.alias].cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -498,7 +495,7 @@ def set_for_all(database: ReadModelsDatabase, name: str, value: str) -> None:
 
 
 def have_locks_time_out(database: ReadModelsDatabase) -> None:
-    """After 50 ms rather than after the many seconds of production."""
+    """Let waiting for a lock fail after 50 ms, not after many seconds as in production."""
     if connections[database.alias].vendor == "postgresql":
         set_for_all(database, "lock_timeout", "50ms")
         return

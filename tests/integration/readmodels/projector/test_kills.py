@@ -46,7 +46,12 @@ from tests.support.loans import AT, append_a_loan_of_each_kind
 from tests.support.management_commands import forks_for
 from tests.support.postgresql import RunningPostgreSQL
 from tests.support.processes import wait_until
-from tests.support.projectors import assert_read_models_tell_what_the_events_say, catch_up, rows
+from tests.support.projectors import (
+    are_caught_up,
+    assert_read_models_tell_what_the_events_say,
+    catch_up,
+    rows,
+)
 from tests.support.read_models import ReadModelsDatabase, read_models_at
 from tests.support.traffic import traffic
 from tests.support.valkey import RunningValkey
@@ -71,7 +76,7 @@ def forks(
     shared_valkey: RunningValkey,
     tmp_path: Path,
 ) -> Iterator[ForkServer]:
-    """Starts commands that use the servers of this test."""
+    """A server that starts commands, which use the servers of this test."""
     with forks_for(event_store, read_models, shared_valkey.url, tmp_path) as forks:
         yield forks
 
@@ -84,14 +89,14 @@ def listener(shared_valkey: RunningValkey) -> Iterator[Listener]:
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill: whether it hit a projector that was behind, and what had moved since the last."""
+    """Whether a projection was behind at a kill, and whether any had moved since the last kill."""
 
     was_behind: bool
     had_moved: bool
 
 
 class Projectors:
-    """Some projectors that run at the same time, and those that did before."""
+    """Projectors that run at the same time, and those that ran before."""
 
     def __init__(self, forks: ForkServer) -> None:
         self.all: dict[str, Forked] = {}
@@ -140,10 +145,9 @@ class TestProjectorsThatAreKilled:
     ) -> None:
         """Rows and checkpoints are right, whatever is killed, and when.
 
-        Each commit is announced at most once. It is announced for certain if its projector was
-        killed neither before it had caught up, nor before it had announced the position that the
-        commit reached. So what is lost are the commits of those moments, which open pages see when
-        they next look by themselves.
+        Each commit is announced at most once. It is not announced only if its projector was killed
+        before it had caught up, or before it had announced the position that the commit reached.
+        Open pages see such commits when they next read by themselves.
         """
         projectors = running_on_a_little_history(forks, read_models)
         for _ in range(at_once - 1):
@@ -250,10 +254,7 @@ def running_on_a_little_history(forks: ForkServer, read_models: ReadModelsDataba
     keep_a_list_of_commits(read_models.alias)
     projectors = Projectors(forks)
     projectors.start()
-    wait_until(
-        lambda: all(f"{name} is caught up at" in projectors.output for name in PROJECTIONS),
-        SECONDS,
-    )
+    wait_until(lambda: are_caught_up(projectors.output), SECONDS)
     wait_until_level()
     projectors.history_ends_at = event_store_client().get_commit_position()
     return projectors

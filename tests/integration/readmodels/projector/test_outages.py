@@ -45,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("event_store", "read_models")
 
 SECONDS: Final = 60.0
 
-# It finds out sooner why there are no new events, and then tries again sooner.
+# Probes and retries sooner than in production.
 TUNING: Final = {
     "probe_after_idle_seconds": 1.0,
     "probe_timeout_seconds": 0.5,
@@ -66,7 +66,7 @@ def postgresql() -> Iterator[StoppablePostgreSQL]:
 
 @pytest.fixture(scope="module")
 def postgresql_template() -> list[str]:
-    """A database with tables on that server, as in `tests.conftest`."""
+    """The names of template databases on that server; see `tests.conftest`."""
     return []
 
 
@@ -83,7 +83,7 @@ def forks(
     valkey: RunningValkey,
     tmp_path: Path,
 ) -> Iterator[ForkServer]:
-    """Starts commands that use the servers of this test."""
+    """A server that starts commands, which use the servers of this test."""
     settings = "tests.impatient_settings"
     with forks_for(event_store, read_models, valkey.url, tmp_path, settings=settings) as forks:
         yield forks
@@ -91,7 +91,7 @@ def forks(
 
 @dataclass(frozen=True)
 class Projector:
-    """The projector of a test, and what is known of it."""
+    """The projector of a test, and what it logs and `manage.py projections` says."""
 
     process: Forked
     forks: ForkServer
@@ -227,7 +227,7 @@ class TestWhenPostgreSQL:
         projector.wait_until_it_logs("Regained the database's locks")
         projector.assert_it_is_as_if_nothing_had_happened()
 
-    def test_has_a_full_disk_that_is_waited_for_by_the_one_who_needs_it(
+    def test_has_a_full_disk_only_the_projection_that_needs_it_waits(
         self, projector: Projector
     ) -> None:
         with refusing_rows_as_if_the_disk_were_full(projector.read_models):
@@ -305,7 +305,7 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 def kill(valkey: RunningValkey) -> None:
-    """End it without notice."""
+    """Kill the server with SIGKILL."""
     with closing(Redis.from_url(valkey.url)) as client:
         pid: int = client.info("server")["process_id"]
     os.kill(pid, signal.SIGKILL)

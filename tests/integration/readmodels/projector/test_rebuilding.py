@@ -49,7 +49,7 @@ from tests.support.projectors import (
     assert_read_models_tell_what_the_events_say,
     catch_up,
     following,
-    managing,
+    manage_py,
     new_rebuilder,
     position_of,
     rebuild,
@@ -69,7 +69,7 @@ def tables_of(database: ReadModelsDatabase) -> set[str]:
 
 
 def checkpoints() -> list[dict[str, Any]]:
-    """The columns of all checkpoints, except those that no two builds have in common."""
+    """The columns of all checkpoints, except those that differ between builds."""
     columns = ("name", "version", "position", "recorded_at", "events")
     return [{**each} for each in Checkpoint.objects.order_by("name").values(*columns)]
 
@@ -136,7 +136,7 @@ class TestWhatWasBuiltAnew:
         call_command("makemigrations", "readmodels", check=True, dry_run=True, verbosity=0)
         assert_read_models_tell_what_the_events_say()
 
-    def test_begins_from_nothing_where_there_was_nothing(self) -> None:
+    def test_needs_no_rows_to_begin_with(self) -> None:
         append_a_loan_of_each_kind()
         rebuild()
         assert_read_models_tell_what_the_events_say()
@@ -164,7 +164,7 @@ def schema(database: ReadModelsDatabase, model: type[Model]) -> dict[str, Any]:
 
 
 class TestPages:
-    """Loops that read through the ORM what pages read, while rebuilds go on."""
+    """Loops read through the ORM what pages read, while rebuilds go on."""
 
     def test_never_see_a_table_that_is_empty_or_half_built_and_no_error(
         self, read_models: ReadModelsDatabase
@@ -395,7 +395,7 @@ class TestAnInterruptedRebuild:
         catch_up()
         live, there = (rows(), checkpoints()), tables_of(read_models)
         for _ in range(3):
-            with managing(event_store, read_models, "rebuild", "loan_requests") as killed:
+            with manage_py(event_store, read_models, "rebuild", "loan_requests") as killed:
                 wait_until(
                     lambda: Rebuild.objects.exists() or killed.process.poll() is not None, SECONDS
                 )
@@ -404,7 +404,7 @@ class TestAnInterruptedRebuild:
                 killed.process.wait(SECONDS)
             assert (rows(), checkpoints()) == live
 
-        with managing(event_store, read_models, "rebuild", "loan_requests") as last:
+        with manage_py(event_store, read_models, "rebuild", "loan_requests") as last:
             assert last.process.wait(SECONDS) == 0, last.output
 
         assert "loan_requests: rebuilt, and live." in last.output
@@ -456,7 +456,7 @@ def run_rebuild(*arguments: str) -> str:
     return output.getvalue()
 
 
-def test_two_at_once_end_with_the_right_rows_whoever_finishes() -> None:
+def test_two_rebuilds_at_once_end_with_the_right_rows() -> None:
     """As on SQLite, which has no lock for this, or after a lock was lost."""
     append_a_loan_of_each_kind()
     catch_up()

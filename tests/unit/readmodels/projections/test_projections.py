@@ -54,7 +54,7 @@ def named(event: LoanEvent) -> str:
     return type(event).__name__
 
 
-def is_passed_over(projection: Projection, event: LoanEvent) -> bool:
+def is_ignored(projection: Projection, event: LoanEvent) -> bool:
     return named(event) not in projection.takes
 
 
@@ -89,7 +89,7 @@ class TestTheUnderwritersQueue:
     )
     def test_other_events_leave_it_alone(self, event: LoanEvent) -> None:
         give(QUEUE, of_another(REVIEW))
-        assert is_passed_over(QUEUE, event)
+        assert is_ignored(QUEUE, event)
         give(QUEUE, event)
         assert PendingRequest.objects.get().id == OTHER_ID
 
@@ -184,7 +184,7 @@ class TestTheLoanRequests:
         give(LOANS, REQUESTED)
         self.expect()
 
-    def test_begin_with_it_too_after_an_application_that_lapsed(self) -> None:
+    def test_begin_no_sooner_where_an_application_has_lapsed(self) -> None:
         give(LOANS, LAPSED)
         assert not LoanRequest.objects.exists()
         give(LOANS, REQUESTED)
@@ -307,11 +307,11 @@ class TestTheRevision:
         self.give(projection, self.stream(*events))
         assert self.revision(projection) == len(events) - 1
 
-    def test_in_the_queue_moves_with_events_that_the_queue_passes_over(self) -> None:
+    def test_in_the_queue_moves_with_events_that_the_queue_ignores(self) -> None:
         self.give(QUEUE, self.stream(LAPSED, REQUESTED, CHECKED, REVIEW, "NoteTaken"))
         assert self.revision(QUEUE) == 4
 
-    def test_moves_with_an_event_that_is_left_out(self) -> None:
+    def test_moves_with_an_event_that_is_skipped(self) -> None:
         stream = self.stream(REQUESTED, CHECKED, REVIEW, DENIED_BY_HAND)
         last = stream[-1]
         SkippedEvent.objects.create(
@@ -379,7 +379,7 @@ class TestEveryProjection:
         assert (checkpoint.position, checkpoint.events) == (9, 1)
         assert not projection.model._default_manager.exists()
 
-    def test_notes_the_version_that_it_has(self, projection: Projection) -> None:
+    def test_records_its_version(self, projection: Projection) -> None:
         apply_at(replace(projection, version=7), (7, REQUESTED))
         assert Checkpoint.objects.get(name=projection.name).version == 7
 
@@ -396,7 +396,7 @@ class TestWhatIsToBeTold:
             {broadcasts.UNDERWRITING: {ID, OTHER_ID}}, AT + timedelta(seconds=1)
         )
 
-    def test_of_two_commits_is_all_since_the_older(self) -> None:
+    def test_of_two_commits_is_merged_with_the_older_time(self) -> None:
         older = Changes({"a": {ID}}, AT)
         newer = Changes({"a": {OTHER_ID}, "b": {ID}}, LATER)
         both = Changes({"a": {ID, OTHER_ID}, "b": {ID}}, AT)

@@ -1,4 +1,4 @@
-"""Feeds read subscriptions in threads; here these are fakes that deliver what a test wants."""
+"""Feeds of fake subscriptions, which deliver what a test wants."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ from tests.support.projectors import running
 
 SECONDS = 5.0
 
-
-QUICK = Tuning(most_wait_seconds=0.02, linger_seconds=0.0, grace_seconds=0.05)
+SHORT_WAITS = Tuning(most_wait_seconds=0.02, linger_seconds=0.0, grace_seconds=0.05)
 # While history is read, a batch waits until it is full.
-LINGERING = replace(QUICK, linger_seconds=SECONDS)
-PROBING_AT_ONCE = replace(QUICK, probe_after_idle_seconds=0.0)
+LINGERING = replace(SHORT_WAITS, linger_seconds=SECONDS)
+PROBING_AT_ONCE = replace(SHORT_WAITS, probe_after_idle_seconds=0.0)
 
 
 class Lost(Exception):
-    """A subscription raises it when its server goes away."""
+    """Raised by a subscription whose server goes away."""
 
 
 class FakeSubscription:
@@ -146,7 +145,7 @@ def no_thread_left() -> Iterator[None]:
 
 @contextmanager
 def only_cursor(
-    subscription: FakeSubscription, tuning: Tuning = QUICK, *, ahead: int = 10
+    subscription: FakeSubscription, tuning: Tuning = SHORT_WAITS, *, ahead: int = 10
 ) -> Iterator[FeedCursor]:
     """A cursor on a feed of its own, which must end with the block."""
     with no_thread_left():
@@ -203,11 +202,7 @@ class TestABatch:
         arrived = events(5)
         with only_cursor(FakeSubscription(*arrived, CaughtUp()), LINGERING) as cursor:
             taken = [take(cursor, limit=2) for _ in range(3)]
-        assert [each.events for each in taken] == [
-            Taken(arrived[:2]).events,
-            Taken(arrived[2:4]).events,
-            Taken(arrived[4:]).events,
-        ]
+        assert [each.events for each in taken] == [arrived[:2], arrived[2:4], arrived[4:]]
 
     def test_is_empty_when_nothing_arrives_in_time(self) -> None:
         with only_cursor(FakeSubscription()) as cursor:
@@ -265,14 +260,14 @@ class TestAFailure:
     def test_to_subscribe_is_raised(self) -> None:
         with (
             no_thread_left(),
-            Feeds(FakeSource(Lost()), QUICK).after(0) as cursor,
+            Feeds(FakeSource(Lost()), SHORT_WAITS).after(0) as cursor,
             pytest.raises(Lost),
         ):
             take(cursor)
 
     def test_is_raised_to_all_who_then_share_a_new_subscription(self) -> None:
         store = FakeStore(5)
-        with cursors(Feeds(store, QUICK), 0, 0, 0) as three:
+        with cursors(Feeds(store, SHORT_WAITS), 0, 0, 0) as three:
             for each in three:
                 take_up_to(each, 5)
             store.subscriptions[0][1].deliver(Lost())
@@ -347,7 +342,7 @@ class TestAFeed:
             assert subscription.asked <= 8  # Four taken, three waiting, one in hand.
 
     def test_keeps_no_more_than_it_must(self) -> None:
-        feeds = Feeds(FakeStore(300), replace(QUICK, ahead=7, keep=10))
+        feeds = Feeds(FakeStore(300), replace(SHORT_WAITS, ahead=7, keep=10))
         with cursors(feeds, 0) as (cursor,):
             for position in range(5, 301, 5):
                 take_up_to(cursor, position, limit=3)
@@ -365,7 +360,7 @@ class TestAFeed:
             take_up_to(cursor, 1)
             wait_until(lambda: subscription.has_delivered(2), SECONDS)
 
-    def test_stops_a_subscription_that_comes_about_after_it_was_left(self) -> None:
+    def test_stops_a_subscription_that_is_made_after_it_was_left(self) -> None:
         subscription, is_left = FakeSubscription(), threading.Event()
 
         class SlowSource(FakeSource):
@@ -373,7 +368,7 @@ class TestAFeed:
                 is_left.wait(SECONDS)
                 return super().subscribe(after)
 
-        with Feeds(SlowSource(subscription), QUICK).after(0) as cursor:
+        with Feeds(SlowSource(subscription), SHORT_WAITS).after(0) as cursor:
             assert cursor.next_batch(limit=1, timeout=0.0) == Batch([])
         is_left.set()
 
@@ -383,7 +378,7 @@ class TestAFeed:
 class TestOneSubscription:
     def test_serves_all_who_begin_at_the_same_position(self) -> None:
         store = FakeStore(30)
-        feeds = Feeds(store, QUICK)
+        feeds = Feeds(store, SHORT_WAITS)
         with cursors(feeds, 0, 0, 0) as three:
             assert [take_up_to(each, 30) for each in three] == [numbers(0, 30)] * 3
             assert feeds.count == len(store.subscriptions) == 1
@@ -391,14 +386,14 @@ class TestOneSubscription:
 
     def test_serves_one_who_begins_where_the_others_have_been(self) -> None:
         store = FakeStore(30)
-        with cursors(Feeds(store, QUICK), 0, 5) as (first, second):
+        with cursors(Feeds(store, SHORT_WAITS), 0, 5) as (first, second):
             take_up_to(first, 20)
             assert take_up_to(second, 30) == numbers(5, 30)
             assert len(store.subscriptions) == 1
 
-    def test_serves_one_who_has_come_from_before_it_from_then_on(self) -> None:
+    def test_serves_one_who_began_before_it_once_that_one_is_near(self) -> None:
         store = FakeStore(30)
-        feeds = Feeds(store, QUICK)
+        feeds = Feeds(store, SHORT_WAITS)
         with cursors(feeds, 10, 0) as (first, second):
             take_up_to(first, 30)
             assert take_up_to(second, 30) == numbers(0, 30)
@@ -411,7 +406,7 @@ class TestOneSubscription:
 
     def test_goes_on_when_one_leaves_and_ends_with_the_last(self) -> None:
         store = FakeStore(50)
-        feeds = Feeds(store, replace(QUICK, ahead=5))
+        feeds = Feeds(store, replace(SHORT_WAITS, ahead=5))
         with cursors(feeds, 0, 0) as (first, second):
             take_up_to(first, 5)
             take_up_to(second, 1)
@@ -428,7 +423,7 @@ class TestASlowOne:
     @pytest.mark.parametrize("keep", [10, 1_000])
     def test_holds_nobody_up_and_comes_back_when_it_is_near(self, keep: int) -> None:
         store = FakeStore(100)
-        feeds = Feeds(store, replace(QUICK, near=3, ahead=10, keep=keep))
+        feeds = Feeds(store, replace(SHORT_WAITS, near=3, ahead=10, keep=keep))
         with cursors(feeds, 0, 0) as (slow, fast):
             taken = take_up_to(slow, 1)
             assert take_up_to(fast, 100) == numbers(0, 100)
@@ -449,7 +444,7 @@ class TestASlowOne:
             assert [after for after, _ in store.subscriptions] == [0, 1]
 
     def test_gets_nothing_wrong_when_it_is_left_behind_just_as_it_takes(self) -> None:
-        feeds = Feeds(FakeStore(100), replace(QUICK, near=3, ahead=10, keep=10))
+        feeds = Feeds(FakeStore(100), replace(SHORT_WAITS, near=3, ahead=10, keep=10))
         with cursors(feeds, 0, 0) as (slow, fast):
             taken = take_up_to(slow, 1)
             shared = feeds.join(slow)
@@ -459,7 +454,7 @@ class TestASlowOne:
 
     def test_is_waited_for_where_nobody_else_waits(self) -> None:
         store = FakeStore(100)
-        feeds = Feeds(store, replace(QUICK, ahead=10))
+        feeds = Feeds(store, replace(SHORT_WAITS, ahead=10))
         with cursors(feeds, 0) as (only,):
             for position in range(1, 101, 11):
                 take_up_to(only, position)
@@ -495,30 +490,30 @@ def test_everyone_gets_each_event_once_in_order_at_any_pace_through_any_losses(
     count: int, begins: list[int], ahead: int, keep: int, steps: list[tuple[int, str, int]]
 ) -> None:
     store = FakeStore(count)
-    tuning = replace(QUICK, most_wait_seconds=0.002, near=3, ahead=ahead, keep=keep)
+    tuning = replace(SHORT_WAITS, most_wait_seconds=0.002, near=3, ahead=ahead, keep=keep)
     feeds = Feeds(store, tuning)
-    paths = [Path(feeds, min(begin, count)) for begin in begins]
+    readers = [RestartingReader(feeds, min(begin, count)) for begin in begins]
     with no_thread_left():
         for who, what, limit in chain(steps, cycle([(0, "take", 5), (1, "take", 1)])):
-            waiting = [each for each in paths if each.position < count]
+            waiting = [each for each in readers if each.position < count]
             if not waiting:
                 break
-            path = waiting[who % len(waiting)]
+            reader = waiting[who % len(waiting)]
             if what == "take":
-                path.take(limit=limit)
+                reader.take(limit=limit)
             elif what == "leave":
-                path.begin_again()
+                reader.begin_again()
             elif store.subscriptions:
                 store.subscriptions[-1][1].deliver(Lost())
             assert all(size <= 2 * (ahead + keep) for size in feeds.window_sizes)
-        for path in paths:
-            path.cursor.close()
+        for reader in readers:
+            reader.cursor.close()
         assert feeds.count == 0
         assert all(each.is_stopped or each.has_ended for _, each in store.subscriptions)
-    assert [each.taken for each in paths] == [numbers(each.begin, count) for each in paths]
+    assert [each.taken for each in readers] == [numbers(each.begin, count) for each in readers]
 
 
-class Path:
+class RestartingReader:
     """Cursors one after the other, each beginning at the position of the one before it."""
 
     def __init__(self, feeds: Feeds, position: int) -> None:

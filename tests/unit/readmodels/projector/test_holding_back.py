@@ -25,18 +25,18 @@ def stream(*events: LoanEvent, first: int = 0) -> list[Received]:
 OF_NO_LOAN = Received(recorded_as("ReservationTaken"))
 
 
-def test_what_a_projection_takes_concerns_it() -> None:
+def test_an_event_that_a_projection_takes_concerns_it() -> None:
     assert concerns(QUEUE, stream(REQUESTED, CHECKED, REVIEW))
     assert concerns(STATUS, stream(REQUESTED))
 
 
-def test_a_request_that_it_has_no_row_of_does_not() -> None:
+def test_other_events_of_a_request_without_a_row_do_not_concern_it() -> None:
     assert not concerns(QUEUE, stream(REQUESTED, CHECKED, APPROVED))
     assert not concerns(QUEUE, [OF_NO_LOAN])
     assert not concerns(STATUS, [OF_NO_LOAN])
 
 
-def test_an_event_that_only_moves_a_rows_revision_does() -> None:
+def test_an_event_that_only_moves_a_rows_revision_concerns_it() -> None:
     assert concerns(QUEUE, stream(CHECKED, first=3))
 
 
@@ -56,7 +56,7 @@ def held(*batches: list[Received], projection: str, clock: Clock | None = None) 
     return held
 
 
-def test_what_an_open_page_shows_is_applied_at_once() -> None:
+def test_events_that_an_open_page_shows_are_applied_at_once() -> None:
     assert held(stream(REQUESTED), projection="loan_status").are_due()
     assert held(
         stream(REQUESTED, CHECKED), stream(REVIEW, first=2), projection="underwriters_queue"
@@ -64,7 +64,7 @@ def test_what_an_open_page_shows_is_applied_at_once() -> None:
 
 
 @pytest.mark.parametrize("projection", ["loan_requests", "parked_credit_checks"])
-def test_what_no_page_waits_for_is_kept_for_a_moment(projection: str) -> None:
+def test_events_that_no_page_shows_are_held_for_a_moment(projection: str) -> None:
     clock = Clock()
     kept = held(stream(REQUESTED, CHECKED, APPROVED), projection=projection, clock=clock)
     assert not kept.are_due()
@@ -72,7 +72,7 @@ def test_what_no_page_waits_for_is_kept_for_a_moment(projection: str) -> None:
     assert kept.are_due()
 
 
-def test_the_moment_does_not_begin_anew_with_each_that_comes() -> None:
+def test_further_events_do_not_extend_the_moment() -> None:
     clock = Clock()
     kept = held([OF_NO_LOAN], projection="loan_status", clock=clock)
     seconds = kept.seconds_left()
@@ -81,15 +81,15 @@ def test_the_moment_does_not_begin_anew_with_each_that_comes() -> None:
     assert kept.seconds_left() == pytest.approx(seconds / 2)
 
 
-def test_so_is_what_changes_nothing() -> None:
+def test_events_that_change_nothing_are_held() -> None:
     assert not held([OF_NO_LOAN], projection="underwriters_queue").are_due()
 
 
-def test_many_are_not_kept() -> None:
+def test_a_full_batch_is_not_held() -> None:
     assert held([OF_NO_LOAN] * 10, projection="loan_requests").are_due()
 
 
-def test_all_are_handed_out_in_their_order_and_once() -> None:
+def test_held_events_are_taken_in_order_and_once() -> None:
     first, second = stream(REQUESTED, CHECKED), stream(APPROVED, first=2)
     kept = held(first, second, projection="loan_requests")
     assert kept.take() == [*first, *second]

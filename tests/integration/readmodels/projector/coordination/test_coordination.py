@@ -51,7 +51,7 @@ on_sqlite = pytest.mark.parametrize("read_models", ["sqlite"], indirect=True)
 
 
 class Projecting:
-    """A projector whose followers do nothing, and stop at once when they are told to."""
+    """A projector whose followers apply nothing, and stop at once when they are told to."""
 
     def __init__(self, names: Sequence[str], *, stop: threading.Event | None = None) -> None:
         self.coordinator = LockCoordinator(names, stop=stop)
@@ -92,7 +92,7 @@ def spread(*projecting: Projecting) -> list[int]:
 
 @pytest.fixture
 def database(read_models: ReadModelsDatabase) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to the same server that does not count as one to the read models' database."""
+    """A connection to the server of the read models, but to another database."""
     everywhere = make_conninfo(read_models.url, dbname="postgres")
     with psycopg.connect(everywhere, autocommit=True) as connection:
         yield connection
@@ -101,7 +101,7 @@ def database(read_models: ReadModelsDatabase) -> Iterator[psycopg.Connection[Any
 def sessions(
     database: psycopg.Connection[Any], kind: int, name: str, read_models: ReadModelsDatabase
 ) -> list[int]:
-    """The process numbers of the sessions that hold a lock."""
+    """The process ids of the sessions that hold a lock."""
     rows = database.execute(
         "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database"
         " WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND datname = %s",
@@ -112,7 +112,7 @@ def sessions(
 
 @contextmanager
 def holding(read_models: ReadModelsDatabase, *names: str) -> Iterator[Holder]:
-    """A projector in a process of its own, to which the projection is assigned."""
+    """A projector in a process of its own, once the first of the projections is assigned to it."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "lepret.settings",
@@ -195,7 +195,7 @@ class TestProjectors:
             five = [stack.enter_context(Projecting(NAMES)) for _ in range(5)]
             wait_until(lambda: spread(*five) == [1, 1, 1, 0, 0], SECONDS)
 
-    def test_on_another_database_of_the_server_are_none_of_theirs(
+    def test_on_another_database_of_the_server_do_not_count(
         self, postgresql: Any, read_models: ReadModelsDatabase, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with Projecting(NAMES) as here:
@@ -226,7 +226,7 @@ class TestAStandbyTakesOver:
             holder.send(signal.SIGKILL)
             wait_until(standby.runs, SECONDS)
 
-    def test_when_the_holder_hangs_which_knows_when_it_wakes_up(
+    def test_when_the_holder_hangs_and_the_holder_notices_when_it_wakes_up(
         self, read_models: ReadModelsDatabase
     ) -> None:
         with holding(read_models, STATUS) as holder, Projecting([STATUS]) as standby:
@@ -256,14 +256,8 @@ class TestAStandbyTakesOver:
             with directly(read_models), Projecting([STATUS]) as standby:
                 assert_stands_by(standby)
                 cut()
-                wait_until(
-                    lambda: standby.runs() and not holder.runs(),
-                    SECONDS,
-                )
-                wait_until(
-                    lambda: "Lost the database's locks" in caplog.text,
-                    SECONDS,
-                )
+                wait_until(lambda: standby.runs() and not holder.runs(), SECONDS)
+                wait_until(lambda: "Lost the database's locks" in caplog.text, SECONDS)
 
     def test_when_the_holder_stops_cleanly(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
@@ -279,7 +273,7 @@ class TestAStandbyTakesOver:
 
 
 def assert_stands_by(standby: Projecting) -> None:
-    """It has looked, and does not run what another runs."""
+    """Wait until it has looked; it must not run what another runs."""
     wait_until(lambda: standby.coordinator.looked_at > 0, SECONDS, what="the standby has looked")
     assert not standby.runs()
 
@@ -319,7 +313,7 @@ def network(read_models: ReadModelsDatabase) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def directly(read_models: ReadModelsDatabase) -> Iterator[None]:
-    """New sessions do not use `network`."""
+    """New sessions bypass `network` while the block runs."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         host = database_settings(read_models.url)["HOST"]
         monkeypatch.setitem(connections[read_models.alias].settings_dict, "HOST", host)
@@ -359,13 +353,13 @@ class TestAProjectionThatIsReleased:
                 assert not_assigned_to(giver) == [released]
         assert f"{released} is left to another projector" in caplog.messages
 
-    def test_is_left_to_others_some_time_whether_its_follower_has_stopped_or_not(self) -> None:
+    def test_is_left_to_others_after_a_time_even_if_its_follower_has_not_stopped(self) -> None:
         with LockCoordinator(NAMES, tuning=Tuning(release_seconds=0.2)) as giver:
             wait_until(lambda: not not_assigned_to(giver), SECONDS)
             with Projecting(NAMES) as taker:
                 wait_until(lambda: len(taker.runs()) == 1, SECONDS)
 
-    def test_is_kept_where_it_was_not_asked_for(self) -> None:
+    def test_is_kept_if_its_follower_stops_though_no_release_was_planned(self) -> None:
         with LockCoordinator([STATUS]) as only:
             assert only.wait_until_assigned(STATUS, SECONDS)
             only.stopped(STATUS)
@@ -530,7 +524,7 @@ class TestOnlyOne:
             pass
 
     @on_sqlite
-    def test_is_everyone_on_sqlite(self, read_models: ReadModelsDatabase) -> None:
+    def test_lets_everyone_in_on_sqlite(self, read_models: ReadModelsDatabase) -> None:
         with only_one("rebuild") as first, only_one("rebuild") as second:
             assert (first, second) == (True, True)
 

@@ -1,4 +1,4 @@
-"""Which projector runs which projection: the rules, and what they lead to in any situation."""
+"""Which projector runs which projection: the rules, and where they lead from any situation."""
 
 from __future__ import annotations
 
@@ -155,8 +155,8 @@ class Simulation:
         if self.everyone:
             self.everyone[index % len(self.everyone)].hangs = True
 
-    def bury_those_who_hang(self) -> None:
-        """What the server does with a session that it does not hear from."""
+    def end_sessions_that_hang(self) -> None:
+        """End them as the server does with sessions that it does not hear from."""
         self.everyone = [each for each in self.everyone if not each.hangs]
 
     def round(self, chance: random.Random) -> None:
@@ -208,7 +208,7 @@ def test_whatever_happens_each_projection_comes_to_run_once_and_stays(
             happen, what = happening
             happen(simulation, what)  # type: ignore[operator]
         simulation.round(chance)
-    simulation.bury_those_who_hang()
+    simulation.end_sessions_that_hang()
 
     rounds, still = 0, 0
     while still < STILL_ROUNDS:
