@@ -129,7 +129,7 @@ class Feeds:
                 feed.close()
 
     def older_for(self, cursor: FeedCursor, feed: Feed) -> Feed | None:
-        """Put a cursor on an older feed, if it is near the end of one; returns that feed."""
+        """Put a cursor on an older feed if it is near its end; returns that feed, if any."""
         with self._lock:
             if feed not in self._feeds:
                 return None

@@ -29,8 +29,8 @@ which.
   code_version    the version of this program
   position        the commit position of the last event that was applied
   store_position  that of the last event in the store; null if the store does not answer
-  lag_seconds     the age of the oldest event that is still to be applied; null likewise
-  lag_events      how many events are still to be applied; null likewise
+  lag_seconds     the age of the oldest event that is still to be applied; null if unknown
+  lag_events      how many events are still to be applied; null if unknown
   lag_events_is_at_least
                   true if there may be more than were counted
   events, events_per_second

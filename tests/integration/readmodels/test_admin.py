@@ -118,9 +118,7 @@ class TestBackOffice:
         assert "The event store does not answer" in html
         assert "Ann Example" in html
 
-    def test_it_sees_which_credit_checks_were_given_up_why_and_what_to_do(
-        self, client: Client
-    ) -> None:
+    def test_it_sees_parked_credit_checks_why_and_what_to_do(self, client: Client) -> None:
         row = loan_request(status="received", parked_because="timed out")
         ParkedCreditCheck.objects.create(id=row.id, reason="timed out", attempts=25, parked_at=AT)
 

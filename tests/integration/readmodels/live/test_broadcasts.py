@@ -58,7 +58,7 @@ def test_the_first_broadcast_after_a_restart_is_not_lost(
     assert "Lost the channel layer" not in caplog.text
 
 
-def test_changes_and_positions_that_wait_for_one_sending_go_out_together(
+def test_changes_and_positions_that_wait_for_one_send_go_out_together(
     valkey: RunningValkey,
 ) -> None:
     first, second = uuid4(), uuid4()

@@ -60,7 +60,7 @@ class TestMetrics:
         assert value(found, "lepret_projection_stopped") == 0
         assert value(found, "lepret_projection_stopped", "loan_requests") == 1
 
-    def test_without_the_event_store_what_is_known_is_told(
+    def test_without_the_event_store_the_known_figures_are_shown(
         self, client: Client, event_store: RunningEventStore
     ) -> None:
         checkpoints_at(5)

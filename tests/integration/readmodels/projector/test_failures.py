@@ -177,7 +177,7 @@ class TestAPoisonEvent:
         assert not ZOE.is_told_by(str(list(Failure.objects.values())))
 
     @pytest.mark.usefixtures("_keeps_signal_handlers")
-    def test_ends_the_command_that_runs_once_with_its_name_only(
+    def test_ends_project_once_and_is_named_without_its_data(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("DEBUG", logger="readmodels")

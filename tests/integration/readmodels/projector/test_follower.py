@@ -268,7 +268,7 @@ class TestTheCheckpoint:
 
 
 class TestALoss:
-    def test_of_the_event_store_is_got_over_and_logged_once(
+    def test_of_the_event_store_is_survived_and_logged_once(
         self, event_store: RunningEventStore, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")
@@ -285,7 +285,7 @@ class TestALoss:
         assert LoanStatus.objects.count() == len(recorded_loans())
 
     @pytest.mark.parametrize("read_models", ["postgresql"], indirect=True)
-    def test_of_the_database_is_got_over_and_logged_once(
+    def test_of_the_database_is_survived_and_logged_once(
         self, read_models: ReadModelsDatabase, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")
@@ -298,7 +298,7 @@ class TestALoss:
         assert caplog.text.count("lost the database") == 1
         assert LoanStatus.objects.count() == len(recorded_loans())
 
-    def test_of_a_database_that_is_not_migrated_yet_is_got_over(
+    def test_of_a_database_that_is_not_migrated_yet_is_survived(
         self, read_models: ReadModelsDatabase, caplog: pytest.LogCaptureFixture
     ) -> None:
         append_a_loan_of_each_kind()
@@ -312,7 +312,7 @@ class TestALoss:
         assert {each.id for each in LoanStatus.objects.all()} == recorded_loans().keys()
         assert not Failure.objects.exists()
 
-    def test_of_a_lock_is_got_over(
+    def test_of_a_lock_is_survived(
         self, read_models: ReadModelsDatabase, caplog: pytest.LogCaptureFixture
     ) -> None:
         append_a_loan_of_each_kind()
@@ -331,7 +331,7 @@ class TestALoss:
         assert not Failure.objects.exists()
 
     @pytest.mark.parametrize("read_models", ["postgresql"], indirect=True)
-    def test_of_a_race_for_a_row_is_got_over(
+    def test_of_a_race_for_a_row_is_survived(
         self, read_models: ReadModelsDatabase, caplog: pytest.LogCaptureFixture
     ) -> None:
         set_for_all(read_models, "default_transaction_isolation", "repeatable read")

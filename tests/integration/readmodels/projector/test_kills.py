@@ -135,7 +135,7 @@ class TestProjectorsThatAreKilled:
         [("sqlite", 1), ("sqlite", 2), ("postgresql", 2)],
         indirect=["read_models"],
     )
-    def test_lose_nothing_double_nothing_and_tell_all_but_what_was_on_its_way(
+    def test_lose_nothing_apply_nothing_twice_and_announce_all_but_the_last_commits(
         self,
         forks: ForkServer,
         listener: Listener,

@@ -206,7 +206,7 @@ class TestProjectors:
                 wait_until(lambda: spread(there) == [3], SECONDS)
                 assert spread(here) == [3]
 
-    def test_are_told_apart_by_an_operator(
+    def test_have_session_names_for_operators(
         self, read_models: ReadModelsDatabase, database: psycopg.Connection[Any]
     ) -> None:
         with Projecting(NAMES) as only:
@@ -392,7 +392,7 @@ class CountingRetries(Tuning):
 
 @on_postgresql
 class TestASessionThatIsLost:
-    def test_is_regained_and_told_once(
+    def test_is_regained_and_logged_once(
         self,
         read_models: ReadModelsDatabase,
         database: psycopg.Connection[Any],
