@@ -16,12 +16,12 @@ from lepret.eventstore.storage.datafile import DataFileError, lock_data_file, pr
 from lepret.eventstore.wire.listening import PortError, listen
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Serve, by these words or those of the command line.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the server with these arguments, by default those of the command line.
 
     Returns the exit status: 1 when the file or the port cannot be used.
     """
-    arguments = _arguments(words)
+    arguments = _arguments(argv)
     logging.basicConfig(format="lepret.eventstore: %(levelname)s: %(message)s")
     try:
         _serve(arguments.data.resolve(), arguments.host, arguments.port)
@@ -34,15 +34,15 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m lepret.eventstore",
         description="An event store that speaks EventStoreDB's gRPC protocol, in one file.",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="made if absent")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    parser.add_argument("--port", type=_port, default=2113, help="0 takes a free one")
-    return parser.parse_args(words)
+    parser.add_argument("--port", type=_port, default=2113, help="0 takes a free port")
+    return parser.parse_args(argv)
 
 
 def _port(text: str) -> int:

@@ -20,8 +20,7 @@ BINARY = "application/octet-stream"
 def event_response(
     event: ProposedEvent, stream: str, revision: int, position: int, created: int
 ) -> bytes:
-    """An event as the response that every later read of it sends.
-
+    """Serialise an event as the response with which reads answer.
     ``created`` is in ticks of 100 ns since 1970, as clients expect it.
     """
     response = streams_pb2.ReadResp()
@@ -42,7 +41,7 @@ def event_response(
 
 
 Encoding = Callable[[list[bytes]], list[bytes]]
-"""Turns stored responses into those that a client asked for."""
+"""Converts stored responses to the form that a client has asked for."""
 
 
 def as_stored(responses: list[bytes]) -> list[bytes]:
@@ -51,7 +50,7 @@ def as_stored(responses: list[bytes]) -> list[bytes]:
 
 
 def with_structured_ids(responses: list[bytes]) -> list[bytes]:
-    """Write ids as two integers, for clients that ask for that. Has to parse each response."""
+    """Write ids as two integers, for clients that ask for it. Slow: it parses each response."""
     return [_with_structured_id(response) for response in responses]
 
 
@@ -72,7 +71,7 @@ def data_of(response: bytes) -> bytes:
 
 
 def resolved_link(link: bytes, event: bytes | None) -> bytes:
-    """A stored link together with its event; None for a link whose event is not there."""
+    """A stored link, resolved to its event; ``event`` is None if the event does not exist."""
     response = streams_pb2.ReadResp.FromString(link)
     response.event.link.CopyFrom(response.event.event)
     if event is None:
@@ -91,7 +90,7 @@ def confirmation(subscription_id: str) -> bytes:
 
 def checkpoint(position: int) -> bytes:
     """Tells a filtered subscription how far the log has been searched."""
-    searched = _now(Checkpoint(commit_position=position, prepare_position=position))
+    searched = _stamped(Checkpoint(commit_position=position, prepare_position=position))
     return streams_pb2.ReadResp(
         checkpoint=streams_pb2.ReadResp.Checkpoint.FromString(searched)
     ).SerializeToString()
@@ -113,15 +112,15 @@ def fell_behind(reached: bytes) -> bytes:
 
 def reached_in_all(position: int) -> bytes:
     """How far a subscription to `$all` has come."""
-    return _now(Reached(position={"commit_position": position, "prepare_position": position}))
+    return _stamped(Reached(position={"commit_position": position, "prepare_position": position}))
 
 
 def reached_in_stream(revision: int) -> bytes:
     """How far a subscription to a stream has come; -1 before the first event."""
-    return _now(Reached() if revision < 0 else Reached(stream_revision=revision))
+    return _stamped(Reached() if revision < 0 else Reached(stream_revision=revision))
 
 
-def _now(message: Any) -> bytes:
+def _stamped(message: Any) -> bytes:
     message.timestamp.GetCurrentTime()
     serialised: bytes = message.SerializeToString()
     return serialised
@@ -137,7 +136,7 @@ def stream_not_found(stream: str) -> bytes:
 
 
 def parse(message_class: type[M], serialised: bytes) -> M:
-    """A client's message. Raises Refusal (INVALID_ARGUMENT) for bytes that are not one."""
+    """Parse a client's message. Raises Refusal (INVALID_ARGUMENT) if it is malformed."""
     try:
         return message_class.FromString(serialised)
     except DecodeError:

@@ -1,4 +1,4 @@
-"""Protocol messages that esdbclient comes without, or knows by fewer fields."""
+"""Protocol messages that esdbclient lacks, or has with fewer fields."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def _message(name: str, **fields: Field) -> DescriptorProto:
 _TIMESTAMP = _nested(".google.protobuf.Timestamp")
 _POSITIONS = {"commit_position": _UINT64, "prepare_position": _UINT64}
 
-# Names and numbers are the protocol's; in the older syntax, where each field can be absent.
+# Fields have the protocol's names and numbers. In proto2, any field can be absent.
 _FILE = FileDescriptorProto(
     name="lepret/eventstore.proto",
     package=_PACKAGE,

@@ -39,7 +39,7 @@ class Refusal(Exception):
 
 
 def bad_request(details: str) -> Refusal:
-    """The refusal of a request that is wrong whatever the log holds."""
+    """The refusal of an invalid request."""
     return Refusal(StatusCode.INVALID_ARGUMENT, details)
 
 
@@ -51,15 +51,15 @@ class Call(Protocol):
 
     @property
     def has_more(self) -> bool:
-        """Whether more messages of the client have arrived already."""
+        """Whether more messages from the client have already arrived."""
 
     def requests(self) -> AsyncIterator[bytes]:
         """The client's messages, until it has no more."""
 
     async def send(self, messages: Sequence[bytes]) -> None:
-        """Send messages in order; returns once there is room for more.
+        """Send messages in order; returns when there is room for more.
 
-        So a slow client slows down only its own call.
+        A slow client therefore slows down only its own call.
         """
 
 
@@ -69,7 +69,7 @@ Methods = Mapping[str, Handler]
 
 
 async def only_request(call: Call) -> bytes:
-    """The message of a call whose client sends exactly one.
+    """The request of a call in which the client sends exactly one.
 
     Raises Refusal (INVALID_ARGUMENT) when there is none.
     """

@@ -1,6 +1,6 @@
-"""``python -m lepret.eventstore.scavenge``: free the space of events that no read shows.
+"""``python -m lepret.eventstore.scavenge``: remove hidden events from a file for good.
 
-Works on a file that no server uses. It removes what the streams' metadata hide: events beyond
+No server may use the file. Removed are the events that the streams' metadata hide: beyond
 ``$maxCount``, older than ``$maxAge``, before ``$tb``, all but the last of a deleted stream, and
 those before a tombstone. A stream's last event always stays: revisions and positions go on
 from it.
@@ -29,15 +29,15 @@ class Scavenged(NamedTuple):
     events: int
     """How many were removed."""
     size: int
-    """Bytes by which the file became smaller."""
+    """By how many bytes the file shrank."""
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Scavenge, by these words or those of the command line.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Scavenge with these arguments, by default those of the command line.
 
     Returns the exit status: 1 when the file cannot be scavenged.
     """
-    path = _arguments(words).data.resolve()
+    path = _arguments(argv).data.resolve()
     try:
         scavenged = scavenge_file(path)
     except DataFileError as error:
@@ -53,11 +53,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def scavenge_file(path: Path) -> Scavenged:
-    """Scavenge a data file. A crash in between does not damage it.
+    """Scavenge a data file. A crash meanwhile does not damage it.
 
     Raises:
-        DataFileError: no file, a foreign or a corrupt one, or one that a server uses.
-        sqlite3.Error: no space left on the disk, for example.
+        DataFileError: the file is absent, foreign, corrupt, or in use by a server.
+        sqlite3.Error: the disk is full, for example.
     """
     if not path.exists():
         raise DataFileError(f"{path} does not exist")
@@ -74,17 +74,17 @@ def scavenge_file(path: Path) -> Scavenged:
         return Scavenged(events, before - path.stat().st_size)
 
 
-def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m lepret.eventstore.scavenge",
         description="Remove for good the events that can no longer be read. Stop the server first.",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="FILE")
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def _remove_hidden(connection: sqlite3.Connection, now: int) -> int:
-    """Remove the events that no read shows, in one transaction. Returns how many."""
+    """Remove the hidden events in one transaction. Returns how many there were."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         removed = sum(

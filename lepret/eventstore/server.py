@@ -1,4 +1,4 @@
-"""The server: its parts, wired together, started and stopped in order."""
+"""The server: wires its parts together, and starts and stops them in order."""
 
 import asyncio
 import socket
@@ -61,7 +61,7 @@ class Server:
         self._listener = listener
 
     async def serve(self, until: asyncio.Event) -> None:
-        """Accept clients until told to stop, then stop in order.
+        """Serve clients until ``until`` is set, then stop in order.
 
         Appends that have arrived are written and answered, other calls end as UNAVAILABLE, and
         the write-ahead log is moved into the file.
@@ -86,7 +86,7 @@ class Server:
         return Http2Connection(self._grpc.accept, self._connections)
 
     async def _end_calls(self) -> None:
-        """Refuse new calls, finish the writes, then end the calls that have no end of their own."""
+        """Refuse new calls, finish the writes, then end all other calls."""
         shutting_down = Refusal(StatusCode.UNAVAILABLE, "The server is shutting down.")
         self._grpc.refuse_calls(shutting_down)
         await self._groups.stop(within=self._limits.checkpoints)

@@ -9,7 +9,7 @@ MAX_APPEND_SIZE = 1024 * 1024
 
 
 class Expectation(Enum):
-    """What a client may expect of a stream instead of a revision, as the protocol names it."""
+    """What a client may expect of a stream instead of a revision, by the protocol's names."""
 
     ANY = "any"
     NO_STREAM = "no_stream"
@@ -39,7 +39,7 @@ class ProposedEvent:
 class Append:
     """Events to write to one stream, all or none.
 
-    ``deadline`` is a reading of `time.monotonic` after which nothing may be written.
+    Nothing may be written after ``deadline``, a time of `time.monotonic`.
     """
 
     stream: str

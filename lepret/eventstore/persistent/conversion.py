@@ -1,6 +1,6 @@
-"""From stored events to a group's messages, and on to what subscribers are sent.
+"""Converts stored events to a group's messages, and these to responses for subscribers.
 
-Stored responses of Read are valid responses here as well, since both have the same fields.
+Stored events are responses of Streams/Read, which has the same fields.
 """
 
 import json
@@ -19,7 +19,7 @@ _Event = persistent_pb2.ReadResp.ReadEvent.RecordedEvent
 
 
 def to_deliver(record: Record, number: int, strategy: str) -> Message:
-    """The message for a stored event; ``strategy`` decides which pin it gets."""
+    """The message for a stored event; its pin depends on the consumer strategy."""
     read = persistent_pb2.ReadResp.FromString(record.response).event
     original = read.link if read.HasField("link") else read.event
     event = read.event if read.HasField("event") else read.link
@@ -34,7 +34,7 @@ def to_deliver(record: Record, number: int, strategy: str) -> Message:
 
 
 def to_replay(record: Record, strategy: str) -> Message | None:
-    """The message for a parked link that was resolved; None if its event is gone."""
+    """The message for a resolved link to a parked event; None if the event is gone."""
     if not persistent_pb2.ReadResp.FromString(record.response).event.HasField("event"):
         return None
     message = to_deliver(record, record.revision, strategy)

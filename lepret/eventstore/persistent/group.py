@@ -15,7 +15,7 @@ from lepret.eventstore.persistent.subscriber import Delivery, Subscriber
 from lepret.eventstore.persistent.waiting_messages import WaitingMessages
 
 BUFFER_BYTES = 4 * 1024 * 1024
-"""A group reads no further while events of this many bytes wait for a subscriber."""
+"""A group stops reading while this many bytes of events wait for a subscriber."""
 
 READ_AT_ONCE = 32
 """How many events a group takes at a time."""
@@ -35,10 +35,10 @@ class Nack(Enum):
 
 
 class Group:
-    """Delivers each message to one subscriber at a time, until it is done."""
+    """Delivers each message to one subscriber at a time, until it is acked, skipped or parked."""
 
     def __init__(self, settings: GroupSettings, done_to: int, park: Park) -> None:
-        """``done_to`` is the number of the last event before those to deliver."""
+        """``done_to`` is the number after which delivery starts."""
         self.settings = settings
         self.waiting = WaitingMessages()
         self.handed_out = 0
@@ -128,7 +128,7 @@ class Group:
         self._hand_out(now)
 
     def tick(self, now: float) -> None:
-        """Retry or park the messages whose time to answer is over."""
+        """Retry or park the messages that have timed out."""
         expired = [d for d in self.in_flight.values() if d.expires <= now]
         for delivery in expired:
             self._retry_or_park(self._take_back(delivery))
@@ -148,7 +148,7 @@ class Group:
 
     @property
     def read_to(self) -> int:
-        """The last number that was searched."""
+        """The last number that was searched for messages."""
         return self._read_to
 
     @property
@@ -166,7 +166,7 @@ class Group:
     def due_checkpoint(self, now: float, *, timed: bool) -> int | None:
         """The checkpoint to write; None if none is due.
 
-        The minimum count matters only if ``timed``, which is so once a second.
+        The minimum count is checked only if ``timed``, that is, once a second.
         """
         done_to = self.done_to
         progress = done_to - self._checkpoint
@@ -197,7 +197,7 @@ class Group:
         )
 
     def _hand_over(self, message: Message, now: float) -> bool:
-        """False if the message must wait for a subscriber, or for another message of its id."""
+        """False if the message must wait for a subscriber, or for another with the same id."""
         if message.id in self.in_flight:
             return False
         subscriber = self._strategy.choose(message)
@@ -235,7 +235,7 @@ class Group:
         self._park_message(message, reason)
 
     def _unfinished(self) -> Iterator[Message]:
-        """All messages that are not done, without those behind others in a queue."""
+        """The messages that are not done; of those in a queue, only the first."""
         yield from self.waiting.first_ones()
         yield from (delivery.message for delivery in self.in_flight.values())
         yield from self._parking

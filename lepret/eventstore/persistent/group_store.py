@@ -31,7 +31,7 @@ SETTINGS_TYPE = "$PersistentConfig"
 CHECKPOINT_TYPE = "$SubscriptionCheckpoint"
 
 MAX_REASON = 4096
-"""Characters of the reason for parking that are stored."""
+"""Longer reasons for parking are cut to this many characters."""
 
 _NEWEST_ONLY = {"$maxCount": 2}
 
@@ -53,7 +53,7 @@ class Parked:
         return self.end - self.first
 
     def add(self, revision: int) -> None:
-        """A message was parked at this revision."""
+        """Count a message that was parked at this revision."""
         if not self.count:
             self.first = revision
         self.end = revision + 1
@@ -79,13 +79,13 @@ class GroupStore:
     async def load_settings(self) -> list[GroupSettings]:
         """The settings of all groups, as they were last written.
 
-        Anybody may write to that stream: what makes no sense is passed over.
+        Any client may write to that stream, so invalid settings are skipped.
         """
         for record in await self._newest(SETTINGS_STREAM):
             try:
                 event = _SettingsEvent.model_validate_json(messages.data_of(record.response))
             except ValidationError:
-                logger.warning("settings of persistent subscriptions make no sense: passed over")
+                logger.warning("invalid settings of persistent subscriptions were skipped")
             else:
                 return list({entry.name: entry for entry in event.entries}.values())
         return []
@@ -102,7 +102,7 @@ class GroupStore:
     # Checkpoints --------------------------------------------------------------------
 
     async def load_checkpoint(self, name: GroupName) -> int | None:
-        """The number up to which the group is done; None without a checkpoint."""
+        """The number of the last event that is done; None without a checkpoint."""
         for record in await self._newest(_checkpoint_stream(name)):
             checkpoint = _parse_checkpoint(messages.data_of(record.response))
             if checkpoint is not None:
@@ -110,7 +110,7 @@ class GroupStore:
         return None
 
     async def write_checkpoint(self, settings: GroupSettings, number: int) -> None:
-        """Let the group start after this number next time."""
+        """Store the number after which the group will start next time."""
         text = settings.number_text(number)
         await self._append_newest(_checkpoint_stream(settings.name), CHECKPOINT_TYPE, text)
 
@@ -144,7 +144,7 @@ class GroupStore:
                 return
 
     async def truncate_parked(self, name: GroupName, before: int) -> None:
-        """Hide the parked messages before that revision."""
+        """Hide the parked messages before a revision."""
         await self._set_metadata(_parked_stream(name), {"$tb": before})
 
     # Streams ------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def _json_event(event_type: str, content: object) -> ProposedEvent:
 
 
 def _parse_checkpoint(data: bytes) -> int | None:
-    """A checkpoint as `GroupSettings.number_text` writes it; None for anything else."""
+    """Parse a checkpoint that `GroupSettings.number_text` wrote; None for anything else."""
     try:
         text = json.loads(data)
     except (ValueError, RecursionError):

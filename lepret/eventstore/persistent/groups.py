@@ -1,4 +1,4 @@
-"""All groups: created, updated, deleted, found, started and stopped."""
+"""All groups: creates, updates, deletes, finds, starts and stops them."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Groups:
-    """The groups by name. Changes are made one after the other."""
+    """The groups by name. Only one change is made at a time."""
 
     def __init__(self, history: History, tail: Tail, commit: GroupCommit) -> None:
         self._history = history
@@ -64,7 +64,7 @@ class Groups:
         try:
             group = self._prepared(settings)
         except (Refusal, ValueError):
-            logger.warning("a persistent subscription with impossible settings is ignored")
+            logger.warning("a persistent subscription with invalid settings was skipped")
             return
         await group.load()
         self._begin(group)
@@ -82,7 +82,7 @@ class Groups:
         return await self._store.next_number(stream)
 
     async def create(self, settings: GroupSettings) -> None:
-        """Create a group. Raises Refusal: ALREADY_EXISTS, INTERNAL for impossible settings."""
+        """Create a group. Raises Refusal: ALREADY_EXISTS, INTERNAL for invalid settings."""
         async with self._changing:
             if settings.name in self._groups:
                 raise refusals.exists(settings.name)
@@ -92,9 +92,9 @@ class Groups:
             self._begin(group)
 
     async def update(self, settings: GroupSettings) -> None:
-        """Update all settings of a group but its filter; subscribers have to connect again.
+        """Update all settings of a group except its filter; subscribers have to connect again.
 
-        Raises Refusal: NOT_FOUND, INTERNAL for impossible settings.
+        Raises Refusal: NOT_FOUND, INTERNAL for invalid settings.
         """
         async with self._changing:
             old = self.find(settings.name)
@@ -107,7 +107,7 @@ class Groups:
             self._begin(group)
 
     async def delete(self, name: GroupName) -> None:
-        """Delete a group with all it has stored, and drop its subscribers.
+        """Delete a group and what it has stored, and drop its subscribers.
 
         Raises Refusal (NOT_FOUND).
         """
@@ -128,7 +128,7 @@ class Groups:
         await self._store.save_settings(settings.values())
 
     def _prepared(self, settings: GroupSettings) -> RunningGroup:
-        """A group that can run. Raises Refusal (INTERNAL), ValueError for an invalid filter."""
+        """A group to start. Raises Refusal (INTERNAL), ValueError for an invalid filter."""
         if reason := self._fault(settings):
             raise refusals.failed(settings.name, reason)
         source = Source(self._history, self._tail, settings)
@@ -151,7 +151,7 @@ class Groups:
             )
         return None
 
-    # Looking ------------------------------------------------------------------------
+    # Finding ------------------------------------------------------------------------
 
     def find(self, name: GroupName) -> RunningGroup:
         """The group of that name. Raises Refusal (NOT_FOUND)."""

@@ -1,4 +1,4 @@
-"""The settings and statistics of a group, as GetInfo and List answer."""
+"""The settings and statistics of a group, for the answers of GetInfo and List."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _PERCENTILES = (90, 95, 99, 99.5, 99.9)
 
 
 def subscription_info(running: RunningGroup) -> _Info:
-    """The settings and statistics of a group; rates are those since the last request."""
+    """The settings and statistics of a group; rates count from the last request."""
     now = time.monotonic()
     info = _settings(running.settings)
     growth = running.meter.measure(running.group.handed_out, now)

@@ -6,25 +6,25 @@ from uuid import UUID
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """An event that a group has read and that is not done.
+    """An event that a group has read and not finished.
 
-    The event itself is dropped once it was sent, and read again for a retry.
+    The event itself leaves memory once it is sent, and is read again for a retry.
     """
 
     id: UUID
     """The id in acks and nacks; for a resolved link, the link's id."""
     number: int
-    """Its position or revision in what the group reads; if replayed, in the parked stream."""
+    """Its position or revision (see `GroupSettings`); if replayed, that in the parked stream."""
     position: int
     """Its position in the log."""
     pin: str
     """Messages with the same pin should go to the same subscriber."""
     link: bytes
-    """The data of a link to it."""
+    """The data of a link event that refers to it."""
     response: bytes | None
-    """The event as `Record.response`; None once it was sent."""
+    """The event as `Record.response`; None once it is sent."""
     replayed: bool = False
-    """Whether it was parked, and is delivered again."""
+    """Whether it was parked and is now replayed."""
     retries: int = 0
 
     @property

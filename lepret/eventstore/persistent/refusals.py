@@ -1,4 +1,4 @@
-"""The refusals of persistent subscriptions, with the trailers that clients unpack."""
+"""The refusals of persistent subscriptions, with the trailers that clients read."""
 
 from lepret.eventstore.persistent.settings import GroupName
 from lepret.eventstore.rpc import Refusal, StatusCode

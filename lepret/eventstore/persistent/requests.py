@@ -1,5 +1,4 @@
-"""Requests of persistent subscriptions, parsed.
-
+"""Parses the requests of persistent subscriptions.
 All functions raise Refusal (INVALID_ARGUMENT) for invalid requests.
 """
 
@@ -59,7 +58,7 @@ def group_name(options: _Named) -> GroupName:
 
 
 def listed_stream(options: persistent_pb2.ListReq.Options) -> str | None:
-    """The stream, or `$all`, whose groups are to be listed; None for all groups."""
+    """The stream, or `$all`, whose groups to list; None for all groups."""
     match options.WhichOneof("list_option"):
         case "list_all_subscriptions":
             return None
@@ -68,24 +67,24 @@ def listed_stream(options: persistent_pb2.ListReq.Options) -> str | None:
         case "list_for_stream":
             return messages.stream_name(options.list_for_stream.stream)
         case _:
-            raise bad_request("A list is of all persistent subscriptions, or those to a stream.")
+            raise bad_request("A list request must name a stream or $all, or ask for all groups.")
 
 
 def stop_at(options: persistent_pb2.ReplayParkedReq.Options) -> int | None:
-    """The parked message before which a replay stops; None to replay all."""
+    """The revision in the parked stream before which a replay stops; None to replay all."""
     match options.WhichOneof("stop_at_option"):
         case "stop_at":
             return options.stop_at
         case "no_limit":
             return None
         case _:
-            raise bad_request("A replay says where it stops.")
+            raise bad_request("A replay needs a revision to stop at, or no limit.")
 
 
 def buffer_size(options: persistent_pb2.ReadReq.Options) -> int:
     """The number of unanswered messages that a subscriber accepts."""
     if options.buffer_size < 1:
-        raise bad_request("A subscriber's buffer size is at least 1.")
+        raise bad_request("A subscriber's buffer size must be at least 1.")
     return options.buffer_size
 
 
@@ -98,7 +97,7 @@ def nack(request: persistent_pb2.ReadReq.Nack) -> Nack:
     """What to do with messages that a subscriber could not handle."""
     action = _NACKS.get(request.action)
     if action is None:
-        raise bad_request("There is no such action for a message that was not handled.")
+        raise bad_request("The action of the nack is unknown.")
     return action
 
 
@@ -165,7 +164,7 @@ def _start(
 def _proper_stream(identifier: shared_pb2.StreamIdentifier) -> str:
     stream = messages.stream_name(identifier)
     if stream == ALL:
-        raise bad_request("$all is no stream: it is asked for by an option of its own.")
+        raise bad_request("$all is not a stream: use the option for it.")
     return stream
 
 
@@ -180,7 +179,7 @@ def _start_of_all(
         case "end":
             return END
         case _:
-            raise bad_request("A persistent subscription to $all says where it begins.")
+            raise bad_request("A persistent subscription to $all needs a start.")
 
 
 def _start_of_stream(
@@ -194,11 +193,11 @@ def _start_of_stream(
         case "end":
             return END
         case _:
-            raise bad_request("A persistent subscription to a stream says where it begins.")
+            raise bad_request("A persistent subscription to a stream needs a start.")
 
 
 def _bounded(number: int) -> int:
-    """A number that the log can store; larger ones mean the end."""
+    """The number if the log can store it; larger ones mean the end."""
     return END if number > MAX_REVISION else number
 
 
@@ -214,7 +213,7 @@ def _strategy(request: CreateOrUpdate) -> str:
         return wanted.consumer_strategy
     name = _STRATEGIES.get(wanted.named_consumer_strategy)
     if name is None:
-        raise bad_request("There is no such consumer strategy.")
+        raise bad_request("The consumer strategy is unknown.")
     return name
 
 
@@ -227,14 +226,14 @@ def _filter(request: CreateOrUpdate) -> FilterSettings | None:
         return None
     match options.filter.WhichOneof("filter"):
         case "event_type":
-            return _checked(FilterContext.EVENT_TYPE, options.filter.event_type)
+            return _valid_filter(FilterContext.EVENT_TYPE, options.filter.event_type)
         case "stream_identifier":
-            return _checked(FilterContext.STREAM_NAME, options.filter.stream_identifier)
+            return _valid_filter(FilterContext.STREAM_NAME, options.filter.stream_identifier)
         case _:
-            raise bad_request("A filter looks at the event type or at the stream name.")
+            raise bad_request("A filter needs an event type or a stream name.")
 
 
-def _checked(context: FilterContext, expression: _Filter.Expression) -> FilterSettings:
+def _valid_filter(context: FilterContext, expression: _Filter.Expression) -> FilterSettings:
     wanted = FilterSettings(
         context=context, prefixes=tuple(expression.prefix), regex=expression.regex
     )

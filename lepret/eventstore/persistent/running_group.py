@@ -256,8 +256,8 @@ class RunningGroup:
         strategy = self.settings.named_consumer_strategy
         resolved = await self._history.resolved(list(batch))
         taken = [conversion.to_replay(record, strategy) for record in resolved]
-        there = [message for message in taken if message is not None]
-        self.group.replay(there, batch[-1].revision + 1, time.monotonic())
+        existing = [message for message in taken if message is not None]
+        self.group.replay(existing, batch[-1].revision + 1, time.monotonic())
         self._settle()
 
     def _park(self, message: Message, reason: str) -> None:
@@ -278,7 +278,7 @@ class RunningGroup:
     # Progress -----------------------------------------------------------------------
 
     def _settle(self, *, timed: bool = False) -> None:
-        """Do what a change of the group has made due: reading, a checkpoint, truncation."""
+        """Start what the group's new state calls for: reading, a checkpoint, truncation."""
         if self._stopped:
             return
         if self.group.wants_more:
@@ -317,7 +317,7 @@ class RunningGroup:
 
 
 def _keep(task: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
-    """Keep a reference: the garbage collector may remove a task without one."""
+    """Keep a reference to a task: the garbage collector may remove one without."""
     tasks.add(task)
     task.add_done_callback(tasks.discard)
     task.add_done_callback(_report)

@@ -19,7 +19,7 @@ _EMPTY = shared_pb2.Empty().SerializeToString()
 
 
 def persistent_subscriptions_service(groups: Groups) -> Methods:
-    """Handlers of all methods that this server has."""
+    """The handlers of all methods that this server supports."""
     calls = _Calls(groups)
     return {
         f"{SERVICE}/Create": calls.create,
@@ -114,7 +114,7 @@ async def _options(incoming: AsyncIterator[bytes]) -> persistent_pb2.ReadReq.Opt
         if request.WhichOneof("content") == "options":
             return request.options
         break
-    raise bad_request("A subscriber sends its options, then answers.")
+    raise bad_request("A subscriber must send its options first, then acks and nacks.")
 
 
 async def _deliver(
@@ -141,4 +141,4 @@ async def _take_answers(incoming: AsyncIterator[bytes], group: RunningGroup) -> 
                 ids = requests.ids(request.nack.ids)
                 group.nack(ids, requests.nack(request.nack), request.nack.reason)
             case _:
-                raise bad_request("A subscriber sends its options, then answers.")
+                raise bad_request("A subscriber must send its options first, then acks and nacks.")

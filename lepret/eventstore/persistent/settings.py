@@ -1,4 +1,4 @@
-"""The settings of a group, as they are stored in the log."""
+"""The settings of a group, in the form that is stored in the log."""
 
 from enum import StrEnum
 from typing import Annotated, NamedTuple
@@ -78,13 +78,13 @@ class GroupSettings(_Stored):
     start_from: Annotated[int, Field(ge=END)]
     """The number of the first event, or END."""
     first_number: Number
-    """The number of the first event, with END resolved when the settings were made."""
+    """The same number, but END was resolved when the settings were made."""
     resolve_link_tos: bool
     extra_statistics: bool
     message_timeout: Milliseconds
     max_retry_count: Count
     check_point_after: Milliseconds
-    """The minimum time between checkpoints; 0: only the maximum count causes checkpoints."""
+    """The minimum time between checkpoints; with 0, only the maximum count causes them."""
     min_check_point_count: Count
     max_check_point_count: Count
     max_subscriber_count: Count

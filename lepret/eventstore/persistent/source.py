@@ -1,4 +1,4 @@
-"""The events that a group reads: history first, then live, and back if the group is slow."""
+"""The events that a group reads: first history, then live, and history again if it is slow."""
 
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Page(NamedTuple):
 
 
 class Source:
-    """Follows `$all` or a stream. Reads a page only when it is requested."""
+    """Follows `$all` or a stream. Reads a page only on request."""
 
     def __init__(self, history: History, tail: Tail, settings: GroupSettings) -> None:
         """Raises ValueError for an invalid filter."""
@@ -39,7 +39,7 @@ class Source:
         return record.position if self._stream == ALL else record.revision
 
     def pages(self, after: int) -> AsyncIterator[Page]:
-        """All events after a number, without end.
+        """Pages of the events after a number, without end.
 
         Raises StreamIsDeleted once the stream is tombstoned.
         """

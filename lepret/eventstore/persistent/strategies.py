@@ -14,7 +14,7 @@ BUCKETS = 1024
 
 
 class Strategy(Protocol):
-    """Has the group's subscribers and chooses one for each message."""
+    """Keeps a group's subscribers, and chooses one for each message."""
 
     def join(self, subscriber: Subscriber) -> None:
         """Add a subscriber."""
@@ -30,7 +30,7 @@ class Strategy(Protocol):
 
 
 class RoundRobin:
-    """To each subscriber in turn, without those that have no free slot."""
+    """Chooses each subscriber in turn, but skips those without a free slot."""
 
     def __init__(self) -> None:
         self._subscribers: deque[Subscriber] = deque()
@@ -54,7 +54,7 @@ class RoundRobin:
 
 
 class DispatchToSingle(RoundRobin):
-    """To one subscriber until it has no free slot, then to the next."""
+    """Chooses one subscriber until it has no free slot, then the next."""
 
     def choose(self, message: Message) -> Subscriber | None:
         for _ in range(len(self._subscribers)):
@@ -65,7 +65,7 @@ class DispatchToSingle(RoundRobin):
 
 
 class Pinned:
-    """Messages with the same pin to the same subscriber, as long as it is connected.
+    """Chooses the same subscriber for messages with the same pin, while it is connected.
 
     A message whose subscriber has no free slot waits. A new subscriber takes over a fair share
     of the buckets, first those without a message in flight.
@@ -105,7 +105,7 @@ class Pinned:
         return min(self._subscribers, key=lambda subscriber: owned[subscriber], default=None)
 
     def _surplus(self, share: int) -> list[int]:
-        """The buckets that subscribers have beyond their share."""
+        """The buckets above each subscriber's share, first those without a message in flight."""
         surplus: list[int] = []
         for subscriber in self._subscribers:
             busy = {_bucket(delivery.message) for delivery in subscriber.in_flight}
@@ -121,7 +121,7 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "Pinned": Pinned,
     "PinnedByCorrelation": Pinned,
 }
-"""By the names that clients use. The last two differ in the pins of messages."""
+"""By the names that clients use. The last two differ in the pins that messages get."""
 
 PINNED_BY_CORRELATION = "PinnedByCorrelation"
 

@@ -15,12 +15,12 @@ OUTBOX_BYTES = 1024 * 1024
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """A message that is in flight to a subscriber, or waits for its answer."""
+    """A message in flight: queued for a subscriber, or sent and not answered."""
 
     message: Message
     subscriber: "Subscriber"
     handed: float
-    """When it was handed over, by the group's clock."""
+    """When the subscriber got it, by the group's clock."""
     expires: float
     """When it times out."""
 
@@ -42,7 +42,7 @@ class Subscriber:
 
     @property
     def free_slots(self) -> int:
-        """How many more messages it can get."""
+        """How many more messages it can take."""
         return self.slots - len(self.in_flight)
 
     def hand(self, delivery: Delivery) -> None:
@@ -56,11 +56,11 @@ class Subscriber:
         self._wake()
 
     def answered(self, delivery: Delivery, now: float) -> None:
-        """Note how long an answer took."""
+        """Record how long an answer took."""
         self.answer_times.append(now - delivery.handed)
 
     def release(self, delivery: Delivery) -> None:
-        """Free the slot; a message that was not sent yet will not be sent."""
+        """Free a slot; if its message is unsent, it will not be sent."""
         self.in_flight.discard(delivery)
         if delivery in self._unsent:
             del self._unsent[delivery]

@@ -10,7 +10,7 @@ _Queue = deque[Message]
 
 
 class WaitingMessages:
-    """Three queues in the order of numbers: retries first, then replays, then new messages."""
+    """Three queues, each ordered by number: retries first, then replays, then new messages."""
 
     def __init__(self) -> None:
         self._retries: _Queue = deque()
@@ -24,7 +24,7 @@ class WaitingMessages:
 
     @property
     def retry_count(self) -> int:
-        """How many wait for a retry or are replayed."""
+        """How many are retries or replays."""
         return len(self._retries) + len(self._replays)
 
     @property
@@ -44,7 +44,7 @@ class WaitingMessages:
                 yield queue[0]
 
     def hand_out(self, hand_over: Callable[[Message], bool], go_on: Callable[[], bool]) -> None:
-        """Offer messages in order while ``go_on``; keep those that ``hand_over`` does not take."""
+        """Offer messages in order while ``go_on``; keep those that ``hand_over`` refuses."""
         for queue in (self._retries, self._replays, self._new):
             held_back: list[Message] = []
             while queue and go_on():

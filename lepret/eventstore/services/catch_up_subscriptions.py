@@ -1,8 +1,8 @@
 """Catch-up subscriptions: history first, then live, and back to history for slow readers.
 
-A subscription only remembers its position. While the next event is in the tail it is live,
-otherwise it reads the log. So no queue grows, and no event is lost in between: log and tail
-have the same positions.
+A subscription only remembers its position. It is live while the next event is in the tail, and
+otherwise reads the log. So no queue grows, and no event is lost between log and tail, since
+both have the same positions.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,7 +46,7 @@ class Search:
 
 
 Resolve = Callable[[list[Record]], Awaitable[list[Record]]]
-"""Resolves links among records, or leaves them as they are."""
+"""Resolves the links among records, or leaves them as they are."""
 
 
 async def unresolved(records: list[Record]) -> list[Record]:

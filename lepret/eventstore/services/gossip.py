@@ -1,4 +1,4 @@
-"""The Gossip service: a cluster of one, so that clients that discover nodes find this one."""
+"""The Gossip service: a cluster of one node, for clients that discover nodes."""
 
 import re
 import time
@@ -13,7 +13,7 @@ _HTTP_PORT = 80
 
 
 def gossip_service() -> Methods:
-    """Name one node, at the address that each client has used for it."""
+    """Answer each client with one node, at the address that the client has used."""
     instance_id = shared_pb2.UUID(string=str(uuid.uuid4()))
 
     async def read(call: Call) -> None:

@@ -21,12 +21,12 @@ def health_service(methods: Methods) -> Methods:
     services = {"", *(_service(path) for path in methods)}
 
     async def check(call: Call) -> None:
-        if await _asked_service(call) not in services:
-            raise Refusal(StatusCode.NOT_FOUND, "There is no such service.")
+        if await _requested_service(call) not in services:
+            raise Refusal(StatusCode.NOT_FOUND, "The service is unknown.")
         await call.send([_SERVING])
 
     async def watch(call: Call) -> None:
-        known = await _asked_service(call) in services
+        known = await _requested_service(call) in services
         await call.send([_SERVING if known else _UNKNOWN])
         await _until_the_call_ends()
 
@@ -37,7 +37,7 @@ def _service(path: str) -> str:
     return path.removeprefix("/").partition("/")[0]
 
 
-async def _asked_service(call: Call) -> str:
+async def _requested_service(call: Call) -> str:
     service: str = messages.parse(HealthCheckRequest, await only_request(call)).service
     return service
 

@@ -50,7 +50,7 @@ class ReadCalls:
         elif options.WhichOneof("count_option") == "subscription":
             await self._subscribe(call, options)
         else:
-            raise bad_request("A read needs a count, or is a subscription.")
+            raise bad_request("A read must have a count or be a subscription.")
 
     # Finite reads -------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ class ReadCalls:
         return self._history.resolved if options.resolve_links else unresolved
 
     async def _pages(self, call: Call, options: Options) -> Pages | None:
-        """The pages to send; None if the stream was not found, which is answered here."""
+        """The pages to send; None after an answer that the stream was not found."""
         if options.WhichOneof("stream_option") == "all":
             return self._pages_of_all(options)
         if options.WhichOneof("filter_option") == "filter":
@@ -94,9 +94,8 @@ class ReadCalls:
     def _pages_of_stream(self, stream: str, options: Options) -> Pages:
         """Pages of a stream as it is now, without later appends."""
         head = self._tail.head
-        backwards = options.read_direction == Options.Backwards
         start = _revision(options, end=MAX_REVISION)
-        if backwards:
+        if options.read_direction == Options.Backwards:
             return self._history.stream_backwards(stream, start, head)
         return self._history.stream_forwards(stream, start, head)
 
@@ -104,7 +103,7 @@ class ReadCalls:
 
     async def _subscribe(self, call: Call, options: Options) -> None:
         if options.read_direction == Options.Backwards:
-            raise bad_request("A subscription reads forwards.")
+            raise bad_request("A subscription cannot read backwards.")
         encode = _encoding(options)
         following = await self._following(options)
         await call.send([messages.confirmation(str(uuid.uuid4()))])
@@ -140,7 +139,7 @@ def _encoding(options: Options) -> messages.Encoding:
 
 def _stream(options: Options) -> str:
     if options.WhichOneof("stream_option") != "stream":
-        raise bad_request("A read names a stream or $all.")
+        raise bad_request("A read must name a stream or $all.")
     return messages.stream_name(options.stream.stream_identifier)
 
 
@@ -154,7 +153,7 @@ def _position(options: Options, *, end: int, start: int = 0) -> int:
         case "end":
             return end
         case _:
-            raise bad_request("A read of $all says where it begins.")
+            raise bad_request("A read of $all needs a start.")
 
 
 def _revision(options: Options, *, end: int, start: int = 0) -> int:
@@ -167,17 +166,17 @@ def _revision(options: Options, *, end: int, start: int = 0) -> int:
         case "end":
             return end
         case _:
-            raise bad_request("A read of a stream says where it begins.")
+            raise bad_request("A read of a stream needs a start.")
 
 
 def _filter(options: Options) -> filters.Filter:
-    """Which records are shown. Raises Refusal (INVALID_ARGUMENT)."""
+    """Which records to send. Raises Refusal (INVALID_ARGUMENT)."""
     if options.WhichOneof("stream_option") == "all":
-        return filters.in_all(_described_filter(options))
+        return filters.in_all(_requested_filter(options))
     return filters.everything
 
 
-def _described_filter(options: Options) -> filters.Filter:
+def _requested_filter(options: Options) -> filters.Filter:
     """The filter in the request. Raises Refusal (INVALID_ARGUMENT)."""
     if options.WhichOneof("filter_option") != "filter":
         return filters.everything
@@ -187,7 +186,7 @@ def _described_filter(options: Options) -> filters.Filter:
         case "stream_identifier":
             return filters.by_stream(_matches(options.filter.stream_identifier))
         case _:
-            raise bad_request("A filter looks at the event type or at the stream name.")
+            raise bad_request("A filter needs an event type or a stream name.")
 
 
 def _matches(expression: Options.FilterOptions.Expression) -> filters.Matches:
@@ -208,5 +207,5 @@ def _checkpoint_window(options: Options) -> int | None:
         size = options.filter.max
     window = size * options.filter.checkpointIntervalMultiplier
     if not window:
-        raise bad_request("A filter's window and checkpoint interval are at least 1.")
+        raise bad_request("A filter's window and checkpoint interval must be at least 1.")
     return window

@@ -1,4 +1,4 @@
-"""The ServerFeatures service: the methods that clients may use."""
+"""The ServerFeatures service: tells clients which methods they may use."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,7 +21,7 @@ _GROUPS_FEATURES = ("stream", "all")
 
 
 def server_features_service(methods: Methods) -> Methods:
-    """List these methods and its own."""
+    """List these methods and the service's own."""
     supported = SupportedMethods(
         event_store_server_version=VERSION, methods=_supported([*methods, PATH])
     )
@@ -34,7 +34,7 @@ def server_features_service(methods: Methods) -> Methods:
 
 
 def _supported(paths: Iterable[str]) -> list[Any]:
-    """Clients look for names in lower case."""
+    """The methods of these paths, in lower case as clients look for them."""
     found = []
     for path in paths:
         if not path.startswith(_CLIENTS_PACKAGE):

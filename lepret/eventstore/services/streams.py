@@ -7,12 +7,12 @@ from lepret.eventstore.services.write_calls import WriteCalls
 SERVICE = "/event_store.client.streams.Streams"
 
 
-def streams_service(reads: ReadCalls, appends: WriteCalls) -> Methods:
-    """Handlers of all methods that this server has."""
+def streams_service(reads: ReadCalls, writes: WriteCalls) -> Methods:
+    """The handlers of all methods that this server supports."""
     return {
         f"{SERVICE}/Read": reads.read,
-        f"{SERVICE}/Append": appends.append,
-        f"{SERVICE}/BatchAppend": appends.batch_append,
-        f"{SERVICE}/Delete": appends.delete,
-        f"{SERVICE}/Tombstone": appends.tombstone,
+        f"{SERVICE}/Append": writes.append,
+        f"{SERVICE}/BatchAppend": writes.batch_append,
+        f"{SERVICE}/Delete": writes.delete,
+        f"{SERVICE}/Tombstone": writes.tombstone,
     }

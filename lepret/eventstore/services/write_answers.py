@@ -1,4 +1,4 @@
-"""The answers to appends and deletes, with their errors packed as clients unpack them."""
+"""The answers to appends and deletes, with errors in the form that clients expect."""
 
 from esdbclient.protos.Grpc import code_pb2, shared_pb2, status_pb2, streams_pb2
 from google.protobuf.any_pb2 import Any
@@ -25,7 +25,7 @@ _EXPECTED_NUMBERS: dict[Expected, int] = {
     Expectation.ANY: -2,
     Expectation.STREAM_EXISTS: -4,
 }
-"""How error texts write an expectation that is no revision."""
+"""The numbers for these expectations in error texts."""
 
 
 # Append ---------------------------------------------------------------------------------
@@ -44,12 +44,12 @@ def to_append(outcome: Outcome, append: Append) -> bytes:
         case StreamDeleted():
             raise stream_deleted_refusal(append.stream)
         case DeadlinePassed():
-            raise Refusal(StatusCode.DEADLINE_EXCEEDED, "The append came too late.")
+            raise Refusal(StatusCode.DEADLINE_EXCEEDED, "The append's deadline has passed.")
     return response.SerializeToString()
 
 
 def missing_property_refusal(name: str) -> Refusal:
-    """The refusal of an Append with an event that lacks a property."""
+    """The refusal of an Append in which an event lacks a property."""
     return Refusal(
         StatusCode.INVALID_ARGUMENT,
         f"Required Metadata Property '{name}' is missing",
@@ -61,7 +61,7 @@ def missing_property_refusal(name: str) -> Refusal:
 
 
 def too_large_refusal() -> Refusal:
-    """The refusal of an Append whose events are too large together."""
+    """The refusal of an Append whose events together are too large."""
     return Refusal(
         StatusCode.INVALID_ARGUMENT,
         _TOO_LARGE,
@@ -107,7 +107,7 @@ def to_delete(outcome: Outcome, write: Delete | Tombstone) -> bytes:
 
 
 def stream_deleted_refusal(stream: str) -> Refusal:
-    """The refusal of a call that needs a stream which is deleted."""
+    """The refusal of a call to a deleted stream."""
     return Refusal(
         StatusCode.FAILED_PRECONDITION,
         f"Event stream '{stream}' is deleted.",
@@ -170,7 +170,7 @@ def too_late(request: streams_pb2.BatchAppendReq) -> bytes:
 
 
 def too_large(request: streams_pb2.BatchAppendReq) -> bytes:
-    """The answer to an append whose events are too large together."""
+    """The answer to an append whose events together are too large."""
     details = shared_pb2.MaximumAppendSizeExceeded(maxAppendSize=MAX_APPEND_SIZE)
     return _addressed(_error(code_pb2.INVALID_ARGUMENT, _TOO_LARGE, details), request)
 
@@ -212,7 +212,7 @@ def _error(
 
 
 def _addressed(response: streams_pb2.BatchAppendResp, request: streams_pb2.BatchAppendReq) -> bytes:
-    """Say which append is answered: its correlation id, stream and expectation."""
+    """Name the append that is answered: its correlation id, stream and expectation."""
     options = request.options
     response.correlation_id.CopyFrom(request.correlation_id)
     response.stream_identifier.CopyFrom(options.stream_identifier)

@@ -66,10 +66,10 @@ class WriteCalls:
                 case "proposed_message" if options is not None:
                     _add_or_refuse(events, request.proposed_message)
                 case _:
-                    raise bad_request("An append is its options, then events.")
+                    raise bad_request("An append must send its options first, then its events.")
         if options is None:
             raise bad_request("The append has no options.")
-        append = Append(*_target(options), events.taken())
+        append = Append(*_target(options), events.as_tuple())
         with self._answering():
             outcome = await self._commit.append(append)
             await call.send([write_answers.to_append(outcome, append)])
@@ -108,7 +108,7 @@ class WriteCalls:
                 continue
             del batches[batch.key]
             if not call.has_more:
-                # No other request waits, so a task of its own would only cost time.
+                # No other request waits, so a separate task would only cost time.
                 await self._finish(batch, call)
                 continue
             if len(running) >= MAX_RUNNING_BATCHES:
@@ -133,7 +133,7 @@ class WriteCalls:
             await call.send([await self._answer(batch)])
 
     async def _answer(self, batch: "_Batch") -> bytes:
-        """A refusal is the answer to its batch only: the call goes on."""
+        """Write a batch. A refusal answers only this batch: the call goes on."""
         try:
             append = batch.append()
             outcome = await self._commit.append(append)
@@ -161,7 +161,7 @@ class _Events:
             raise AppendTooLarge
         self.events.append(event)
 
-    def taken(self) -> tuple[ProposedEvent, ...]:
+    def as_tuple(self) -> tuple[ProposedEvent, ...]:
         return tuple(self.events)
 
 
@@ -178,7 +178,7 @@ class _Batch:
     fault: Exception | None = None
 
     def add(self, request: Request) -> None:
-        """Take a chunk's events. After a fault, which is kept for the answer, drop them."""
+        """Add the events of a chunk. After a fault, which `append` raises, drop them."""
         try:
             if self.fault is None:
                 for message in request.proposed_messages:
@@ -192,7 +192,7 @@ class _Batch:
     def append(self) -> Append:
         """The complete append.
 
-        Raises AppendTooLate before anything else, AppendTooLarge, Refusal (INVALID_ARGUMENT).
+        Raises AppendTooLate (checked first), AppendTooLarge, Refusal (INVALID_ARGUMENT).
         """
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise AppendTooLate
@@ -202,7 +202,7 @@ class _Batch:
         return Append(
             messages.stream_name(options.stream_identifier),
             _expected(options.WhichOneof("expected_stream_position"), options.stream_position),
-            self.events.taken(),
+            self.events.as_tuple(),
             self.deadline,
         )
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 APPLICATION_ID = 0x6C657072
-"""Marks a SQLite file as an event store's; spells "lepr"."""
+"""Marks a SQLite file as an event store's; "lepr" in ASCII."""
 
 FORMAT = 1
 """The version of the tables, kept in SQLite's user_version."""
@@ -34,15 +34,15 @@ CREATE INDEX events_by_id ON events (id);
 
 
 class DataFileError(Exception):
-    """The file cannot be served; the message is one line for the operator."""
+    """The file cannot be used; the message is one line for the operator."""
 
 
 @contextmanager
 def lock_data_file(path: Path) -> Iterator[None]:
     """Keep other processes from writing the file while the block runs.
 
-    The operating system frees the lock when the process ends, however it ends. A foreign file
-    and its folder are not touched. Raises DataFileError.
+    The operating system frees the lock however the process ends. A foreign file and its folder
+    are not touched. Raises DataFileError.
     """
     try:
         _refuse_foreign(path)
@@ -60,7 +60,7 @@ def lock_data_file(path: Path) -> Iterator[None]:
 def prepare_data_file(path: Path) -> None:
     """Create the file if it is absent or empty, else check it. Needs the lock.
 
-    Raises DataFileError for a file that cannot be served, which it does not change.
+    Raises DataFileError for a file that cannot be used, and leaves that unchanged.
     """
     try:
         if not path.exists() or path.stat().st_size == 0:
@@ -149,8 +149,8 @@ def _refuse_corrupt(path: Path) -> None:
 
 def _refuse_truncated(path: Path) -> None:
     """Refuse a file that is shorter than its header says, unless the rest is in the WAL."""
-    log = _beside(path, "-wal")
-    if log.exists() and log.stat().st_size > 0:
+    wal = _beside(path, "-wal")
+    if wal.exists() and wal.stat().st_size > 0:
         return
     with path.open("rb") as file:
         header = file.read(_HEADER_SIZE)

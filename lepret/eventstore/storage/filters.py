@@ -21,13 +21,13 @@ def everything(record: Record) -> bool:
 def in_all(keep: Filter) -> Filter:
     """Apply a filter to `$all`, and hide the checkpoints and parked messages of groups on `$all`.
 
-    A group that read what it writes itself would never catch up.
+    A group that read its own writes would never catch up.
     """
     return lambda record: keep(record) and not _is_of_groups_on_all(record)
 
 
 def by_type(matches: Matches) -> Filter:
-    """Keep the events whose type matches. Verdicts are cached: there are few types."""
+    """Keep the events whose type matches. There are few types, so results are cached."""
     verdicts: dict[str, bool] = {}
 
     def keep(record: Record) -> bool:

@@ -1,4 +1,4 @@
-"""Group commit: all writes that wait share one transaction and one sync of the disk."""
+"""Group commit: all waiting writes share one transaction and one sync of the disk."""
 
 import asyncio
 import logging
@@ -39,12 +39,12 @@ class _PendingWrite:
 class GroupCommit:
     """Writes to the log, in the event loop's thread.
 
-    Writes that arrive while a group is committed form the next group. A thread of its own would
+    Writes that arrive while a group is committed form the next group. A separate thread would
     free the loop for the fraction of a millisecond that a sync takes, but switching to it and
     back costs as much.
 
-    Committed records are passed to ``publish`` before any write is answered: a client that has
-    an answer finds its events in every read.
+    Committed records are passed to ``publish`` before any write is answered, so a client that
+    has its answer finds its events in every read.
     """
 
     def __init__(self, log: Log, publish: Callable[[Sequence[Record]], None]) -> None:
@@ -55,7 +55,7 @@ class GroupCommit:
         self._queue: deque[_PendingWrite] = deque()
 
     async def append(self, write: Write) -> Outcome:
-        """Check the expectation and write; returns once that is on disk.
+        """Check the expectation and write; returns when the events are on disk.
 
         Raises Refusal (UNAVAILABLE) if the file cannot be written, or after `close`.
         """
@@ -68,7 +68,7 @@ class GroupCommit:
         return await waiting.answer
 
     def close(self) -> None:
-        """Write what waits, and accept no more."""
+        """Write what waits, and refuse later writes."""
         self._closed = True
         while self._queue:
             self._commit(self._next_group())

@@ -1,4 +1,4 @@
-"""Reads of the log in pages, by threads beside the event loop."""
+"""Reads the log in pages, in threads beside the event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class History:
-    """The log for coroutines: a thread reads each page."""
+    """The log for coroutines: threads read the pages."""
 
     def __init__(self, log: Log) -> None:
         self._log = log

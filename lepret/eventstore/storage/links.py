@@ -8,7 +8,7 @@ LINK_TYPE = "$>"
 def link_target(data: bytes) -> tuple[str, int] | None:
     """The stream and the revision that a link names, as in ``3@orders``.
 
-    None for any other data, since clients may write such events as well.
+    None for other data, which clients may write into a link event as well.
     """
     try:
         revision, at, stream = data.decode().partition("@")

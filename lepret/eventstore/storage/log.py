@@ -60,10 +60,10 @@ class Log:
     # Writing ------------------------------------------------------------------------
 
     def append_all(self, writes: Sequence[Write]) -> tuple[list[Outcome], list[Record]]:
-        """Do these writes in order, in one transaction that is on disk on return.
+        """Write in order, in one transaction that is on disk on return.
 
-        Returns the outcome of each and the records of all. Raises sqlite3.Error if nothing
-        could be written; the log is then unchanged.
+        Returns the outcome of each write and the records of all. Raises sqlite3.Error if that
+        fails; the log is then unchanged.
         """
         head = self._writer.head
         outcomes: list[Outcome] = []

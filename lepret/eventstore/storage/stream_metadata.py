@@ -15,7 +15,7 @@ _TICKS_PER_SECOND = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class StreamMetadata:
-    """Limits which events of a stream can be read. Scavenging removes the others."""
+    """Which events of a stream can be read. Scavenging removes the others."""
 
     max_count: int | None = None
     max_age: int | None = None

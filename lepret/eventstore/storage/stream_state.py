@@ -52,12 +52,12 @@ class StreamState:
         """The metadata that apply."""
         if self.original is not None:
             return OF_METASTREAMS
-        data = self.metadata_data
+        data = self.raw_metadata
         return NO_METADATA if data is None else parse_metadata(data)
 
     @property
-    def metadata_data(self) -> bytes | None:
-        """The metadata as a client wrote them; None without metadata."""
+    def raw_metadata(self) -> bytes | None:
+        """The metadata as they were written; None without metadata."""
         row = self._connection.execute(
             "SELECT frame FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1",
             (metastream_of(self.stream),),
@@ -67,7 +67,7 @@ class StreamState:
     @property
     def is_absent(self) -> bool:
         """Whether the stream has neither events nor metadata."""
-        return self.last_revision is None and self.metadata_data is None
+        return self.last_revision is None and self.raw_metadata is None
 
     @property
     def is_tombstoned(self) -> bool:

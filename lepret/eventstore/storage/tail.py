@@ -7,10 +7,10 @@ from lepret.eventstore.storage.records import Record
 
 
 class Tail:
-    """The end of the log, for the event loop's thread only. All subscriptions share it.
+    """The end of the log, which all subscriptions share. Only for the event loop's thread.
 
     A subscription remembers only its position. A slow one finds that its next event has left
-    the tail, and reads it from the log: there is no queue for each reader.
+    the tail, and reads it from the log, so readers need no queues.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Tail:
         self._moved = asyncio.Event()
 
     def publish(self, records: Sequence[Record]) -> None:
-        """Add committed events and wake those who wait for them."""
+        """Add committed events, and wake the subscriptions that wait for them."""
         if not records:
             return
         for record in records:

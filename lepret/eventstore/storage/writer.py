@@ -1,4 +1,4 @@
-"""Writes to the log, after checking what clients expect."""
+"""Writes to the log after checking the client's expectation."""
 
 import sqlite3
 import time
@@ -33,7 +33,7 @@ _FIRST_POSITION = 1
 """For clients, position 0 is before any event."""
 
 Written = tuple[Outcome, list[Record]]
-"""The outcome, and the records that were added, in order."""
+"""The outcome, and the added records in order."""
 
 
 class Writer:
@@ -45,7 +45,7 @@ class Writer:
         """The last event's position; None in an empty log."""
 
     def write(self, write: Write) -> Written:
-        """Do one write, if the log is as the client expects."""
+        """Write, if the stream is as the client expects."""
         state = StreamState(self._connection, write.stream)
         match write:
             case Append():
@@ -92,7 +92,7 @@ class Writer:
     def _answer(
         self, state: StreamState, expected: Expected, ids: Sequence[UUID]
     ) -> Outcome | None:
-        """The outcome if nothing is to be written; None if the events are to be written."""
+        """The outcome if there is nothing to write; None if the events must be written."""
         if state.is_tombstoned:
             return StreamDeleted()
         match expected:
@@ -106,7 +106,7 @@ class Writer:
                 return self._repeat_at(state, revision, ids)
 
     def _repeat_under_any(self, state: StreamState, ids: Sequence[UUID]) -> Outcome | None:
-        """The first outcome if all ids are in the stream; a mix of old and new is refused."""
+        """The original outcome if all ids are in the stream; a mix of old and new is refused."""
         found = [self._find(state.stream, event_id) for event_id in ids]
         known = [place for place in found if place is not None]
         if not known:
@@ -125,7 +125,7 @@ class Writer:
         return self._repeat_at(state, state.metadata.truncate_before - 1, ids) or answer
 
     def _repeat_at(self, state: StreamState, expected: int, ids: Sequence[UUID]) -> Outcome | None:
-        """The first outcome if exactly these ids follow the expected revision."""
+        """The original outcome if exactly these ids follow the expected revision."""
         current = state.last_revision
         if expected == (-1 if current is None else current):
             return None
@@ -142,7 +142,7 @@ class Writer:
         return Appended(revision, position)
 
     def _find(self, stream: str, event_id: UUID) -> tuple[int, int] | None:
-        """The revision and position of the stream's event with that id; None without one."""
+        """The revision and position of the stream's event with this id; None without one."""
         row: tuple[int, int] | None = self._connection.execute(
             "SELECT revision, position FROM events WHERE id = ? AND stream = ?"
             " ORDER BY position LIMIT 1",
@@ -154,7 +154,7 @@ class Writer:
 
     def _reopen(self, deleted: StreamState) -> list[Record]:
         """Make a deleted stream readable again, from the new event on."""
-        metadata = metadata_beginning_at(deleted.metadata_data or b"{}", deleted.next_revision)
+        metadata = metadata_beginning_at(deleted.raw_metadata or b"{}", deleted.next_revision)
         return self._add_metadata(deleted.stream, metadata)
 
     def _add_metadata(self, stream: str, data: bytes) -> list[Record]:

@@ -29,7 +29,7 @@ _OK_BLOCK = encode_headers([(b"grpc-status", b"0")])
 _NOT_GRPC_BLOCK = encode_headers([(b":status", b"415")])
 
 _NO_TIME_LEFT = 1e-3
-"""Seconds. A client whose time is over sends the shortest timeout that it can write."""
+"""Seconds. A client whose deadline has passed sends the shortest timeout there is."""
 
 _TOO_LATE = Refusal(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class GrpcCall:
-    """One call: the HTTP/2 stream below, the handler above."""
+    """One call: connects an HTTP/2 stream with a handler."""
 
     def __init__(self, stream: Http2Stream, headers: Mapping[bytes, bytes]) -> None:
         self._stream = stream
@@ -120,7 +120,7 @@ class GrpcCall:
         self._client_ended = True
         self._arrived.set()
         if self._partial:
-            self.end(Refusal(StatusCode.INVALID_ARGUMENT, "A message is not complete."))
+            self.end(Refusal(StatusCode.INVALID_ARGUMENT, "The last message is incomplete."))
 
     def lost(self) -> None:
         if self._task is not None:
@@ -134,7 +134,7 @@ class GrpcCall:
         at = 0
         while len(buffer) - at >= _PREFIX:
             if buffer[at] & _COMPRESSED:
-                raise Refusal(StatusCode.UNIMPLEMENTED, "Messages cannot be compressed.")
+                raise Refusal(StatusCode.UNIMPLEMENTED, "Compression is not supported.")
             length = int.from_bytes(buffer[at + 1 : at + _PREFIX])
             if length > MAX_MESSAGE:
                 raise Refusal(StatusCode.RESOURCE_EXHAUSTED, "The message is too large.")
@@ -199,7 +199,7 @@ class GrpcServer:
         self._refusal: Refusal | None = None
 
     def accept(self, stream: Http2Stream, headers: list[Header]) -> StreamOwner:
-        """Start the call that the headers of a new HTTP/2 stream ask for."""
+        """Start the call that a new HTTP/2 stream's headers describe."""
         fields = dict(headers)
         call = GrpcCall(stream, fields)
         if not fields.get(b"content-type", b"").startswith(b"application/grpc"):

@@ -20,24 +20,24 @@ def listen(
     """A socket that listens. Raises PortError.
 
     SO_REUSEADDR lets a restarted server bind although old connections are in TIME_WAIT; without
-    SO_REUSEPORT no two servers share a port. A client that connects to a local port where
-    nobody listens may be given that very port for its own end, and so be connected to itself.
-    The port is busy then, but only for a moment: it is tried again for ``retry_for`` seconds.
+    SO_REUSEPORT no two servers share a port. A client that connects to a free local port may get
+    the same port for its own end, and so connect to itself. Such a port is busy only for a
+    moment, so binding is retried for ``retry_for`` seconds.
     """
     until = time.monotonic() + retry_for
     while True:
         try:
-            return _try(host, port)
+            return _bind(host, port)
         except OSError as error:
             busy = error.errno == errno.EADDRINUSE
             if not busy:
                 raise PortError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-            if time.monotonic() >= until or _answered(host, port):
+            if time.monotonic() >= until or _has_listener(host, port):
                 raise PortError(f"port {port} on {host} is taken") from error
         sleep(0.05)
 
 
-def _try(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     family, address = _resolve(host, port)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -57,8 +57,8 @@ def _resolve(host: str, port: int) -> tuple[int, Any]:
     return found[0], found[4]
 
 
-def _answered(host: str, port: int) -> bool:
-    """Whether another server listens there."""
+def _has_listener(host: str, port: int) -> bool:
+    """Whether another server listens on the port."""
     family, address = _resolve(host, port)
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.5)

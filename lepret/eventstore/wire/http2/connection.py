@@ -45,7 +45,7 @@ class StreamLost(Exception):
 
 
 class Http2Stream:
-    """A stream of an HTTP/2 connection, for its owner."""
+    """A stream of an HTTP/2 connection, as its owner sees it."""
 
     def __init__(self, connection: "Http2Connection", stream_id: int, window: int) -> None:
         self.id = stream_id
@@ -110,8 +110,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._transport = transport
         self._connections.add(self)
         peer: socket.socket = transport.get_extra_info("socket")
-        # Without the first, connections of vanished clients would stay open; without the second,
-        # the kernel would delay small answers by up to 40 ms.
+        # Without SO_KEEPALIVE, connections of vanished clients would stay open; without
+        # TCP_NODELAY, the kernel would delay small answers by up to 40 ms.
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.write(
@@ -133,7 +133,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self.closed.set()
 
     def pause_writing(self) -> None:
-        """Stop reading from a client that does not read, or answers would pile up."""
+        """Stop reading from a client that does not read: answers would pile up."""
         self._writable = False
         self._transport.pause_reading()
 
@@ -155,10 +155,10 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._transport.write(outgoing)
 
     def close(self, code: ErrorCode = ErrorCode.NO_ERROR, reason: str = "") -> None:
-        """Send GOAWAY with the reason, and close once all is sent.
+        """Send GOAWAY with the reason, and close when everything is sent.
 
-        It names the highest stream id, not the last one seen: grpcio 1.71 retries later streams
-        by itself, and if it then cannot connect, such a call hangs beyond its timeout.
+        GOAWAY names the highest possible stream id, not the last one seen: grpcio 1.71 retries
+        streams above it, and if it cannot connect, these calls hang beyond their timeouts.
         """
         self._closing = True
         self.write(frames.goaway(frames.MAX_STREAM_ID, code, reason))
@@ -253,7 +253,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             stream.owner.end_received()
 
     def _replenish_connection(self, octets: int) -> None:
-        """Enlarge the shared window at once: each stream is limited by its own."""
+        """Let the client send more at once, since each stream has its own limit."""
         self._unacknowledged += octets
         if self._unacknowledged >= CONNECTION_WINDOW // 2:
             self.write(frames.window_update(0, self._unacknowledged))
@@ -288,7 +288,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         elif stream_id > self._last_stream_id and stream_id % 2:
             self._open(stream_id, headers, ended)
         elif not stream_id % 2:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client's streams are odd")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client's stream ids must be odd")
 
     def _take_trailers(self, stream: Http2Stream, ended: bool) -> None:
         if not ended or stream.client_ended:
@@ -311,7 +311,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     def _take_window_update(self, stream_id: int, payload: bytes) -> None:
         octets = frames.parse_word(payload)
         if not octets:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a window update of nothing")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a window update of 0")
         if stream_id == 0:
             self._window += octets
             if self._window > frames.MAX_WINDOW:
@@ -336,7 +336,7 @@ class Http2Connection(asyncio.BufferedProtocol):
                 self._change_stream_windows(value)
             elif setting == Setting.MAX_FRAME_SIZE:
                 if not frames.DEFAULT_MAX_FRAME <= value < 2**24:
-                    raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no such frame size")
+                    raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "an invalid frame size")
                 self._max_frame = value
         self.write(frames.frame(FrameType.SETTINGS, frames.ACK, 0))
         self._room.set()
@@ -355,7 +355,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             self.write(frames.frame(FrameType.PING, frames.ACK, 0, payload))
 
     def _refuse_if_idle(self, stream_id: int) -> None:
-        """Raise ConnectionFault for a stream that was never opened; one that has ended is fine."""
+        """Raise ConnectionFault if the stream was never opened. It may have ended."""
         if stream_id == 0 or stream_id > self._last_stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "there is no such stream")
 
@@ -372,7 +372,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._forget(stream)
 
     async def send_data(self, stream: Http2Stream, data: bytes) -> None:
-        """Send bytes as the windows of stream and connection allow. Raises StreamLost."""
+        """Send bytes as fast as both flow-control windows allow. Raises StreamLost."""
         sent = 0
         while True:
             if stream.closed:

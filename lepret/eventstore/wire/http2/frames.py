@@ -40,7 +40,6 @@ class FrameType(IntEnum):
 class Setting(IntEnum):
     """The settings that this server sends or obeys."""
 
-    HEADER_TABLE_SIZE = 1
     MAX_CONCURRENT_STREAMS = 3
     INITIAL_WINDOW_SIZE = 4
     MAX_FRAME_SIZE = 5
@@ -93,24 +92,24 @@ def settings(values: dict[Setting, int]) -> bytes:
 
 
 def parse_settings(payload: bytes) -> list[tuple[int, int]]:
-    """The settings of the peer, known or not. Raises ConnectionFault."""
+    """The peer's settings, including unknown ones. Raises ConnectionFault."""
     if len(payload) % _SETTING.size:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "settings of a wrong length")
     return list(_SETTING.iter_unpack(payload))
 
 
 def window_update(stream_id: int, octets: int) -> bytes:
-    """Allow the peer to send that many more bytes."""
+    """A WINDOW_UPDATE frame: the peer may send this many more bytes."""
     return frame(FrameType.WINDOW_UPDATE, 0, stream_id, _WORD.pack(octets))
 
 
 def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
-    """Reset a stream."""
+    """A RST_STREAM frame."""
     return frame(FrameType.RST_STREAM, 0, stream_id, _WORD.pack(code))
 
 
 def goaway(last_stream_id: int, code: ErrorCode, reason: str = "") -> bytes:
-    """Say that later streams will not be answered."""
+    """A GOAWAY frame: streams after ``last_stream_id`` will not be answered."""
     payload = _WORD.pack(last_stream_id) + _WORD.pack(code) + reason.encode()
     return frame(FrameType.GOAWAY, 0, 0, payload)
 

@@ -7,10 +7,10 @@ import hpack
 Header = tuple[bytes, bytes]
 
 MAX_HEADER_LIST = 32 * 1024
-"""Bytes of all names and values of one block."""
+"""The maximum size of a block's names and values together, in bytes."""
 
 _MAX_CACHED = 16
-"""Blocks. Few, since a client may make each one large."""
+"""The maximum of cached blocks. Low, since a client may make each block large."""
 
 
 class HeadersUnreadable(Exception):
@@ -21,7 +21,7 @@ class HeaderDecoder:
     """Decodes the header blocks of one connection, in order.
 
     A client sends the same block with nearly every call, mostly references to the decoder's table
-    of earlier headers. A block that does not change the table is cached, until one changes it.
+    of earlier headers. Blocks that do not change the table are cached until another one does.
     """
 
     def __init__(self) -> None:
@@ -54,5 +54,5 @@ class HeaderDecoder:
 
 def encode_headers(headers: Iterable[Header]) -> bytes:
     """A header block for any connection: it adds nothing to the dynamic table."""
-    unremembered = [hpack.NeverIndexedHeaderTuple(name, value) for name, value in headers]
-    return hpack.Encoder().encode(unremembered, huffman=False)
+    never_indexed = [hpack.NeverIndexedHeaderTuple(name, value) for name, value in headers]
+    return hpack.Encoder().encode(never_indexed, huffman=False)
