@@ -13,7 +13,7 @@ from pathlib import Path
 from lepret.eventstore.__main__ import main
 
 WITHIN = 30.0
-"""Seconds for anything that is waited for."""
+"""The timeout of everything that tests wait for, in seconds."""
 
 # A fresh interpreter spends a second on imports. Here one process has done them, and forks each
 # server. It has imported pytest because multiprocessing imports the main program in each child.
@@ -26,7 +26,7 @@ class EventStoreDidNotStart(Exception):
 
 
 class RunningEventStore:
-    """The real server as a process of its own, on a port of its own."""
+    """The real server, in a process and on a port of its own."""
 
     def __init__(self, data: Path, port: int = 0) -> None:
         """Start it and wait until it is ready. Raises EventStoreDidNotStart."""
@@ -36,12 +36,12 @@ class RunningEventStore:
 
     @property
     def uri(self) -> str:
-        """What an EventStoreDB client connects to."""
+        """The URI that clients connect to."""
         return f"esdb://127.0.0.1:{self.port}?tls=false"
 
     @property
     def pid(self) -> int:
-        """The server's process."""
+        """The server's process id."""
         assert self.process.pid is not None
         return self.process.pid
 
@@ -88,7 +88,7 @@ class RunningEventStore:
 
 @contextmanager
 def running_event_store(data: Path, port: int = 0) -> Iterator[RunningEventStore]:
-    """A server on ``data``, made if absent; port 0 takes a free one."""
+    """A server on the file ``data``, which is created if absent; port 0 takes a free port."""
     store = RunningEventStore(data, port)
     try:
         yield store
@@ -104,7 +104,7 @@ def _serve(arguments: list[str], output: Connection) -> None:
 
 
 def _first_line(descriptor: int) -> str:
-    """What is printed up to the end of a line, or of the process or the time."""
+    """The output up to the end of the line; less if the process or the time ends before."""
     deadline = time.monotonic() + WITHIN
     printed = b""
     while not printed.endswith(b"\n"):

@@ -19,7 +19,7 @@ IMAGE = os.environ.get("EVENTSTORE_TEST_IMAGE", "docker.kurrent.io/kurrent-lts/k
 
 @contextmanager
 def running_eventstoredb() -> Iterator[str]:
-    """Run a server; yields its URI. Skips the test where Docker does not run."""
+    """Run a server and yield its URI. Skips the test where Docker does not run."""
     try:
         DockerClient().client.ping()
     except Exception as error:  # noqa: BLE001 - any error means no Docker

@@ -46,6 +46,6 @@ def client(uri: str, connect: Connect) -> EventStoreDBClient:
 
 @pytest.fixture
 def channel(shared_event_store: RunningEventStore) -> Iterator[grpc.Channel]:
-    """For stubs, to send what no client sends and to see what no client shows."""
+    """For stubs: sends requests that no client sends, and shows answers that no client shows."""
     with grpc.insecure_channel(f"127.0.0.1:{shared_event_store.port}") as channel:
         yield channel

@@ -56,7 +56,7 @@ class TestAppending:
         assert positions == sorted(set(positions))
         assert last == positions[-1]
 
-    def test_keeps_all_that_an_event_is_made_of(self, client: EventStoreDBClient) -> None:
+    def test_keeps_all_of_an_event(self, client: EventStoreDBClient) -> None:
         stream = new_stream()
         before = datetime.now(UTC)
         event = NewEvent(
@@ -85,16 +85,14 @@ class TestAppending:
                 )
         assert len(client.get_stream(stream)) == 2
 
-    def test_names_a_stream_that_does_not_exist(self, client: EventStoreDBClient) -> None:
+    def test_says_that_a_stream_does_not_exist(self, client: EventStoreDBClient) -> None:
         for expected in (EXISTS, 0, 7):
             with pytest.raises(WrongCurrentVersion, match="does not exist"):
                 client.append_to_stream(
                     new_stream(), current_version=expected, events=new_events(1)
                 )
 
-    def test_accepts_the_current_revision_and_that_there_is_a_stream(
-        self, client: EventStoreDBClient
-    ) -> None:
+    def test_accepts_the_current_revision_any_and_exists(self, client: EventStoreDBClient) -> None:
         stream = new_stream()
         append(client, stream, new_events(1), NO_STREAM)
         client.append_to_stream(stream, current_version=0, events=new_events(1))
@@ -102,9 +100,7 @@ class TestAppending:
         append(client, stream, new_events(1), ANY)
         assert client.get_current_version(stream) == 3
 
-    def test_no_events_are_written_and_refused_like_others(
-        self, client: EventStoreDBClient
-    ) -> None:
+    def test_an_append_without_events_is_checked_as_well(self, client: EventStoreDBClient) -> None:
         stream = new_stream()
         append(client, stream, [], NO_STREAM)
         with pytest.raises(NotFound):
@@ -317,7 +313,7 @@ class TestFilters:
         # The client sends ^A|B|C$.
         assert letters(filter_include=["A", "B", "C"]) == ["A", "Ax", "B", "xBx", "C"]
 
-    def test_what_is_excluded(self, letters: Callable[..., list[str]]) -> None:
+    def test_excluded_types(self, letters: Callable[..., list[str]]) -> None:
         assert letters(filter_exclude=["A.*", "B"]) == ["xA", "xBx", "C", "Cx"]
 
     def test_by_stream_name(self, client: EventStoreDBClient) -> None:
@@ -331,7 +327,7 @@ class TestFilters:
     def test_system_events_are_left_out_by_default(self, client: EventStoreDBClient) -> None:
         assert not any(event.is_system_event for event in client.read_all(limit=50))
 
-    def test_a_pattern_that_is_none_is_refused(self, client: EventStoreDBClient) -> None:
+    def test_an_invalid_pattern_is_refused(self, client: EventStoreDBClient) -> None:
         with pytest.raises(GrpcError):
             list(client.read_all(filter_include=["("]))
 
@@ -453,7 +449,7 @@ class TestSubscriptions:
             assert [e.stream_position for e in received if not e.is_caught_up] == [revision]
 
     def test_a_slow_reader_gets_everything(self, client: EventStoreDBClient) -> None:
-        """It begins to read after more was appended than all buffers hold."""
+        """It begins to read when more was appended than all buffers hold."""
         kind = new_type()
         with client.subscribe_to_all(
             from_end=True, filter_include=[kind], timeout=60

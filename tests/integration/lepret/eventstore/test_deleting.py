@@ -143,7 +143,7 @@ class TestDeleting:
         kept = client.get_stream_metadata(stream)[0]
         assert kept == {**metadata, "$tb": 3}
 
-    def test_all_goes_on_showing_the_events(self, client: EventStoreDBClient, stream: str) -> None:
+    def test_all_still_shows_the_events(self, client: EventStoreDBClient, stream: str) -> None:
         client.delete_stream(stream, current_version=EXISTS)
         events = client.read_all(filter_include=[stream], filter_by_stream_name=True)
         assert [event.stream_position for event in events] == [0, 1, 2]
@@ -252,7 +252,7 @@ class TestErrorsOnTheWire:
             "actual-version": "2",
         }
 
-    def test_of_a_stream_that_has_ended_and_has_a_strange_name(
+    def test_of_a_tombstoned_stream_with_an_unusual_name(
         self, client: EventStoreDBClient, stub: streams_pb2_grpc.StreamsStub
     ) -> None:
         stream = f"Kredit-für-„Zoë“\n{new_stream()}"

@@ -33,7 +33,7 @@ class TestKilled:
         assert writing.unanswered > KILLS, "the kills did not come while appends were under way"
         writing.assert_the_log_holds_what_was_acknowledged(connect(store.uri))
 
-    def test_it_starts_again_at_once_with_clients_connecting(
+    def test_it_restarts_at_once_while_clients_connect(
         self, store: RunningEventStore, connect: Connect
     ) -> None:
         port = store.port
@@ -56,7 +56,7 @@ class TestKilled:
 
 
 class _Connector:
-    """Connects all the time, and keeps the last accepted connections open."""
+    """Connects again and again, and keeps the last accepted connections open."""
 
     KEPT = 20
 

@@ -28,7 +28,7 @@ def _seen(event: RecordedEvent) -> tuple[str, int, str | None, int | None]:
     return event.stream_name, event.stream_position, link.stream_name, link.stream_position
 
 
-def test_reads_give_the_event_with_its_link(client: EventStoreDBClient, target: str) -> None:
+def test_reads_return_the_event_with_its_link(client: EventStoreDBClient, target: str) -> None:
     stream = new_stream()
     append(client, stream, [_link(2, target), *new_events(1), _link(0, target)])
     expected = [(target, 2, stream, 0), (stream, 1, None, None), (target, 0, stream, 2)]
@@ -41,9 +41,7 @@ def test_reads_give_the_event_with_its_link(client: EventStoreDBClient, target: 
     assert events[0].ack_id != events[0].id
 
 
-def test_reads_give_the_link_itself_where_nothing_else_was_asked_for(
-    client: EventStoreDBClient, target: str
-) -> None:
+def test_reads_return_the_link_itself_by_default(client: EventStoreDBClient, target: str) -> None:
     stream = new_stream()
     append(client, stream, [_link(1, target)])
     (event,) = client.get_stream(stream)
@@ -80,7 +78,7 @@ def test_subscriptions_resolve_history_and_live(client: EventStoreDBClient, targ
 @pytest.mark.parametrize(
     "data", [b"99@%s", b"-1@%s", b"x@%s", b"@%s", b"%s", b"1@", b"\xff@%s", b"9" * 5000 + b"@%s"]
 )
-def test_links_to_nothing_leave_the_others_alone(
+def test_broken_links_do_not_affect_others(
     client: EventStoreDBClient, target: str, data: bytes
 ) -> None:
     stream = new_stream()
@@ -90,7 +88,7 @@ def test_links_to_nothing_leave_the_others_alone(
     assert [_seen(event) for event in events] == [(target, 1, stream, 1)]
 
 
-def test_links_to_what_is_hidden_point_to_nothing(client: EventStoreDBClient, target: str) -> None:
+def test_links_to_hidden_events_are_broken(client: EventStoreDBClient, target: str) -> None:
     stream, ended = new_stream(), new_stream()
     append(client, ended, new_events(1))
     append(client, stream, [_link(0, target), _link(0, ended), _link(2, target)])

@@ -74,7 +74,7 @@ class Model:
     def is_absent(self, name: str) -> bool:
         return not self.stream(name) and name not in self.metadata
 
-    def is_ended(self, name: str) -> bool:
+    def is_tombstoned(self, name: str) -> bool:
         return Event(name, TOMBSTONE, None) in self.log
 
     def truncate_before(self, name: str) -> int:
@@ -128,7 +128,7 @@ class Model:
 
     def _check(self, name: str, expected: Expected, ids: list[UUID]) -> Answer | None:
         """None if these events are to be written, DONE if they were written before."""
-        if self.is_ended(name) or (expected is EXISTS and self.is_deleted(name)):
+        if self.is_tombstoned(name) or (expected is EXISTS and self.is_deleted(name)):
             return Answer.DELETED
         if expected is EXISTS and self.is_absent(name):
             return Answer.WRONG_VERSION
@@ -148,7 +148,7 @@ class Model:
         return Answer.DONE if all(known) else Answer.WRONG_VERSION
 
     def _check_at(self, name: str, begins: list[int], ids: list[UUID]) -> Answer | None:
-        """The events must go on at the first of these revisions, or repeat those at one of them."""
+        """The events must start at the first of these revisions, or repeat those at any of them."""
         stream = self.stream(name)
         if begins[0] == len(stream):
             return None
@@ -225,7 +225,7 @@ class Machine(RuleBasedStateMachine):
             self.store.crash()
         else:
             self.store.restart()
-        self.client.get_commit_position()  # It notices, and connects again.
+        self.client.get_commit_position()  # Makes the client connect again.
         self.restarted = True
 
     # Reading ------------------------------------------------------------------------
@@ -255,7 +255,7 @@ class Machine(RuleBasedStateMachine):
     def streams_are_as_in_the_model(self) -> None:
         for number, name in enumerate(self.names):
             read = self._read(number)
-            if self.model.is_ended(name):
+            if self.model.is_tombstoned(name):
                 continue
             is_there = self.model.stream(name) and not self.model.is_deleted(name)
             assert read == (self.model.readable(name) if is_there else None)
@@ -284,7 +284,7 @@ class Machine(RuleBasedStateMachine):
         except NotFound:
             return None
         except StreamIsDeleted:
-            assert self.model.is_ended(name)
+            assert self.model.is_tombstoned(name)
             return None
         return [(event.stream_position, event.id) for event in events]
 
@@ -313,7 +313,7 @@ def _answer(write: Callable[[], object]) -> Answer:
     return Answer.DONE
 
 
-# When it fails, it takes minutes to find the shortest way there.
+# When it fails, Hypothesis takes minutes to find the shortest example.
 @pytest.mark.timeout(600)
 def test_the_event_store_is_like_the_model(store: RunningEventStore, connect: Connect) -> None:
     class ConnectedMachine(Machine):

@@ -113,11 +113,11 @@ Refusal = Callable[..., str]
 
 
 class TestRefused:
-    """In one line on stderr, with exit status 1."""
+    """The server prints one line on stderr and ends with exit status 1."""
 
     @pytest.fixture
     def refusal(self, capsys: pytest.CaptureFixture[str]) -> Refusal:
-        """Starts a server that must refuse to; returns the line that it prints."""
+        """Starts a server that must refuse to start; returns the line that it prints."""
 
         def start(data: Path, port: int = 0) -> str:
             assert main(["--data", str(data), "--port", str(port)]) == 1
@@ -199,11 +199,11 @@ class TestRefused:
         assert "cannot be opened" in refusal(tmp_path / "absent" / "events.sqlite")
 
 
-class TestSmall:
-    def test_memory_while_a_subscriber_sleeps(
+class TestMemory:
+    def test_stays_small_while_a_subscriber_sleeps(
         self, store: RunningEventStore, connect: Connect
     ) -> None:
-        """While a subscriber does not read, 100 MB are appended; few of them stay in memory."""
+        """100 MB are appended while a subscriber does not read; few of them stay in memory."""
         client = connect(store.uri)
         with connect(store.uri).subscribe_to_all(from_end=True) as subscription:
             before = _resident(store)

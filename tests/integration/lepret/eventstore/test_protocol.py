@@ -53,14 +53,14 @@ class TestBatchAppend:
         }
         assert answers == {first.correlation_id.string: 4, other.correlation_id.string: 0}
 
-    def test_writes_nothing_of_a_batch_without_an_end(
+    def test_writes_nothing_of_an_unfinished_batch(
         self, streams: streams_pb2_grpc.StreamsStub
     ) -> None:
         stream = new_stream()
         assert not list(streams.BatchAppend(iter([new_batch(stream, 2, final=False)])))
         assert _content(streams, stream) == ["stream_not_found"]
 
-    def test_a_chunk_too_many_is_too_large(self, streams: streams_pb2_grpc.StreamsStub) -> None:
+    def test_chunks_together_may_be_too_large(self, streams: streams_pb2_grpc.StreamsStub) -> None:
         stream = new_stream()
         first = new_batch(stream, 1, final=False)
         big = Batch(
@@ -105,7 +105,7 @@ class TestBatchAppend:
             error = answers[batch.correlation_id.string].error
             assert error.details.Is(shared_pb2.BadRequest.DESCRIPTOR)
 
-    def test_says_what_was_expected_and_what_is(
+    def test_names_the_expected_and_current_revisions(
         self, streams: streams_pb2_grpc.StreamsStub
     ) -> None:
         stream = new_stream()
@@ -121,7 +121,7 @@ class TestBatchAppend:
 
 class TestAppend:
     @pytest.mark.parametrize("requests", [[], ["event"], ["options", "options"]])
-    def test_refuses_what_is_out_of_order(
+    def test_refuses_messages_out_of_order(
         self, streams: streams_pb2_grpc.StreamsStub, requests: list[str]
     ) -> None:
         kinds = {
@@ -175,7 +175,7 @@ class TestRead:
         with refused(grpc.StatusCode.INVALID_ARGUMENT):
             list(streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN))
 
-    def test_what_is_no_message_is_refused(self, channel: grpc.Channel) -> None:
+    def test_malformed_messages_are_refused(self, channel: grpc.Channel) -> None:
         read = channel.unary_stream(READ, None, None)
         with refused(grpc.StatusCode.INVALID_ARGUMENT):
             list(read(b"\xff\xff\xff", timeout=WITHIN))
@@ -216,7 +216,7 @@ class TestRead:
 
 
 class TestConnections:
-    def test_methods_that_are_not_there(self, channel: grpc.Channel) -> None:
+    def test_unknown_methods(self, channel: grpc.Channel) -> None:
         truncate = channel.unary_unary("/event_store.client.streams.Streams/Truncate", None, None)
         with refused(grpc.StatusCode.UNIMPLEMENTED):
             truncate(b"", timeout=WITHIN)
@@ -236,7 +236,7 @@ class TestConnections:
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x01\x00\x00\x00\x00\x00\x05x",
         ],
     )
-    def test_noise_ends_its_own_connection_alone(
+    def test_noise_ends_only_its_own_connection(
         self,
         streams: streams_pb2_grpc.StreamsStub,
         shared_event_store: RunningEventStore,

@@ -44,7 +44,7 @@ def _in_all(client: EventStoreDBClient) -> dict[str, list[int]]:
     return revisions
 
 
-def test_what_is_hidden_is_removed_and_each_last_event_stays(store: RunningEventStore) -> None:
+def test_removes_hidden_events_but_no_streams_last_event(store: RunningEventStore) -> None:
     with EventStoreDBClient(store.uri) as client:
         _fill(client)
     store.stop()

@@ -79,7 +79,7 @@ class TestGossip:
         assert (end_point.address, end_point.port) == (host, port or shared_event_store.port)
 
     @pytest.mark.parametrize("authority", ["host:port", "host:99999999", "::1", ":2113", "[::1"])
-    def test_refuses_an_authority_that_is_none(
+    def test_refuses_an_invalid_authority(
         self, shared_event_store: RunningEventStore, authority: str
     ) -> None:
         with refused(grpc.StatusCode.INVALID_ARGUMENT):

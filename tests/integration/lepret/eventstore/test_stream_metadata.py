@@ -53,7 +53,7 @@ def test_max_count_shows_the_last_events(client: EventStoreDBClient, stream: str
     assert _revisions(client, stream) == list(range(12))
 
 
-def test_truncate_before_hides_what_is_before(client: EventStoreDBClient, stream: str) -> None:
+def test_truncate_before_hides_earlier_events(client: EventStoreDBClient, stream: str) -> None:
     client.set_stream_metadata(stream, metadata={"$tb": 4})
     assert _revisions(client, stream) == [4, 5, 6, 7, 8, 9]
     assert _revisions(client, stream, stream_position=2, limit=2) == [4, 5]
@@ -62,16 +62,14 @@ def test_truncate_before_hides_what_is_before(client: EventStoreDBClient, stream
     assert _revisions(client, stream) == [8, 9]
 
 
-def test_a_stream_with_nothing_left_to_read_is_there(
-    client: EventStoreDBClient, stream: str
-) -> None:
+def test_a_stream_with_only_hidden_events_exists(client: EventStoreDBClient, stream: str) -> None:
     client.set_stream_metadata(stream, metadata={"$tb": 10})
     assert _revisions(client, stream) == []
     append(client, stream, new_events(1), StreamState.EXISTS)
     assert _revisions(client, stream) == [10]
 
 
-def test_max_age_hides_what_is_older(client: EventStoreDBClient, stream: str) -> None:
+def test_max_age_hides_older_events(client: EventStoreDBClient, stream: str) -> None:
     client.set_stream_metadata(stream, metadata={"$maxAge": 3600})
     assert len(_revisions(client, stream)) == 10
     client.set_stream_metadata(stream, metadata={"$maxAge": 1})
@@ -112,7 +110,7 @@ def test_all_shows_everything_until_it_is_scavenged(
         b"",
     ],
 )
-def test_metadata_that_make_no_sense_hide_nothing(
+def test_invalid_metadata_hide_nothing(
     client: EventStoreDBClient, stream: str, data: bytes
 ) -> None:
     append(client, f"$${stream}", [NewEvent(type="$metadata", data=data)], ANY)
@@ -121,7 +119,7 @@ def test_metadata_that_make_no_sense_hide_nothing(
     assert _revisions(client, stream, backwards=True, limit=1) == [10]
 
 
-def test_retries_are_known_although_hidden(client: EventStoreDBClient) -> None:
+def test_retries_of_hidden_events_get_the_first_answer(client: EventStoreDBClient) -> None:
     stream, events = new_stream(), new_events(2)
     first = append(client, stream, events, StreamState.NO_STREAM)
     client.set_stream_metadata(stream, metadata={"$tb": 2})

@@ -30,7 +30,7 @@ _CONNECT_AGAIN_QUICKLY = [
 
 @dataclass(frozen=True)
 class Place:
-    """The place of an append's last event, as in its answer and in the log."""
+    """The revision and position of an append's last event, in the answer and in the log."""
 
     revision: int
     position: int
@@ -71,7 +71,7 @@ class Writer:
                 self._append_old_ones_again()
 
     def _next_batch(self) -> Batch:
-        """One to three events, with *no stream*, *any* or an exact revision in turn."""
+        """One to three events that expect *no stream*, *any* or an exact revision, in turn."""
         number = len(self.acknowledged)
         events = 1 + number // 3 % 3
         if number % 3 == 0:
@@ -89,7 +89,7 @@ class Writer:
         while (answer := self._answer(batch)) is None:
             self.unanswered += 1
         if answer.WhichOneof("result") != "success":
-            raise AssertionError(f"{self}: refused was {batch}, by {answer}")
+            raise AssertionError(f"{self}: {batch} was refused: {answer}")
         return Place(answer.success.current_revision, answer.success.position.commit_position)
 
     def _answer(self, batch: Batch) -> BatchAppendResp | None:
@@ -115,7 +115,7 @@ class Writer:
 
 
 class Writers:
-    """Several writers that are running."""
+    """Several running writers."""
 
     def __init__(self, writers: list[Writer], writing: list[Future[None]]) -> None:
         self._writers = writers

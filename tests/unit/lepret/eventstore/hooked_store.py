@@ -1,4 +1,4 @@
-"""A log for subscriptions to follow, with events that are appended at the worst moments."""
+"""A log for subscriptions to follow, whose hook lets tests append at the worst moments."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ STREAM = "s"
 Following = AsyncIterator[list[bytes]]
 
 
+def at_most(times: int, action: Callable[[], None]) -> Callable[[], None]:
+    """Limit how often an action is done; later calls do nothing."""
+    left = iter(range(times))
+    return lambda: action() if next(left, None) is not None else None
+
+
 class HookedStore:
     """A log with its history and its tail."""
 
@@ -35,7 +41,7 @@ class HookedStore:
         self.tail.publish(records)
 
     def forget_tail(self, max_events: int = 4096) -> None:
-        """As after a restart: all events are in the log, none in the tail."""
+        """Empty the tail, as after a restart: all events are only in the log."""
         self.tail = Tail(self.log.head, max_events)
 
     def follow_all(self, keep: Filter = everything, window: int | None = None) -> Following:

@@ -37,8 +37,8 @@ class FakeStream:
         """Ignore the answer."""
 
 
-def test_messages_that_wait_for_their_handler() -> None:
-    """A client sends as much as flow control allows: most must wait, and nothing is lost."""
+def test_messages_that_wait_for_their_handler_are_limited() -> None:
+    """A client sends as much as flow control allows. The rest waits, and nothing is lost."""
     total = 10 * (INBOX + STREAM_WINDOW)
     message = b"\0" + (CHUNK - 5).to_bytes(4) + bytes(CHUNK - 5)
     handled = 0
@@ -121,7 +121,7 @@ class FakeCommit:
         return Appended(0, 0)
 
 
-def test_batches_that_wait_to_be_written() -> None:
+def test_batches_that_wait_to_be_written_are_limited() -> None:
     async def scenario() -> None:
         commit = FakeCommit()
         call = FakeCall(3 * MAX_RUNNING_BATCHES, final=True)
@@ -139,7 +139,7 @@ def test_batches_that_wait_to_be_written() -> None:
     asyncio.run(scenario())
 
 
-def test_batches_that_wait_for_their_last_chunk() -> None:
+def test_batches_that_wait_for_their_last_chunk_are_limited() -> None:
     async def scenario() -> None:
         call = FakeCall(3 * MAX_UNFINISHED_BATCHES, final=False)
         appends = WriteCalls(cast(GroupCommit, FakeCommit()))

@@ -58,7 +58,7 @@ REQUESTS: dict[str, list[Message]] = {
 
 
 class SlowClient:
-    """A client that lets the server send nothing of an answer's data until `take`."""
+    """A client that does not let the server send an answer's data until `take`."""
 
     CALL = 1
     LATER_CALL = 3
@@ -84,7 +84,7 @@ class SlowClient:
         assert dict(self._decoder.decode(payload))[b"grpc-status"] == b"14"
 
     def take(self, octets: int) -> None:
-        """Let the server send so many bytes of the answer."""
+        """Let the server send this many bytes of the answer."""
         self._writer.write(frames.window_update(self.CALL, octets))
 
     async def headers(self) -> dict[bytes, bytes]:
@@ -129,7 +129,7 @@ async def _answer_held_back(path: Path, method: str, limits: StopLimits) -> Asyn
 
 
 @pytest.mark.parametrize("method", REQUESTS)
-def test_the_answer_to_what_was_written_is_waited_for(tmp_path: Path, method: str) -> None:
+def test_a_stop_waits_for_the_answers_to_writes(tmp_path: Path, method: str) -> None:
     async def scenario() -> None:
         limits = StopLimits(answers=WITHIN)
         held_back = _answer_held_back(tmp_path / "events.sqlite", method, limits)
@@ -143,7 +143,7 @@ def test_the_answer_to_what_was_written_is_waited_for(tmp_path: Path, method: st
     asyncio.run(scenario())
 
 
-def test_but_not_for_ever(tmp_path: Path) -> None:
+def test_a_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
     async def scenario() -> None:
         limits = StopLimits(answers=0.05)
         held_back = _answer_held_back(tmp_path / "events.sqlite", "Append", limits)

@@ -86,7 +86,7 @@ class Group:
         self.client.delete_subscription(self.name, self._source)
 
     def acked(self, count: int, *, leaving: int = 0) -> list[RecordedEvent]:
-        """Receive and ack ``count`` events, until only ``leaving`` events are unanswered."""
+        """Receive and ack ``count`` events; returns when ``leaving`` others are unanswered."""
         with reading(self) as subscription:
             events = take(subscription, count)
             for event in events:
@@ -95,7 +95,7 @@ class Group:
         return events
 
     def parked(self, count: int) -> list[RecordedEvent]:
-        """Receive and park ``count`` events; returns once they are parked."""
+        """Receive and park ``count`` events; returns when they are parked."""
         before = self.info().parked_message_count
         with reading(self) as subscription:
             events = take(subscription, count)

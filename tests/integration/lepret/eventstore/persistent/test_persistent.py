@@ -137,7 +137,7 @@ class TestReading:
             info = group.info()
             assert (info.total_in_flight_messages, info.read_buffer_count) == (2, 3)
 
-    def test_a_subscriber_that_goes_leaves_its_messages_to_others(self, group: Group) -> None:
+    def test_others_get_the_messages_of_a_subscriber_that_left(self, group: Group) -> None:
         events = group.append(3)
         group.create()
         with reading(group) as first, reading(group) as second:
@@ -147,7 +147,7 @@ class TestReading:
         assert same(received, events)
         assert [event.retry_count for event in received] == [1, 1, 1]
 
-    def test_a_reader_that_does_not_read_holds_up_nobody(self, group: Group) -> None:
+    def test_a_reader_that_does_not_read_holds_up_no_other(self, group: Group) -> None:
         large = [NewEvent(type=group.type, data=b"x" * 500_000) for _ in range(40)]
         for event in large:
             append(group.client, group.stream, [event])
@@ -175,9 +175,7 @@ class TestReading:
         )
         subscription.stop()
 
-    def test_ids_as_two_integers_for_who_asks_for_no_text(
-        self, uri: str, client: EventStoreDBClient
-    ) -> None:
+    def test_ids_as_two_integers_on_request(self, uri: str, client: EventStoreDBClient) -> None:
         group = Group(client).create()
         (event,) = group.append(1)
         options = persistent_pb2.ReadReq.Options(
@@ -198,7 +196,7 @@ class TestReading:
 
 
 class TestAnswers:
-    def test_what_is_acked_makes_room(self, group: Group) -> None:
+    def test_an_ack_makes_room(self, group: Group) -> None:
         events = group.append(3)
         group.create()
         with reading(group, buffer=1) as subscription:
@@ -218,7 +216,7 @@ class TestAnswers:
                 subscription.nack(received, action)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("action", ["skip", "stop"])
-    def test_nacked_for_good(self, group: Group, action: str) -> None:
+    def test_nacked_without_a_retry(self, group: Group, action: str) -> None:
         events = group.append(2)
         group.create()
         with reading(group, buffer=1) as subscription:
@@ -274,9 +272,7 @@ class TestParking:
             wait_until(lambda: group.info().outstanding_messages_count == 0, WITHIN)
         assert group.info().parked_message_count == 0
 
-    def test_replayed_messages_leave_the_parked_stream_when_they_are_done_with(
-        self, group: Group
-    ) -> None:
+    def test_replayed_messages_leave_the_parked_stream_when_done(self, group: Group) -> None:
         group.append(2)
         group.create()
         group.parked(2)
@@ -363,12 +359,12 @@ class TestManyReaders:
 
 
 class TestManaging:
-    def test_a_second_one_of_the_name(self, group: Group) -> None:
+    def test_a_second_group_of_the_same_name(self, group: Group) -> None:
         group.create()
         with pytest.raises(AlreadyExists):
             group.create()
 
-    def test_one_that_does_not_exist(self, group: Group) -> None:
+    def test_a_group_that_does_not_exist(self, group: Group) -> None:
         calls: list[Callable[[], object]] = [
             group.read,
             group.info,
@@ -394,7 +390,7 @@ class TestManaging:
         assert same(group.acked(3), events)
 
     @pytest.mark.parametrize("change", [Group.delete, Group.update])
-    def test_readers_are_let_go(self, group: Group, change: Callable[[Group], None]) -> None:
+    def test_subscribers_are_dropped(self, group: Group, change: Callable[[Group], None]) -> None:
         group.create()
         with reading(group) as subscription:
             change(group)
@@ -439,7 +435,7 @@ class TestManaging:
         assert on_all.name in names
         assert on_stream.name not in names
 
-    def test_figures(self, group: Group) -> None:
+    def test_statistics(self, group: Group) -> None:
         group.append(3)
         group.create(min_checkpoint_count=1)
         with reading(group, buffer=2) as subscription:
@@ -456,7 +452,7 @@ class TestManaging:
             last = group.client.get_stream(group.stream)[-1]
             assert group.info().last_known_event_position == number_text(group, last)
 
-    def test_figures_of_a_subscriber(
+    def test_statistics_of_a_subscriber(
         self, uri: str, connect: Connect, client: EventStoreDBClient
     ) -> None:
         group = Group(connect(f"{uri}&connectionName=desk-7"))

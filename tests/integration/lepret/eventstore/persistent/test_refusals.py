@@ -64,10 +64,10 @@ class TestRefused:
             {"max_subscriber_count": -5},
         ],
     )
-    def test_senseless_numbers(self, group: Group, settings: dict[str, object]) -> None:
+    def test_negative_numbers(self, group: Group, settings: dict[str, object]) -> None:
         _assert_invalid(lambda: group.create(**settings))
 
-    def test_a_time_that_clients_could_not_be_told_of(self, uri: str) -> None:
+    def test_a_timeout_too_large_for_the_answers(self, uri: str) -> None:
         settings = persistent_pb2.CreateReq.Settings(
             message_timeout_ticks=2**62, read_batch_size=1, history_buffer_size=10
         )
@@ -82,15 +82,15 @@ class TestRefused:
         with stub_of(uri) as stub, refused(grpc.StatusCode.INVALID_ARGUMENT):
             stub.Create(persistent_pb2.CreateReq(options=options), timeout=WITHIN)
 
-    def test_a_regular_expression_that_is_none(self, client: EventStoreDBClient) -> None:
+    def test_an_invalid_regular_expression(self, client: EventStoreDBClient) -> None:
         _assert_invalid(lambda: client.create_subscription_to_all("g", filter_include=["("]))
 
-    def test_names_that_are_missing(self, client: EventStoreDBClient) -> None:
+    def test_missing_names(self, client: EventStoreDBClient) -> None:
         _assert_invalid(lambda: client.create_subscription_to_stream("", new_stream()))
         _assert_invalid(lambda: client.create_subscription_to_stream("g", ""))
         _assert_invalid(lambda: client.get_subscription_info(""))
 
-    def test_messages_that_say_nothing(self, uri: str) -> None:
+    def test_empty_requests(self, uri: str) -> None:
         with stub_of(uri) as stub:
             for method, request in (
                 (stub.Create, persistent_pb2.CreateReq()),
@@ -104,7 +104,7 @@ class TestRefused:
                     method(request, timeout=WITHIN)
 
     @pytest.mark.parametrize("buffer", [0, -1])
-    def test_a_subscriber_without_room(
+    def test_a_subscriber_without_a_buffer(
         self, uri: str, client: EventStoreDBClient, buffer: int
     ) -> None:
         group = Group(client).create()
@@ -121,14 +121,12 @@ class TestRefused:
         _assert_read_invalid(uri, [subscribe(group), subscribe(group)])
         wait_until(lambda: not in_flight(uri, group), WITHIN)
 
-    def test_a_replay_up_to_before_the_beginning(
-        self, uri: str, client: EventStoreDBClient
-    ) -> None:
+    def test_a_replay_up_to_a_negative_revision(self, uri: str, client: EventStoreDBClient) -> None:
         group = Group(client).create()
         with stub_of(uri) as stub, refused(grpc.StatusCode.INTERNAL):
             stub.ReplayParked(replay_request(group, stop_at=-1), timeout=WITHIN)
 
-    def test_with_the_trailers_that_clients_unpack(self, uri: str) -> None:
+    def test_with_the_trailers_that_clients_read(self, uri: str) -> None:
         request = persistent_pb2.GetInfoReq(
             options=persistent_pb2.GetInfoReq.Options(all=shared_pb2.Empty(), group_name="none")
         )

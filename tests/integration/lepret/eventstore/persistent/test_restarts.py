@@ -60,7 +60,7 @@ class TestRestarted:
         store.crash()
         assert same(own_group.acked(3), events)
 
-    def test_killed_keeps_what_was_parked(self, own_group: Group, store: RunningEventStore) -> None:
+    def test_killed_keeps_parked_messages(self, own_group: Group, store: RunningEventStore) -> None:
         events = own_group.append(3)
         own_group.create(min_checkpoint_count=1)
         own_group.parked(3)
@@ -70,7 +70,7 @@ class TestRestarted:
         own_group.replay()
         assert same(own_group.acked(3), events)
 
-    def test_killed_keeps_what_was_replayed_but_not_done_with(
+    def test_killed_keeps_replays_that_are_not_done(
         self, own_group: Group, store: RunningEventStore
     ) -> None:
         own_group.append(3)
@@ -111,9 +111,7 @@ class TestRestarted:
         with pytest.raises(NotFound):
             own_group.info()
 
-    def test_made_again_knows_nothing_of_its_namesake(
-        self, own_group: Group, store: RunningEventStore
-    ) -> None:
+    def test_created_again_begins_anew(self, own_group: Group, store: RunningEventStore) -> None:
         events = own_group.append(3)
         own_group.create(min_checkpoint_count=1)
         own_group.parked(1)
@@ -125,9 +123,7 @@ class TestRestarted:
         assert own_group.info().parked_message_count == 0
         assert same(own_group.acked(3), events)
 
-    def test_nonsense_among_the_settings_is_passed_over(
-        self, own_group: Group, store: RunningEventStore
-    ) -> None:
+    def test_invalid_settings_are_skipped(self, own_group: Group, store: RunningEventStore) -> None:
         own_group.create()
         stream = "$persistentSubscriptionConfig"
         append(own_group.client, stream, [NewEvent(type="$PersistentConfig", data=b'{"x": 1}')])

@@ -1,4 +1,4 @@
-"""From stored events to a group's messages."""
+"""Converting stored events to a group's messages, and these to responses."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def test_an_event() -> None:
     assert (message.pin, message.link) == ("orders", b"3@orders")
 
 
-def test_a_resolved_link_goes_by_its_own_id_and_stands_for_its_event() -> None:
+def test_a_resolved_link_has_its_own_id_and_its_events_pin() -> None:
     message = to_deliver(_resolved(_event()), 5, "Pinned")
     assert (message.id, message.number, message.position) == (LINK_ID, 5, 80)
     assert (message.pin, message.link) == ("orders", b"3@orders")
 
 
-def test_a_link_that_is_not_to_be_resolved_is_an_event() -> None:
+def test_an_unresolved_link_is_an_event() -> None:
     message = to_deliver(_link(), 5, "Pinned")
     assert (message.id, message.pin, message.link) == (LINK_ID, "orders", b"5@links")
 
 
-def test_a_link_to_nothing_is_linked_to_as_it_says() -> None:
+def test_a_broken_link_has_the_pin_and_target_of_its_event() -> None:
     message = to_deliver(_resolved(None), 5, "Pinned")
     assert (message.id, message.pin, message.link) == (LINK_ID, "orders", b"3@orders")
 
@@ -62,18 +62,18 @@ def test_a_link_to_nothing_is_linked_to_as_it_says() -> None:
         (b"", "orders"),
     ],
 )
-def test_the_correlation_pins_where_that_is_asked_for(metadata: bytes, pin: str) -> None:
+def test_the_correlation_id_is_the_pin_on_request(metadata: bytes, pin: str) -> None:
     assert to_deliver(_event(metadata), 3, "PinnedByCorrelation").pin == pin
     assert to_deliver(_event(metadata), 3, "Pinned").pin == "orders"
 
 
-def test_a_parked_event_is_replayed_by_its_place_among_the_parked() -> None:
+def test_a_replay_has_its_revision_in_the_parked_stream() -> None:
     message = to_replay(_resolved(_event()), "RoundRobin")
     assert message is not None
     assert (message.replayed, message.number, message.id) == (True, 5, LINK_ID)
 
 
-def test_a_parked_event_that_is_gone_is_not() -> None:
+def test_a_parked_event_that_is_gone_is_not_replayed() -> None:
     assert to_replay(_resolved(None), "RoundRobin") is None
 
 
@@ -88,7 +88,7 @@ def test_a_delivery_is_the_stored_event_and_a_retry_count() -> None:
     assert response.event.event.id.string == str(EVENT_ID)
 
 
-def test_ids_are_structured_where_that_is_asked_for() -> None:
+def test_ids_are_structured_on_request() -> None:
     response = delivery(_resolved(_event()).response, 0, structured_ids=True)
     event = persistent_pb2.ReadResp.FromString(response).event
     for part in (event.event, event.link):

@@ -58,7 +58,7 @@ class TestHandingOut:
         group.disconnect(first, NOW)
         assert not group.is_full
 
-    def test_a_maximum_of_0_is_none(self) -> None:
+    def test_a_maximum_of_0_means_no_maximum(self) -> None:
         group = new_group(max_subscriber_count=0)
         connect(group)
         assert not group.is_full
@@ -80,7 +80,7 @@ class TestHandingOut:
 
 
 class TestRoom:
-    def test_there_is_none_when_the_buffer_is_full(self) -> None:
+    def test_none_when_the_buffer_is_full(self) -> None:
         group = new_group(history_buffer_size=10, read_batch_size=5)
         assert group.read_at_once == 5
         read(group, *range(6))
@@ -88,7 +88,7 @@ class TestRoom:
         connect(group, slots=1)
         assert group.wants_more
 
-    def test_large_events_need_more_of_it(self) -> None:
+    def test_none_while_large_events_wait(self) -> None:
         group = new_group()
         group.read([new_message(0, size=BUFFER_BYTES)], 0, NOW)
         assert not group.wants_more
@@ -96,12 +96,12 @@ class TestRoom:
         assert group.wants_more
 
     @given(st.integers(0, 600), st.integers(1, 600))
-    def test_there_is_some_in_the_beginning(self, batch: int, buffer: int) -> None:
+    def test_a_new_group_has_some(self, batch: int, buffer: int) -> None:
         assert new_group(read_batch_size=batch, history_buffer_size=buffer).wants_more
 
 
 class TestNacks:
-    def test_retried_before_everything_new(self) -> None:
+    def test_retried_before_new_messages(self) -> None:
         group = new_group()
         subscriber = connect(group, slots=2)
         read(group, 0, 1, 2)
@@ -117,7 +117,7 @@ class TestNacks:
         group.nack(ids(0), Nack.RETRY, "", NOW)
         assert retries(subscriber) == [1]
 
-    def test_retried_so_many_times_then_parked(self) -> None:
+    def test_parked_after_the_maximum_of_retries(self) -> None:
         parking: Parking = []
         group = new_group(parking, max_retry_count=2)
         connect(group)
@@ -127,7 +127,7 @@ class TestNacks:
             group.nack(ids(0), Nack.RETRY, "", NOW)
         assert parking == [(message, "Reached retry count of 2")]
 
-    def test_parked_at_once_where_asked_for(self) -> None:
+    def test_parked_at_once_on_request(self) -> None:
         parking: Parking = []
         group = new_group(parking)
         connect(group)
@@ -135,7 +135,7 @@ class TestNacks:
         group.nack(ids(0), Nack.PARK, "it hurts", NOW)
         assert parking == [(message, "Client explicitly NAK'ed message.\nit hurts")]
 
-    def test_skipped_is_done_with(self) -> None:
+    def test_a_skipped_message_is_done(self) -> None:
         parking: Parking = []
         group = new_group(parking)
         subscriber = connect(group)
@@ -144,7 +144,7 @@ class TestNacks:
         group.nack(ids(0), Nack.SKIP, "", NOW)
         assert (sent(subscriber), group.done_to, parking) == ([], 0, [])
 
-    def test_one_that_could_not_be_parked_is_tried_again(self) -> None:
+    def test_a_message_that_could_not_be_parked_is_retried(self) -> None:
         parking: Parking = []
         group = new_group(parking)
         subscriber = connect(group)
@@ -155,7 +155,7 @@ class TestNacks:
         assert sent(subscriber) == [0]
 
     @pytest.mark.parametrize("nack", Nack)
-    def test_of_what_is_not_in_flight_mean_nothing(self, nack: Nack) -> None:
+    def test_ignored_if_the_message_is_not_in_flight(self, nack: Nack) -> None:
         parking: Parking = []
         group = new_group(parking)
         read(group, 0)
@@ -165,7 +165,7 @@ class TestNacks:
 
 
 class TestTimeouts:
-    def test_a_message_is_taken_back_when_its_time_is_over(self) -> None:
+    def test_a_message_that_times_out_is_retried(self) -> None:
         group = new_group(message_timeout=1000)
         slow = connect(group)
         read(group, 0)
@@ -174,7 +174,7 @@ class TestTimeouts:
         group.tick(NOW + 1)
         assert retries(slow) == [1]
 
-    def test_answers_that_come_too_late_mean_nothing(self) -> None:
+    def test_late_answers_are_ignored(self) -> None:
         group = new_group(message_timeout=1000)
         subscriber = connect(group, slots=1)
         read(group, 0, 1)
@@ -185,14 +185,14 @@ class TestTimeouts:
         group.ack(ids(0, 1), NOW)
         assert group.waiting.retry_count == 2
 
-    def test_what_was_not_sent_yet_is_not_sent_any_more(self) -> None:
+    def test_an_unsent_message_that_times_out_is_sent_once(self) -> None:
         group = new_group(message_timeout=1000)
         slow = connect(group)
         read(group, 0)
         group.tick(NOW + 1)
         assert retries(slow) == [1]
 
-    def test_others_try_what_a_subscriber_that_left_had_in_flight(self) -> None:
+    def test_others_get_the_messages_of_a_subscriber_that_left(self) -> None:
         group = new_group()
         leaving = connect(group)
         read(group, 0, 1)
@@ -215,7 +215,7 @@ class TestReplay:
             group.ack(list(group.in_flight), NOW)
         assert order == [0, 0, 5, 1]
 
-    def test_they_have_to_be_kept_until_they_are_done_with(self) -> None:
+    def test_parked_messages_are_kept_until_they_are_done(self) -> None:
         parking: Parking = []
         group = new_group(parking)
         subscriber = connect(group)
@@ -230,7 +230,7 @@ class TestReplay:
         assert group.replayed_to == 5
         assert not subscriber.in_flight
 
-    def test_they_do_not_hold_up_checkpoints(self) -> None:
+    def test_replays_do_not_hold_up_checkpoints(self) -> None:
         group = new_group()
         connect(group)
         read(group, 0)
@@ -240,7 +240,7 @@ class TestReplay:
 
 
 class TestCheckpoints:
-    def test_never_beyond_what_is_not_done_with(self) -> None:
+    def test_never_beyond_a_message_that_is_not_done(self) -> None:
         parking: Parking = []
         group = new_group(parking)
         connect(group, slots=5)
@@ -255,7 +255,7 @@ class TestCheckpoints:
         group.parked(messages[3])
         assert group.done_to == 6
 
-    def test_events_that_were_filtered_out_are_done_with(self) -> None:
+    def test_events_that_were_filtered_out_are_done(self) -> None:
         group = new_group()
         group.read([], 41, NOW)
         assert group.done_to == 41
@@ -376,7 +376,7 @@ class Machine(RuleBasedStateMachine):
         assert self.group.done_to == lowest - 1
 
     @invariant()
-    def slots_are_kept_to(self) -> None:
+    def no_subscriber_exceeds_its_slots(self) -> None:
         assert all(subscriber.free_slots >= 0 for subscriber in self.subscribers)
 
     @invariant()

@@ -11,7 +11,7 @@ from lepret.eventstore.persistent.settings import ALL, FilterContext, FilterSett
 from lepret.eventstore.persistent.source import Source
 from lepret.eventstore.storage.log import PAGE_EVENTS
 from tests.support.event_store import WITHIN
-from tests.unit.lepret.eventstore.hooked_store import STREAM, HookedStore
+from tests.unit.lepret.eventstore.hooked_store import STREAM, HookedStore, at_most
 from tests.unit.lepret.eventstore.persistent.groups import new_settings
 
 
@@ -22,7 +22,7 @@ def _source(store: HookedStore, stream: str, **changes: int | str) -> Source:
 def _read(
     source: Source, after: int, until: Callable[[list[int]], bool], between: Callable[[], None]
 ) -> list[int]:
-    """Read until the numbers are enough, with an action after each page."""
+    """Read until there are enough numbers, with an action after each page."""
 
     async def read() -> list[int]:
         numbers: list[int] = []
@@ -42,29 +42,24 @@ def _from_the_first(stream: str, count: int) -> list[int]:
     return list(range(first, first + count))
 
 
-def _times(count: int, action: Callable[[], None]) -> Callable[[], None]:
-    left = iter(range(count))
-    return lambda: action() if next(left, None) is not None else None
-
-
 @pytest.mark.parametrize("stream", [ALL, STREAM])
 @pytest.mark.parametrize("history", [1, PAGE_EVENTS, 2 * PAGE_EVENTS + 7])
 def test_nothing_is_lost_or_doubled(store: HookedStore, stream: str, history: int) -> None:
     store.append(history)
     store.forget_tail()
-    store.history.hook = _times(7, store.append)
+    store.history.hook = at_most(7, store.append)
     wanted = history + 7 + 1
     numbers = _read(
         _source(store, stream),
         -1,
         until=lambda numbers: len(numbers) >= wanted,
-        between=_times(9, store.append),
+        between=at_most(9, store.append),
     )
     assert numbers == _from_the_first(stream, len(numbers))
 
 
 @pytest.mark.parametrize("stream", [ALL, STREAM])
-def test_nor_when_the_tail_has_lost_the_next_event(store: HookedStore, stream: str) -> None:
+def test_nothing_is_lost_when_the_tail_has_lost_an_event(store: HookedStore, stream: str) -> None:
     store.append(3)
     store.forget_tail(max_events=10)
     wanted = 3 + 2 * 20
@@ -72,15 +67,15 @@ def test_nor_when_the_tail_has_lost_the_next_event(store: HookedStore, stream: s
         _source(store, stream),
         -1,
         until=lambda numbers: len(numbers) >= wanted,
-        between=_times(2, lambda: store.append(20)),
+        between=at_most(2, lambda: store.append(20)),
     )
     assert numbers == _from_the_first(stream, len(numbers))
 
 
-def test_nor_between_the_end_of_history_and_the_first_live_event(store: HookedStore) -> None:
+def test_nothing_is_lost_between_history_and_live(store: HookedStore) -> None:
     store.append(1)
     calls = iter(range(100))
-    # Once before and after the page that has the event, and the same for the one that has none.
+    # Called before and after each page: the fourth call comes after the second page, an empty one.
     store.history.hook = lambda: store.append() if next(calls) == 3 else None
     numbers = _read(
         _source(store, STREAM),
@@ -91,7 +86,7 @@ def test_nor_between_the_end_of_history_and_the_first_live_event(store: HookedSt
     assert numbers == [0, 1]
 
 
-def test_begins_with_a_number_that_is_yet_to_come(store: HookedStore) -> None:
+def test_begins_after_a_number_that_is_not_reached_yet(store: HookedStore) -> None:
     store.append(1)
     calls = iter(range(100))
     store.history.hook = lambda: store.append(5) if next(calls) == 1 else None
@@ -106,7 +101,7 @@ def test_begins_after_the_number(store: HookedStore, stream: str) -> None:
     assert numbers[0] == 7
 
 
-def test_what_is_filtered_out_is_looked_at(store: HookedStore) -> None:
+def test_a_page_covers_events_that_were_filtered_out(store: HookedStore) -> None:
     wanted = FilterSettings(context=FilterContext.STREAM_NAME, regex="^wanted$")
     settings = new_settings(stream=ALL).model_copy(update={"filter": wanted})
     source = Source(store.history, store.tail, settings)
@@ -119,7 +114,7 @@ def test_what_is_filtered_out_is_looked_at(store: HookedStore) -> None:
     assert asyncio.run(first_page()) == (0, store.log.head)
 
 
-def test_what_groups_on_all_write_is_not(store: HookedStore) -> None:
+def test_events_that_groups_on_all_write_are_left_out(store: HookedStore) -> None:
     store.append(1)
     store.append(3, "$persistentsubscription-$all::g-checkpoint")
     store.append(2, "$persistentsubscription-$all::g-parked")

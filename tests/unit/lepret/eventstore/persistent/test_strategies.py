@@ -32,7 +32,7 @@ def test_round_robin_takes_turns() -> None:
     assert (sent(first), sent(second)) == ([0, 2], [1, 3])
 
 
-def test_round_robin_passes_over_who_has_no_free_slot() -> None:
+def test_round_robin_skips_a_subscriber_without_a_free_slot() -> None:
     group = new_group(named_consumer_strategy="RoundRobin")
     first, second = connect(group, slots=1), connect(group)
     read(group, *range(4))
@@ -49,7 +49,7 @@ class TestPinned:
             assert 20 < len(subscriber.in_flight) < 300
         assert sum(len(_pins(subscriber)) for subscriber in subscribers) == 30
 
-    def test_they_wait_for_it_and_hold_up_nobody_else(self, strategy: str) -> None:
+    def test_messages_wait_for_it_and_hold_up_no_others(self, strategy: str) -> None:
         group = new_group(named_consumer_strategy=strategy)
         first, second = connect(group, slots=1), connect(group, slots=10)
         group.read([new_message(n, pin="ab"[n > 1]) for n in range(4)], 3, NOW)
@@ -57,14 +57,14 @@ class TestPinned:
         group.ack(ids(0), NOW)
         assert (sent(first), sent(second)) == ([1], [])
 
-    def test_others_take_over_from_who_leaves(self, strategy: str) -> None:
+    def test_others_take_over_when_one_leaves(self, strategy: str) -> None:
         group = new_group(named_consumer_strategy=strategy)
         first, second = connect(group, slots=1000), connect(group, slots=1000)
         _read_pinned(group, 300)
         group.disconnect(first, NOW)
         assert len(second.in_flight) == 300
 
-    def test_a_newcomer_gets_its_share(self, strategy: str) -> None:
+    def test_a_new_subscriber_gets_its_share(self, strategy: str) -> None:
         group = new_group(named_consumer_strategy=strategy)
         first = connect(group, slots=1000)
         _read_pinned(group, 300)
@@ -73,7 +73,7 @@ class TestPinned:
         _read_pinned(group, 300)
         assert len(_pins(first)) == len(_pins(second)) == 15
 
-    def test_it_is_given_what_is_not_on_its_way_first(self, strategy: str) -> None:
+    def test_it_gets_pins_without_messages_in_flight_first(self, strategy: str) -> None:
         group = new_group(named_consumer_strategy=strategy)
         first = connect(group)
         group.read([new_message(0, "a"), new_message(1, "b")], 1, NOW)
@@ -83,7 +83,7 @@ class TestPinned:
         assert (_pins(first), _pins(second)) == ({"a"}, {"b"})
 
 
-def test_every_strategy_goes_without_subscribers() -> None:
+def test_every_strategy_works_without_subscribers() -> None:
     for name in STRATEGIES:
         group = new_group(named_consumer_strategy=name)
         read(group, 0)
@@ -94,7 +94,7 @@ def test_every_strategy_goes_without_subscribers() -> None:
 
 
 def _read_pinned(group: Group, count: int) -> None:
-    """Messages with 30 pins, all of which fall into buckets of their own."""
+    """Read messages with 30 pins, each of which has a bucket of its own."""
     group.read([new_message(n, pin=f"p{n % 30}") for n in range(count)], count, NOW)
 
 

@@ -11,7 +11,7 @@ from esdbclient.protos.Grpc import streams_pb2
 from lepret.eventstore.storage.filters import Filter
 from lepret.eventstore.storage.log import PAGE_EVENTS
 from tests.support.event_store import WITHIN
-from tests.unit.lepret.eventstore.hooked_store import STREAM, Following, HookedStore
+from tests.unit.lepret.eventstore.hooked_store import STREAM, Following, HookedStore, at_most
 
 Follow = Callable[[HookedStore], Following]
 
@@ -54,16 +54,6 @@ async def _receive(
     return received
 
 
-def _limited(action: Callable[[], None], times: int) -> Callable[[], None]:
-    left = iter(range(times))
-
-    def act() -> None:
-        if next(left, None) is not None:
-            action()
-
-    return act
-
-
 @pytest.mark.parametrize("history", [0, 1, PAGE_EVENTS, 2 * PAGE_EVENTS + 7])
 def test_nothing_is_lost_or_doubled_at_the_worst_moments(
     store: HookedStore, follow: Follow, history: int
@@ -71,8 +61,8 @@ def test_nothing_is_lost_or_doubled_at_the_worst_moments(
     if history:
         store.append(history)
     store.forget_tail()
-    store.history.hook = _limited(store.append, 7)
-    between = _limited(store.append, 5)
+    store.history.hook = at_most(7, store.append)
+    between = at_most(5, store.append)
 
     def wanted() -> int:
         return len(_wanted(store, follow))

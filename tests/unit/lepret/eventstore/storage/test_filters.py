@@ -10,7 +10,7 @@ def _record(event_type: str = "", stream: str = "") -> Record:
     return Record(position=1, stream=stream, revision=0, type=event_type, response=b"")
 
 
-def test_a_regex_is_searched_for() -> None:
+def test_a_regex_need_not_match_the_whole_text() -> None:
     keep = filters.by_type(filters.by_regex("^A|B|C$"))
     types = ["A", "Ax", "xA", "xBx", "xC", "Cx"]
     assert [t for t in types if keep(_record(t))] == ["A", "Ax", "xBx", "xC"]
@@ -22,13 +22,13 @@ def test_prefixes() -> None:
     assert [s for s in streams if keep(_record(stream=s))] == ["a-1", "b", "bc"]
 
 
-def test_verdicts_stay_right_when_there_are_more_types_than_are_remembered() -> None:
+def test_by_type_is_right_with_more_types_than_it_caches() -> None:
     keep = filters.by_type(filters.by_regex("7$"))
     for n in [*range(3000), *range(3000)]:
         assert keep(_record(str(n))) == (n % 10 == 7)
 
 
 @pytest.mark.parametrize("pattern", ["(", "*", "(?P<a", "[z-a]"])
-def test_a_pattern_that_is_none(pattern: str) -> None:
+def test_an_invalid_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="regular expression"):
         filters.by_regex(pattern)

@@ -95,7 +95,7 @@ def test_pages_end_by_count_and_by_size(log: Log) -> None:
     assert len(log.stream_forwards("big", 0, log.head)) == 2
 
 
-def test_what_is_answered_is_in_the_file(log: Log, tmp_path: Path) -> None:
+def test_an_answered_append_is_in_the_file(log: Log, tmp_path: Path) -> None:
     """Another process finds the event as soon as the append is answered."""
 
     async def scenario() -> None:
@@ -112,7 +112,7 @@ def test_what_is_answered_is_in_the_file(log: Log, tmp_path: Path) -> None:
 
 
 def test_a_commit_waits_for_the_disk(log: Log, tmp_path: Path) -> None:
-    """Checked by settings: tests that kill the server cannot show it, the page cache survives."""
+    """Shown by settings: a test that kills the server cannot, since the page cache survives."""
     connection = connect(tmp_path / "events.sqlite", writable=True)
     synchronous = connection.execute("PRAGMA synchronous").fetchone()
     journal = connection.execute("PRAGMA journal_mode").fetchone()
@@ -120,7 +120,7 @@ def test_a_commit_waits_for_the_disk(log: Log, tmp_path: Path) -> None:
     assert (synchronous, journal) == ((2,), ("wal",)), "2 is FULL: every commit is synced"
 
 
-def test_what_cannot_be_written_fails_alone(log: Log) -> None:
+def test_an_append_that_cannot_be_written_fails_alone(log: Log) -> None:
     """A lone surrogate has no UTF-8 form: SQLite cannot store it."""
 
     async def scenario() -> list[object]:
@@ -155,7 +155,7 @@ def test_a_closed_group_commit_refuses(log: Log) -> None:
     asyncio.run(scenario())
 
 
-def test_opening_again_goes_on_where_it_ended(log: Log, tmp_path: Path) -> None:
+def test_a_reopened_log_goes_on_where_it_ended(log: Log, tmp_path: Path) -> None:
     log.append_all([_append(events=3)])
     again = Log(tmp_path / "events.sqlite")
     assert again.head == 4

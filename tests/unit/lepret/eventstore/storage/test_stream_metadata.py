@@ -34,7 +34,7 @@ def test_a_metastream_belongs_to_one_stream() -> None:
 
 
 @given(strategies.binary() | strategies.dictionaries(SYSTEM_KEYS, JSON).map(json.dumps))
-def test_whatever_is_written_there_has_a_meaning(data: bytes | str) -> None:
+def test_any_data_is_parsed_to_valid_metadata(data: bytes | str) -> None:
     metadata = parse_metadata(data if isinstance(data, bytes) else data.encode())
     assert metadata.max_count is None or metadata.max_count >= 1
     assert metadata.max_age is None or metadata.max_age >= 1
@@ -60,7 +60,7 @@ def test_the_oldest_event_is_max_age_seconds_old() -> None:
     assert StreamMetadata().oldest(now=100_000_000) == 0
 
 
-def test_a_deleted_stream_begins_anew_with_its_other_metadata() -> None:
+def test_a_reopened_stream_keeps_its_other_metadata() -> None:
     assert parse_metadata(deleting_metadata()).is_deleted
     anew = metadata_beginning_at('{"owner": "Ä", "$tb": 9}'.encode(), 4)
     assert json.loads(anew) == {"owner": "Ä", "$tb": 4}

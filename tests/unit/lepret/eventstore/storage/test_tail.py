@@ -20,7 +20,7 @@ def test_begins_empty_at_the_head() -> None:
     assert tail.after(6, 10) is None
 
 
-def test_gives_what_comes_after_a_position() -> None:
+def test_returns_the_events_after_a_position() -> None:
     tail = Tail(head=7)
     tail.publish(_records(8, 5))
     assert _positions(tail.after(7, 3)) == [8, 9, 10]
@@ -42,7 +42,7 @@ def test_is_bounded_in_bytes() -> None:
     assert _positions(tail.after(10, 1)) == [11]
 
 
-def test_wakes_everybody_once_there_is_more() -> None:
+def test_wakes_all_who_wait_for_a_new_event() -> None:
     async def scenario() -> None:
         tail = Tail(head=0)
         waiting = [asyncio.create_task(tail.beyond(n)) for n in (0, 0, 1)]
@@ -56,7 +56,7 @@ def test_wakes_everybody_once_there_is_more() -> None:
     asyncio.run(scenario())
 
 
-def test_does_not_wait_for_what_is_there() -> None:
+def test_does_not_wait_for_an_event_that_is_there() -> None:
     async def scenario() -> None:
         tail = Tail(head=3)
         await asyncio.wait_for(tail.beyond(2), 30)

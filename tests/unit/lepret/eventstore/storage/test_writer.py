@@ -33,7 +33,7 @@ def _write(log: Log, write: Write) -> Outcome:
     return outcome
 
 
-def test_a_retry_of_the_append_that_began_a_deleted_stream_anew_is_known(log: Log) -> None:
+def test_a_retry_that_reopened_a_stream_gets_the_first_answer(log: Log) -> None:
     _write(log, Append("s", NO_STREAM, (_event(), _event())))
     _write(log, Delete("s", EXISTS))
     anew = Append("s", NO_STREAM, (_event(), _event()))
@@ -44,7 +44,7 @@ def test_a_retry_of_the_append_that_began_a_deleted_stream_anew_is_known(log: Lo
     assert _write(log, Append("s", NO_STREAM, (_event(),))) == WrongExpectedVersion(3)
 
 
-def test_and_still_known_after_another_deletion(log: Log) -> None:
+def test_so_does_a_retry_after_another_deletion(log: Log) -> None:
     _write(log, Append("s", NO_STREAM, (_event(),)))
     _write(log, Delete("s", EXISTS))
     anew = Append("s", NO_STREAM, (_event(),))
@@ -55,14 +55,14 @@ def test_and_still_known_after_another_deletion(log: Log) -> None:
 
 
 @pytest.mark.parametrize("expected", [NO_STREAM, ANY])
-def test_new_events_with_an_old_one_behind_are_refused(log: Log, expected: Expectation) -> None:
+def test_new_events_before_an_old_one_are_refused(log: Log, expected: Expectation) -> None:
     old = _event()
     _write(log, Append("s", NO_STREAM, (old,)))
     _write(log, Delete("s", EXISTS))
     assert _write(log, Append("s", expected, (_event(), old))) == WrongExpectedVersion(0)
 
 
-def test_metadata_that_make_no_sense_do_not_bring_a_deleted_stream_back(log: Log) -> None:
+def test_invalid_metadata_do_not_bring_deleted_events_back(log: Log) -> None:
     _write(log, Append("s", NO_STREAM, (_event(),)))
     _write(log, Delete("s", EXISTS))
     _write(log, Append(metastream_of("s"), ANY, (_event(b"no JSON"),)))

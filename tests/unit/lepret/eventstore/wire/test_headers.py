@@ -12,7 +12,7 @@ names = strategies.binary(min_size=1, max_size=50)
 
 
 @given(strategies.lists(strategies.tuples(names, strategies.binary(max_size=300)), max_size=20))
-def test_what_is_encoded_is_decoded_whatever_came_before(
+def test_any_decoder_decodes_an_encoded_block(
     headers: list[tuple[bytes, bytes]],
 ) -> None:
     decoder = HeaderDecoder()
@@ -33,14 +33,14 @@ few_headers = strategies.tuples(
         max_size=30,
     )
 )
-def test_what_a_client_says_again_means_what_it_meant(
-    said: list[list[tuple[bytes, bytes]] | int],
+def test_repeated_headers_are_decoded_alike(
+    steps: list[list[tuple[bytes, bytes]] | int],
 ) -> None:
-    """A client's table may change between two equal blocks."""
+    """The client's header table may change in between."""
     encoder, decoder = hpack.Encoder(), HeaderDecoder()
-    for headers in said:
+    for headers in steps:
         if isinstance(headers, int):
-            # The encoder would not tell of a size that it is given twice.
+            # The encoder does not announce a size that is the same as before.
             if headers != encoder.header_table_size:
                 encoder.header_table_size = headers
             continue
@@ -49,7 +49,7 @@ def test_what_a_client_says_again_means_what_it_meant(
 
 
 @pytest.mark.parametrize("block", ["80", "be", "400a", "ffffffffffffff", "3fe21f"])
-def test_blocks_that_are_none_are_refused(block: str) -> None:
+def test_invalid_blocks_are_refused(block: str) -> None:
     with pytest.raises(HeadersUnreadable):
         HeaderDecoder().decode(bytes.fromhex(block))
 

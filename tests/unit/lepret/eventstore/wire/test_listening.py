@@ -10,7 +10,7 @@ from lepret.eventstore.wire.listening import PortError, listen
 
 @pytest.fixture
 def busy() -> Iterator[socket.socket]:
-    """A socket that uses a port without listening, as a client's own end does."""
+    """A socket that uses a port without listening, as a client's end does."""
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         yield busy
@@ -27,7 +27,7 @@ def test_a_port_that_stays_busy_is_refused(busy: socket.socket) -> None:
         listen(*busy.getsockname(), retry_for=0.1)
 
 
-def test_a_port_that_another_listens_on_is_refused_at_once() -> None:
+def test_a_port_with_another_listener_is_refused_at_once() -> None:
     def waiting(_: float) -> None:
         raise AssertionError("it waited")
 

@@ -1,7 +1,7 @@
 """kurrentdbclient against the event store whose address (host:port) is the argument.
 
-A program of its own, because kurrentdbclient and esdbclient cannot be in one process. It ends with
-the first check that fails, whose name is in the traceback.
+A program of its own, because kurrentdbclient and esdbclient cannot be in one process. It ends at
+the first check that fails; the traceback has its name.
 """
 
 from __future__ import annotations

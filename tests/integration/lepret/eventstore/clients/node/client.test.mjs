@@ -74,7 +74,7 @@ test("appends the same events once", WITHIN, async () => {
   assert.equal((await all(store.readStream(stream))).length, 2);
 });
 
-test("says what was expected and what is", WITHIN, async () => {
+test("names the expected and the current revision", WITHIN, async () => {
   const stream = newStream();
   await store.appendToStream(stream, newEvents(3));
   await assert.rejects(
@@ -171,7 +171,7 @@ test("keeps a stream's metadata", WITHIN, async () => {
   assert.deepEqual(revisions(await all(store.readStream(stream))), [1n, 2n]);
 });
 
-test("deletes a stream, which may then go on", WITHIN, async () => {
+test("deletes a stream, which can then be reopened", WITHIN, async () => {
   const stream = newStream();
   await store.appendToStream(stream, newEvents(2));
   await assert.rejects(
@@ -185,7 +185,7 @@ test("deletes a stream, which may then go on", WITHIN, async () => {
   assert.deepEqual(revisions(await all(store.readStream(stream))), [2n]);
 });
 
-test("tombstones a stream, which then is final", WITHIN, async () => {
+test("tombstones a stream for good", WITHIN, async () => {
   const stream = `${newStream()} ünï`;
   await store.appendToStream(stream, newEvents(1));
   await store.tombstoneStream(stream);
@@ -320,7 +320,7 @@ function revisions(events) {
   return events.map((event) => event.revision);
 }
 
-/** Takes so many events of a subscription, and goes on after them the next time. */
+/** Takes the next events of a subscription, as many as each call asks for. */
 function receive(subscription) {
   const iterator = subscription[Symbol.asyncIterator]();
   async function takeResolved(count) {
