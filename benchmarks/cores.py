@@ -10,10 +10,10 @@ _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 def keep_apart(server: int) -> None:
-    """Give this process, and those it will start, one core, and a server the others.
+    """Pin this process and its later children to one core, and a server to the others.
 
-    ``server`` is its process id. Does nothing where there is one core, or where the system cannot
-    pin processes to cores.
+    ``server`` is its process id. Does nothing on a machine with one core, or on a system that
+    cannot pin processes.
     """
     cores = _cores()
     if len(cores) > 1:
@@ -22,13 +22,13 @@ def keep_apart(server: int) -> None:
 
 
 def keep_to_one_core() -> None:
-    """Give this process, and those it will start, one core."""
+    """Pin this process and its later children to one core."""
     if len(cores := _cores()) > 1:
         os.sched_setaffinity(0, cores[:1])
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far, with all its threads, to a hundredth of a second."""
+    """CPU time of all threads of a process so far, in seconds to two decimals."""
     # The second field is the program's name in brackets, which may hold anything.
     fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     user, system = fields[11:13]
@@ -36,7 +36,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def machine_cpu_seconds() -> float:
-    """CPU time of all the machine's processes since it was started."""
+    """CPU time of all processes since the machine was started."""
     _, user, nice, system, _, _, irq, softirq, steal, *_ = (
         Path("/proc/stat").read_text().splitlines()[0].split()
     )
@@ -44,7 +44,7 @@ def machine_cpu_seconds() -> float:
 
 
 def _cores() -> list[int]:
-    """The cores that this process may use; none where the system cannot say."""
+    """The cores that this process may use; empty on a system that cannot pin processes."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 

@@ -6,9 +6,8 @@ with ``--uri``. ``--json`` prints the figures as one JSON object in the last lin
 events, and how much memory it takes to serve them. This needs minutes and a gigabyte of disk.
 
 The client gets one core, and the embedded event store the others: grpcio's client hands every
-message from thread to thread, and if these run on two otherwise idle cores, waking each other costs
-several times as much as the message does. ``--anywhere`` leaves both to the operating system, for
-comparison.
+message from one thread to another, and waking a thread on another, idle core costs several times as
+much as the message itself. ``--anywhere`` leaves both to the operating system, for comparison.
 """
 
 import argparse
@@ -143,7 +142,7 @@ def _seconds(work: Callable[[], None], threads: int) -> float:
 
 
 def _read_all(client: EventStoreDBClient) -> float:
-    """Events per second through all of the log."""
+    """Events per second of a read of `$all`."""
     began = time.perf_counter()
     count = sum(1 for _ in client.read_all())
     return count / (time.perf_counter() - began)
@@ -152,7 +151,7 @@ def _read_all(client: EventStoreDBClient) -> float:
 def _live_latencies(client: EventStoreDBClient, events: int) -> list[float]:
     """Seconds from an append's answer to the event's arrival in a subscription.
 
-    An event that arrives before the answer does counts as 0.
+    An event that arrives before the answer counts as 0.
     """
     received: dict[str, float] = {}
     subscription = client.subscribe_to_all(from_end=True, include_caught_up=True, timeout=120)
@@ -184,7 +183,7 @@ def _live_latencies(client: EventStoreDBClient, events: int) -> list[float]:
 
 
 def _measure_million(*, pinned: bool) -> dict[str, float]:
-    """How fast a server starts on a million events, and its memory while they are read."""
+    """How fast a server starts with a million events, and its memory while they are read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.sqlite"
         _fill(path)
@@ -201,7 +200,7 @@ def _measure_million(*, pinned: bool) -> dict[str, float]:
 
 
 def _fill(path: Path) -> None:
-    """A log of a million events, two to a stream, written as the server writes them."""
+    """Write a log of a million events, two per stream, as the server writes them."""
     prepare_data_file(path)
     log = Log(path)
     for _ in range(MILLION // len(TYPES) // APPENDS_AT_ONCE):
@@ -237,7 +236,7 @@ def _measure_reading(store: RunningEventStore) -> dict[str, float]:
 
 
 def _per_second(events: Iterable[RecordedEvent]) -> float:
-    """Events per second, of a million."""
+    """Events per second. There must be a million."""
     began = time.perf_counter()
     count = sum(1 for _ in events)
     assert count == MILLION, count
@@ -245,7 +244,7 @@ def _per_second(events: Iterable[RecordedEvent]) -> float:
 
 
 def _memory(store: RunningEventStore, figure: str) -> float:
-    """Megabytes of the server: VmRSS, what is resident, or VmHWM, the most that ever was."""
+    """The server's resident memory in megabytes: VmRSS is the present, VmHWM the highest."""
     status = Path(f"/proc/{store.pid}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith(f"{figure}:")]
     return int(line.split()[1]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""How long it takes from an append to the frame that shows the event in a browser.
+"""The time from an append to the websocket frame that shows the event on a page.
 
     uv run --group test python benchmarks/live.py --json
 
@@ -7,11 +7,11 @@ the event store, and opens pages of the underwriters' queue. All pages are in on
 Latencies are measured from the event store's answer to the frame's arrival:
 
 - `one_page`: one open page; each event adds or removes a row. Median and 99th percentile.
-- `pages`: many open pages, ten events a second; over all pages and events. Beside it `bare`: frames
-  of the same size to as many sockets of the same server, which only pass on what is sent to their
-  group, measured from the channel layer's answer; half of them before the pages, half after.
-- `burst`: many events within a second; seconds from the first append until every page shows the
-  right list, and how many of these the appends took.
+- `pages`: many open pages, ten events a second; over all pages and events. For comparison, `bare`:
+  frames of the same size through as many websockets that only forward what is sent to their group,
+  measured from the channel layer's answer; half of them before the pages, half after.
+- `burst`: many events within a second; seconds from the first append until the last is answered,
+  and until every page shows the right list.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ from tests.support.demo import running_demo
 QUEUE: Final = "/ws/underwriting/"
 BARE: Final = "/ws/bare/"
 SECONDS_TO_SHOW: Final = 60.0
-# So that the opening of so many sockets is not measured.
+# Waited after many websockets were opened, so that their opening is not measured.
 SECONDS_TO_SETTLE: Final = 3.0
 EVENTS_PER_SECOND: Final = 10
 BURST_SECONDS: Final = 1.0
 APPENDING_AT_ONCE: Final = 8
-# Rows at the beginning, so that the pages are not empty.
+# Rows in the queue at first, so that the pages are not empty.
 WAITING: Final = 20
 
 GOALS: Final = {
@@ -72,8 +72,8 @@ GOALS: Final = {
     "burst.seconds": 3.0,
 }
 
-# For each row whether it was added or removed, and when the event store had answered.
-Happened = dict[tuple[str, bool], float]
+# When the event store answered, by row and whether the row was added or removed.
+Answered = dict[tuple[str, bool], float]
 
 
 def main() -> None:
@@ -128,21 +128,21 @@ async def _measure(
 
 
 async def _one_page(page: Page, desk: _Desk, events: int) -> dict[str, float]:
-    await desk.something_happens()  # Not measured: caches are empty.
+    await desk.change_queue()  # Not measured: caches are empty.
     await _all_show([page], desk)
     page.seen.clear()
-    happened: Happened = {}
+    answered: Answered = {}
     for _ in range(events):
-        happened |= await desk.something_happens()
+        answered |= await desk.change_queue()
         await _all_show([page], desk)
         await asyncio.sleep(random.uniform(0.02, 0.06))  # noqa: S311
-    return {"events": events, **_quantiles(_latencies([page], happened))}
+    return {"events": events, **_quantiles(_latencies([page], answered))}
 
 
 async def _pages_and_bare(
     pages: Sequence[Page], desk: _Desk, bare: _Bare, seconds: float
 ) -> dict[str, float]:
-    await desk.something_happens()
+    await desk.change_queue()
     await _all_show(pages, desk)
     await asyncio.sleep(SECONDS_TO_SETTLE)
     frame_bytes = pages[0].last_frame_bytes
@@ -164,11 +164,11 @@ async def _pages_and_bare(
 async def _many_pages(pages: Sequence[Page], desk: _Desk, seconds: float) -> list[float]:
     for page in pages:
         page.seen.clear()
-    happened: Happened = {}
+    answered: Answered = {}
     async for _ in _ticks(seconds):
-        happened |= await desk.something_happens()
+        answered |= await desk.change_queue()
     await _all_show(pages, desk)
-    return _latencies(pages, happened)
+    return _latencies(pages, answered)
 
 
 async def _burst(pages: Sequence[Page], desk: _Desk, events: int) -> dict[str, float]:
@@ -192,25 +192,25 @@ async def _burst(pages: Sequence[Page], desk: _Desk, events: int) -> dict[str, f
 
 @dataclass
 class _Bare:
-    """Sockets that pass on what is sent to their group."""
+    """Websockets that only forward what is sent to their group."""
 
     pages: Sequence[Page]
     redis_url: str
 
     async def latencies(self, seconds: float, frame_bytes: int) -> list[float]:
-        """Send them ten frames of this size a second."""
+        """Send ten frames of this size a second; returns their latencies in milliseconds."""
         layer = RedisPubSubChannelLayer(hosts=[self.redis_url])
         for page in self.pages:
             page.seen.clear()
-        happened: Happened = {}
+        answered: Answered = {}
         async for _ in _ticks(seconds):
             row = str(uuid4())
             text = f'<tr id="request-{row}">'.ljust(frame_bytes)
             await layer.group_send("bare", {"type": "forward", "text": text})
-            happened[row, True] = time.perf_counter()
-        await _until(lambda: self._have_all(len(happened)))
+            answered[row, True] = time.perf_counter()
+        await _until(lambda: self._have_all(len(answered)))
         await layer.flush()
-        return _latencies(self.pages, happened)
+        return _latencies(self.pages, answered)
 
     def _have_all(self, frames: int) -> bool:
         return all(len(page.seen) >= frames for page in self.pages)
@@ -227,7 +227,6 @@ async def _ticks(seconds: float) -> AsyncIterator[None]:
 
 async def _all_show(pages: Sequence[Page], desk: _Desk) -> None:
     """Wait until every page shows the right list."""
-
     await _until(lambda: all(list(page.rows) == desk.waiting for page in pages))
 
 
@@ -249,13 +248,13 @@ async def _desk(client: EventStoreDBClient) -> AsyncIterator[_Desk]:
 
 
 class _Desk:
-    """Requests whose events are appended one by one, as applicants and underwriters cause them."""
+    """Appends events one by one, as applicants and underwriters would cause them."""
 
     def __init__(self, client: EventStoreDBClient, threads: ThreadPoolExecutor) -> None:
         self.waiting: list[str] = []  # what the pages should show
         self._client = client
         self._threads = threads
-        self._row_comes = True
+        self._adds_next = True
 
     async def fill(self, rows: int) -> None:
         for loan in await self.request(rows):
@@ -268,20 +267,20 @@ class _Desk:
             await self._append(StreamState.NO_STREAM, _requested(each), _scored(each))
         return ids
 
-    async def something_happens(self) -> Happened:
-        """In turn, add a row to the queue, and remove the oldest one."""
-        comes, self._row_comes = self._row_comes, not self._row_comes
-        if not comes:
+    async def change_queue(self) -> Answered:
+        """Add a row to the queue or remove the oldest one, in turn."""
+        adds, self._adds_next = self._adds_next, not self._adds_next
+        if not adds:
             return await self._approve(UUID(self.waiting[0]))
         (loan,) = await self.request(1)
         return await self.review(loan)
 
-    async def review(self, loan: UUID) -> Happened:
+    async def review(self, loan: UUID) -> Answered:
         """Add the request's row to the queue."""
         self.waiting.append(str(loan))
         return {(str(loan), True): await self._append(1, _under_review(loan))}
 
-    async def _approve(self, loan: UUID) -> Happened:
+    async def _approve(self, loan: UUID) -> Answered:
         self.waiting.remove(str(loan))
         return {(str(loan), False): await self._append(2, _approved(loan))}
 
@@ -338,13 +337,13 @@ _APPLICATION: Final[dict[str, Any]] = {
 # Figures ------------------------------------------------------------------------------------
 
 
-def _latencies(pages: Sequence[Page], happened: Happened) -> list[float]:
+def _latencies(pages: Sequence[Page], answered: Answered) -> list[float]:
     """Milliseconds from the event store's answer to the frame, for each page and event."""
     return [
-        1000 * (seen.at - happened[seen.row, seen.came])
+        1000 * (seen.at - answered[seen.row, seen.added])
         for page in pages
         for seen in page.seen
-        if (seen.row, seen.came) in happened
+        if (seen.row, seen.added) in answered
     ]
 
 

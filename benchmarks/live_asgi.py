@@ -1,6 +1,6 @@
-"""The project's application, and beside it `/ws/bare/`: sockets that only pass on messages.
+"""The project's application, and beside it `/ws/bare/`: websockets that only forward messages.
 
-For `live.py`, which measures the pages against them on the same server.
+For `live.py`, which compares the pages with them on the same server.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BARE_GROUP: Final = "bare"
 
 
 class BareConsumer(AsyncWebsocketConsumer):
-    """What Channels costs by itself."""
+    """Forwards messages, to show what Channels costs by itself."""
 
     groups = [BARE_GROUP]
 

@@ -1,4 +1,4 @@
-"""Open pages for `live.py`: websockets that apply the frames as a browser would."""
+"""Open pages for `live.py`: websockets whose frames are applied as in a browser."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Seen:
     """A row that was added to a page or removed from it, and when (`time.perf_counter`)."""
 
     row: str
-    came: bool
+    added: bool
     at: float
 
 
@@ -50,34 +50,34 @@ class Page:
         self.last_frame_at, self.last_frame_bytes = at, len(frame)
         before = self.rows
         changes = _changes(frame)
-        if changes.lists_anew:
-            self.rows = dict.fromkeys(changes.came)
+        if changes.is_whole_list:
+            self.rows = dict.fromkeys(changes.added)
         else:
-            self.rows = {row: None for row in before if row not in changes.went}
-            self.rows.update(dict.fromkeys(changes.came))
+            self.rows = {row: None for row in before if row not in changes.removed}
+            self.rows.update(dict.fromkeys(changes.added))
         self.seen += [Seen(row, True, at) for row in self.rows.keys() - before.keys()]
         self.seen += [Seen(row, False, at) for row in before.keys() - self.rows.keys()]
 
 
 @dataclass(frozen=True)
 class _Changes:
-    lists_anew: bool
-    came: Sequence[str]
-    went: frozenset[str]
+    is_whole_list: bool
+    added: Sequence[str]
+    removed: frozenset[str]
 
 
-@functools.lru_cache(maxsize=64)  # All pages are sent the same.
+@functools.lru_cache(maxsize=64)  # All pages get the same frames.
 def _changes(frame: str) -> _Changes:
     rows = ROW.findall(frame)
     return _Changes(
-        lists_anew=WHOLE_LIST in frame,
-        came=[row for row, goes in rows if not goes],
-        went=frozenset(row for row, goes in rows if goes),
+        is_whole_list=WHOLE_LIST in frame,
+        added=[row for row, is_removal in rows if not is_removal],
+        removed=frozenset(row for row, is_removal in rows if is_removal),
     )
 
 
 async def log_in(url: str) -> str:
-    """The cookie of a session of the demo's underwriter."""
+    """Log in as the demo's underwriter; returns the session's cookie."""
     async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
         await client.get("/accounts/login/")
         account = {"username": "underwriter", "password": "underwriter"}
@@ -89,7 +89,7 @@ async def log_in(url: str) -> str:
 
 @contextlib.asynccontextmanager
 async def open_pages(url: str, path: str, cookie: str, count: int) -> AsyncIterator[list[Page]]:
-    """`count` pages, which read frames until this is left."""
+    """Open `count` pages, which read frames until the block ends."""
     gate = asyncio.Semaphore(OPENING_AT_ONCE)
 
     async def opened() -> Page:

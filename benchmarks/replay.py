@@ -1,10 +1,10 @@
-"""How fast read models are built from the events, on SQLite and on PostgreSQL.
+"""How fast projections build read models from the events, on SQLite and on PostgreSQL.
 
     uv run --group test python benchmarks/replay.py --events 200000 --json
 
 Fills an event store of its own with made-up loans and measures, each in a process of its own:
 
-- `raw`: only reading and decoding `$all`, which is the limit;
+- `raw`: only reading and decoding `$all`, the upper limit;
 - `one`: the underwriters' queue, caught up from zero by the projector;
 - `all`: all projections in one projector; events per second of the log, not of each projection;
 - `plain`: the queue with one transaction per event, over the first `--plain-events` events;
@@ -60,7 +60,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 DESIGNS = ("one", "all", "plain")
 HIGHEST_DENIED = 4
 LOWEST_APPROVED = 7
-# A request waits until this many others were made; a fifth of these are then in the queue.
+# How many later requests are made before a decision; a fifth of them wait in the queue then.
 DECIDED_AFTER_LOANS = 1_000
 UNDECIDED_OF_A_HUNDRED = 10
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -100,7 +100,7 @@ def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
 def _run_all(
     arguments: argparse.Namespace, store: RunningEventStore, new_database: Callable[[], str]
 ) -> dict[str, float]:
-    """Events per second of each design, and how much the projector of `all` grew."""
+    """Events per second of each measurement, and how much the projector of `all` grew."""
     measured = {name: _run(name, arguments, store, new_database()) for name in DESIGNS}
     figures = {name: figure["per_second"] for name, figure in measured.items()}
     return {**figures, "growth_mb": measured["all"]["growth_mb"]}
@@ -146,7 +146,7 @@ def _python(environment: dict[str, str], script: str, *arguments: str) -> str:
 
 
 def _fill(path: Path, events: int) -> None:
-    """A log of `events` events, or one or two more, written as the server writes them."""
+    """Write a log of `events` events, or one or two more, as the server writes them."""
     prepare_data_file(path)
     log = Log(path)
     appends = _appends()

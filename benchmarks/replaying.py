@@ -38,7 +38,7 @@ QUEUE = "underwriters_queue"
 
 
 def main() -> None:
-    """Measure what the command line names."""
+    """Run the measurement that the command line names."""
     name, events = sys.argv[1:]
     memory = Memory()
     per_second = MEASUREMENTS[name](int(events), memory)
@@ -54,13 +54,13 @@ class Memory:
         self._after_first: float | None = None
 
     def note(self, events: int) -> None:
-        """Take note that so many events have been applied."""
+        """Record that this many events have been applied."""
         if events >= self.FIRST and self._after_first is None:
             self._after_first = _most_mb()
 
     @property
     def growth_mb(self) -> float | None:
-        """Megabytes; `None` where there were too few events to say."""
+        """Megabytes; `None` if there were too few events to tell."""
         return None if self._after_first is None else _most_mb() - self._after_first
 
 
@@ -89,7 +89,7 @@ def all_of_them(events: int, memory: Memory) -> float:
 
 
 def plain(events: int, memory: Memory) -> float:
-    """The queue, over the log's first events, with a transaction for each."""
+    """The queue, over the log's first events, with one transaction per event."""
     applier = Applier.live(PROJECTIONS[QUEUE])
     with _client() as client:
         began = time.perf_counter()
@@ -107,14 +107,14 @@ MEASUREMENTS: dict[str, Callable[[int, Memory], float]] = {
 
 
 def _catch_up(names: Sequence[str], events: int, memory: Memory) -> float:
-    """As `manage.py project --once` does, without the start of the process."""
+    """Catch up like `manage.py project --once`, without the start of the process."""
     stop = threading.Event()
     feeds = Feeds(EventStoreSource(event_store_client))
     followers = [
         Follower(
             PROJECTIONS[name],
             feeds=feeds,
-            announcer=NotesMemory(memory),
+            announcer=MemoryAnnouncer(memory),
             coordinator=NoCoordinator(),
             stop=stop,
         )
@@ -129,8 +129,8 @@ def _catch_up(names: Sequence[str], events: int, memory: Memory) -> float:
     return events / seconds
 
 
-class NotesMemory:
-    """Notes at each commit how large the process is, in place of a broadcaster."""
+class MemoryAnnouncer:
+    """Records the size of the process at each commit, instead of broadcasting."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -144,7 +144,7 @@ class NotesMemory:
 
 @contextmanager
 def _client() -> Iterator[EventStoreDBClient]:
-    """The same client as the projector's, so that only the use of it is compared."""
+    """The projector's own client, so that measurements differ only in its use."""
     try:
         yield event_store_client()
     finally:

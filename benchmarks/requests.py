@@ -1,18 +1,18 @@
-"""How many requests a second the form and the API take, and how long each of them takes.
+"""How many requests a second the form and the API handle, and how long each takes.
 
     uv run --group test python benchmarks/requests.py --json
 
 Starts a demo of its own (event store, Valkey, database, projector, workers) with two web servers
 beside it, which are like the demo's: in one the credit bureau answers at once, in the other after
-100 ms. For 1, 8 and 32 clients, each with one call at a time, it measures in turn, round by round:
+100 ms. For 1, 8 and 32 clients, each with one call at a time, it measures these cases in rounds:
 
 - the form, as a browser without JavaScript sends it, compared with a view behind the same
-  middleware that checks the form's token too, and then only inserts a row into the same database;
+  middleware that also checks the form's token, but only inserts a row into the same database;
 - `POST /api/loan-requests`, compared with the same view without a token;
 - with 32 clients, both with the slow credit bureau, compared with the fast one.
 
-After each measurement it waits until the other processes have done what the calls left to them. It
-prints how much CPU time each process takes for a call, since they share the cores with the server.
+After each measurement it waits until the other processes have finished the work that the calls
+caused. It prints the CPU time of each process per call, since all share the server's cores.
 
 `--profile` also prints where the web server's time goes. It needs py-spy, which is in no group:
 `uv run --group test --with py-spy python benchmarks/requests.py --profile`.
@@ -36,7 +36,7 @@ from typing import Final
 from rich.console import Console
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
-# In place of this directory, where whoever imports `requests` would find this file.
+# Not this directory, where `import requests` would find this file.
 sys.path[0] = str(PROJECT)
 
 from benchmarks.cores import cpu_seconds, machine_cpu_seconds
@@ -64,9 +64,9 @@ LATENCY: Final = "CREDIT_BUREAU_LATENCY_SECONDS"
 
 PEOPLE_IN_A_RUN: Final = 100_000
 SECONDS_FOR_A_RUN: Final = 120.0
-# Processes that use less of a core than this, for so long, are idle.
-REST_SECONDS, REST_CORES = 0.25, 0.1
-SECONDS_TO_REST: Final = 10.0
+# Processes are idle if they use less of a core than this for that many seconds.
+IDLE_SECONDS, IDLE_CORES = 0.25, 0.1
+SECONDS_TO_BE_IDLE: Final = 10.0
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def main() -> None:
         if options.profile:
             bench.profile = Profile()
         bench.run(options.clients, rounds=options.rounds)
-    if failures := sum((of.failures for of in bench.results.values()), Counter[str]()):
+    if failures := sum((measured.failures for measured in bench.results.values()), Counter[str]()):
         sys.exit(f"Some calls failed: {dict(failures)}")
     _report(bench, as_json=options.json)
 
@@ -105,7 +105,7 @@ def _options() -> argparse.Namespace:
 
 @contextmanager
 def _database(name: str) -> Iterator[dict[str, str]]:
-    """The variables that give the demo this database."""
+    """The environment variables that give the demo this database."""
     if name == "sqlite":
         yield {}
         return
@@ -125,7 +125,7 @@ def _report(bench: Bench, *, as_json: bool) -> None:
 
 
 class Bench:
-    """Runs the cases against web servers: one for each latency of the credit bureau."""
+    """Runs the cases against web servers, one for each latency of the credit bureau."""
 
     def __init__(self, demo: Demo, webs: dict[float, Daphne], seconds: float) -> None:
         self.results: dict[Case, Measured] = {}
@@ -152,7 +152,7 @@ class Bench:
         with self._perhaps_profiled(case, web.pid):
             load = self._load(case, web.base_url)
         meanwhile, machine_meanwhile = _cpu(pids), machine_cpu_seconds()
-        _wait_for_rest(pids)
+        _wait_until_idle(pids)
         measured = self.results.setdefault(case, Measured())
         measured.add(
             load,
@@ -194,7 +194,7 @@ def _running(demo: Demo) -> dict[str, int]:
 
 
 def _cpu(pids: dict[str, int]) -> Seconds:
-    """The CPU time of each so far."""
+    """The CPU time of each process so far."""
     return {name: cpu_seconds(pid) for name, pid in pids.items()}
 
 
@@ -202,14 +202,14 @@ def _less(later: Seconds, earlier: Seconds) -> Seconds:
     return {name: took - earlier[name] for name, took in later.items()}
 
 
-def _wait_for_rest(pids: dict[str, int]) -> None:
-    """Wait, for a while, until the processes are idle."""
-    deadline = time.monotonic() + SECONDS_TO_REST
+def _wait_until_idle(pids: dict[str, int]) -> None:
+    """Wait until the processes are idle, for at most `SECONDS_TO_BE_IDLE`."""
+    deadline = time.monotonic() + SECONDS_TO_BE_IDLE
     before = sum(_cpu(pids).values())
     while time.monotonic() < deadline:
-        time.sleep(REST_SECONDS)
+        time.sleep(IDLE_SECONDS)
         now = sum(_cpu(pids).values())
-        if now - before < REST_CORES * REST_SECONDS:
+        if now - before < IDLE_CORES * IDLE_SECONDS:
             return
         before = now
 

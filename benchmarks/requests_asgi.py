@@ -1,7 +1,7 @@
-"""The project's application, and beside it a view that does nothing but insert one row.
+"""The project's application, and beside it a view that only inserts one row.
 
-For `requests.py`, which measures the form and the API against it on the same server: behind the
-same middleware, into the same database, with a form's CSRF token and without one, as the API.
+For `requests.py`, which compares the form and the API with it on the same server: behind the same
+middleware, into the same database, with a CSRF token like the form and without one like the API.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lepret.urls import urlpatterns
 
 
 class InsertedRow(models.Model):
-    """As much data as an applicant sends, in a table of the benchmark's own without a migration."""
+    """As much data as an applicant sends, in a table of its own, which needs no migration."""
 
     id = models.UUIDField(primary_key=True, default=uuid4)
     name = models.CharField(max_length=200)
@@ -35,7 +35,7 @@ class InsertedRow(models.Model):
 
 @require_POST
 def insert(request: HttpRequest) -> HttpResponse:
-    """Insert one row, in a transaction of its own, and do nothing else."""
+    """Insert one row in a transaction."""
     InsertedRow._default_manager.create(name="Ann Example", national_id="555555aa", amount=5000)
     return HttpResponse(status=201)
 

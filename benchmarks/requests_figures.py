@@ -15,12 +15,12 @@ from benchmarks.requests_load import Call, Load
 
 LEAST_RATE_RATIO: Final = 0.5
 MOST_P99_RATIO: Final = 2.0
-# With a slow credit bureau: of the rate without it, or of the rate that its latency allows.
+# With a slow credit bureau: of the rate with a fast one, or of the rate that the latency allows.
 LEAST_RATE_RATIO_IF_SLOW: Final = 0.8
 
-# From this share on, a core is the bottleneck.
+# A core that is busy for this share of the time is the bottleneck.
 FULLY_BUSY: Final = 0.9
-# If other programs use this much of a core, the figures are worse than they would be.
+# If other programs use this much of a core, they spoil the results.
 NOT_ALONE: Final = 0.1
 
 WEB: Final = "web"
@@ -37,7 +37,7 @@ _NAMES: Final = {
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that is measured; `latency` is the credit bureau's, in seconds."""
+    """One kind of measurement; `latency` is the credit bureau's, in seconds."""
 
     call: Call
     clients: int
@@ -64,9 +64,9 @@ Seconds = dict[str, float]
 class Measured:
     """The results of a case, over all rounds.
 
-    `cpu` is the CPU time of each process in seconds, until all were idle again; `cpu_meanwhile` is
-    that until the last call was answered, which was `elapsed` seconds after the first was made. In
-    that time all the machine's processes took `machine_cpu`.
+    `cpu` is the CPU time of each process in seconds, until all were idle again. `cpu_meanwhile` and
+    `machine_cpu`, that of all the machine's processes, are only of the `elapsed` seconds from the
+    first call to the last answer.
     """
 
     seconds: float = 0.0
@@ -96,7 +96,7 @@ class Measured:
         return len(self.latencies_ms) / self.seconds
 
     def percentile(self, percent: int) -> float:
-        """Of the latencies, in milliseconds."""
+        """A percentile of the latencies, in milliseconds."""
         return statistics.quantiles(self.latencies_ms, n=100)[percent - 1]
 
 
@@ -104,7 +104,7 @@ Results = Mapping[Case, Measured]
 
 
 def figures(results: Results) -> dict[str, Any]:
-    """All results as plain numbers, and the goals that are missed in words."""
+    """All results as plain numbers, and the missed goals in words."""
     return {
         "cases": [_figures(case, results) for case in results],
         "missed": [goal.in_words for goal in _goals(results) if not goal.is_met],
@@ -112,16 +112,16 @@ def figures(results: Results) -> dict[str, Any]:
 
 
 def _figures(case: Case, results: Results) -> dict[str, Any]:
-    of = results[case]
+    result = results[case]
     return {
         "call": case.call.value,
         "clients": case.clients,
         "credit_bureau_ms": 1000 * case.latency,
-        "per_second": round(of.per_second, 1),
-        "p50_ms": round(of.percentile(50), 1),
-        "p99_ms": round(of.percentile(99), 1),
+        "per_second": round(result.per_second, 1),
+        "p50_ms": round(result.percentile(50), 1),
+        "p99_ms": round(result.percentile(99), 1),
         **{name: round(value, 2) for name, value in _ratios(case, results).items()},
-        "cpu_ms": {name: round(took, 2) for name, took in _cpu_ms(of).items()},
+        "cpu_ms": {name: round(took, 2) for name, took in _cpu_ms(result).items()},
     }
 
 
@@ -129,26 +129,26 @@ def _ratios(case: Case, results: Results) -> dict[str, float]:
     other = results.get(case.compared_with) if case.compared_with else None
     if other is None:
         return {}
-    of = results[case]
+    result = results[case]
     return {
-        "rate_ratio": of.per_second / other.per_second,
-        "p99_ratio": of.percentile(99) / other.percentile(99),
+        "rate_ratio": result.per_second / other.per_second,
+        "p99_ratio": result.percentile(99) / other.percentile(99),
     }
 
 
 def speed_table(results: Results) -> Table:
     """How many calls a second, and how long each took."""
-    table = Table("", title="Requests, each compared with an insert, or if slow with itself")
+    table = Table("", title="Requests, compared with an insert; slow ones with fast ones")
     table.columns[0].no_wrap = True
     for heading in ("clients", "per second", "p50 ms", "p99 ms", "rate ratio", "p99 ratio"):
         table.add_column(heading, justify="right")
     for case in results:
-        of = _figures(case, results)
-        ratios = (f"{of[name]:.2f}" if name in of else "" for name in ("rate_ratio", "p99_ratio"))
+        row = _figures(case, results)
+        ratios = (f"{row[name]:.2f}" if name in row else "" for name in ("rate_ratio", "p99_ratio"))
         table.add_row(
             str(case),
             str(case.clients),
-            *(f"{of[name]:.1f}" for name in ("per_second", "p50_ms", "p99_ms")),
+            *(f"{row[name]:.1f}" for name in ("per_second", "p50_ms", "p99_ms")),
             *ratios,
         )
     return table
@@ -156,19 +156,20 @@ def speed_table(results: Results) -> Table:
 
 def cost_table(results: Results) -> Table:
     """The CPU time of each process for a call, with the largest number of clients."""
-    most = {case: of for case, of in results.items() if case.clients == _most_clients(results)}
-    table = Table("", title=f"Milliseconds of a core for a call, {_most_clients(results)} clients")
+    clients = _most_clients(results)
+    most = {case: result for case, result in results.items() if case.clients == clients}
+    table = Table("", title=f"CPU time per call in milliseconds, {clients} clients")
     for case in most:
         table.add_column(str(case), justify="right")
     for name in next(iter(most.values())).cpu:
-        table.add_row(name, *(f"{_cpu_ms(of)[name]:.1f}" for of in most.values()))
-    table.add_row("all", *(f"{sum(_cpu_ms(of).values()):.1f}" for of in most.values()))
+        table.add_row(name, *(f"{_cpu_ms(result)[name]:.1f}" for result in most.values()))
+    table.add_row("all", *(f"{sum(_cpu_ms(result).values()):.1f}" for result in most.values()))
     return table
 
 
-def _cpu_ms(of: Measured) -> dict[str, float]:
-    """CPU time for a call, by process."""
-    return {name: 1000 * took / of.calls for name, took in of.cpu.items()}
+def _cpu_ms(result: Measured) -> dict[str, float]:
+    """CPU time per call in milliseconds, by process."""
+    return {name: 1000 * took / result.calls for name, took in result.cpu.items()}
 
 
 def _most_clients(results: Results) -> int:
@@ -188,11 +189,11 @@ class _Goal:
 
 
 def conclusions(results: Results) -> Iterator[str]:
-    """For each goal whether it is met, and for each case with most clients its bottleneck."""
+    """Whether each goal is met, and the bottleneck of each case with the most clients."""
     yield from map(str, _goals(results))
-    for case, of in results.items():
+    for case, result in results.items():
         if case.clients == _most_clients(results):
-            yield f"{_in_words(case)}: {_limit(of)}"
+            yield f"{_in_words(case)}: {_limit(result)}"
 
 
 def _goals(results: Results) -> Iterator[_Goal]:
@@ -218,7 +219,7 @@ def _goals_beside_insert(case: Case, results: Results) -> Iterator[_Goal]:
 
 
 def _goal_if_slow(case: Case, results: Results) -> _Goal:
-    assert case.compared_with is not None, "there is one with latency"
+    assert case.compared_with is not None, "a slow case is compared with a fast one"
     possible = min(results[case.compared_with].per_second, case.clients / case.latency)
     ratio = results[case].per_second / possible
     return _Goal(
@@ -232,17 +233,17 @@ def _in_words(case: Case) -> str:
     return f"{case}, {case.clients} client{'s' if case.clients > 1 else ''}"
 
 
-def _limit(of: Measured) -> str:
+def _limit(result: Measured) -> str:
     cores = os.cpu_count() or 1
-    web = of.cpu_meanwhile[WEB] / of.elapsed
-    ours = sum(of.cpu_meanwhile.values()) / of.elapsed
-    # Both are rounded, and a little apart in time.
-    others = max(0.0, of.machine_cpu / of.elapsed - ours)
-    busy = f"{web:.2f} cores busy with the web server, {ours - web:.2f} with what is beside it"
+    web = result.cpu_meanwhile[WEB] / result.elapsed
+    ours = sum(result.cpu_meanwhile.values()) / result.elapsed
+    # Both are rounded, and were not read at exactly the same time.
+    others = max(0.0, result.machine_cpu / result.elapsed - ours)
+    busy = f"{web:.2f} cores busy with the web server, {ours - web:.2f} with clients and demo"
     if others >= NOT_ALONE:
-        busy += f", {others:.2f} with what is not of this benchmark"
+        busy += f", {others:.2f} with other programs"
     if ours + others >= FULLY_BUSY * cores:
         return f"{busy}: the machine's {cores} cores limit it"
     if web >= FULLY_BUSY:
-        return f"{busy}: the web server limits it, since one Python process has but one core"
-    return f"{busy}: no core limits it, it waits"
+        return f"{busy}: the web server limits it, since a Python process uses one core"
+    return f"{busy}: no core limits it"

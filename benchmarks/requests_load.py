@@ -1,11 +1,11 @@
-"""Clients of a web server for `requests.py`, in a process of their own.
+"""The clients of a web server for `requests.py`, in a process of their own.
 
     python -m benchmarks.requests_load URL CALL CLIENTS SECONDS FIRST_PERSON
 
 Each client keeps one connection, and makes its next call when the last one is answered. Prints the
 result as JSON: see `Load`.
 
-Its HTTP is no more than the server's answers need, since it takes CPU time from the server.
+It supports only the HTTP that these answers need, since it takes CPU time from the server.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Call(StrEnum):
 class Load:
     """The result of a run.
 
-    The latencies are of the calls that were answered within `seconds` after the warm-up. The rest
-    is about all `calls`: `elapsed` from the first of them to the last answer, and `cpu_seconds`
-    of this process.
+    The latencies are of the calls that were answered within `seconds` after the warm-up. The other
+    figures are of all calls: `elapsed` is the time from the first call to the last answer, and
+    `cpu_seconds` is of this process.
     """
 
     seconds: float
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _people(first: int) -> Iterator[str]:
-    """Different national IDs, from number `first` on: nobody may have two open requests."""
+    """Different national IDs, from number `first` on: a person may have one open request."""
     for number in count(first):
         letter, digits = divmod(number, 1_000_000)
         yield f"{digits:06}b{chr(ord('a') + letter)}"
@@ -103,7 +103,7 @@ async def _load(
 
 
 async def _problem_of(call: Awaitable[None]) -> str | None:
-    """Make a call; returns what was wrong with its answer, `None` if nothing was."""
+    """Make a call; returns what was wrong with the answer, or `None`."""
     try:
         async with asyncio.timeout(SECONDS_TO_ANSWER):
             await call
@@ -128,19 +128,19 @@ class _Answer:
     body: bytes
 
     def check(self, status: int, *, sign: str = "") -> None:
-        """Check that it has this status, and that it contains `sign`.
+        """Check the status, and that the answer contains `sign`.
 
         Raises:
-            WrongAnswer: it has not, or does not.
+            WrongAnswer: another status, or no `sign`.
         """
         if self.status != status:
             raise WrongAnswer(f"status {self.status}")
         if sign.encode() not in self.head + self.body:
-            raise WrongAnswer(f"status {self.status}, but about something else")
+            raise WrongAnswer(f"status {self.status}, but not for this request")
 
 
 class _Connection:
-    """A connection of a browser, which keeps the form's cookie and token."""
+    """A browser's connection, which keeps the form's cookie and token."""
 
     def __init__(
         self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -152,13 +152,13 @@ class _Connection:
         self._cookie = ""
 
     async def open_form(self) -> None:
-        """Ask for the form, for its cookie and its token."""
+        """Get the form's cookie and token."""
         form = await self._exchange(f"GET / HTTP/1.1\r\nHost: {self._host}\r\n\r\n")
         self.token = _found(_TOKEN, form.body)
         self._cookie = _found(_COOKIE, form.head)
 
     async def post(self, path: str, body: str, *, content_type: str) -> _Answer:
-        """Send a body, in ASCII, as a browser would send it from the form's page."""
+        """Send a body (ASCII) like a browser on the form's page."""
         return await self._exchange(
             f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nOrigin: http://{self._host}\r\n"
             f"Cookie: {self._cookie}\r\nContent-Type: {content_type}\r\n"
@@ -187,7 +187,7 @@ async def _connected(url: str) -> _Connection:
 def _found(pattern: re.Pattern[bytes], text: bytes) -> str:
     match = pattern.search(text)
     if match is None:
-        raise WrongAnswer(f"no {pattern.pattern!r} in it")
+        raise WrongAnswer(f"no {pattern.pattern!r} in the answer")
     return match[1].decode()
 
 

@@ -36,21 +36,21 @@ class Function(NamedTuple):
 
 
 class Profile:
-    """How often each stack was seen, of the threads that held the interpreter's lock."""
+    """Counts the sampled stacks of the threads that held the interpreter's lock (GIL)."""
 
     def __init__(self) -> None:
         self._stacks: Counter[tuple[Function, ...]] = Counter()
 
     def add(self, line: str) -> None:
-        """A stack and how often it was seen, as py-spy writes it: the outermost frame first."""
+        """Add a line of py-spy's output: a stack, outermost frame first, and its count."""
         stack, _, times = line.rpartition(" ")
         frames = (_FRAME.fullmatch(frame) for frame in stack.split(";"))
         functions = tuple(Function(*frame.groups()) for frame in frames if frame)
         self._stacks[functions] += int(times)
 
     def tables(self) -> Iterator[Table]:
-        """The shares of the packages, each with what it calls of the standard library, and of the
-        project's functions, each with all that it calls.
+        """The shares of packages, including the standard library that they call, and of the
+        project's functions, including all that they call.
         """
         packages: Counter[str] = Counter()
         functions: Counter[str] = Counter()
@@ -70,7 +70,7 @@ class Profile:
 
 
 def py_spy() -> str:
-    """The profiler's program.
+    """The path of py-spy.
 
     Raises:
         SystemExit: it is not installed.
@@ -83,12 +83,12 @@ def py_spy() -> str:
 
 @contextmanager
 def profiled(pid: int, profile: Profile) -> Iterator[None]:
-    """Add what a process does to `profile`, until this is left."""
+    """Sample a process until the block ends, and add the stacks to `profile`."""
     with tempfile.NamedTemporaryFile(prefix="profile-") as file:
         spy = subprocess.Popen(
             [
                 *(py_spy(), "record", "--pid", str(pid), "--output", file.name),
-                # Stopping the process for each sample would take more time than what is measured.
+                # Pausing the process for each sample would cost more time than is measured.
                 *("--gil", "--nonblocking", "--nolineno"),
                 *("--format", "raw", "--rate", str(SAMPLES_PER_SECOND)),
             ],

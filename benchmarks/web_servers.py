@@ -1,4 +1,4 @@
-"""Web servers for benchmarks: they belong to a demo, and serve more than the demo's own does."""
+"""Web servers for benchmarks, which run beside a demo's own and serve more."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SECONDS_TO_START: Final = 60.0
 
 @contextlib.contextmanager
 def running_web_server(demo: Demo, application: str, **environment: str) -> Iterator[Daphne]:
-    """A web server beside the demo's own, started as that one is, which serves `application`.
+    """A web server for `application`, with the demo's settings.
 
-    `environment` has the settings in which it differs from the demo.
+    `environment` has the settings that differ.
 
     Raises:
         AssertionError: it was not ready within `SECONDS_TO_START`.
