@@ -1,4 +1,4 @@
-"""A gRPC call as a service sees it, whatever the transport."""
+"""A gRPC call as a service sees it, independent of the transport."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import IntEnum

@@ -109,14 +109,14 @@ class TestStopped:
         append(client, stream, new_events(1))  # The old client connects again by itself.
 
 
-Refusal = Callable[..., str]
+Start = Callable[..., str]
 
 
 class TestRefused:
     """The server prints one line on stderr and ends with exit status 1."""
 
     @pytest.fixture
-    def refusal(self, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    def refusal(self, capsys: pytest.CaptureFixture[str]) -> Start:
         """Starts a server that must refuse to start; returns the line that it prints."""
 
         def start(data: Path, port: int = 0) -> str:
@@ -135,27 +135,27 @@ class TestRefused:
         assert ended.stderr == f"lepret.eventstore: {tmp_path} is not a file\n"
 
     def test_a_second_server_on_the_same_file(
-        self, store: RunningEventStore, refusal: Refusal
+        self, store: RunningEventStore, refusal: Start
     ) -> None:
         assert "in use by another event store" in refusal(store.data)
         with EventStoreDBClient(store.uri) as client:
             append(client, new_stream(), new_events(1))
 
     def test_a_second_server_on_a_link_to_the_file(
-        self, store: RunningEventStore, tmp_path: Path, refusal: Refusal
+        self, store: RunningEventStore, tmp_path: Path, refusal: Start
     ) -> None:
         link = tmp_path / "link"
         link.symlink_to(store.data)
         assert "in use by another event store" in refusal(link)
 
     def test_a_port_that_is_taken_by_another_server(
-        self, store: RunningEventStore, tmp_path: Path, refusal: Refusal
+        self, store: RunningEventStore, tmp_path: Path, refusal: Start
     ) -> None:
         other = tmp_path / "other.sqlite"
         assert f"port {store.port} on 127.0.0.1 is taken" in refusal(other, store.port)
         assert not other.exists()
 
-    def test_a_port_that_is_taken_by_anything_else(self, tmp_path: Path, refusal: Refusal) -> None:
+    def test_a_port_that_is_taken_by_anything_else(self, tmp_path: Path, refusal: Start) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
             assert "is taken" in refusal(tmp_path / "events.sqlite", port)
@@ -163,14 +163,14 @@ class TestRefused:
     @pytest.mark.parametrize(
         "content", [b"Dear diary,\n" * 100, b"x", b"SQLite format 3\0", b"\0" * 5000]
     )
-    def test_a_foreign_file(self, tmp_path: Path, content: bytes, refusal: Refusal) -> None:
+    def test_a_foreign_file(self, tmp_path: Path, content: bytes, refusal: Start) -> None:
         path = tmp_path / "diary.txt"
         path.write_bytes(content)
         assert "not an event store's data file" in refusal(path)
         assert path.read_bytes() == content
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_a_foreign_database(self, tmp_path: Path, refusal: Refusal) -> None:
+    def test_a_foreign_database(self, tmp_path: Path, refusal: Start) -> None:
         path = tmp_path / "other.sqlite"
         connection = sqlite3.connect(path)
         connection.execute("CREATE TABLE events (position INTEGER)")
@@ -181,7 +181,7 @@ class TestRefused:
         assert path.read_bytes() == content
 
     @pytest.mark.parametrize("damage", ["truncated", "overwritten"])
-    def test_a_corrupt_file(self, store: RunningEventStore, damage: str, refusal: Refusal) -> None:
+    def test_a_corrupt_file(self, store: RunningEventStore, damage: str, refusal: Start) -> None:
         with EventStoreDBClient(store.uri) as client:
             for _ in range(5):
                 append(client, new_stream(), new_events(200))
@@ -195,7 +195,7 @@ class TestRefused:
         assert "is corrupt" in refusal(store.data)
         assert store.data.read_bytes() == content
 
-    def test_a_folder_that_is_not_there(self, tmp_path: Path, refusal: Refusal) -> None:
+    def test_a_folder_that_is_not_there(self, tmp_path: Path, refusal: Start) -> None:
         assert "cannot be opened" in refusal(tmp_path / "absent" / "events.sqlite")
 
 
