@@ -1,4 +1,4 @@
-# The project's one image: the web server, the projector and the migrations are commands of it.
+# One image for the web server, the projector, the workers and the migrations.
 
 FROM python:3.13.16-slim-bookworm AS dependencies
 ENV UV_COMPILE_BYTECODE=1 \
@@ -8,8 +8,8 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_PYTHON_DOWNLOADS=never
 RUN pip install --no-cache-dir --root-user-action=ignore uv==0.13.9
 WORKDIR /app
-# Alone, so that the dependencies are installed again only when they change. Their versions are
-# pinned in pyproject.toml; the demo's and the developers' tools stay out of the image.
+# Copied first, so that the dependencies are installed again only when they change. Their versions
+# are pinned in pyproject.toml; the demo's and the developers' tools stay out of the image.
 COPY pyproject.toml ./
 RUN uv sync --no-cache --no-default-groups
 
@@ -23,8 +23,8 @@ RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonex
 COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /app
 COPY . .
-# Root owns the files and this user only reads them: the processes keep nothing on disk.
+# This user can only read the files, which root owns: the processes keep nothing on disk.
 USER 10001:10001
 EXPOSE 8000
-# Quiet, because daphne's log of requests has the addresses with all that was searched for in them.
+# Quiet: daphne's request log would hold whole URLs, with the names that admin was searched for.
 CMD ["daphne", "--verbosity", "0", "-b", "0.0.0.0", "-p", "8000", "lepret.asgi:application"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line, with lepret's own commands: demo, project, apply."""
+"""Django's command line, with lepret's own commands, such as demo and project."""
 
 import os
 import sys

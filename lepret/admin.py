@@ -27,7 +27,7 @@ def revoke(model_admin: ApiTokenAdmin, request: HttpRequest, queryset: QuerySet[
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ModelAdmin):
-    """Read-only, but for the revoking: tokens are made by `manage.py api_token`."""
+    """Read-only except for revoking. Tokens are made by `manage.py api_token`."""
 
     list_display = (
         "name",

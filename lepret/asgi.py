@@ -17,20 +17,20 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lepret.settings")
-# First, because without it what follows cannot be imported.
+# Before the imports below, which need Django's apps.
 django.setup(set_prefix=False)
 
 from readmodels.urls import websocket_urlpatterns  # noqa: E402
 
-# Of CPython's generations 0, 1 and 2, instead of 700, 10 and 10.
+# Thresholds of CPython's garbage collector, which are 700, 10 and 10 by default.
 _COLLECT_AFTER: Final = (20_000, 50, 100)
 
 
 class OneThreadHandler(ASGIHandler):
-    """Hands each request over to a thread once, which runs all middleware and the view.
+    """Runs all middleware and the view of a request in one thread.
 
-    Django's own handler goes back and forth between the event loop and the thread for each step of
-    each middleware, which took a third of a request's time.
+    Django's own handler switches between the event loop and the thread at each middleware, which
+    took a third of a request's time.
     """
 
     def load_middleware(self, is_async: bool = False) -> None:
@@ -45,9 +45,9 @@ class OneThreadHandler(ASGIHandler):
 
 
 def _collect_garbage_less_often() -> None:
-    """Exempt what is loaded now, which is there to stay, and collect the rest less often.
+    """Exempt the modules loaded so far from collection, and collect the rest less often.
 
-    Every request that is being served waits for a full collection.
+    A full collection delays every request that is being served.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Warnings that `manage.py check --deploy` gives of this project's own settings."""
+"""Warnings about this project's own settings, given by `manage.py check --deploy`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A0
 
 
 @register(Tags.security, deploy=True)
-def hmac_key_is_its_own(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """The secret key may be changed at any time, the key of the hashes never."""
+def hmac_key_is_set(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Warn if the HMAC key depends on the secret key, which may be changed at any time."""
     if settings.ENVIRONMENT.lepret_hmac_key:
         return []
     return [
         Warning(
-            "LEPRET_HMAC_KEY is not set, so it follows from DJANGO_SECRET_KEY.",
-            hint="Set it, and never change it: the event store has streams that are named with it.",
+            "LEPRET_HMAC_KEY is not set, so it is derived from DJANGO_SECRET_KEY.",
+            hint="Set it, and never change it: stream names in the event store depend on it.",
             id="lepret.W001",
         )
     ]

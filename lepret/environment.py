@@ -31,13 +31,13 @@ _SQLITE_OPTIONS = {
 }
 
 _POSTGRESQL_OPTIONS = {
-    # A thread per request under ASGI means that a connection per thread would pile up: the pool
-    # bounds them, and hands each back at the end of its request.
-    # `reconnect_timeout` bounds how far apart the pool's own attempts to come back grow.
+    # Under ASGI requests run in many threads. The pool limits their connections, and takes each
+    # one back at the end of its request. `reconnect_timeout` limits the growing delays between
+    # the pool's attempts to reconnect.
     "pool": {"min_size": 0, "max_size": 20, "timeout": 5, "reconnect_timeout": 3},
     "connect_timeout": 3,
-    # Without these, a host that vanishes without a word is waited for as long as TCP tries, which
-    # is a quarter of an hour. Seconds, and for `tcp_user_timeout` milliseconds.
+    # Without these, it takes TCP a quarter of an hour to notice that a host has vanished. In
+    # seconds; `tcp_user_timeout` in milliseconds.
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -48,7 +48,7 @@ _SECONDS_IN = {"s": 1, "sec": 1, "min": 60, "hour": 3600, "day": 86_400}
 
 
 class Rate(NamedTuple):
-    """At most so many calls in so many seconds."""
+    """At most this many calls in this many seconds."""
 
     calls: int
     seconds: int
@@ -93,7 +93,7 @@ def _postgresql(url: str) -> dict[str, Any]:
 
 
 def _must(reason: str) -> WrapValidator:
-    """Give this reason for any bad value. Pydantic's own would quote it, and it may be secret."""
+    """Report a bad value with `reason`. Pydantic's own message would quote it: it may be secret."""
 
     def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -160,15 +160,15 @@ UrlWithHost = Annotated[
 
 
 class Environment(BaseSettings):
-    """What the environment says; `None` where it names no service.
+    """The settings from the environment; `None` for a service that it does not name.
 
-    A field is named for its variable. A variable that is empty counts as absent.
+    Fields are named after their variables. An empty variable counts as absent.
     """
 
     model_config = SettingsConfigDict(
         alias_generator=str.upper,
         case_sensitive=True,
-        enable_decoding=False,  # Lists are given by commas, not as JSON.
+        enable_decoding=False,  # Lists are separated by commas, not JSON.
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -199,13 +199,13 @@ class Environment(BaseSettings):
 
     @classmethod
     def read(cls, base_dir: Path) -> Environment:
-        """Read `os.environ`, and for what it lacks the file that a running demo leaves.
+        """Read `os.environ` and, for variables missing there, the file of a running demo.
 
         The demo writes the addresses of what it started into its data directory, so that
         `manage.py rebuild` in a second terminal finds the same services.
 
         Raises:
-            ImproperlyConfigured: a variable has a value that cannot be used; names it.
+            ImproperlyConfigured: a variable has a bad value; the message names the variable.
         """
         data_dir = Path(os.environ.get("LEPRET_DATA_DIR") or base_dir / ".lepret")
         try:

@@ -55,7 +55,7 @@ class ApiToken(models.Model):
         return f"{self.name} of {self.user}"
 
     def state(self, at: datetime) -> str:
-        """One of usable, revoked, expired and inactive (which its user is)."""
+        """`usable`, `revoked`, `expired`, or `inactive` if its user is."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and self.expires_at <= at:

@@ -14,10 +14,10 @@ from lepret.environment import Environment
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENVIRONMENT = Environment.read(BASE_DIR)
 
-# Django itself refuses to use an empty key, at the moment something needs one: commands that sign
-# nothing run without it.
+# May be empty: Django refuses an empty key only when something is signed, so that commands which
+# sign nothing run without it.
 SECRET_KEY = ENVIRONMENT.django_secret_key
-# The key of the hashes in the names of streams in the event store. It must never change.
+# The key of the hashes in stream names. It must never change.
 HMAC_KEY = (ENVIRONMENT.lepret_hmac_key or (SECRET_KEY and f"hmac {SECRET_KEY}")).encode()
 DEBUG = ENVIRONMENT.django_debug
 ALLOWED_HOSTS = ENVIRONMENT.django_allowed_hosts
@@ -90,8 +90,8 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
                     "address": ENVIRONMENT.redis_url,
                     "socket_connect_timeout": 2,
                     "health_check_interval": 10,
-                    # Without it the first message after Valkey was restarted is lost, since the
-                    # connection is found broken only then.
+                    # A broken connection is noticed only when it is used. Without a retry, the
+                    # first message after a restart of Valkey would be lost.
                     "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
                 }
             ]
@@ -99,8 +99,8 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     }
 }
 
-# The API's calls are counted here for all web servers together. Where Valkey is slow or away, calls
-# do not wait for it long, and go through uncounted. Seconds.
+# Counts the API's calls, for all web servers together. While Valkey is slow or down, calls wait for
+# it only briefly, and pass uncounted. Timeouts in seconds.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -109,25 +109,25 @@ CACHES: dict[str, dict[str, Any]] = {
         "OPTIONS": {
             "socket_connect_timeout": 0.5,
             "socket_timeout": 0.5,
-            # A connection is found broken only when it is used again.
+            # As above: a broken connection is noticed only when it is used.
             "retry": BlockingRetry(NoBackoff(), 1),
         },
     }
 }
 
-# How often a caller may call the API: a token's user, or without a token an address. That is taken
-# from X-Forwarded-For, to which each proxy adds an entry at the right; what is further to the left
-# than there are proxies may be forged.
+# How often a caller may call the API. A caller is a token's user or, without a token, an address.
+# Behind proxies, each of which adds an entry at the right of X-Forwarded-For, the address is the
+# entry of the first proxy; callers can forge those to the left of it.
 API_RATE = ENVIRONMENT.api_rate
 API_ANONYMOUS_RATE = ENVIRONMENT.api_anonymous_rate
 NINJA_NUM_PROXIES = ENVIRONMENT.api_proxies
 
-# The event store. Seconds; every call has this bound.
+# The event store, and the timeout of every call to it in seconds.
 EVENTSTORE_URI = ENVIRONMENT.eventstore_uri
 EVENTSTORE_TIMEOUT_SECONDS = 5.0
 
-# How long, in seconds, an applicant's reservation holds without a request being recorded: longer
-# than any web server takes to record one.
+# After how many seconds a reservation lapses if no request has been recorded: longer than any web
+# server takes to record one.
 RESERVATION_LAPSES_AFTER_SECONDS = 60.0
 
 # The credit bureau: a URL, or `None` for the simulator with this latency in seconds.
@@ -135,15 +135,15 @@ CREDIT_BUREAU_URL = ENVIRONMENT.credit_bureau_url
 CREDIT_BUREAU_LATENCY_SECONDS = ENVIRONMENT.credit_bureau_latency_seconds
 CREDIT_BUREAU_CONNECT_TIMEOUT_SECONDS = 1.0
 CREDIT_BUREAU_READ_TIMEOUT_SECONDS = 2.0
-# For all attempts together: somebody waits for the page. After that a worker makes the check.
+# For all attempts together, since an applicant is waiting. Afterwards a worker makes the check.
 CREDIT_BUREAU_DEADLINE_SECONDS = 5.0
 CREDIT_BUREAU_ATTEMPTS = 3
-# The circuit breaker of each process opens after so many failures in a row, for so many seconds.
+# Each process's circuit breaker opens after this many failures in a row, for this many seconds.
 CREDIT_BUREAU_BREAKER_FAILURES = 5
 CREDIT_BUREAU_BREAKER_PAUSE_SECONDS = 5.0
 
-# `check_credit` retries a request without a score so often, with growing delays of up to so many
-# seconds, in so many threads. With these values it gives up after about an hour.
+# Of `check_credit`: the number of retries for a request, the longest delay between them in seconds,
+# and the number of threads. With these values it gives up after about an hour.
 CREDIT_CHECK_RETRIES = 24
 CREDIT_CHECK_LONGEST_DELAY_SECONDS = 300.0
 CREDIT_CHECK_THREADS = 8
@@ -154,7 +154,7 @@ PROJECTOR_TUNING: dict[str, Any] = {}
 # How long, in seconds, a page or an API call waits for a read model that is a moment behind.
 READ_MODEL_WAIT_SECONDS = 2.0
 
-# How far behind, in seconds, a read model may be for `/readyz` to be green; `None`: any distance.
+# How many seconds a read model may be behind before `/readyz` answers 503; `None`: any number.
 READYZ_MAX_LAG_SECONDS = ENVIRONMENT.readyz_max_lag_seconds
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -176,11 +176,11 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "static/"
-# Served from where they lie, in development and at scale alike: there is nothing to collect.
+# Static files are served from the source directories, so that `collectstatic` is not needed.
 WHITENOISE_USE_FINDERS = True
 
-# Cookies and redirects for HTTPS everywhere but in debug mode, or where DJANGO_HTTPS=false says
-# that the site is served in the clear, as the demo is on the local machine.
+# Secure cookies and redirects to HTTPS, except in debug mode or with DJANGO_HTTPS=false, which the
+# demo sets.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENVIRONMENT.django_https
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if ENVIRONMENT.django_https else 0
@@ -202,7 +202,7 @@ LOGGING = {
         "httpcore2": {"level": "WARNING"},
         # It warns of each retry after a concurrent append, which is normal.
         "stamina": {"level": "ERROR"},
-        # It logs a stack trace each second while Valkey is away; our own code logs that once.
+        # It logs a stack trace each second while Valkey is down; our own code logs that once.
         "channels_redis.pubsub": {"level": "CRITICAL"},
     },
 }

@@ -1,4 +1,4 @@
-"""All addresses. With `asgi.py` the only module that imports from both `loans` and `readmodels`."""
+"""All URLs. Here the write side (`loans`) and the read side (`readmodels`) come together."""
 
 from __future__ import annotations
 

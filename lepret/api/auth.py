@@ -15,7 +15,7 @@ from lepret.api.problems import Problem
 from lepret.models import ApiToken, Scope
 from lepret.staff.roles import is_underwriter
 
-# Tokens may be used for these only while their user is an underwriter, as on the pages.
+# These scopes are valid only while the token's user is an underwriter.
 UNDERWRITERS_SCOPES: Final = frozenset({Scope.READ_QUEUE, Scope.DECIDE})
 
 
@@ -40,8 +40,8 @@ class ApiRequest(HttpRequest):
 class Bearer(HttpBearer):
     """Requires `Authorization: Bearer lepret_…`, with a token that has the `scope`, if given.
 
-    If no token is needed, callers without one are accepted too. A token that is sent must be valid
-    all the same: otherwise its sender would believe that it was.
+    If no token is needed, callers without one are accepted too. A bad token is refused even then:
+    otherwise its sender would take it for a good one.
     """
 
     openapi_bearerFormat = "lepret_…"  # noqa: N815 (OpenAPI's name)
@@ -55,7 +55,7 @@ class Bearer(HttpBearer):
         self.is_needed = is_needed
 
     def __call__(self, request: HttpRequest) -> Caller:
-        """The caller.
+        """Authenticate the caller.
 
         Raises:
             Problem: 401 or 403, with `WWW-Authenticate` as in RFC 6750.

@@ -1,7 +1,6 @@
-"""The API's OpenAPI document, with what ninja leaves out of it.
+"""The API's OpenAPI document, with what ninja leaves out.
 
-That is: errors are problem documents with a media type of their own; answers have headers; and
-operations need scopes.
+Ninja leaves out the media type of problem documents, response headers, and scopes.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ TAGS: Final = [
     {"name": "Underwriting", "description": "For underwriters' tools, with a token."},
 ]
 
-# The loan request that all examples are about.
+# The loan request in all examples.
 EXAMPLE_ID: Final = "b9e84a3c-7a5c-4d7d-9d0f-2f6d7a1c5e11"
 EXAMPLE_STATUS: Final = {
     "id": EXAMPLE_ID,
@@ -87,7 +86,7 @@ _FIELD_ERROR: Final = FieldError(field="amount", message="An amount is at least 
 
 
 class DocumentedApi(NinjaAPI):
-    """An API whose document is complete."""
+    """An API with a complete OpenAPI document."""
 
     def get_openapi_schema(
         self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
@@ -109,16 +108,16 @@ class _Document(OpenAPISchema):
         callbacks = [each for each in operation.auth_callbacks if isinstance(each, Bearer)]
         for each in callbacks:
             self.securitySchemes[type(each).__name__] = each.openapi_security_schema
-        return [way for each in callbacks for way in _ways_in(each)]
+        return [way for each in callbacks for way in _alternatives(each)]
 
 
-def _ways_in(bearer: Bearer) -> list[Description]:
+def _alternatives(bearer: Bearer) -> list[Description]:
     with_token = {type(bearer).__name__: [bearer.scope.value] if bearer.scope else []}
     return [with_token] if bearer.is_needed else [with_token, {}]
 
 
 def _without_null(parameter: Description) -> Description:
-    # An optional parameter is left out; neither a header nor a query can be null.
+    # An optional parameter can be left out, but a header or a query parameter cannot be null.
     schema = dict(parameter["schema"])
     for each in schema.pop("anyOf", ()):
         if each != {"type": "null"}:

@@ -1,4 +1,4 @@
-"""Errors of the JSON API as problem+json (RFC 9457), with the field that each is about."""
+"""Errors of the JSON API as problem+json (RFC 9457), which names the fields at fault."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ProblemDocument(BaseModel):
     errors: list[FieldError] = Field(default_factory=list)
 
 
-# Any call may be answered with these: no good token, too many calls, a bug, something is down.
+# Any call may be answered with these: bad token, too many calls, a bug, something is down.
 _ANY_CALL: Final = frozenset({401, 429, 500, 503})
 
 
@@ -55,7 +55,7 @@ def title_of(status: int) -> str:
 
 
 def problems(*statuses: int) -> dict[frozenset[int], type[ProblemDocument]]:
-    """For an operation's `response`: these error statuses, and those that any call may get."""
+    """For an operation's `response`: these error statuses, and those of all operations."""
     return {_ANY_CALL.union(statuses): ProblemDocument}
 
 
@@ -92,7 +92,7 @@ class Problem(Exception):
         )
 
 
-# How an exception is answered.
+# For each type of exception, the function that turns it into a problem.
 ProblemMakers = Mapping[type[Exception], Callable[[Any], Problem]]
 
 
@@ -102,7 +102,7 @@ def not_found() -> Problem:
 
 
 def unavailable(detail: str) -> Problem:
-    """503: something that is needed is down; says when to try again."""
+    """503: something that is needed is down. Says when to try again."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
 
 

@@ -1,4 +1,4 @@
-"""Limits how often a caller may call the API. All web servers count in one cache."""
+"""Limits how often a caller may call the API. All web servers count in the same cache."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from lepret.environment import Rate
 
 logger = logging.getLogger(__name__)
 
-# After a failure the cache is not asked for so long. If it hangs, each call would wait for it.
+# How long the cache is not asked after a failure: while it hangs, every call would wait for it.
 SECONDS_WITHOUT_ASKING: Final = 2.0
 
 Clock = Callable[[], float]
 
 
 class Counters:
-    """Counters in the cache. While the cache is down nothing is counted, and all calls pass."""
+    """Counters in the cache. While the cache is down, all calls pass uncounted."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._outage = Outage(logger, "the cache", consequence="calls of the API are not counted")
         self._asks_from = 0.0
 
-    def raised(self, key: str, *, seconds: int) -> int:
+    def increment(self, key: str, *, seconds: int) -> int:
         """Increment a counter that expires after `seconds`. Returns its value; 0 if unknown.
 
         The increment is atomic, so that concurrent calls are all counted.
@@ -69,11 +69,11 @@ class _Throttle(BaseThrottle):
         if rate is None or caller is None:
             return True
         window = int(self._clock() // rate.seconds)
-        # An address may be a forged header of any length.
+        # Hashed, because an address may come from a forged header of any length.
         digest = sha256(caller.encode()).hexdigest()
         key = f"calls:{digest}:{window}"
         # Longer than the window, since the clocks of web servers differ.
-        return self._counters.raised(key, seconds=2 * rate.seconds) <= rate.calls
+        return self._counters.increment(key, seconds=2 * rate.seconds) <= rate.calls
 
     def wait(self) -> float | None:
         """Seconds until the next window begins."""

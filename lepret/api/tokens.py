@@ -28,7 +28,7 @@ LAST_USE_IS_NOTED_EVERY: Final = timedelta(minutes=1)
 def issue(
     user: User, *, name: str, scopes: Collection[Scope], expires_at: datetime | None = None
 ) -> tuple[str, ApiToken]:
-    """Make a token. Returns it, which is possible only now, and what is stored of it."""
+    """Make a token. Returns its text, which is not stored, and its row."""
     token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
     kept = ApiToken.objects.create(
         user=user,
@@ -52,7 +52,7 @@ def find(token: str) -> ApiToken | None:
 
 
 def revoke(token: ApiToken) -> None:
-    """Revoke a token. If it is revoked already, the time of that stays."""
+    """Revoke a token. If it already is, the earlier time stays."""
     ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
@@ -63,6 +63,6 @@ def _digest(token: str) -> str:
 def _note_use(token: ApiToken, now: datetime) -> None:
     if token.last_used_at is not None and now - token.last_used_at < LAST_USE_IS_NOTED_EVERY:
         return
-    # With the same condition in SQL: of concurrent calls only one writes.
+    # The same condition in SQL, so that only one of several concurrent calls writes.
     unnoted = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USE_IS_NOTED_EVERY)
     ApiToken.objects.filter(unnoted, pk=token.pk).update(last_used_at=now)

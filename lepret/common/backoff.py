@@ -1,4 +1,4 @@
-"""Delays between attempts to reach something that is away."""
+"""Delays between retries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 def jittered(seconds: float) -> float:
-    """A random time between half of it and all of it, so that many do not retry at once."""
+    """A random time between half of `seconds` and all of it, so that retries are spread out."""
     return seconds * random.uniform(0.5, 1.0)  # noqa: S311 (not cryptography)
 
 
@@ -20,7 +20,7 @@ class Backoff:
         self._next = first
 
     def next_delay(self) -> float:
-        """The next delay, with jitter; the one after it is twice as long, up to the longest."""
+        """The next delay, with jitter. Each delay is twice the one before, up to the longest."""
         delay = jittered(self._next)
         self._next = min(2 * self._next, self._longest)
         return delay

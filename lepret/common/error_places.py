@@ -1,4 +1,4 @@
-"""Says what went wrong and where, without the values that a message or a stack trace may quote."""
+"""Describes errors for the log, without the values that messages and stack traces may quote."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PROJECT: Final = Path(__file__).resolve().parents[2]
 
 
 def type_and_place(error: BaseException) -> str:
-    """Such as `KeyError at loan_status.py:34`: enough to find it, and nobody's data.
+    """An error's type and place, such as `KeyError at loan_status.py:34`, without personal data.
 
-    The place is the last one in the project's own code. Of data that is not valid, the fields are
-    named with what is wrong: `ValidationError at codec.py:103 (amount: missing)`.
+    The place is the last one in the project's own code. Validation errors also name the fields and
+    what is wrong with them: `ValidationError at codec.py:103 (amount: missing)`.
     """
     name = type(error).__qualname__
     stack = traceback.extract_tb(error.__traceback__)

@@ -30,7 +30,7 @@ def event_store_client() -> EventStoreDBClient:
 
 
 def close_event_store_client() -> None:
-    """Close the client and its connections. The next call above creates a new one."""
+    """Close the client and its connections. `event_store_client()` then creates a new one."""
     with _lock:
         while _clients:
             _clients.popitem()[1].close()
@@ -39,7 +39,7 @@ def close_event_store_client() -> None:
 class _Client(EventStoreDBClient):
     """Receives the messages of a stream in the thread that reads them.
 
-    By default gRPC passes each message on from a thread of its own, which takes twice the time.
+    By default gRPC receives them in another thread, which takes twice the time.
     """
 
     def _construct_grpc_channel(

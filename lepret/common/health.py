@@ -1,4 +1,4 @@
-"""Answers `/healthz` and `/readyz`: is this process alive, and does it reach what it needs?"""
+"""`/healthz` and `/readyz`: is this process alive, and can it reach what it needs?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Check = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Finding:
-    """What another part of the project adds to the document of `/readyz`."""
+    """The result of an extra check, and its part of the document of `/readyz`."""
 
     document: Mapping[str, Any]
     is_ready: bool
@@ -42,10 +42,10 @@ async def alive(request: HttpRequest) -> HttpResponse:
 async def ready(
     request: HttpRequest, extra: Mapping[str, ExtraCheck] | None = None
 ) -> HttpResponse:
-    """`/readyz`: 200 where everything that is needed answers, else 503; says what does not.
+    """`/readyz`: 200 if everything that is needed answers, else 503; names what does not.
 
-    `extra` belong to other parts of the project, by the names that their findings get in
-    the document. One that fails or gives no answer in time is not ready.
+    `extra` has checks of other parts of the project, by the names of their findings in the
+    document. A check that fails or takes too long counts as not ready.
     """
     extra = extra or {}
     outcomes, findings = await asyncio.gather(
@@ -81,7 +81,7 @@ async def _finding(name: str, check: ExtraCheck) -> Finding:
 
 
 async def _check_databases() -> None:
-    # In a thread that is abandoned when time is up: asgiref would wait for its own.
+    # In a thread that can be abandoned at the timeout; asgiref would wait for its end.
     await asyncio.to_thread(_query_each_database)
 
 

@@ -9,5 +9,5 @@ Moment = TypeVar("Moment", datetime, float)
 
 
 def oldest(*moments: Moment | None) -> Moment | None:
-    """The oldest of the known moments, or `None` where none is known."""
+    """The oldest of the known moments, or `None` if none is known."""
     return min((each for each in moments if each is not None), default=None)

@@ -26,7 +26,7 @@ def whole_number(text: str) -> int:
 
 
 def number_in(text: str) -> float:
-    """The text as a number; NaN, which no bounds contain, where it is not one."""
+    """The text as a number, or NaN, which is within no bounds, if it is not a number."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Logs once that something is away, and once that it is back."""
+"""Logs an outage once when it begins and once when it ends."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final
 
 
 class Outage:
-    """The time during which something is away, with the consequence of that for the log.
+    """An outage of `what`, such as the event store, with its consequence for the log.
 
-    `of` names the one that misses it, if that is not the whole process.
+    `of` names the part that is affected, if it is not the whole process.
     """
 
     def __init__(self, logger: Logger, what: str, *, of: str = "", consequence: str = "") -> None:
@@ -20,13 +20,13 @@ class Outage:
         self._is_on = False
 
     def begin(self, kind: str) -> None:
-        """It is away, or still is; `kind` says which error showed that."""
+        """It is down, or still is; `kind` is the type of the error."""
         if not self._is_on:
             self._logger.warning("%s (%s)%s", self._lost, kind, self._consequence)
         self._is_on = True
 
     def end(self) -> None:
-        """It is back, or was never away."""
+        """It is up again, or was never down."""
         if self._is_on:
             self._logger.info("%s", self._regained)
         self._is_on = False

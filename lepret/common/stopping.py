@@ -1,4 +1,4 @@
-"""Ends a long-running process in good order when a signal asks for it."""
+"""Stops a long-running process in an orderly way at a signal."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def stop_on_signals(stop: threading.Event) -> None:
 
 
 def wait_for(stop: threading.Event) -> None:
-    """Have the main thread wait until the event is set."""
+    """Wait until the event is set. For the main thread."""
     while not stop.wait(WAKE_SECONDS):
         pass

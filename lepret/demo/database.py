@@ -1,7 +1,7 @@
 """Prepares the demo's database: applies the migrations and makes the demo's accounts.
 
-Only the demo makes accounts with passwords that everyone knows. It runs this in a child process,
-since its children may use other databases than the settings of its own process name.
+Only the demo makes accounts with passwords that everyone knows. It does so in a child process,
+because its own process's settings may name other databases than those of its children.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _migrate() -> None:
 
 @transaction.atomic
 def _make(account: Account) -> None:
-    """Make the account. One that exists already stays as it is."""
+    """Make the account, unless it exists."""
     if User.objects.filter(username=account.name).exists():
         return
     user = User.objects.create_user(

@@ -19,8 +19,8 @@ _DATABASE = "lepret.sqlite3"
 _KEY = "secret.key"
 _HMAC_KEY = "hmac.key"
 _VALKEY = "valkey"
-# By their whole names: somebody's `lepret.sqlite3.backup` is not the demo's to delete. SQLite
-# keeps files of its own beside a database, and the event store one that locks it.
+# Whole names, so that a user's `lepret.sqlite3.backup` is never deleted. SQLite keeps further files
+# beside a database, and the event store keeps a lock file.
 _BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal", ".lock")
 _MADE_BY_THE_DEMO = frozenset(
     [_LOCK, _VALKEY]
@@ -36,12 +36,12 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class DirectoryRefused(Exception):
-    """The directory cannot be used: another demo has it, it holds other files, or no access."""
+    """The directory cannot be used: another demo uses it, it has foreign files, or no access."""
 
 
 @dataclass(frozen=True)
 class DemoDirectory:
-    """A data directory that this process, and no other demo, may use."""
+    """A data directory that is locked for this process."""
 
     path: Path
 
@@ -57,20 +57,20 @@ class DemoDirectory:
 
     @property
     def valkey(self) -> Path:
-        """Valkey's working directory, which is made if need be."""
+        """Valkey's working directory, created if missing."""
         directory = self.path / _VALKEY
         directory.mkdir(exist_ok=True)
         return directory
 
     def secret_key(self) -> str:
-        """The key that Django signs with. Made once, so that sessions outlive a restart."""
+        """The key that Django signs with. Made once, so that sessions survive a restart."""
         return self._key(_KEY)
 
     def hmac_key(self) -> str:
-        """The key of the hashes in stream names. Made once, since the streams are kept, too."""
+        """The key of the hashes in stream names. Made once, since the streams are kept too."""
         return self._key(_HMAC_KEY)
 
-    def begin_anew(self) -> None:
+    def delete_files(self) -> None:
         """Delete the files of earlier demos, and nothing else. The lock stays held."""
         for entry in self.path.iterdir():
             if entry.name not in _MADE_BY_THE_DEMO - {_LOCK}:
@@ -81,12 +81,12 @@ class DemoDirectory:
                 entry.unlink()
 
     def publish(self, environment: Mapping[str, str]) -> None:
-        """Leave these variables for commands in other terminals: see `lepret.environment`."""
+        """Save these variables for commands in other terminals: see `lepret.environment`."""
         lines = [f"{name}={_quoted(value)}\n" for name, value in environment.items()]
         _write_private(self.path / DEMO_ENVIRONMENT_FILE, "".join(lines))
 
     def withdraw(self) -> None:
-        """Take back what `publish` left, if it left anything."""
+        """Delete the file that `publish` wrote, if there is one."""
         (self.path / DEMO_ENVIRONMENT_FILE).unlink(missing_ok=True)
 
     def _key(self, name: str) -> str:
@@ -98,12 +98,12 @@ class DemoDirectory:
 
 @contextlib.contextmanager
 def claimed(path: Path) -> Iterator[DemoDirectory]:
-    """The directory, made if need be, and locked against other demos until the block ends.
+    """The directory, created if missing, and locked against other demos until the block ends.
 
-    The lock is the operating system's: it ends with the process, however that ends.
+    The operating system releases the lock when the process ends, however it ends.
 
     Raises:
-        DirectoryRefused: says why, in one line.
+        DirectoryRefused: the message says why, in one line.
     """
     path = path.absolute()
     try:
@@ -120,12 +120,12 @@ def claimed(path: Path) -> Iterator[DemoDirectory]:
 
 
 def _refuse_other_files(path: Path) -> None:
-    """Refuse a directory that no demo has used and that holds files which no demo makes."""
+    """Refuse a directory with foreign files, unless a demo has used it before."""
     names = sorted(entry.name for entry in path.iterdir())
     if _LOCK in names:
         return
     if not names:
-        path.chmod(0o700)  # It gets personal data, and may have been made readable for everyone.
+        path.chmod(0o700)  # It will hold personal data, and may be readable for everyone.
     for name in names:
         if name not in _MADE_BY_THE_DEMO:
             raise DirectoryRefused(
@@ -148,12 +148,12 @@ def _hold(lock: int, path: Path) -> None:
 
 
 def _quoted(value: str) -> str:
-    """As python-dotenv reads it back, also with a `#` in it."""
+    """In quotes for python-dotenv, which would take a bare `#` for a comment."""
     return "'{}'".format(value.replace("\\", r"\\").replace("'", r"\'"))
 
 
 def _write_private(file: Path, text: str) -> None:
-    """Write, all at once, a file that only its owner can read."""
+    """Write a file atomically, readable only for its owner."""
     unfinished = file.with_name(f"{file.name}.new")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, _NEW_FILE, 0o600), "w") as stream:

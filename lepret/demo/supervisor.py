@@ -1,8 +1,7 @@
 """Keeps child processes running: starts them, shows what they print, restarts those that end.
 
-It knows nothing of what its children do. Each child gets a session of its own, so that a Ctrl-C in
-the terminal reaches only the parent, which then stops them; and on Linux the kernel kills the
-children when the parent ends, however that happens.
+Each child gets a session of its own, so that a Ctrl-C in the terminal reaches only the parent,
+which then stops the children. On Linux the kernel kills them when the parent ends, however it ends.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ class ChildFailed(Exception):
 class Child:
     """A process to run.
 
-    It counts as ready when a line that it prints holds `ready_words`, or when `ready_check` says
-    so, whichever of the two is given; with neither, as soon as it runs. At a stop, the children
-    that were started before it go on until it has ended, unless it `ends_beside_others`.
+    It is ready when it prints a line with `ready_words` or when `ready_check` returns true,
+    whichever is given; with neither, as soon as it runs. A stop waits for it before it asks the
+    next child to end, unless it `stops_in_parallel`.
     """
 
     name: str
@@ -44,12 +43,12 @@ class Child:
     directory: Path | None = None
     ready_words: str | None = None
     ready_check: Callable[[], Awaitable[bool]] | None = None
-    ends_beside_others: bool = False
+    stops_in_parallel: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestartDelays:
-    """How many seconds to wait before a restart: more each time that the child ended soon."""
+    """Seconds to wait before a restart: more each time that the child has ended soon."""
 
     first: float = 0.2
     factor: float = 2.0
@@ -65,10 +64,10 @@ class RestartDelays:
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How many seconds a stop gives the children.
+    """How long a stop waits, in seconds.
 
-    A child has `between` before the next one is asked to end too (less, if it ends sooner). Those
-    that are left after `in_all` are killed, and get `after_kill` to disappear.
+    `between` is the longest wait for a child before the next one is asked to end. The children that
+    still run after `in_all` are killed; a killed child is waited for `after_kill` at most.
     """
 
     between: float = 0.5
@@ -93,7 +92,7 @@ class _Kept:
             self.ready.set_result(None)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the child and whatever it started; nothing if it is gone."""
+        """Send a signal to the child's process group, if it still runs."""
         if self.pid is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -104,8 +103,8 @@ class Supervisor:
     """Runs children, in the order in which they are given, and stops them in reverse.
 
     Args:
-        show: gets each line that a child prints, after the child's name.
-        announce: gets a line for each child that ended and will be started again.
+        show: called with a child's name and each line that the child prints.
+        announce: called with a message for each child that has ended and will be restarted.
     """
 
     def __init__(
@@ -156,12 +155,12 @@ class Supervisor:
             polling.cancel()
 
     async def stop(self) -> None:
-        """Ask each child to end, the last started first; kill those that do not in time."""
+        """Ask each child to end, the last started first. Kill those that do not end in time."""
         self._stopping.set()
         deadline = asyncio.get_running_loop().time() + self._patience.in_all
         for kept in reversed(self._all_kept):
             kept.signal(signal.SIGTERM)
-            if not kept.child.ends_beside_others:
+            if not kept.child.stops_in_parallel:
                 await self._ended(kept, within=self._patience.between)
         for kept in self._all_kept:
             await self._ended(kept, within=deadline - asyncio.get_running_loop().time())
@@ -170,7 +169,7 @@ class Supervisor:
             await self._ended(kept, within=self._patience.after_kill)
 
     def kill(self) -> None:
-        """End every child at once. A `stop` that is under way finishes as soon as they are gone."""
+        """Kill every child at once. A running `stop` returns as soon as they have ended."""
         self._stopping.set()
         for kept in self._all_kept:
             kept.signal(signal.SIGKILL)
@@ -217,7 +216,7 @@ class Supervisor:
         if kept.child.ready_words is None and kept.child.ready_check is None:
             kept.set_ready()
         status = await process.exited
-        # Nothing that it started may outlive it, or hold on to a port that its successor needs.
+        # Kill what it has started too: that may hold a port that the next run needs.
         kept.signal(signal.SIGKILL)
         kept.pid = None
         await asyncio.wait([process.output_ended], timeout=self._patience.after_kill)
@@ -232,10 +231,10 @@ class Supervisor:
 
 
 class _Process(asyncio.SubprocessProtocol):
-    """One run of a child. Hands over its output line by line, as text.
+    """One run of a child. Passes on its output line by line, as text.
 
-    asyncio's own `Process.wait` would not do: it returns only when the output has ended too, which
-    a process that the child left behind can put off for ever.
+    asyncio's own `Process.wait` also waits for the end of the output, which may never come: a
+    process that the child left behind can keep it open.
     """
 
     exited: asyncio.Future[int]
@@ -252,7 +251,7 @@ class _Process(asyncio.SubprocessProtocol):
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) >= LONGEST_LINE_BYTES:  # it has no end in sight
+        if len(self._rest) >= LONGEST_LINE_BYTES:  # Do not wait for its end.
             lines.append(self._rest)
             self._rest = b""
         for line in lines:
@@ -277,7 +276,7 @@ async def _poll(kept: _Kept) -> None:
     check = kept.child.ready_check
     if check is None:
         return
-    while not await check():  # noqa: ASYNC110 - what it asks lies outside of this process
+    while not await check():  # noqa: ASYNC110 (it asks another process)
         await asyncio.sleep(SECONDS_BETWEEN_READY_CHECKS)
     kept.set_ready()
 
@@ -301,17 +300,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    """Make the function that a new process calls before it becomes the child's program.
+    """A `preexec_fn` that has the kernel kill the new process when `parent` ends.
 
-    It has the kernel kill the process when `parent` ends. All that it needs is looked up before
-    the fork.
+    What it needs is looked up before the fork.
     """
     prctl = ctypes.CDLL(None).prctl
     number = int(signal.SIGKILL)
 
     def die_with_parent() -> None:
         prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # it was gone already, so no signal will come
+        if os.getppid() != parent:  # It has ended already, so no signal will come.
             os._exit(1)
 
     return die_with_parent

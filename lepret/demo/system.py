@@ -1,8 +1,8 @@
 """`manage.py demo`: the whole system on one machine, each part a process of its own.
 
-What the environment names (an event store, a database, a Redis) is used; in place of what it does
-not name, an embedded one is started. This module says what is started, how, and in which order;
-`lepret.demo.supervisor` keeps it running, and `lepret.demo.directory` holds its data.
+The demo uses the event store, the database and the Redis that the environment names, and starts
+embedded ones in place of those that it does not name. This module defines what is started, and in
+which order; `lepret.demo.supervisor` keeps it running, `lepret.demo.directory` holds its data.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
 REACHED_AS = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 EVENT_STORE_PORT = 2113
-# A terminal sends one Ctrl-C to all that run in it, and `uv run` may pass the same one on again.
+# One Ctrl-C may arrive twice: from the terminal, and passed on by `uv run`.
 SECONDS_OF_ONE_CTRL_C = 0.5
 
-# What the environment may name itself; the first three are started or made where it does not.
+# Variables that the environment may set. If it does not set the first three, embedded ones serve.
 EVENT_STORE, DATABASE, REDIS = "EVENTSTORE_URI", "DATABASE_URL", "REDIS_URL"
 SECRET_KEY, ALLOWED_HOSTS = "DJANGO_SECRET_KEY", "DJANGO_ALLOWED_HOSTS"
 HMAC_KEY, CREDIT_BUREAU = "LEPRET_HMAC_KEY", "CREDIT_BUREAU_URL"
@@ -42,12 +42,12 @@ PASSED_ON_AS_GIVEN = (
     "CREDIT_BUREAU_LATENCY_SECONDS",
     "DJANGO_DEBUG",
 )
-# So that nobody who watches has to wait for minutes once the credit bureau is back.
+# Short, so that a user need not wait for minutes once the credit bureau is back.
 LONGEST_SECONDS_BETWEEN_CREDIT_CHECKS = 5
 
 
 class DemoFailed(Exception):
-    """The demo could not be started; says why, in one line. Nothing is left running."""
+    """The demo could not be started; the message says why. Nothing is left running."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class WebAddress:
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds it, with a slash at the end."""
+        """Its URL for a browser on this machine, with a slash at the end."""
         return f"http://{_in_url(REACHED_AS.get(self.host, self.host))}:{self.port}/"
 
     @property
@@ -87,7 +87,7 @@ class WebAddress:
 def run(*, host: str, port: int, data_dir: Path, fresh: bool, outage: float | None = None) -> None:
     """Run the demo until a signal ends it.
 
-    With `outage`, its own credit bureau is away for so many seconds after the start.
+    `outage`: for how many seconds after the start the demo's own credit bureau is down.
 
     Raises:
         DemoFailed: it could not be started.
@@ -110,7 +110,7 @@ async def _run(web: WebAddress, data_dir: Path, *, fresh: bool, outage: float | 
         web.check_is_free()
         directory.withdraw()  # what a demo that was killed may have left
         if fresh:
-            directory.begin_anew()
+            directory.delete_files()
         demo = _Demo(web, directory, terminal, supervisor, outage)
         start = asyncio.create_task(demo.start())
         try:
@@ -124,7 +124,7 @@ async def _run(web: WebAddress, data_dir: Path, *, fresh: bool, outage: float | 
 
 
 async def _started_or_stopped(start: asyncio.Task[None], stop: asyncio.Event) -> None:
-    """Wait until everything has started or `stop` is set. Raises what made the start fail."""
+    """Wait until everything has started or `stop` is set. Raises the error of a failed start."""
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([start, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -134,7 +134,7 @@ async def _started_or_stopped(start: asyncio.Task[None], stop: asyncio.Event) ->
 
 @contextlib.contextmanager
 def _stop_signals(supervisor: Supervisor) -> Iterator[asyncio.Event]:
-    """Give an event that a signal sets. A second signal kills the children at once."""
+    """Provide an event that a signal sets. A second signal kills the children at once."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     first_at = 0.0
@@ -180,7 +180,7 @@ class _Demo:
         self._settings = self._chosen_settings()
 
     async def start(self) -> None:
-        """Start everything, and say where it is."""
+        """Start everything, then print the addresses."""
         await asyncio.gather(
             self._start_event_store(), self._start_valkey(), self._prepare_database()
         )
@@ -204,7 +204,7 @@ class _Demo:
             await self._end_outage_after(self._outage)
 
     def _chosen_settings(self) -> dict[str, str]:
-        """What the children, and commands in other terminals, find in their environment."""
+        """The environment variables of the children and of commands in other terminals."""
         given = self._given
         hosts = given.get(ALLOWED_HOSTS, f"localhost,{LOOPBACK}").split(",")
         chosen = {
@@ -226,7 +226,7 @@ class _Demo:
         name: str,
         *command: str,
         ready_words: str | None = None,
-        ends_beside_others: bool = False,
+        stops_in_parallel: bool = False,
     ) -> Child:
         own = {"LEPRET_DATA_DIR": str(self._directory.path), "PYTHONUNBUFFERED": "1"}
         return Child(
@@ -235,15 +235,15 @@ class _Demo:
             environment={**os.environ, **self._settings, **own},
             directory=PROJECT,
             ready_words=ready_words,
-            ends_beside_others=ends_beside_others,
+            stops_in_parallel=stops_in_parallel,
         )
 
     async def _start_event_store(self) -> None:
         if EVENT_STORE in self._given:
             if HMAC_KEY not in self._given:
                 self._terminal.say(
-                    f"{HMAC_KEY} is not set, so this demo uses a key of its own; whoever else uses "
-                    "this event store needs the same one"
+                    f"{HMAC_KEY} is not set, so this demo uses a key of its own; others that use "
+                    "this event store need the same one"
                 )
             return
 
@@ -272,7 +272,7 @@ class _Demo:
             return self._child(
                 "valkey",
                 *(valkey, "--bind", LOOPBACK, "--port", str(port)),
-                # It carries what is gone a moment later anyway: nothing is kept.
+                # Nothing is stored on disk: messages and counters are short-lived.
                 *("--save", "", "--appendonly", "no", "--dir", str(self._directory.valkey)),
                 ready_words="Ready to accept connections",
             )
@@ -281,7 +281,7 @@ class _Demo:
         self._settings[REDIS] = f"redis://{LOOPBACK}:{port}/0"
 
     async def _start_on(self, port: int, child_on: Callable[[int], Child]) -> int:
-        """Start a child on this port, or on another if it gets taken. Returns which."""
+        """Start a child on this port, or on another if that gets taken. Returns the port."""
         try:
             await self._supervisor.start(child_on(port))
         except ChildFailed:
@@ -308,7 +308,7 @@ class _Demo:
             name,
             *(sys.executable, "manage.py", command, *options),
             ready_words=f"{command} is ready",
-            ends_beside_others=True,
+            stops_in_parallel=True,
         )
         await self._supervisor.start(child)
 
@@ -323,7 +323,7 @@ class _Demo:
             *(sys.executable, "manage.py", "clearing_house"),
             *("--host", LOOPBACK, "--port", str(self._bureau_port)),
             ready_words="credit bureau ready on",
-            ends_beside_others=True,
+            stops_in_parallel=True,
         )
         await self._supervisor.start(child)
         self._terminal.say(
@@ -342,7 +342,7 @@ class _Demo:
         try:
             await self._supervisor.start(replace(child, ready_check=ready))
         except ChildFailed as problem:
-            self._web.check_is_free()  # it was a moment ago
+            self._web.check_is_free()  # It was free a moment ago.
             raise DemoFailed(f"{problem}; {ready.last_answer}") from problem
 
 
@@ -354,7 +354,7 @@ class _ReadyCheck:
         self.last_answer = f"{url} did not answer"
 
     async def __call__(self) -> bool:
-        # Not through a proxy, which the environment may name: the server is on this machine.
+        # Not through a proxy that the environment may name: the server is on this machine.
         async with httpx2.AsyncClient(trust_env=False, timeout=5) as client:
             try:
                 response = await client.get(self._url)
@@ -375,10 +375,10 @@ def _valkey_program() -> str:
 
 
 def without_credentials(uri: str) -> str:
-    """The URI without the user and the password that it may hold, fit to be shown."""
+    """The URI without its user and password, for display."""
     return re.sub(r"//[^/]*@", "//", uri)
 
 
 def _in_url(host: str) -> str:
-    """The host as URLs write it: an IPv6 address in brackets."""
+    """The host as in URLs: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host

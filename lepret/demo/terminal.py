@@ -1,4 +1,4 @@
-"""What the demo prints: its children's lines, each with its name before it, and a banner."""
+"""What the demo prints: its children's lines, each after the child's name, and a banner."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _DEMO = "demo"
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Go on, where rich would end the process."""
+        """Carry on in silence; rich would end the process."""
         _silence_standard_output()
 
 
 class Terminal:
-    """Prints to standard output, and carries on silently once nobody reads it."""
+    """Prints to standard output, and goes on in silence once nobody reads that."""
 
     def __init__(self) -> None:
         self._console = _Console(highlight=False)
@@ -73,7 +73,7 @@ class Terminal:
 def _silence_standard_output() -> None:
     """Discard all further output: the terminal was closed, or the pipe's reader has ended.
 
-    The children must still be supervised, and stopped in good order.
+    The children must still be supervised, and stopped in an orderly way.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

@@ -18,5 +18,5 @@ def make_groups(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
     dependencies = [("auth", "0012_alter_user_first_name_max_length")]
 
-    # Taking the migration back leaves the groups: people are in them.
+    # Reversing the migration keeps the groups, which have members.
     operations = [migrations.RunPython(make_groups, migrations.RunPython.noop)]

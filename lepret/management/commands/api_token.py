@@ -23,24 +23,22 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
-        create = actions.add_parser("create", help="make a token and print it, this once")
-        create.add_argument("username", help="the user as whom it acts")
+        create = actions.add_parser("create", help="make a token and print it once")
+        create.add_argument("username", help="the user for whom it acts")
         create.add_argument(
             "--scope",
             action="append",
             required=True,
             choices=Scope.values,
-            help="what it is good for; may be given more than once",
+            help="what it allows; may be given more than once",
         )
+        create.add_argument("--name", required=True, type=_name, help="its name in lists")
         create.add_argument(
-            "--name", required=True, type=_name, help="by which to know it in lists"
+            "--days", type=_days, help="how many days it is valid (default: until it is revoked)"
         )
-        create.add_argument(
-            "--days", type=_days, help="how long it is valid (default: until it is revoked)"
-        )
-        actions.add_parser("list", help="show what tokens there are, and when each was last used")
-        revoke = actions.add_parser("revoke", help="make a token useless, at once and for good")
-        revoke.add_argument("id", type=int, help="its number in the list")
+        actions.add_parser("list", help="list all tokens, with when each was last used")
+        revoke = actions.add_parser("revoke", help="revoke a token, at once and for good")
+        revoke.add_argument("id", type=int, help="its ID in the list")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         match action:
@@ -60,7 +58,7 @@ class Command(BaseCommand):
         expires_at = None if days is None else timezone.now() + timedelta(days=days)
         scopes = {Scope(each) for each in scope}
         token, kept = tokens.issue(user, name=name, scopes=scopes, expires_at=expires_at)
-        # Alone on stdout, for whatever stores it.
+        # The token is alone on stdout, for scripts that store it.
         self.stderr.write(f"Token {kept.pk}. It is shown this once:", self.style.NOTICE)
         self.stdout.write(token)
 

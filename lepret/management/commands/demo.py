@@ -16,11 +16,11 @@ from lepret.demo.system import DemoFailed, run
 
 class Command(BaseCommand):
     help = (
-        "Run the whole system on this machine: the web server, the projector, the workers, and in "
-        "place of what the environment does not name (EVENTSTORE_URI, DATABASE_URL, REDIS_URL), "
-        "embedded servers that need no installation. Ctrl-C stops it; the data stays."
+        "Run the whole system on this machine: the web server, the projector, the workers, and an "
+        "embedded server for each one that the environment does not name (EVENTSTORE_URI, "
+        "DATABASE_URL, REDIS_URL). Ctrl-C stops it; the data stays."
     )
-    # What the children use is decided here, and only they check it.
+    # Only the children, whose settings the demo chooses, make these checks.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -34,17 +34,16 @@ class Command(BaseCommand):
             "--data-dir",
             type=Path,
             default=settings.ENVIRONMENT.lepret_data_dir,
-            help="where everything is kept (default: LEPRET_DATA_DIR, or %(default)s)",
+            help="where the data is kept (default: LEPRET_DATA_DIR, or %(default)s)",
         )
         parser.add_argument(
-            "--fresh", action="store_true", help="delete what an earlier demo kept, then start"
+            "--fresh", action="store_true", help="delete the data of earlier demos, then start"
         )
-
         parser.add_argument(
             "--outage",
             type=_seconds,
             metavar="SECONDS",
-            help="have the credit bureau be away for so long after the start, to see what happens",
+            help="how long the credit bureau is down after the start (default: not at all)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

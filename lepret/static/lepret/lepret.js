@@ -1,6 +1,6 @@
-// What htmx does not do by itself: say whether the page is live, keep waiting times current, open
-// and close the dialog, reload the queue after a refused decision, say when no answer came, and tell
-// assistive technology about errors beside fields.
+// What htmx does not do: show whether the page is live, update waiting times, open and close the
+// dialog, reload the queue after a refused decision, show that no answer came, and tell assistive
+// technology about errors beside fields.
 "use strict";
 
 const FORBIDDEN = 4403;
@@ -61,7 +61,7 @@ document.addEventListener("htmx:afterSwap", (event) => {
   if (target.matches("#deny-dialog-content")) openDenyDialog(requestConfig.elt);
   // Not `target.id`: the form's own field of that name would be found instead.
   if (target.matches("#apply")) {
-    keepNumber({ isBack: false });
+    keepFormId({ isBack: false });
     showFirstError(document.getElementById("apply"));
   }
   if (target.matches(".field-error")) markValidity(event.target);
@@ -98,7 +98,7 @@ document.addEventListener("outdated", async () => {
   liveSocket?.send("start over");
 });
 
-// A whole page (a proxy's, the login form, a failing server's) is not shown inside this one.
+// Never put a whole page (a proxy's, the login form, an error page) inside this one.
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (!/^\s*<(!doctype|html)/i.test(event.detail.xhr.responseText)) return;
   event.detail.shouldSwap = false;
@@ -111,31 +111,31 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
 document.addEventListener("htmx:beforeRequest", ({ detail }) => showFailure(detail.elt, false));
 
 function showFailure(form, hasFailed) {
-  if (!form.matches("form, body")) return; // A field is validated again as typing goes on.
+  if (!form.matches("form, body")) return; // A field is validated again at the next key.
   const words = form.querySelector(".failure") ?? document.querySelector("main > .failure");
   if (!words) return;
   words.hidden = !hasFailed;
   if (!hasFailed) return;
-  document.getElementById("notices")?.replaceChildren(); // They are about an earlier request.
+  document.getElementById("notices")?.replaceChildren(); // They belong to an earlier request.
   words.scrollIntoView({ block: "center" });
 }
 
-// Each form has a number, so that it makes one loan request however often it is sent. A form that the
-// browser loads again when somebody goes back has a new number: restore the old one.
-function keepNumber({ isBack }) {
-  const number = document.getElementById("id_id");
-  if (!number) return;
-  if (isBack && history.state?.number) number.value = history.state.number;
-  history.replaceState({ ...history.state, number: number.value }, "");
+// Each form has an id, so that it makes one loan request however often it is sent. When somebody
+// goes back and the browser loads the form again, it arrives with another id: restore the old one.
+function keepFormId({ isBack }) {
+  const field = document.getElementById("id_id");
+  if (!field) return;
+  if (isBack && history.state?.number) field.value = history.state.number;
+  history.replaceState({ ...history.state, number: field.value }, "");
 }
 
 document.addEventListener("DOMContentLoaded", () => {
   const [navigation] = performance.getEntriesByType("navigation");
-  keepNumber({ isBack: navigation.type === "back_forward" });
+  keepFormId({ isBack: navigation.type === "back_forward" });
 });
 
-// When somebody goes back, the browser may show the page as it was left: with its button disabled.
-// Since htmx would still count its request as under way, the form is replaced by a copy.
+// When somebody goes back, the browser may show the page as it was left, with its button disabled.
+// htmx would still take the request for unfinished, so the form is replaced by a copy.
 window.addEventListener("pageshow", (event) => {
   const form = document.getElementById("apply");
   if (!event.persisted || !form) return;

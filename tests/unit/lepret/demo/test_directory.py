@@ -67,7 +67,7 @@ class TestBeginningAnew:
                 (data / name).touch()
             (data / "valkey").symlink_to(elsewhere)
 
-            directory.begin_anew()
+            directory.delete_files()
 
             assert names(data) == {"demo.lock", "lepret.sqlite3.backup"}
         assert names(elsewhere) == {"kept"}
@@ -75,7 +75,7 @@ class TestBeginningAnew:
     def test_deletes_directories_with_what_is_in_them(self, tmp_path: Path) -> None:
         with claimed(tmp_path) as directory:
             (directory.valkey / "dump.rdb").touch()
-            directory.begin_anew()
+            directory.delete_files()
             assert names(tmp_path) == {"demo.lock"}
 
 

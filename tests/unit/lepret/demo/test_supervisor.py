@@ -303,10 +303,10 @@ class TestStopping:
             assert children() == {}
 
     @in_a_loop
-    async def test_does_not_make_others_wait_for_one_that_ends_beside_them(self) -> None:
+    async def test_does_not_wait_for_a_child_that_stops_in_parallel(self) -> None:
         async with watched(patience=Patience(between=60, in_all=0.3)) as it:
             await it.start(python("first", POLITE))
-            await it.start(replace(python("second", STUBBORN), ends_beside_others=True))
+            await it.start(replace(python("second", STUBBORN), stops_in_parallel=True))
             await asyncio.wait_for(it.supervisor.stop(), 5)
             assert it.lines[2:] == [("first", "bye")]
             assert children() == {}
