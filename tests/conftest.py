@@ -17,6 +17,6 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
         return
     pluginmanager.getplugin("capturemanager").stop_global_capturing()
     uv = os.environ.get("UV", "uv")
-    # Where uv does not install it, `-p` ends pytest; without that this would go on for ever.
+    # If uv does not install it, `-p` makes pytest fail; otherwise this would restart for ever.
     again = [uv, "run", "--group", "test", "pytest", "-p", "pytest_django", *sys.argv[1:]]
     os.execvp(uv, again)  # noqa: S606 (there is nothing here for a shell to do)

@@ -1,4 +1,4 @@
-"""What tests stand on: an event store, a Valkey and a PostgreSQL, each started when first used."""
+"""Fixtures for servers (event store, Valkey, PostgreSQL) and databases, started when first used."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.support.processes import free_port
 from tests.support.read_models import ReadModelsDatabase, read_models_at
 from tests.support.valkey import RunningValkey, running_valkey
 
-# How long an example takes says more of the machine, and of whether hypothesis has its caches yet,
-# than of what is tested.
+# How long an example takes depends more on the machine, and on hypothesis's caches, than on what is
+# tested.
 hypothesis_settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -52,7 +52,7 @@ def streams(shared_event_store: RunningEventStore, settings: Settings) -> Iterat
 
 @pytest.fixture
 def event_store_port() -> int:
-    """Where an event store of the test's own listens; 0: anywhere."""
+    """The port of the test's own event store; 0: any free port."""
     return 0
 
 
@@ -68,7 +68,7 @@ def event_store(
 
 @pytest.fixture
 def no_event_store(streams: None, settings: Settings) -> Iterator[None]:
-    """The event store is away: nothing listens where it should be."""
+    """The event store is down: nothing listens at its address."""
     close_event_store_client()
     settings.EVENTSTORE_URI = f"esdb://127.0.0.1:{free_port()}?tls=false"
     yield
@@ -123,7 +123,7 @@ def postgresql() -> Iterator[RunningPostgreSQL]:
 
 @pytest.fixture
 def _keeps_signal_handlers() -> Iterator[None]:
-    """The command takes signals for itself; afterwards they are pytest's again."""
+    """Restores pytest's signal handlers, which a command replaces."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in kept.items():
@@ -132,13 +132,13 @@ def _keeps_signal_handlers() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that the first test to need one fills with tables, for others to copy."""
+    """A file for tests to copy. The first of them creates it, with tables."""
     return tmp_path_factory.mktemp("template") / "readmodels.sqlite3"
 
 
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql: RunningPostgreSQL) -> list[str]:
-    """The URL of a database with tables, once the first test to need one has made it."""
+    """The URL of a database for tests to copy, once the first of them has created it."""
     return []
 
 
@@ -151,7 +151,7 @@ def read_models(
 ) -> Iterator[ReadModelsDatabase]:
     """Read models in a database of this test's own, once in SQLite and once in PostgreSQL.
 
-    A real database rather than pytest-django's: threads and other processes see what is committed.
+    Not pytest-django's test database: threads and other processes see what is committed here.
     """
     with django_db_blocker.unblock():
         if request.param == "sqlite":

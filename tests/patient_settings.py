@@ -1,4 +1,4 @@
-"""The project's settings as they come from the environment, for processes that wait longer."""
+"""The project's settings with a longer wait, for processes that tests start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The project's settings for tests, with nothing from the environment of who runs them."""
+"""The project's settings for tests, independent of the environment that they run in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 
 from lepret.environment import Environment
 
-# The machine's own settings, or a running demo's, must not leak into a test.
+# Settings of the machine or of a running demo must not leak into a test.
 for field in Environment.model_fields.values():
     os.environ.pop(str(field.alias), None)
 os.environ["LEPRET_DATA_DIR"] = tempfile.mkdtemp(prefix="lepret-tests-")

@@ -22,14 +22,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """One demo for all tests that leave it as they found it: running."""
+    """One demo for all tests that leave it running."""
     with running_demo(tmp_path_factory.mktemp("demo") / "data") as demo:
         yield demo
 
 
 @pytest.fixture(scope="session")
 def sessions(demo: Demo) -> dict[str, str]:
-    """Session cookies of two who may decide: logging in on each page would take seconds."""
+    """Session cookies of two underwriters. To log in on each page would take seconds."""
     cookies = {}
     for name in ("underwriter", "admin"):
         with demo.browser(name, name) as browser:

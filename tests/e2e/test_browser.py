@@ -13,9 +13,11 @@ from tests.support.pages import (
     apply,
     deny,
     expect_live,
+    fill_in,
     log_in,
     page_of,
     row,
+    send,
     someone,
     status,
     watch_connection,
@@ -35,7 +37,7 @@ def test_an_applicant_sees_the_outcome_without_a_reload(
     assert national_id not in applicant.content()
 
 
-def test_errors_appear_beside_the_field_while_typing_and_go_when_mended(applicant: Page) -> None:
+def test_errors_appear_beside_the_field_while_typing_and_go_when_corrected(applicant: Page) -> None:
     applicant.goto("/")
     national_id = applicant.get_by_label("National ID")
 
@@ -49,15 +51,13 @@ def test_errors_appear_beside_the_field_while_typing_and_go_when_mended(applican
     expect(national_id).to_have_attribute("aria-invalid", "false")
 
 
-def test_the_button_says_that_it_works_and_cannot_be_pressed_twice(applicant: Page) -> None:
+def test_while_it_waits_the_button_says_so_and_is_disabled(applicant: Page) -> None:
     applicant.goto("/")
-    # The answer is held back for as long as the test looks at the button.
+    # No answer comes while the test looks at the button.
     held: list[Route] = []
     applicant.route("**/", lambda route: held.append(route))  # noqa: PLW0108 (not a built-in)
-    applicant.get_by_label("Name").fill(someone())
-    applicant.get_by_label("National ID").fill("999999aa")
-    applicant.get_by_label("Amount").fill("5")
-    applicant.get_by_role("button", name="Request loan").click()
+    fill_in(applicant, someone(), "999999aa")
+    send(applicant)
 
     button = applicant.get_by_role("button", name="Requesting…")
     expect(button).to_be_visible()
@@ -131,7 +131,7 @@ def test_it_works_with_the_keyboard_alone(applicant: Page, underwriter: Page) ->
     expect(row(underwriter, name)).to_have_count(1)
 
 
-def test_pages_say_that_the_connection_is_lost_and_miss_nothing_when_it_is_back(
+def test_pages_say_that_the_connection_is_lost_and_catch_up_when_it_is_back(
     demo: Demo, applicant: Page, underwriter: Page
 ) -> None:
     name, later = someone(), someone()
@@ -149,7 +149,7 @@ def test_pages_say_that_the_connection_is_lost_and_miss_nothing_when_it_is_back(
     assert underwriter.evaluate("states")[:1] == ["lost"]
 
 
-def test_a_request_made_while_the_projector_is_away_arrives_when_it_is_back(
+def test_a_request_made_while_the_projector_is_down_appears_when_it_is_back(
     demo: Demo, applicant: Page, underwriter: Page
 ) -> None:
     name = someone()
@@ -181,15 +181,13 @@ def test_without_javascript_people_can_apply_and_decide(browser: Browser, demo: 
     expect(applicant).to_have_url(re.compile("/loans/"))
     page.goto("/underwriting/")
     log_in(page, "underwriter")
-    # Before the page has loaded, it cannot be reloaded.
+    # It can be reloaded only once it has loaded.
     expect(page).to_have_url(f"{demo.base_url}/underwriting/")
     wait_until(
         lambda: bool(page.goto("/underwriting/")) and row(page, name).count() == 1,
         PATIENCE_MS / 1000,
     )
-    row(page, name).get_by_role("button", name="Deny", exact=True).click()
-    page.get_by_label("Reason").select_option(label="Too much debt")
-    page.get_by_role("button", name="Deny request").click()
+    deny(page, name)
     expect(page.locator("#notices")).to_contain_text(f"Denied: {name}.")
     expect(status(applicant)).to_have_text("Denied")  # the page reloads by itself
     expect(applicant.locator(".time-line li")).to_have_count(4)

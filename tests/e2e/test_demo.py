@@ -15,6 +15,7 @@ from playwright.sync_api import expect
 
 from tests.support.browser import new_page, running_browser
 from tests.support.demo import COMMANDS, SECONDS_TO_STOP, Demo, running_demo, started_demo
+from tests.support.pages import fill_in, send
 from tests.support.processes import is_alive, is_free, wait_until
 
 SECONDS_TO_COME_BACK = 20.0
@@ -113,9 +114,7 @@ class TestADemoThatCannotStart:
         )
         assert not (tmp_path / "data" / "events.sqlite3").exists()
 
-    def test_because_an_outage_of_a_given_credit_bureau_is_not_in_its_power_says_so(
-        self, tmp_path: Path
-    ) -> None:
+    def test_because_it_cannot_stop_a_given_credit_bureau_says_so(self, tmp_path: Path) -> None:
         given = {"CREDIT_BUREAU_URL": "http://127.0.0.1:9"}
         with started_demo(tmp_path / "data", "--outage", "5", environment=given) as demo:
             assert demo.wait(20) == 1
@@ -123,14 +122,16 @@ class TestADemoThatCannotStart:
         assert line.startswith("CommandError: --outage does not go with CREDIT_BUREAU_URL:")
         assert not (tmp_path / "data").exists()
 
-    def test_because_another_uses_its_data_directory_says_so(self, demo: Demo) -> None:
+    def test_because_another_demo_uses_its_data_directory_says_so(self, demo: Demo) -> None:
         with started_demo(demo.data_dir, "--fresh") as second:
             assert second.wait(20) == 1
             [line] = second.output.splitlines()
         assert line.startswith(f"CommandError: Another demo (process {demo.process.pid}) is using")
         assert demo.is_ready()
 
-    def test_because_the_directory_is_a_strangers_leaves_it_alone(self, tmp_path: Path) -> None:
+    def test_because_the_directory_has_foreign_files_leaves_them_alone(
+        self, tmp_path: Path
+    ) -> None:
         (tmp_path / "notes.txt").write_text("mine")
         (tmp_path / "lepret.sqlite3").write_text("mine too")
         with started_demo(tmp_path, "--fresh") as demo:
@@ -164,7 +165,7 @@ class TestADemoThatCannotStart:
 def test_what_the_environment_names_is_used_and_nothing_started_in_its_place(
     demo: Demo, tmp_path: Path
 ) -> None:
-    # Those who share an event store also share the key of the streams' names.
+    # Systems that share an event store must share the key of its stream names.
     names = ("EVENTSTORE_URI", "REDIS_URL", "LEPRET_HMAC_KEY")
     named = {name: demo.published[name] for name in names}
     with running_demo(tmp_path / "data", environment=named) as second:
@@ -175,7 +176,7 @@ def test_what_the_environment_names_is_used_and_nothing_started_in_its_place(
         wait_until(lambda: demo.status_of(loan) == "approved", SECONDS_TO_COME_BACK)
 
 
-def test_an_application_in_an_outage_is_received_and_decided_after_it(tmp_path: Path) -> None:
+def test_an_application_during_an_outage_is_received_and_decided_afterwards(tmp_path: Path) -> None:
     seconds = 8
     outage = ("--outage", str(seconds))
     with running_browser() as browser, running_demo(tmp_path / "data", *outage) as demo:
@@ -183,10 +184,8 @@ def test_an_application_in_an_outage_is_received_and_decided_after_it(tmp_path: 
         wait_until(lambda: away in demo.output, SECONDS_TO_COME_BACK)
         page = new_page(browser, demo.base_url)
         page.goto("/")
-        page.get_by_label("Name").fill("Ada Example")
-        page.get_by_label("National ID").fill("999999aa")
-        page.get_by_label("Amount").fill("1000")
-        page.get_by_role("button", name="Request").click()
+        fill_in(page, "Ada Example", "999999aa")
+        send(page)
         expect(page.get_by_role("heading", name="Received")).to_be_visible()
         expect(page.get_by_text("are checking your credit")).to_be_visible()
         assert "the credit bureau is back" not in demo.output
@@ -197,7 +196,7 @@ def test_an_application_in_an_outage_is_received_and_decided_after_it(tmp_path: 
         wait_until(lambda: "the credit bureau is back" in demo.output, SECONDS_TO_COME_BACK)
 
 
-def test_sigterm_stops_it_within_five_seconds_and_leaves_nothing(tmp_path: Path) -> None:
+def test_sigterm_stops_it_within_five_seconds_and_leaves_no_process(tmp_path: Path) -> None:
     with running_demo(tmp_path / "data") as demo:
         children = [child.pid for child in demo.children()]
         ports = demo.ports
@@ -223,7 +222,9 @@ def test_data_survives_a_restart(tmp_path: Path) -> None:
         assert keys.items() <= demo.published.items()
 
 
-def test_after_kill_its_children_are_gone_and_a_fresh_one_begins_anew(tmp_path: Path) -> None:
+def test_its_children_end_when_it_is_killed_and_a_fresh_start_deletes_its_data(
+    tmp_path: Path,
+) -> None:
     data_dir = tmp_path / "data"
     with running_demo(data_dir) as demo:
         loan = apply(demo)

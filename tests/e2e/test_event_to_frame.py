@@ -45,7 +45,7 @@ def test_a_request_appears_on_an_open_page_and_leaves_it_with_the_decision(
             assert body["national_id"] not in wait_for_frame(applicant, "Approved")
 
 
-def test_after_server_and_projector_were_killed_a_new_connection_shows_the_true_list(
+def test_after_web_and_projector_were_killed_a_new_connection_shows_the_current_queue(
     demo: Demo, underwriter: Underwriter
 ) -> None:
     decided, pending = apply_for_review(demo), apply_for_review(demo)

@@ -1,4 +1,4 @@
-"""Whoever sent a command sees its result: real processes, one PostgreSQL, many waiting at once."""
+"""Callers read the results of their commands: real processes, PostgreSQL, many waiting requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ APPLICATION = {"name": "Ada Example", "national_id": "999999aa", "amount": 1000}
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory, postgresql: RunningPostgreSQL) -> Iterator[Demo]:
-    # PostgreSQL, where requests that wait could use up the bounded connections.
+    # PostgreSQL, where waiting requests could use up the connection pool.
     environment = {
         "DATABASE_URL": postgresql.new_database(),
         "DJANGO_SETTINGS_MODULE": "tests.patient_settings",
@@ -32,7 +32,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, postgresql: RunningPostgreSQL
 
 
 def ask_after(demo: Demo, applied: Mapping[str, Any], after: int | None = None) -> dict[str, Any]:
-    """What the API says of a loan, once the read model has the application, or a position."""
+    """The API's answer about a loan, waiting for its application or for the position `after`."""
     position = applied["position"] if after is None else after
     document: dict[str, Any] = demo.get(
         f"/api/loan-requests/{applied['id']}?after={position}"
@@ -41,20 +41,20 @@ def ask_after(demo: Demo, applied: Mapping[str, Any], after: int | None = None) 
 
 
 def metric(demo: Demo, name: str) -> float:
-    """A metric of the web server: of several projections, the highest."""
+    """A metric of the web server; the highest value if there are several."""
     families = text_string_to_metric_families(demo.get("/metrics").text)
     return max(
         sample.value for family in families for sample in family.samples if sample.name == name
     )
 
 
-def test_what_was_recorded_is_answered_as_soon_as_it_is_known(demo: Demo) -> None:
+def test_a_caller_sees_the_decision_of_its_own_application(demo: Demo) -> None:
     for _ in range(10):
         answer = ask_after(demo, demo.apply(APPLICATION))
         assert (answer["status"], answer["up_to_date"]) == ("approved", True)
 
 
-def test_any_number_who_wait_do_not_hold_up_another(demo: Demo) -> None:
+def test_many_waiting_requests_do_not_delay_another(demo: Demo) -> None:
     loan = demo.apply(APPLICATION)
     assert ask_after(demo, loan)["up_to_date"] is True
     with ThreadPoolExecutor(25) as executor:
@@ -69,7 +69,7 @@ def test_any_number_who_wait_do_not_hold_up_another(demo: Demo) -> None:
         assert [each.result()["up_to_date"] for each in waiting] == [False] * len(waiting)
 
 
-def test_the_command_line_says_that_all_are_level(demo: Demo) -> None:
+def test_the_command_line_shows_that_all_projections_are_level(demo: Demo) -> None:
     demo.apply(APPLICATION)
     wait_until(lambda: "behind" not in demo.manage("projections").stdout, SECONDS)
     result = demo.manage("projections", "--max-lag", "5")

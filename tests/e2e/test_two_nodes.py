@@ -1,7 +1,7 @@
-"""Two nodes, each with a web server and a projector, in the two ways to set them up.
+"""Two nodes, each with a web server and a projector.
 
-They share event store, main database and Valkey. Read models are in a SQLite file on each node, or
-in one PostgreSQL for both.
+They share event store, main database and Valkey. The read models are in a SQLite file on each node,
+or in one PostgreSQL for both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.support.web_servers import no_row, row, wait_for_frame
 
 SECONDS: Final = 30.0
 MAX_LAG_SECONDS: Final = 1
-# It takes two seconds, and longer on a machine that is busy with other things.
+# It takes two seconds, and longer on a busy machine.
 TAKES_OVER_WITHIN: Final = 10.0
 
 
@@ -50,7 +50,7 @@ class Nodes:
 
     @contextmanager
     def projector_killed(self, on: Node) -> Iterator[None]:
-        """Kill a node's projector, and start another when this is left."""
+        """Kill a node's projector, and start another at the end of the block."""
         self.projectors.pop(on.name).kill()
         try:
             yield
@@ -153,7 +153,7 @@ def run(forks: ForkServer, *arguments: str) -> None:
     assert command.status == 0, command.output
 
 
-def assert_a_loan_goes_its_way_on_both(nodes: Nodes) -> None:
+def assert_both_show_a_loan_and_its_decision(nodes: Nodes) -> None:
     """A loan is applied for on one node, decided on the other, and shown by both, also live."""
     with (
         nodes.a.underwriter() as on_a,
@@ -183,9 +183,9 @@ def assert_a_loan_goes_its_way_on_both(nodes: Nodes) -> None:
 
 class TestNodesWithAFileEach:
     def test_show_the_same_loan_and_the_same_decision(self, nodes_with_files: Nodes) -> None:
-        assert_a_loan_goes_its_way_on_both(nodes_with_files)
+        assert_both_show_a_loan_and_its_decision(nodes_with_files)
 
-    def test_stand_still_without_a_projector_and_say_so_while_the_other_goes_on(
+    def test_without_a_projector_one_falls_behind_and_says_so_while_the_other_goes_on(
         self, nodes_with_files: Nodes
     ) -> None:
         nodes = nodes_with_files
@@ -205,14 +205,14 @@ class TestNodesWithAFileEach:
 
         wait_until(nodes.a.is_ready, SECONDS)
         assert nodes.a.status_of(loan) == "under_review"
-        assert_a_loan_goes_its_way_on_both(nodes)
+        assert_both_show_a_loan_and_its_decision(nodes)
 
 
 class TestNodesWithOneDatabase:
     def test_show_the_same_loan_and_the_same_decision(self, nodes_with_one_database: Nodes) -> None:
-        assert_a_loan_goes_its_way_on_both(nodes_with_one_database)
+        assert_both_show_a_loan_and_its_decision(nodes_with_one_database)
 
-    def test_go_on_when_a_projector_is_killed_since_the_other_takes_over(
+    def test_go_on_when_a_projector_is_killed_and_the_other_takes_over(
         self, nodes_with_one_database: Nodes
     ) -> None:
         nodes = nodes_with_one_database
@@ -226,7 +226,7 @@ class TestNodesWithOneDatabase:
                     assert each.status_of(applied.loan) == "under_review"
                     assert each.is_ready()
 
-    def test_share_projections_out_again_when_it_is_back(
+    def test_share_the_projections_again_when_it_is_back(
         self, nodes_with_one_database: Nodes
     ) -> None:
         nodes = nodes_with_one_database
@@ -236,7 +236,7 @@ class TestNodesWithOneDatabase:
             SECONDS,
             what="each is run by one of them",
         )
-        assert_a_loan_goes_its_way_on_both(nodes)
+        assert_both_show_a_loan_and_its_decision(nodes)
 
 
 def runs(nodes: Nodes, on: Node) -> set[str]:
@@ -257,12 +257,12 @@ def runs(nodes: Nodes, on: Node) -> set[str]:
 
 
 def wait_until_applied(nodes: Nodes, applied: Applied, seconds: float) -> None:
-    """Wait until each projection in the one database has applied what was applied for."""
+    """Wait until each projection has applied the event of this application."""
     [url] = nodes.read_models_urls
     with psycopg.connect(url, autocommit=True) as connection:
 
-        def has_come_so_far() -> bool:
+        def is_applied() -> bool:
             rows = connection.execute("SELECT position FROM readmodels_checkpoint").fetchall()
             return all(position >= applied.position for (position,) in rows)
 
-        wait_until(has_come_so_far, seconds, every=0.01)
+        wait_until(is_applied, seconds, every=0.01)

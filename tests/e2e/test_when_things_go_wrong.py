@@ -1,4 +1,4 @@
-"""What people see in a real browser when no answer comes, or it comes late, or it is a refusal."""
+"""What people see in a real browser when an answer is missing, late or a refusal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from loans import dependencies
-from tests.support.browser import PATIENCE_MS, running_browser_that_keeps_pages
+from tests.support.browser import PATIENCE_MS, running_browser_with_back_forward_cache
 from tests.support.demo import Demo
 from tests.support.loans import append_approval
 from tests.support.pages import (
@@ -44,7 +44,7 @@ def store(demo: Demo, settings: Settings) -> Iterator[EventStoreDBClient]:
 
 
 def requests_in(store: EventStoreDBClient) -> int:
-    """How many loan requests were recorded so far."""
+    """How many loan requests have been recorded."""
     return sum(1 for _ in store.read_all(filter_include=["LoanRequested"]))
 
 
@@ -53,11 +53,11 @@ def path_of(page: Page) -> str:
 
 
 def approved_then_back(page: Page, store: EventStoreDBClient) -> tuple[str, int]:
-    """Have a loan approved and go back; its page's path, and how many requests there were then."""
+    """Have a loan approved and go back. Returns its page's path and the number of requests."""
     apply(page, someone(), APPROVED)
     expect(status(page)).to_have_text("Approved")
     path, requests = path_of(page), requests_in(store)
-    # Playwright's own way back waits for the page to load, but a kept page does not load.
+    # Playwright's own `go_back` waits for the page to load, but a cached page does not load.
     page.evaluate("history.back()")
     expect(page.locator("#apply")).to_be_visible()
     return path, requests
@@ -69,7 +69,7 @@ def abort(route: Route) -> None:
 
 
 def problem(page: Page) -> str:
-    """What the form says, once it says something."""
+    """The form's error message, once it appears."""
     notice = page.locator("#apply .notice:visible")
     expect(notice).to_have_count(1)
     return notice.inner_text()
@@ -82,8 +82,8 @@ def expect_that_nothing_is_lost(page: Page, name: str) -> None:
     expect(page.get_by_role("button", name="Request loan")).to_be_enabled()
 
 
-class TestWhoeverGoesBack:
-    def test_and_sends_the_form_again_has_one_loan(
+class TestGoingBack:
+    def test_and_sending_the_form_again_makes_no_second_request(
         self, applicant: Page, store: EventStoreDBClient
     ) -> None:
         first, requests = approved_then_back(applicant, store)
@@ -93,7 +93,7 @@ class TestWhoeverGoesBack:
         assert path_of(applicant) == first
         assert requests_in(store) == requests
 
-    def test_and_sends_something_else_is_told_before_it_is_another_loan(
+    def test_and_sending_another_amount_makes_a_second_request_after_a_warning(
         self, applicant: Page, store: EventStoreDBClient
     ) -> None:
         first, requests = approved_then_back(applicant, store)
@@ -110,12 +110,12 @@ class TestWhoeverGoesBack:
 
 @pytest.fixture
 def applicant_elsewhere(browser: Browser, demo: Demo) -> Iterator[Page]:
-    """An applicant's page in a browser that keeps pages as they were left."""
-    with running_browser_that_keeps_pages(beside=browser) as other:
+    """An applicant's page in a browser with a back/forward cache."""
+    with running_browser_with_back_forward_cache(beside=browser) as other:
         yield from page_of(other, demo)
 
 
-def test_a_page_that_the_browser_kept_can_be_sent_again(
+def test_a_form_from_the_browsers_cache_can_be_sent_again(
     applicant_elsewhere: Page, store: EventStoreDBClient
 ) -> None:
     page = applicant_elsewhere
@@ -146,7 +146,7 @@ class TestTheForm:
         context.close()
 
     @pytest.mark.parametrize("failure", ["no network", "an error", "a proxy's page", "no answer"])
-    def test_stays_and_says_so_where_no_answer_comes(self, applicant: Page, failure: str) -> None:
+    def test_stays_and_says_so_if_no_answer_comes(self, applicant: Page, failure: str) -> None:
         name, held = someone(), list[Route]()
         answers = {
             "no network": abort,
@@ -176,7 +176,9 @@ class TestTheForm:
 
 
 class TestTheQueue:
-    def test_is_read_anew_when_it_is_out_of_date(self, applicant: Page, underwriter: Page) -> None:
+    def test_is_loaded_again_when_it_is_out_of_date(
+        self, applicant: Page, underwriter: Page
+    ) -> None:
         name = someone()
         apply(applicant, name)
         shown = row(underwriter, name).locator("form[method=post] [name=shown_revision]")
@@ -190,7 +192,7 @@ class TestTheQueue:
         row(underwriter, name).get_by_role("button", name="Approve", exact=True).click()
         expect(status(applicant)).to_have_text("Approved")
 
-    def test_loses_a_row_that_was_decided_though_its_page_is_not_live(
+    def test_removes_a_row_that_is_already_decided_even_if_the_page_is_not_live(
         self, browser: Browser, demo: Demo, applicant: Page, underwriter: Page
     ) -> None:
         def cut_off(socket: WebSocketRoute) -> None:
@@ -227,7 +229,7 @@ class TestTheQueue:
         expect(underwriter.locator("#notices")).to_contain_text(f"Approved: {name}.")
         expect(failure).to_be_hidden()
 
-    def test_takes_whoever_was_logged_out_to_no_login_form_in_its_midst(
+    def test_shows_no_login_form_inside_the_page_after_a_logout(
         self, applicant: Page, underwriter: Page
     ) -> None:
         name = someone()
@@ -239,7 +241,7 @@ class TestTheQueue:
         expect(underwriter.get_by_label("Username")).to_have_count(0)
 
 
-def test_a_status_page_that_lost_its_connection_shows_the_truth_when_it_is_back(
+def test_a_status_page_that_lost_its_connection_catches_up_when_it_is_back(
     demo: Demo, applicant: Page, store: EventStoreDBClient
 ) -> None:
     apply(applicant, someone())

@@ -1,4 +1,4 @@
-"""What tests of pages and of the API have in common."""
+"""Fixtures for tests of pages and of the API."""
 
 from __future__ import annotations
 

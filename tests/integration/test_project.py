@@ -1,4 +1,4 @@
-"""Promises about the project as a whole."""
+"""Checks of the project as a whole."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ PRODUCTION = {
 }
 
 
-def test_deployment_checks_are_clean_with_the_production_variables() -> None:
+def test_deployment_checks_pass_with_the_production_variables() -> None:
     result = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
     assert result.returncode == 0, result.stderr
 
 
-def test_hashes_without_a_key_of_their_own_are_warned_of() -> None:
+def test_deployment_checks_warn_of_a_missing_hmac_key() -> None:
     production = {**PRODUCTION, "LEPRET_HMAC_KEY": ""}
     result = manage("check", "--deploy", "--fail-level", "WARNING", **production)
     assert result.returncode != 0
@@ -73,7 +73,7 @@ def test_hashes_without_a_key_of_their_own_are_warned_of() -> None:
         ("DJANGO_DEBUG", "perhaps"),
     ],
 )
-def test_a_bad_setting_is_named(name: str, value: str) -> None:
+def test_an_error_names_the_bad_setting(name: str, value: str) -> None:
     result = manage("check", **{**PRODUCTION, name: value})
     assert result.returncode != 0
     assert name in result.stderr
@@ -94,7 +94,7 @@ def test_no_personal_data_is_logged_at_any_level(
     client.post("/api/loan-requests", {**good, "amount": 0}, content_type="application/json")
     client.get("/loans/00000000-0000-4000-8000-00000000abcd/")
 
-    # What Django's debug mode logs of SQL is left out: nobody runs a lender in debug mode.
+    # Without the SQL that Django logs in debug mode, which nobody uses in production.
     lines = [r.getMessage() for r in caplog.records if r.name != "django.db.backends"]
     assert lines, "something was logged at all"
     assert not re.search("Xaviera|555555zz|Nowhere", "\n".join(lines))

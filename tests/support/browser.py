@@ -1,7 +1,7 @@
 """A headless Chromium for tests that look at pages as people do.
 
-Not pytest-playwright's, whose event loop runs in the main thread until the last test has ended: no
-test after the first with a browser could run an event loop of its own.
+Not pytest-playwright's, whose event loop runs in the main thread until the last test has ended:
+meanwhile no other test can run an event loop.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PATIENCE_MS = 15_000
 
 
 def chromium() -> str:
-    """Where Chromium is installed; skips the test where it is not."""
+    """The path of Chromium; skips the test if it is not installed."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.skip("Chromium is not installed: apt install chromium")
@@ -37,7 +37,7 @@ def chromium() -> str:
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """A browser, which is closed when this is left."""
+    """A browser, closed at the end of the block."""
     path = chromium()
     # Playwright's synchronous API runs an event loop in this thread, where Django then refuses to
     # touch the database, as the teardown of its fixtures does.
@@ -54,10 +54,10 @@ def running_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def running_browser_that_keeps_pages(beside: Browser) -> Iterator[Browser]:
-    """A browser that keeps pages as they were left, for going back, as people's browsers do.
+def running_browser_with_back_forward_cache(beside: Browser) -> Iterator[Browser]:
+    """A browser with a back/forward cache, which people's browsers have and Playwright disables.
 
-    Playwright's do not by default. Only one Playwright can run, so this uses that of `beside`.
+    Only one Playwright can run, so this uses that of `beside`.
     """
     browser = beside.browser_type.launch(
         executable_path=chromium(),

@@ -1,4 +1,4 @@
-"""A clock for tests that must not wait."""
+"""A clock for tests of what depends on time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real `manage.py demo` for tests: started on a free port, with a data directory of its own."""
+"""A real `manage.py demo` for tests, on a free port and with a data directory of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.web_servers import WebServer
 SECONDS_TO_START = 60.0
 SECONDS_TO_STOP = 5.0
 
-# Parts of the children's command lines that tell them apart.
+# Each child, by a part of its command line.
 COMMANDS = {
     "store": "lepret.eventstore",
     "valkey": "valkey-server",
@@ -37,7 +37,7 @@ _NOT_PASSED_ON = ("DJANGO_", "LEPRET_", "EVENTSTORE_", "REDIS_", "CREDIT_BUREAU_
 
 @dataclass(frozen=True)
 class Demo(WebServer):
-    """A demo that was started, and may have ended."""
+    """A demo, which may have ended."""
 
     process: subprocess.Popen[bytes]
     data_dir: Path
@@ -46,12 +46,12 @@ class Demo(WebServer):
 
     @property
     def output(self) -> str:
-        """What it printed so far."""
+        """What it has printed so far."""
         return self.output_file.read_text(errors="replace")
 
     @property
     def published(self) -> dict[str, str]:
-        """The variables that it leaves for commands in other terminals."""
+        """The variables that it has saved for commands in other terminals."""
         variables = dotenv_values(self.data_dir / "demo.env")
         return {name: value for name, value in variables.items() if value is not None}
 
@@ -63,7 +63,7 @@ class Demo(WebServer):
         return [self.port, *(port for uri in uris if (port := urlsplit(uri).port))]
 
     def manage(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run another management command as a second terminal would: it finds this demo."""
+        """Run a management command that finds this demo, as in a second terminal."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=PROJECT,
@@ -75,18 +75,18 @@ class Demo(WebServer):
         )
 
     def children(self) -> list[Process]:
-        """The processes that it runs at this moment."""
+        """Its running processes."""
         return descendants(self.process.pid)
 
     def pid_of(self, name: str) -> int | None:
-        """The process id of one of its children, which `COMMANDS` names."""
+        """The process id of the child with this name in `COMMANDS`."""
         for child in self.children():
             if COMMANDS[name] in child.command_line:
                 return child.pid
         return None
 
     def kill(self, name: str) -> int:
-        """Kill one of its children, as a power cut would; returns its process id."""
+        """Kill the child with this name in `COMMANDS`. Returns its process id."""
         pid = wait_until(lambda: self.pid_of(name), SECONDS_TO_START)
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -109,7 +109,7 @@ def started_demo(
     port: int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Demo]:
-    """A demo that was just started, and is ended when this is left, whatever became of it."""
+    """A demo that was just started; it is ended at the end of the block."""
     port = port or free_port()
     environment = {**_environment(), **(environment or {})}
     command = [sys.executable, "manage.py", "demo", "--port", str(port)]
@@ -130,10 +130,10 @@ def started_demo(
 
 @contextlib.contextmanager
 def running_demo(data_dir: Path, *arguments: str, **options: Any) -> Iterator[Demo]:
-    """A demo that has said that it is ready; arguments and options as for `started_demo`.
+    """A demo that is ready; arguments and options as for `started_demo`.
 
     Raises:
-        AssertionError: it did not within `SECONDS_TO_START`; with what it printed.
+        AssertionError: it was not ready within `SECONDS_TO_START`; the message has its output.
     """
     with started_demo(data_dir, *arguments, **options) as demo:
 
@@ -156,8 +156,8 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(_NOT_PASSED_ON) and not name.endswith("DATABASE_URL")
     }
-    # Many processes import the same modules. If the environment keeps Python from storing compiled
-    # modules, each process would compile them all again.
+    # Many processes import the same modules. Unless Python may store compiled modules, each process
+    # compiles them all again.
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     compiled = str(Path(tempfile.gettempdir()) / "lepret-tests-compiled")
     return {

@@ -1,8 +1,8 @@
 """Starts management commands in processes of their own, without waiting for imports.
 
-A real `manage.py` spends two seconds on imports. Here one process has done that, and forks another
-for each command, which goes on as `manage.py` does. When it forks, that process has no connection,
-no client of the event store, and no thread.
+A real `manage.py` spends two seconds on imports. Here one process makes them once, and forks for
+each command, which then runs as under `manage.py`. The process that forks has no connections, no
+event store client and no threads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.support.processes import PROJECT, wait_until
 
 SECONDS: Final = 60.0
 
-# What the commands would import.
+# What the commands import.
 _IMPORTED_BEFORE: Final = (
     "channels_redis.pubsub",
     "django.db.backends.postgresql.base",
@@ -55,7 +55,7 @@ class Forked:
 
     @property
     def output(self) -> str:
-        """What it has printed and logged so far."""
+        """Its output and log so far."""
         return self.output_file.read_text()
 
     @property
@@ -75,7 +75,7 @@ class Forked:
         self.wait()
 
     def stop(self) -> int:
-        """Send SIGTERM, once it has a handler for that, and wait until it ends; its status."""
+        """Send SIGTERM once it has a handler for that. Wait until it ends; returns its status."""
         wait_until(self._takes_sigterm, SECONDS, what=f"{self.name} takes SIGTERM", every=0.01)
         self._signal(signal.SIGTERM)
         return self.wait()
@@ -87,7 +87,7 @@ class Forked:
         return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
     def _signal(self, number: signal.Signals) -> None:
-        # Until its status is asked for, no other process can get its number.
+        # As long as nobody has read its exit status, no other process can get its pid.
         if self.status is None:
             os.kill(self.pid, number)
 
@@ -97,7 +97,7 @@ def _status_file(pid: int) -> str:
 
 
 class ForkServer:
-    """The process that forks. Can be used by several threads."""
+    """The process that forks. Threads can share it."""
 
     def __init__(self, environment: Mapping[str, str], output_dir: Path) -> None:
         self._output_dir = output_dir
@@ -123,9 +123,8 @@ class ForkServer:
     ) -> Forked:
         """Start a command.
 
-        `settings` are Django settings that have other values there. With `has_own_groups` its name
-        is the prefix of its channel-layer groups: so whoever listens to all groups knows which
-        process sent a message.
+        `settings` replace Django settings there. With `has_own_groups` its channel-layer groups
+        are prefixed with its name: a listener to all groups then sees who sent a message.
         """
         name = name or f"{arguments[0]}-{len(self._running)}"
         output_file = self._output_dir / f"{name}.log"
@@ -150,7 +149,7 @@ class ForkServer:
         return forked
 
     def status_of(self, pid: int) -> int | None:
-        """The status of a process that it has forked; `None` while that runs."""
+        """The exit status of a process that it has forked; `None` while that runs."""
         if pid not in self._statuses:
             status = self._ask({"status_of": pid})
             if status is None:
@@ -221,7 +220,7 @@ def _import_everything() -> None:
     django.setup()
     for module in _IMPORTED_BEFORE:
         importlib.import_module(module)
-    gc.freeze()  # So that those who are forked copy less.
+    gc.freeze()  # So that forked processes copy less memory.
 
 
 def _say(answer: object) -> None:

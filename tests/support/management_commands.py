@@ -1,4 +1,4 @@
-"""Management commands that start without waiting for imports, for the servers of a test."""
+"""Management commands that start without waiting for imports, and use a test's servers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def forks_for(
     *,
     settings: str = "lepret.settings",
 ) -> Iterator[ForkServer]:
-    """Starts commands that use these servers; their output goes to `output_dir`."""
+    """A fork server whose commands use these servers; their output goes to `output_dir`."""
     variables = environment(event_store, read_models) | {
         "DJANGO_SETTINGS_MODULE": settings,
         "REDIS_URL": redis_url,

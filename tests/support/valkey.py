@@ -22,11 +22,11 @@ class RunningValkey:
 
     @property
     def url(self) -> str:
-        """What a channel layer connects to."""
+        """The URL for a channel layer or a cache."""
         return f"redis://127.0.0.1:{self._port}/0"
 
     def stop(self) -> None:
-        """End it, with all connections to it."""
+        """Stop it, which ends all connections to it."""
         if self._server.is_running():
             self._server.stop()
 
@@ -39,7 +39,7 @@ class RunningValkey:
 
 @contextmanager
 def running_valkey(data_dir: Path) -> Iterator[RunningValkey]:
-    """A server that is stopped when this is left."""
+    """A server that is stopped at the end of the block."""
     valkey = RunningValkey(data_dir)
     try:
         yield valkey

@@ -1,4 +1,4 @@
-"""Web servers that run in processes of their own, as browsers and callers of the API see them."""
+"""Web servers in processes of their own, as browsers and callers of the API see them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class WebServer:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str) -> httpx2.Response:
-        """Ask for a page, as nobody in particular."""
+        """Get a page, without being logged in."""
         return httpx2.get(f"{self.base_url}{path}", timeout=10, trust_env=False)
 
     def is_ready(self) -> bool:
-        """Whether `/readyz` is green."""
+        """Whether `/readyz` answers 200."""
         try:
             return self.get("/readyz").status_code == httpx2.codes.OK
         except httpx2.TransportError:
@@ -50,13 +50,13 @@ class WebServer:
         return document
 
     def status_of(self, loan: object) -> str:
-        """The status of a loan by the API; empty where it is not known."""
+        """The status of a loan in the API; empty if the loan is unknown."""
         answer = self.get(f"/api/loan-requests/{loan}")
         return str(answer.json().get("status")) if answer.is_success else ""
 
     @contextmanager
     def browser(self, username: str, password: str) -> Iterator[httpx2.Client]:
-        """A browser in which somebody has logged in."""
+        """A browser in which this user has logged in."""
         with httpx2.Client(base_url=self.base_url, timeout=10, trust_env=False) as browser:
             browser.get("/accounts/login/")
             answer = post(browser, "/accounts/login/", username=username, password=password)
@@ -67,7 +67,7 @@ class WebServer:
     def websocket(
         self, path: str, browser: httpx2.Client | None = None
     ) -> Iterator[ClientConnection]:
-        """A page's websocket as its browser opens it; without one, as somebody unknown would."""
+        """A page's websocket, opened in this browser or, without one, by somebody anonymous."""
         session = f"sessionid={browser.cookies['sessionid']}" if browser else ""
         with connect(
             f"ws://127.0.0.1:{self.port}{path}",
@@ -85,7 +85,7 @@ def post(browser: httpx2.Client, path: str, **form: str) -> httpx2.Response:
 
 
 def wait_for_frame(socket: ClientConnection, wanted: str) -> str:
-    """The first frame with `wanted` in it, once it comes."""
+    """Wait for the first frame that contains `wanted`, and return it."""
     while True:
         frame = str(socket.recv(SECONDS))
         if wanted in frame:
@@ -113,7 +113,7 @@ class Daphne(WebServer):
 def running_daphne(
     environment: Mapping[str, str], application: str = "lepret.asgi:application"
 ) -> Iterator[Daphne]:
-    """A web server with these variables that was just started, and is ended when this is left."""
+    """A web server with these variables, just started; it is ended at the end of the block."""
     port = free_port()
     process = subprocess.Popen(
         [

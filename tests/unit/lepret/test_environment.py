@@ -24,14 +24,14 @@ from lepret.environment import Environment, Rate, database_settings
         ("100000/2day", Rate(100_000, 172_800)),
     ],
 )
-def test_a_rate_is_so_many_calls_in_so_much_time(
+def test_a_rate_is_a_number_of_calls_in_a_period(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, rate: Rate | None
 ) -> None:
     monkeypatch.setenv("API_RATE", value)
     assert Environment.read(tmp_path).api_rate == rate
 
 
-def test_without_a_token_there_is_no_limit_and_no_proxy_unless_one_is_named(
+def test_by_default_anonymous_calls_are_not_limited_and_there_is_no_proxy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert Environment.read(tmp_path).api_anonymous_rate is None
@@ -59,7 +59,7 @@ def test_without_a_token_there_is_no_limit_and_no_proxy_unless_one_is_named(
         ("READYZ_MAX_LAG_SECONDS", "nan"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_name(
+def test_a_bad_value_is_refused_with_the_name_of_its_variable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -67,7 +67,7 @@ def test_what_cannot_be_used_is_refused_by_name(
         Environment.read(tmp_path)
 
 
-def test_a_value_that_is_refused_is_not_quoted(
+def test_the_error_does_not_quote_the_bad_value(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://lepret:pass word@host/lepret")
@@ -76,7 +76,7 @@ def test_a_value_that_is_refused_is_not_quoted(
     assert "pass word" not in "".join(traceback.format_exception(refusal.value))
 
 
-def test_what_the_environment_lacks_is_read_from_the_file_of_a_running_demo(
+def test_missing_variables_are_read_from_the_file_of_a_running_demo(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LEPRET_DATA_DIR", str(tmp_path))
@@ -105,7 +105,7 @@ def test_what_the_environment_lacks_is_read_from_the_file_of_a_running_demo(
         ("postgresql:///name?host=/run/postgresql", ("name", "", "", "/run/postgresql", "")),
     ],
 )
-def test_a_database_is_found_as_libpq_reads_its_url(url: str, place: tuple[str, ...]) -> None:
+def test_a_postgresql_url_is_read_as_libpq_reads_it(url: str, place: tuple[str, ...]) -> None:
     database = database_settings(f"{url}{'&' if '?' in url else '?'}sslmode=require")
     assert tuple(database[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")) == place
     assert database["OPTIONS"]["sslmode"] == "require"

@@ -1,4 +1,4 @@
-"""The OpenAPI document is complete, and the same as the one in `docs/`."""
+"""The OpenAPI document is complete, and the same as the file in `docs/`."""
 
 from __future__ import annotations
 
@@ -25,22 +25,20 @@ def operations(document: Any) -> list[Any]:
     return [operation for path in document["paths"].values() for operation in path.values()]
 
 
-def test_the_one_that_is_kept_is_the_one_that_is_served(
-    client: Client, tmp_path: Path, document: Any
-) -> None:
+def test_the_file_in_docs_is_what_is_served(client: Client, tmp_path: Path, document: Any) -> None:
     now = tmp_path / "openapi.json"
     call_command("export_openapi_schema", indent=2, output=now)
-    assert now.read_text() == KEPT.read_text(), f"the API has changed; look, and then: {RENEW}"
+    assert now.read_text() == KEPT.read_text(), f"the API has changed; if it should, run: {RENEW}"
     assert client.get("/api/openapi.json").json() == document
 
 
-def test_its_page_loads_nothing_from_elsewhere(client: Client) -> None:
+def test_the_documentation_page_loads_nothing_from_elsewhere(client: Client) -> None:
     page = client.get("/api/docs").content.decode()
     assert "/api/openapi.json" in page
     assert "https://" not in page
 
 
-def test_operations_have_names_that_make_good_methods(document: Any) -> None:
+def test_operation_ids_make_good_method_names(document: Any) -> None:
     assert sorted(each["operationId"] for each in operations(document)) == [
         "approve_loan_request",
         "deny_loan_request",
@@ -61,7 +59,9 @@ def test_operations_have_names_that_make_good_methods(document: Any) -> None:
         ("deny_loan_request", {200, 400, 401, 403, 404, 409, 412, 413, 422, 428}),
     ],
 )
-def test_every_answer_is_told_of(document: Any, operation_id: str, statuses: set[int]) -> None:
+def test_every_response_status_is_documented(
+    document: Any, operation_id: str, statuses: set[int]
+) -> None:
     (operation,) = (each for each in operations(document) if each["operationId"] == operation_id)
     assert {int(each) for each in operation["responses"]} == statuses | {429, 500, 503}
 
@@ -82,7 +82,7 @@ def test_every_error_is_a_problem_document(document: Any) -> None:
         assert problem["example"]["detail"]
 
 
-def test_headers_that_callers_need_are_told_of(document: Any) -> None:
+def test_headers_that_callers_need_are_documented(document: Any) -> None:
     needed = {"401": "WWW-Authenticate", "412": "ETag", "429": "Retry-After", "503": "Retry-After"}
     for operation in operations(document):
         answers = operation["responses"]
@@ -96,7 +96,7 @@ def _answers(document: Any) -> list[Any]:
     return [each["responses"] for each in operations(document)]
 
 
-def test_scopes_are_told_of(document: Any) -> None:
+def test_scopes_are_documented(document: Any) -> None:
     security = {each["operationId"]: each["security"] for each in operations(document)}
     assert security == {
         "request_loan": [{"Bearer": ["requests:create"]}, {}],
@@ -109,7 +109,7 @@ def test_scopes_are_told_of(document: Any) -> None:
     assert all(scope in description for scope in ("requests:create", "queue:read"))
 
 
-def test_values_are_told_of_with_their_bounds_and_an_example(document: Any) -> None:
+def test_values_are_documented_with_limits_and_an_example(document: Any) -> None:
     schemas = document["components"]["schemas"]
     application = schemas["LoanApplication"]
     assert application["additionalProperties"] is False
@@ -121,7 +121,7 @@ def test_values_are_told_of_with_their_bounds_and_an_example(document: Any) -> N
     assert {name for name, each in schemas.items() if "examples" not in each} == others
 
 
-def test_parameters_are_told_of(document: Any) -> None:
+def test_parameters_are_documented(document: Any) -> None:
     for operation in operations(document):
         for parameter in operation["parameters"]:
             assert parameter["in"] == "path" or parameter["description"]

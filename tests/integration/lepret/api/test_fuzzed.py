@@ -1,7 +1,7 @@
 """schemathesis checks that the API of a whole system answers as its OpenAPI document says.
 
-It sends the document's examples, values at and beyond their limits, random values, and sequences in
-which the answer of one call is used in the next.
+It sends the document's examples, values at and beyond their limits, random values, and sequences of
+calls that use the answer of the call before.
 """
 
 from __future__ import annotations
@@ -75,5 +75,5 @@ def test_whatever_is_sent_is_answered_as_the_document_says(web: Node, tmp_path: 
         check=False,
     )
     assert schemathesis.returncode == 0, schemathesis.stdout + schemathesis.stderr
-    # And it has tested all five operations.
+    # It has tested all five operations.
     assert "Tested: 5" in schemathesis.stdout

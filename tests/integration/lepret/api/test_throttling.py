@@ -48,7 +48,7 @@ def test_a_user_who_calls_too_often_is_told_when_to_call_again(settings: Setting
 
 
 @pytest.mark.usefixtures("_counts_in_valkey")
-def test_of_calls_at_the_same_moment_each_is_counted(settings: Settings) -> None:
+def test_each_of_concurrent_calls_is_counted(settings: Settings) -> None:
     settings.API_ANONYMOUS_RATE = Rate(5, DAY)
     with ThreadPoolExecutor(20) as threads:
         calls = [threads.submit(Caller().post, "/loan-requests", {}) for _ in range(20)]
@@ -63,7 +63,7 @@ def test_without_a_rate_nobody_is_refused(settings: Settings) -> None:
     assert {each.status_code for each in answers} == {422}
 
 
-def test_while_valkey_is_away_calls_go_through_and_are_counted_again_afterwards(
+def test_while_valkey_is_down_calls_pass_and_are_counted_again_afterwards(
     valkey: RunningValkey, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CACHES = cache_in(valkey)
@@ -78,7 +78,7 @@ def test_while_valkey_is_away_calls_go_through_and_are_counted_again_afterwards(
         valkey.stop()
         assert {status() for _ in range(20)} == {422}
         valkey.restart()
-        # Whether it has kept the counters or begins anew.
+        # Valkey may or may not have kept the counters.
         wait_until(lambda: status() == 429, 10, what="calls are counted again")
     words = [each.getMessage() for each in caplog.records if each.name == "lepret.api.throttling"]
     assert words == [

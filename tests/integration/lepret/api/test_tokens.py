@@ -1,4 +1,4 @@
-"""Tokens: which are accepted, for what, and how they are made and revoked."""
+"""Which tokens are accepted, for what, and how they are made and revoked."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def assert_is_challenged(response: Any, *parts: str) -> None:
     assert [part for part in parts if part not in challenge] == []
 
 
-class TestWhoIsLetIn:
-    def test_a_token_is_known(self, issued: tuple[str, ApiToken]) -> None:
+class TestAuthentication:
+    def test_a_valid_token_is_accepted(self, issued: tuple[str, ApiToken]) -> None:
         assert Caller(issued[0]).get(QUEUE).status_code == 200
 
     def test_the_scheme_may_be_written_in_lower_case(self, issued: tuple[str, ApiToken]) -> None:
@@ -49,7 +49,9 @@ class TestWhoIsLetIn:
         assert response.status_code == 200
 
     @pytest.mark.parametrize("authorization", [{}, {"Authorization": "Basic dW1hOnNlY3JldA=="}])
-    def test_without_a_token_nothing_is_said_of_it(self, authorization: dict[str, str]) -> None:
+    def test_without_a_token_the_challenge_names_no_error(
+        self, authorization: dict[str, str]
+    ) -> None:
         response = Caller().get(QUEUE, **authorization)
         assert response.status_code == 401
         assert_is_challenged(response)
@@ -61,7 +63,7 @@ class TestWhoIsLetIn:
         assert response.status_code == 401
         assert_is_challenged(response, 'error="invalid_token"')
 
-    def test_what_is_kept_of_a_token_is_none(self, issued: tuple[str, ApiToken]) -> None:
+    def test_the_stored_digest_is_no_token(self, issued: tuple[str, ApiToken]) -> None:
         token, kept = issued
         assert token not in str(ApiToken.objects.values().get())
         assert Caller(kept.digest).get(QUEUE).status_code == 401
@@ -70,7 +72,7 @@ class TestWhoIsLetIn:
         "changes",
         [{"expires_at": timezone.now() - timedelta(seconds=1)}, {"revoked_at": timezone.now()}],
     )
-    def test_one_that_was_good_once_is_refused(
+    def test_an_expired_or_revoked_token_is_refused(
         self, issued: tuple[str, ApiToken], changes: dict[str, Any]
     ) -> None:
         ApiToken.objects.update(**changes)
@@ -78,11 +80,11 @@ class TestWhoIsLetIn:
         assert response.status_code == 401
         assert_is_challenged(response, 'error="invalid_token"')
 
-    def test_that_of_a_user_who_left_is_refused(self, issued: tuple[str, ApiToken]) -> None:
+    def test_the_token_of_an_inactive_user_is_refused(self, issued: tuple[str, ApiToken]) -> None:
         User.objects.update(is_active=False)
         assert Caller(issued[0]).get(QUEUE).status_code == 401
 
-    def test_where_none_is_needed_a_bad_one_is_refused_all_the_same(self) -> None:
+    def test_a_bad_token_is_refused_even_where_none_is_needed(self) -> None:
         body = application()
         assert Caller("lepret_x").apply(body).status_code == 401
         assert Caller("lepret_x").get(f"/loan-requests/{body['id']}").status_code == 401
@@ -91,7 +93,7 @@ class TestWhoIsLetIn:
 
 class TestScopes:
     @pytest.mark.parametrize("scope", Scope)
-    def test_a_token_is_good_for_what_it_was_made_for(self, uma: User, scope: Scope) -> None:
+    def test_a_token_allows_only_its_scopes(self, uma: User, scope: Scope) -> None:
         caller = caller_for(uma, scope)
         responses = {
             Scope.CREATE: caller.apply(application(score=9)),
@@ -108,7 +110,7 @@ class TestScopes:
                 )
 
     @pytest.mark.parametrize("user", ["clerk", "nobody"])
-    def test_only_an_underwriters_token_does_what_underwriters_do(
+    def test_underwriters_scopes_work_only_for_underwriters(
         self, user: str, django_user_model: type[User]
     ) -> None:
         owner = make_clerk() if user == "clerk" else django_user_model.objects.create_user("ned")
@@ -117,14 +119,14 @@ class TestScopes:
         assert caller.approve(application()["id"]).status_code == 403
         assert caller.apply(application(score=9)).status_code == 201
 
-    def test_who_is_no_underwriter_any_more_is_refused_at_once(self, uma: User) -> None:
+    def test_a_former_underwriter_is_refused_at_once(self, uma: User) -> None:
         caller = caller_for(uma)
         assert caller.get(QUEUE).status_code == 200
         uma.groups.clear()
         assert caller.get(QUEUE).status_code == 403
 
 
-def test_a_call_asks_for_the_token_and_its_users_groups_and_notes_its_use_now_and_then(
+def test_a_call_makes_few_queries_and_does_not_always_record_the_tokens_use(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     caller = underwriters_tool()
@@ -153,7 +155,7 @@ class TestCommand:
         assert token.split() == [token]
         assert Caller(token).get(QUEUE).status_code == 200
 
-    def test_it_says_until_when_and_for_what(self, uma: User) -> None:
+    def test_it_stores_the_scopes_and_the_expiry(self, uma: User) -> None:
         scopes = ["--scope", "queue:read", "--scope", "requests:decide"]
         self.create("uma", *scopes, "--name", "desk", "--days", "30")
         kept = ApiToken.objects.get()
@@ -172,7 +174,7 @@ class TestCommand:
             ("uma --scope queue:read --name desk --days -1", "'-1' is not a number of days"),
         ],
     )
-    def test_it_says_what_is_wrong(self, uma: User, arguments: str, complaint: str) -> None:
+    def test_it_explains_bad_arguments(self, uma: User, arguments: str, complaint: str) -> None:
         with pytest.raises(CommandError, match=complaint):
             self.create(*arguments.split())
         assert not ApiToken.objects.exists()
@@ -209,7 +211,7 @@ class TestAdmin:
         assert Caller(token).get(QUEUE).status_code == 401
         assert "revoked" in client.get(self.URL).content.decode()
 
-    def test_nobody_adds_changes_or_deletes_one_there(
+    def test_nobody_can_add_change_or_delete_tokens_there(
         self, client: Client, issued: tuple[str, ApiToken]
     ) -> None:
         client.force_login(User.objects.create_superuser("root"))
@@ -218,7 +220,7 @@ class TestAdmin:
         assert client.post(f"{page}change/", {"name": "mine"}).status_code == 403
         assert client.post(f"{page}delete/", {"post": "yes"}).status_code == 403
 
-    def test_the_back_office_does_not_see_them(
+    def test_the_back_office_does_not_see_tokens(
         self, client: Client, issued: tuple[str, ApiToken]
     ) -> None:
         client.force_login(make_clerk())

@@ -1,4 +1,4 @@
-"""Health endpoints, while everything runs and while something is down."""
+"""The health endpoints, while everything runs and while something is down."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_ready_names_each_part(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("channel_layer", "no_event_store")
-def test_not_ready_says_what_is_away(client: Client) -> None:
+def test_not_ready_names_what_is_down(client: Client) -> None:
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["checks"]["event_store"] == "unavailable"

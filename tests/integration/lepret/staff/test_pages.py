@@ -1,4 +1,4 @@
-"""Logging in leads everyone to the page of their work."""
+"""Where login leads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize(
     ("make", "home"), [(make_underwriter, "/underwriting/"), (make_clerk, "/admin/")]
 )
-def test_everyone_is_led_to_the_page_of_their_work(client: Client, make: Any, home: str) -> None:
+def test_login_leads_to_the_page_of_ones_role(client: Client, make: Any, home: str) -> None:
     user = make()
     user.set_password("a password")
     user.save()
@@ -24,6 +24,6 @@ def test_everyone_is_led_to_the_page_of_their_work(client: Client, make: Any, ho
     assert response.redirect_chain[-1][0] == home
 
 
-def test_a_wrong_password_is_told(client: Client) -> None:
+def test_a_wrong_password_is_refused_with_a_message(client: Client) -> None:
     response = client.post("/accounts/login/", {"username": "uma", "password": "wrong"})
     assert "correct username and password" in response.content.decode()

@@ -1,9 +1,8 @@
-"""Which calls are counted together, for how long, and what happens without the cache."""
+"""Which calls are counted together, for how long, and what happens if the cache is down."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import cast
 
 import pytest
@@ -16,17 +15,8 @@ from lepret.api.auth import ApiRequest, Caller
 from lepret.api.throttling import SECONDS_WITHOUT_ASKING, AddressThrottle, Counters, UserThrottle
 from lepret.environment import Rate
 from lepret.settings import CACHES
+from tests.support.clock import Clock
 from tests.support.processes import free_port
-
-
-@dataclass
-class Clock:
-    """A clock that the test moves."""
-
-    now: float = 1_000_020.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -52,7 +42,7 @@ class TestUsers:
     def throttle(self, clock: Clock) -> UserThrottle:
         return UserThrottle(Counters(clock), clock)
 
-    def test_so_many_calls_are_let_through_in_each_window(
+    def test_the_rate_limits_the_calls_in_each_window(
         self, throttle: UserThrottle, clock: Clock
     ) -> None:
         assert [throttle.allow_request(call(1)) for _ in range(4)] == [True, True, False, False]
@@ -61,15 +51,12 @@ class TestUsers:
         clock.now += wait
         assert [throttle.allow_request(call(1)) for _ in range(3)] == [True, True, False]
 
-    def test_each_is_counted_for_itself_wherever_it_calls_from(
-        self, throttle: UserThrottle
-    ) -> None:
-        assert [throttle.allow_request(call(1, address=f"192.0.2.{n}")) for n in range(3)][
-            -1
-        ] is False
+    def test_each_user_is_counted_separately_at_all_addresses(self, throttle: UserThrottle) -> None:
+        calls = [call(1, address=f"192.0.2.{n}") for n in range(3)]
+        assert [throttle.allow_request(each) for each in calls] == [True, True, False]
         assert throttle.allow_request(call(2))
 
-    def test_calls_without_a_token_are_not_its_business(self, throttle: UserThrottle) -> None:
+    def test_calls_without_a_token_are_not_counted(self, throttle: UserThrottle) -> None:
         assert all(throttle.allow_request(call()) for _ in range(5))
 
     def test_without_a_rate_nothing_is_counted(
@@ -85,16 +72,16 @@ class TestAddresses:
     def throttle(self, clock: Clock) -> AddressThrottle:
         return AddressThrottle(Counters(clock), clock)
 
-    def test_each_address_is_counted_for_itself(self, throttle: AddressThrottle) -> None:
+    def test_each_address_is_counted_separately(self, throttle: AddressThrottle) -> None:
         addresses = ["192.0.2.1", "192.0.2.1", "192.0.2.2"]
         allowed = [throttle.allow_request(call(address=each)) for each in addresses]
         assert allowed == [True, False, True]
 
-    def test_calls_with_a_token_are_not_its_business(self, throttle: AddressThrottle) -> None:
+    def test_calls_with_a_token_are_not_counted(self, throttle: AddressThrottle) -> None:
         assert all(throttle.allow_request(call(1)) for _ in range(5))
 
     @pytest.mark.parametrize(("proxies", "allowed"), [(0, False), (1, True), (2, False)])
-    def test_behind_proxies_only_what_they_wrote_is_believed(
+    def test_behind_proxies_only_their_own_entries_count(
         self, throttle: AddressThrottle, settings: Settings, proxies: int, *, allowed: bool
     ) -> None:
         # Somebody claims an address, and a proxy adds the true one.
@@ -104,8 +91,8 @@ class TestAddresses:
         assert answer is allowed
 
 
-class TestWithoutTheCache:
-    def test_calls_go_through_and_the_log_is_told_once(
+class TestWhileTheCacheIsDown:
+    def test_calls_pass_and_it_is_logged_once(
         self, clock: Clock, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
         nowhere = f"redis://127.0.0.1:{free_port()}/0"

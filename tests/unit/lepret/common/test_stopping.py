@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.processes import PROJECT
 
-# Another thread receives the signal while the main thread waits, so that it does not wake that one.
-# The same happens if a signal arrives in the moment before the main thread waits.
+# Another thread receives the signal, so that it does not wake the waiting main thread. The same
+# happens if a signal arrives just before the main thread begins to wait.
 SCRIPT: Final = """
 import signal, sys, threading, time, traceback
 import django
@@ -38,7 +38,7 @@ threading.Thread(target=take_the_signal, daemon=True).start()
     ("call", "waits"),
     [("wait_for(stop)", "wait_for"), ("run_all([stop.wait], stop)", "wait")],
 )
-def test_a_signal_is_noticed_that_does_not_wake_the_main_thread(call: str, waits: str) -> None:
+def test_a_signal_that_does_not_wake_the_main_thread_is_noticed(call: str, waits: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", f"waits = {waits!r}\n{SCRIPT}{call}"],
         cwd=PROJECT,

@@ -20,7 +20,7 @@ class TestClaiming:
         with claimed(tmp_path / "new" / "data") as directory:
             assert directory.path.stat().st_mode & 0o777 == 0o700
 
-    def test_is_for_one_at_a_time(self, tmp_path: Path) -> None:
+    def test_refuses_a_directory_that_another_demo_uses(self, tmp_path: Path) -> None:
         with (
             claimed(tmp_path),
             pytest.raises(DirectoryRefused, match=r"^Another demo \(process \d+\) is using"),
@@ -30,7 +30,7 @@ class TestClaiming:
         with claimed(tmp_path):
             pass
 
-    def test_refuses_a_directory_with_a_strangers_files(self, tmp_path: Path) -> None:
+    def test_refuses_a_directory_with_foreign_files(self, tmp_path: Path) -> None:
         (tmp_path / "lepret.sqlite3.backup").touch()
         with (
             pytest.raises(DirectoryRefused, match=r"not a demo's \(lepret.sqlite3.backup,"),
@@ -39,7 +39,7 @@ class TestClaiming:
             pass
         assert names(tmp_path) == {"lepret.sqlite3.backup"}
 
-    def test_takes_one_in_which_there_is_only_what_a_demo_makes(self, tmp_path: Path) -> None:
+    def test_accepts_a_directory_with_only_a_demos_files(self, tmp_path: Path) -> None:
         (tmp_path / "lepret.sqlite3").touch()
         with claimed(tmp_path):
             pass
@@ -53,7 +53,7 @@ class TestClaiming:
             pass
 
 
-class TestBeginningAnew:
+class TestDeletingFiles:
     def test_deletes_what_the_demo_made_and_nothing_else(self, tmp_path: Path) -> None:
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
@@ -80,7 +80,7 @@ class TestBeginningAnew:
 
 
 class TestSecrets:
-    def test_the_keys_stay_the_same_and_are_the_owners_alone(self, tmp_path: Path) -> None:
+    def test_the_keys_stay_the_same_and_only_the_owner_can_read_them(self, tmp_path: Path) -> None:
         with claimed(tmp_path) as directory:
             keys = [directory.secret_key(), directory.hmac_key()]
         with claimed(tmp_path) as directory:
@@ -90,7 +90,7 @@ class TestSecrets:
         for name in ("secret.key", "hmac.key"):
             assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
-    def test_what_is_published_is_the_owners_alone_and_can_be_withdrawn(
+    def test_only_the_owner_can_read_what_is_published_until_it_is_withdrawn(
         self, tmp_path: Path
     ) -> None:
         with claimed(tmp_path) as directory:

@@ -45,7 +45,7 @@ def python(name: str, code: str, *, ready_words: str | None = "up", **more: obje
 
 
 class Watched:
-    """A supervisor, and everything that it said."""
+    """A supervisor, and everything that it has shown and announced."""
 
     def __init__(self, *, delays: RestartDelays, patience: Patience) -> None:
         self.lines: list[tuple[str, str]] = []
@@ -80,7 +80,7 @@ async def watched(
 
 
 def in_a_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Runs an async test to its end, which has to come within 30 seconds."""
+    """Run an async test to its end, for at most 30 seconds."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -94,18 +94,18 @@ def in_a_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition, while the loop goes on."""
+    """Wait for a condition without blocking the loop."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - other processes bring it about
+        while not condition():  # noqa: ASYNC110 (it depends on other processes)
             await asyncio.sleep(0.01)
 
 
-# What other tests keep running in this process: the servers that they share.
+# The processes that were running before this test: servers that tests share.
 others: set[int] = set()
 
 
 def children() -> dict[int, str]:
-    """The processes that this test has started, and those that these have."""
+    """The processes that this test has started, with their descendants."""
     return {
         child.pid: child.command_line
         for child in descendants(os.getpid())
@@ -123,13 +123,13 @@ def _leaves_no_process_behind() -> Iterator[None]:
 
 class TestReadiness:
     @in_a_loop
-    async def test_is_said_by_the_line_that_the_child_prints(self) -> None:
+    async def test_is_shown_by_a_line_that_the_child_prints(self) -> None:
         async with watched() as it:
             await it.start(python("it", "print('not yet', flush=True)\n" + FOREVER))
             assert it.said("it") == ["not yet", "up"]
 
     @in_a_loop
-    async def test_is_said_by_a_check(self) -> None:
+    async def test_is_shown_by_a_check(self) -> None:
         answers = iter([False, False, True])
 
         async def check() -> bool:
@@ -146,7 +146,7 @@ class TestReadiness:
             assert list(answers) == []
 
     @in_a_loop
-    async def test_comes_with_the_start_where_nothing_else_says_it(self) -> None:
+    async def test_comes_with_the_start_if_there_are_no_words_and_no_check(self) -> None:
         async with watched() as it:
             await it.start(python("it", FOREVER, ready_words=None))
             assert it.said("it") == []
@@ -158,7 +158,7 @@ class TestReadiness:
                 await it.start(python("it", FOREVER, ready_words="never"), within=0.3)
 
     @in_a_loop
-    async def test_a_child_that_ends_before_it_is_a_failure_and_is_not_started_again(self) -> None:
+    async def test_fails_if_the_child_ends_first_and_is_not_restarted(self) -> None:
         async with watched() as it:
             with pytest.raises(ChildFailed, match=r"^it ended with exit status 3 before it was"):
                 await it.start(python("it", "raise SystemExit(3)"))
@@ -200,7 +200,7 @@ class TestRunningOnce:
             assert (it.said("it"), it.announcements) == (["done"], [])
 
     @in_a_loop
-    async def test_says_how_it_ended_otherwise(self) -> None:
+    async def test_raises_an_error_that_says_how_the_child_failed(self) -> None:
         async with watched() as it:
             with pytest.raises(ChildFailed, match=r"^it ended with exit status 2$"):
                 await it.run(python("it", "raise SystemExit(2)"))
@@ -208,7 +208,7 @@ class TestRunningOnce:
                 await it.run(python("it", "import os; os.kill(os.getpid(), 9)"))
 
     @in_a_loop
-    async def test_has_a_bound(self) -> None:
+    async def test_has_a_time_limit(self) -> None:
         async with watched() as it:
             with pytest.raises(ChildFailed, match=r"^it did not finish within 0.3 seconds$"):
                 await it.run(python("it", FOREVER), within=0.3)
@@ -216,7 +216,7 @@ class TestRunningOnce:
 
 class TestAChildThatEnds:
     @in_a_loop
-    async def test_is_started_again_and_that_is_said(self) -> None:
+    async def test_is_started_again_and_that_is_announced(self) -> None:
         async with watched() as it:
             await it.start(python("it", FOREVER))
             [pid] = children()
@@ -225,14 +225,14 @@ class TestAChildThatEnds:
             assert it.announcements == ["it was ended by SIGKILL; starting it again in 0.01 s"]
 
     @in_a_loop
-    async def test_is_started_again_also_if_it_ended_well(self) -> None:
+    async def test_is_started_again_even_after_exit_status_0(self) -> None:
         async with watched() as it:
             await it.start(python("it", "print('up')"))
             await until(lambda: len(it.announcements) >= 1)
             assert it.announcements[0].startswith("it ended with exit status 0; starting")
 
     @in_a_loop
-    async def test_is_started_again_for_ever_but_ever_more_slowly(self) -> None:
+    async def test_is_started_again_for_ever_after_growing_delays(self) -> None:
         async with watched() as it:
             await it.start(python("it", "print('up')"))
             await until(lambda: len(it.announcements) >= 6)
@@ -240,8 +240,8 @@ class TestAChildThatEnds:
             assert delays[:6] == ["0.01", "0.02", "0.04", "0.05", "0.05", "0.05"]
 
     @in_a_loop
-    async def test_is_started_again_when_its_program_is_back(self, tmp_path: Path) -> None:
-        program = tmp_path / "program"  # as one that is being replaced, it is missing for a moment
+    async def test_is_started_again_once_its_missing_program_is_back(self, tmp_path: Path) -> None:
+        program = tmp_path / "program"  # It is missing for a moment, as during an upgrade.
         program.symlink_to("/bin/sleep")
         async with watched() as it:
             await it.start(Child(name="it", command=(str(program), "600"), environment={}))
@@ -253,7 +253,7 @@ class TestAChildThatEnds:
             await until(children)
 
     @in_a_loop
-    async def test_takes_with_it_what_it_started(self) -> None:
+    async def test_takes_its_own_children_with_it(self) -> None:
         grandchild = "import subprocess; subprocess.Popen(['sleep', '600'])\n"
         async with watched(delays=RestartDelays(first=600)) as it:
             await it.start(python("it", grandchild + FOREVER))
@@ -273,7 +273,7 @@ class TestAChildThatEnds:
         (10.0, 10.0, 0.2),
     ],
 )
-def test_the_delay_grows_to_a_bound_and_is_forgotten_after_a_good_while(
+def test_the_delay_grows_to_a_limit_and_is_reset_after_a_long_run(
     previous: float | None, ran_for: float, expected: float
 ) -> None:
     delays = RestartDelays(first=0.2, factor=2.0, longest=10.0, forgotten_after=10.0)
@@ -282,7 +282,7 @@ def test_the_delay_grows_to_a_bound_and_is_forgotten_after_a_good_while(
 
 class TestStopping:
     @in_a_loop
-    async def test_ends_the_children_in_reverse_order_and_shows_their_last_words(self) -> None:
+    async def test_ends_the_children_in_reverse_order_and_shows_their_last_lines(self) -> None:
         async with watched() as it:
             for name in ("first", "second", "third"):
                 await it.start(python(name, POLITE))
@@ -292,7 +292,7 @@ class TestStopping:
             assert it.announcements == []
 
     @in_a_loop
-    async def test_kills_those_that_do_not_listen(self) -> None:
+    async def test_kills_children_that_ignore_sigterm(self) -> None:
         patience = Patience(between=0.05, in_all=0.3)
         async with watched(patience=patience) as it:
             for name in ("one", "two", "three"):
@@ -312,7 +312,7 @@ class TestStopping:
             assert children() == {}
 
     @in_a_loop
-    async def test_can_be_hurried(self) -> None:
+    async def test_is_cut_short_by_a_kill(self) -> None:
         async with watched(patience=Patience(between=60, in_all=60)) as it:
             await it.start(python("it", STUBBORN))
             stopping = asyncio.create_task(it.supervisor.stop())
@@ -350,7 +350,7 @@ class TestStopping:
                 await it.supervisor.stop()
 
         await stop_while_it_runs()
-        gc.collect()  # when asyncio complains of errors that nobody asked for
+        gc.collect()  # asyncio then reports exceptions that nobody has retrieved
         assert errors == []
 
 
