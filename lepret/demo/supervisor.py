@@ -76,7 +76,7 @@ class Patience:
 
 
 @dataclass(eq=False)
-class _Kept:
+class _Managed:
     """A child and its state."""
 
     child: Child
@@ -119,7 +119,7 @@ class Supervisor:
         self._announce = announce
         self._delays = delays
         self._patience = patience
-        self._all_kept: list[_Kept] = []
+        self._all_managed: list[_Managed] = []
         self._stopping = asyncio.Event()
 
     async def run(self, child: Child, *, within: float = SECONDS_TO_BE_READY) -> None:
@@ -128,13 +128,13 @@ class Supervisor:
         Raises:
             ChildFailed: it could not be started, failed, or took longer than `within` seconds.
         """
-        kept = self._keep(child)
-        kept.task = asyncio.create_task(self._run_once(kept))
-        done, _ = await asyncio.wait([kept.task], timeout=within)
+        managed = self._manage(child)
+        managed.task = asyncio.create_task(self._run_once(managed))
+        done, _ = await asyncio.wait([managed.task], timeout=within)
         if not done:
             raise ChildFailed(f"{child.name} did not finish within {within:g} seconds")
-        if kept.ending != GOOD_ENDING:
-            raise ChildFailed(f"{child.name} {kept.ending}")
+        if managed.ending != GOOD_ENDING:
+            raise ChildFailed(f"{child.name} {managed.ending}")
 
     async def start(self, child: Child, *, within: float = SECONDS_TO_BE_READY) -> None:
         """Start `child`, wait until it is ready, and from then on restart it whenever it ends.
@@ -142,12 +142,12 @@ class Supervisor:
         Raises:
             ChildFailed: it ended before it was ready, or was not ready `within` seconds.
         """
-        kept = self._keep(child)
-        kept.task = asyncio.create_task(self._keep_running(kept))
-        polling = asyncio.create_task(_poll(kept))
+        managed = self._manage(child)
+        managed.task = asyncio.create_task(self._keep_running(managed))
+        polling = asyncio.create_task(_poll(managed))
         try:
             async with asyncio.timeout(within):
-                await kept.ready
+                await managed.ready
         except TimeoutError:
             problem = f"{child.name} was not ready within {within:g} seconds"
             raise ChildFailed(problem) from None
@@ -158,76 +158,76 @@ class Supervisor:
         """Ask each child to end, the last started first. Kill those that do not end in time."""
         self._stopping.set()
         deadline = asyncio.get_running_loop().time() + self._patience.in_all
-        for kept in reversed(self._all_kept):
-            kept.signal(signal.SIGTERM)
-            if not kept.child.stops_in_parallel:
-                await self._ended(kept, within=self._patience.between)
-        for kept in self._all_kept:
-            await self._ended(kept, within=deadline - asyncio.get_running_loop().time())
+        for managed in reversed(self._all_managed):
+            managed.signal(signal.SIGTERM)
+            if not managed.child.stops_in_parallel:
+                await self._ended(managed, within=self._patience.between)
+        for managed in self._all_managed:
+            await self._ended(managed, within=deadline - asyncio.get_running_loop().time())
         self.kill()
-        for kept in self._all_kept:
-            await self._ended(kept, within=self._patience.after_kill)
+        for managed in self._all_managed:
+            await self._ended(managed, within=self._patience.after_kill)
 
     def kill(self) -> None:
         """Kill every child at once. A running `stop` returns as soon as they have ended."""
         self._stopping.set()
-        for kept in self._all_kept:
-            kept.signal(signal.SIGKILL)
+        for managed in self._all_managed:
+            managed.signal(signal.SIGKILL)
 
-    def _keep(self, child: Child) -> _Kept:
-        kept = _Kept(child)
-        self._all_kept.append(kept)
-        return kept
+    def _manage(self, child: Child) -> _Managed:
+        managed = _Managed(child)
+        self._all_managed.append(managed)
+        return managed
 
-    async def _ended(self, kept: _Kept, *, within: float) -> None:
-        if kept.task is not None:
-            await asyncio.wait([kept.task], timeout=max(within, 0))
+    async def _ended(self, managed: _Managed, *, within: float) -> None:
+        if managed.task is not None:
+            await asyncio.wait([managed.task], timeout=max(within, 0))
 
-    async def _run_once(self, kept: _Kept) -> None:
-        kept.ending = await self._run(kept)
+    async def _run_once(self, managed: _Managed) -> None:
+        managed.ending = await self._run(managed)
 
-    async def _keep_running(self, kept: _Kept) -> None:
+    async def _keep_running(self, managed: _Managed) -> None:
         delay = None
         clock = asyncio.get_running_loop().time
         while not self._stopping.is_set():
             began = clock()
-            ending = await self._run(kept)
+            ending = await self._run(managed)
             if self._stopping.is_set():
                 return
-            if not kept.ready.done():
-                kept.ready.set_exception(
-                    ChildFailed(f"{kept.child.name} {ending} before it was ready")
+            if not managed.ready.done():
+                managed.ready.set_exception(
+                    ChildFailed(f"{managed.child.name} {ending} before it was ready")
                 )
                 return
             delay = self._delays.next(delay, clock() - began)
-            self._announce(f"{kept.child.name} {ending}; starting it again in {delay:g} s")
+            self._announce(f"{managed.child.name} {ending}; starting it again in {delay:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
 
-    async def _run(self, kept: _Kept) -> str:
+    async def _run(self, managed: _Managed) -> str:
         """Run the child once, to its end. Returns how it ended, in words."""
         try:
-            pid, process = await _spawn(kept.child, lambda line: self._show_line(kept, line))
+            pid, process = await _spawn(managed.child, lambda line: self._show_line(managed, line))
         except OSError as error:
             return f"could not be started ({error.strerror})"
-        kept.pid = pid
+        managed.pid = pid
         if self._stopping.is_set():
-            kept.signal(signal.SIGKILL)
-        if kept.child.ready_words is None and kept.child.ready_check is None:
-            kept.set_ready()
+            managed.signal(signal.SIGKILL)
+        if managed.child.ready_words is None and managed.child.ready_check is None:
+            managed.set_ready()
         status = await process.exited
         # Kill what it has started too: that may hold a port that the next run needs.
-        kept.signal(signal.SIGKILL)
-        kept.pid = None
+        managed.signal(signal.SIGKILL)
+        managed.pid = None
         await asyncio.wait([process.output_ended], timeout=self._patience.after_kill)
         process.close()
         return _ending(status)
 
-    def _show_line(self, kept: _Kept, line: str) -> None:
-        self._show(kept.child.name, line)
-        words = kept.child.ready_words
+    def _show_line(self, managed: _Managed, line: str) -> None:
+        self._show(managed.child.name, line)
+        words = managed.child.ready_words
         if words is not None and words in line:
-            kept.set_ready()
+            managed.set_ready()
 
 
 class _Process(asyncio.SubprocessProtocol):
@@ -272,13 +272,13 @@ class _Process(asyncio.SubprocessProtocol):
         self._on_line(line.decode(errors="replace").rstrip("\r"))
 
 
-async def _poll(kept: _Kept) -> None:
-    check = kept.child.ready_check
+async def _poll(managed: _Managed) -> None:
+    check = managed.child.ready_check
     if check is None:
         return
     while not await check():  # noqa: ASYNC110 (it asks another process)
         await asyncio.sleep(SECONDS_BETWEEN_READY_CHECKS)
-    kept.set_ready()
+    managed.set_ready()
 
 
 async def _spawn(child: Child, on_line: Callable[[str], None]) -> tuple[int, _Process]:
