@@ -32,7 +32,7 @@ Misbehave = Callable[[UUID, int], Reply | None]
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpReply:
     """Replies with a complete HTTP response."""
 
     body: bytes = b""
@@ -50,9 +50,9 @@ class Answer:
         handler.wfile.write(self.body)
 
 
-def answer_in_json(value: object, status: int = 200) -> Answer:
+def answer_in_json(value: object, status: int = 200) -> HttpReply:
     """Replies with this value."""
-    return Answer(json.dumps(value).encode(), status)
+    return HttpReply(json.dumps(value).encode(), status)
 
 
 def reset_connection(handler: BaseHTTPRequestHandler) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from loans.simulation.bureau_server import (
-    Answer,
+    HttpReply,
     Reply,
     answer_in_json,
     reset_connection,
@@ -18,16 +18,16 @@ from loans.simulation.bureau_server import (
 FAILURES: Final[tuple[Reply, ...]] = (
     answer_in_json({"error": "Internal Server Error"}, 500),
     answer_in_json({"error": "Service Unavailable"}, 503),
-    Answer(b'{"error": "Too Many Requests"}', 429, headers=(("Retry-After", "1"),)),
+    HttpReply(b'{"error": "Too Many Requests"}', 429, headers=(("Retry-After", "1"),)),
     reset_connection,
     say_nothing,
 )
 
 GARBAGE: Final[tuple[Reply, ...]] = (
     *(answer_in_json({"score": score}) for score in (11, "7", 7.0, None)),
-    Answer(b'{"score": '),
-    Answer(b"<p>7</p>", content_type="text/html"),
-    Answer(b"{}", 302, headers=(("Location", "/healthz"),)),
+    HttpReply(b'{"score": '),
+    HttpReply(b"<p>7</p>", content_type="text/html"),
+    HttpReply(b"{}", 302, headers=(("Location", "/healthz"),)),
 )
 
 

@@ -184,7 +184,7 @@ class Worker:
 
     # In the session's thread -----------------------------------------------------------------
 
-    def _take(self, delivery: Delivery) -> None:
+    def _take(self, delivery: DeliveredEvent) -> None:
         self._jobs.put(partial(self._handle, delivery))
 
     # In any of the worker's threads ----------------------------------------------------------
@@ -193,7 +193,7 @@ class Worker:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def _handle(self, delivery: Delivery) -> None:
+    def _handle(self, delivery: DeliveredEvent) -> None:
         if delivery.is_void:
             return
         again = partial(self._handle, delivery)
@@ -212,14 +212,14 @@ class Worker:
         else:
             delivery.ack()
 
-    def _try_again(self, delivery: Delivery, failure: TryAgain) -> None:
+    def _try_again(self, delivery: DeliveredEvent, failure: TryAgain) -> None:
         if self._redelivery.is_used_up(delivery.retry_count, age=delivery.age):
             self._give_up(delivery, failure.reason)
             return
         delay = self._redelivery.delay(delivery.retry_count, at_least=failure.after)
         self._jobs.put(delivery.retry, after=delay)
 
-    def _give_up(self, delivery: Delivery, reason: str) -> None:
+    def _give_up(self, delivery: DeliveredEvent, reason: str) -> None:
         try:
             self._handler.give_up(delivery.event, reason=reason, attempts=delivery.retry_count + 1)
         except EventStoreUnavailable:
@@ -237,7 +237,7 @@ class Session:
     """One connection to the group: a subscription that a thread of its own reads until its end."""
 
     def __init__(
-        self, subscription: PersistentSubscription, take: Callable[[Delivery], None]
+        self, subscription: PersistentSubscription, take: Callable[[DeliveredEvent], None]
     ) -> None:
         self.subscription: Final = subscription
         self.heard_at = time.monotonic()
@@ -258,13 +258,13 @@ class Session:
         try:
             for event in self.subscription:
                 self.heard_at = time.monotonic()
-                self._take(Delivery(event, self))
+                self._take(DeliveredEvent(event, self))
             self.lost = "it ended the subscription"
         except _EVENT_STORE_AWAY as error:
             self.lost = type(error).__qualname__
 
 
-class Delivery:
+class DeliveredEvent:
     """An event that must be answered. Its `str` has no personal data."""
 
     def __init__(self, event: RecordedEvent, session: Session) -> None:

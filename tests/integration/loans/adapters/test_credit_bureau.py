@@ -27,8 +27,8 @@ from loans.adapters.credit_bureau import (
 )
 from loans.adapters.http_credit_bureau import CallPolicy, HttpCreditBureau
 from loans.simulation.bureau_server import (
-    Answer,
     BureauServer,
+    HttpReply,
     Reply,
     answer_in_json,
     reset_connection,
@@ -47,16 +47,16 @@ POLICY: Final = CallPolicy(
 )
 
 
-def scored(score: int) -> Answer:
+def scored(score: int) -> HttpReply:
     return answer_in_json({"score": score})
 
 
-def unavailable(retry_after: str, status: int = 503) -> Answer:
-    return Answer(status=status, headers=(("Retry-After", retry_after),))
+def unavailable(retry_after: str, status: int = 503) -> HttpReply:
+    return HttpReply(status=status, headers=(("Retry-After", retry_after),))
 
 
-def moved(status: int) -> Answer:
-    return Answer(status=status, headers=(("Location", "/scores"),))
+def moved(status: int) -> HttpReply:
+    return HttpReply(status=status, headers=(("Location", "/scores"),))
 
 
 def hang_up(handler: BaseHTTPRequestHandler) -> None:
@@ -156,7 +156,7 @@ def test_it_asks_with_the_key_and_the_national_id_in_the_body_alone(
 
     def note_the_request(handler: BaseHTTPRequestHandler) -> None:
         requests.append((handler.path, str(handler.headers)))
-        Answer(b'{"score": 7, "asked_at": "just now"}')(handler)
+        HttpReply(b'{"score": 7, "asked_at": "just now"}')(handler)
 
     server.misbehave = script(note_the_request)
     with asking(f"{server.url}{path}") as bureau:
@@ -194,9 +194,9 @@ def test_thirty_two_threads_ask_at_the_same_time(server: BureauServer) -> None:
 
 # Worth another attempt. Each case is a reply, and the reason that the operator reads.
 TRANSIENT: Final[Cases] = {
-    "500": (Answer(status=500), "answered 500"),
-    "503": (Answer(status=503), "answered 503"),
-    "429": (Answer(status=429), "answered 429"),
+    "500": (HttpReply(status=500), "answered 500"),
+    "503": (HttpReply(status=503), "answered 503"),
+    "429": (HttpReply(status=429), "answered 429"),
     "hangs up": (hang_up, "broke off the connection"),
     "reset": (reset_connection, "broke off the connection"),
     "hangs up in the body": (half_a_body_and_then(hang_up), "broke off the connection"),
@@ -214,33 +214,33 @@ SILENT: Final[Cases] = {
 
 # Not usable, and another attempt would get the same answer.
 GARBAGE: Final[Cases] = {
-    "11": (Answer(b'{"score": 11}'), "answered a score of 11"),
-    "0": (Answer(b'{"score": 0}'), "answered a score of 0"),
-    '"7"': (Answer(b'{"score": "7"}'), "answered a score that is none"),
-    "7.0": (Answer(b'{"score": 7.0}'), "answered a score of 7.0"),
-    "true": (Answer(b'{"score": true}'), "answered a score of true"),
-    "null": (Answer(b'{"score": null}'), "answered a score of null"),
-    "NaN": (Answer(b'{"score": NaN}'), "answered a score of NaN"),
-    "a national ID": (Answer(b'{"score": "123456aa"}'), "answered a score that is none"),
-    "a long number": (Answer(b'{"score": 123456}'), "answered a score that is none"),
-    "a list": (Answer(b'{"score": [7]}'), "answered a score that is none"),
-    "missing": (Answer(b"{}"), "answered without a score"),
-    "no object": (Answer(b"7"), "answered without a score"),
-    "nothing": (Answer(b""), "answered with something other than JSON"),
-    "no JSON": (Answer(b'{"score": 7'), "answered with something other than JSON"),
-    "no text": (Answer(b"\xff"), "answered with something other than JSON"),
-    "very deep": (Answer(b"[" * 10_000), "answered with something other than JSON"),
-    "HTML": (Answer(b'{"score": 7}', content_type="text/html"), "something other than JSON"),
-    "no type": (Answer(b'{"score": 7}', content_type=""), "something other than JSON"),
-    "huge": (Answer(b'{"score": 7}' + b" " * 1_000_000), "answered far too much"),
+    "11": (HttpReply(b'{"score": 11}'), "answered a score of 11"),
+    "0": (HttpReply(b'{"score": 0}'), "answered a score of 0"),
+    '"7"': (HttpReply(b'{"score": "7"}'), "answered a score that is none"),
+    "7.0": (HttpReply(b'{"score": 7.0}'), "answered a score of 7.0"),
+    "true": (HttpReply(b'{"score": true}'), "answered a score of true"),
+    "null": (HttpReply(b'{"score": null}'), "answered a score of null"),
+    "NaN": (HttpReply(b'{"score": NaN}'), "answered a score of NaN"),
+    "a national ID": (HttpReply(b'{"score": "123456aa"}'), "answered a score that is none"),
+    "a long number": (HttpReply(b'{"score": 123456}'), "answered a score that is none"),
+    "a list": (HttpReply(b'{"score": [7]}'), "answered a score that is none"),
+    "missing": (HttpReply(b"{}"), "answered without a score"),
+    "no object": (HttpReply(b"7"), "answered without a score"),
+    "nothing": (HttpReply(b""), "answered with something other than JSON"),
+    "no JSON": (HttpReply(b'{"score": 7'), "answered with something other than JSON"),
+    "no text": (HttpReply(b"\xff"), "answered with something other than JSON"),
+    "very deep": (HttpReply(b"[" * 10_000), "answered with something other than JSON"),
+    "HTML": (HttpReply(b'{"score": 7}', content_type="text/html"), "something other than JSON"),
+    "no type": (HttpReply(b'{"score": 7}', content_type=""), "something other than JSON"),
+    "huge": (HttpReply(b'{"score": 7}' + b" " * 1_000_000), "answered far too much"),
     "301": (moved(301), "answered 301, which is no answer"),
     "307": (moved(307), "answered 307, which is no answer"),
-    "204": (Answer(status=204, content_type=""), "answered with something other than JSON"),
+    "204": (HttpReply(status=204, content_type=""), "answered with something other than JSON"),
 }
 
 # Answers that say that the request is wrong.
 REFUSALS: Final[Cases] = {
-    str(status): (Answer(b'{"error": "123456aa?"}', status), f"refused to answer ({status})")
+    str(status): (HttpReply(b'{"error": "123456aa?"}', status), f"refused to answer ({status})")
     for status in (400, 401, 404, 422)
 }
 
@@ -360,7 +360,7 @@ class TestRetryAfter:
 
 
 class TestTheCircuitBreaker:
-    @pytest.mark.parametrize("reply", [Answer(status=500), hang_up, scored(11)])
+    @pytest.mark.parametrize("reply", [HttpReply(status=500), hang_up, scored(11)])
     def test_refuses_calls_after_so_many_failures_in_a_row(
         self, reply: Reply, server: BureauServer
     ) -> None:
@@ -384,13 +384,13 @@ class TestTheCircuitBreaker:
         assert server.asked.total() in (2, 3)
 
     def test_does_not_count_refused_requests(self, server: BureauServer) -> None:
-        server.misbehave = script(Answer(status=422))
+        server.misbehave = script(HttpReply(status=422))
         with asking(server.url, failures=3) as bureau:
             for _ in range(10):
                 assert failure_of(bureau).reason == "refused to answer (422)"
 
     def test_ends_the_attempts_for_a_score(self, server: BureauServer) -> None:
-        server.misbehave = script(Answer(status=500))
+        server.misbehave = script(HttpReply(status=500))
         with asking(server.url, attempts=10, failures=2) as bureau:
             assert failure_of(bureau).reason == "answered 500"
         assert server.asked.total() == 2
@@ -398,7 +398,7 @@ class TestTheCircuitBreaker:
     def test_lets_one_call_through_after_the_pause_and_all_once_it_succeeds(
         self, server: BureauServer
     ) -> None:
-        server.misbehave = script(Answer(status=500), Answer(status=500), scored(7))
+        server.misbehave = script(HttpReply(status=500), HttpReply(status=500), scored(7))
         began = time.monotonic()
         with asking(server.url, attempts=1, failures=2, pause=0.2) as bureau:
             wait_until(lambda: is_answered(bureau), SECONDS, every=0.01)

@@ -16,7 +16,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pydantic import TypeAdapter
 
-from loans.simulation.bureau_server import Answer, answer_in_json
+from loans.simulation.bureau_server import HttpReply, answer_in_json
 from loans.simulation.made_up_applications import made_up_applications
 from loans.web.schemas import LoanApplication
 from tests.support.bureau_server import serving
@@ -42,13 +42,13 @@ class Desk(ThreadingTCPServer):
         self.together = threading.Barrier(1)
         self._lock = threading.Lock()
 
-    def answer(self, body: dict[str, Any]) -> Answer:
+    def answer(self, body: dict[str, Any]) -> HttpReply:
         self.together.wait(SECONDS)
         with self._lock:
             self.bodies.append(body)
             number = len(self.bodies)
         if number <= self.unavailable_at_first:
-            return Answer(status=self.status_at_first)
+            return HttpReply(status=self.status_at_first)
         outcome = {"id": body["id"], "status": STATUSES[number % len(STATUSES)]}
         return answer_in_json(outcome, self.status)
 
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        Answer()(self)
+        HttpReply()(self)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

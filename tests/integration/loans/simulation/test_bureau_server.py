@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from django.core.management import CommandError, call_command
 
-from loans.simulation.bureau_server import Answer, Reply, say_nothing
+from loans.simulation.bureau_server import HttpReply, Reply, say_nothing
 from loans.simulation.misbehaviour import FAILURES, GARBAGE, RandomMisbehaviour
 from tests.support.bureau_server import running_bureau, script
 from tests.support.fork_server import Forked, ForkServer, fork_server
@@ -160,7 +160,7 @@ class TestMisbehaving:
     @pytest.mark.parametrize("reply", [*FAILURES, *GARBAGE])
     def test_takes_each_of_these_forms(self, reply: Reply) -> None:
         with client_of_bureau(misbehave=script(reply)) as client:
-            if isinstance(reply, Answer):
+            if isinstance(reply, HttpReply):
                 answer = ask(client, "123456aa")
                 assert (answer.status_code, answer.content) == (reply.status, reply.body)
                 assert answer.headers["Content-Type"] == reply.content_type
