@@ -27,6 +27,7 @@ PATIENT = Patience()
 P = ParamSpec("P")
 
 FOREVER = "import time\nprint('up', flush=True)\ntime.sleep(600)"
+SILENT = "import time\ntime.sleep(600)"
 POLITE = (
     "import signal, sys\n"
     "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye', flush=True)))\n"
@@ -148,7 +149,7 @@ class TestReadiness:
     @in_a_loop
     async def test_comes_with_the_start_if_there_are_no_words_and_no_check(self) -> None:
         async with watched() as it:
-            await it.start(python("it", FOREVER, ready_words=None))
+            await it.start(python("it", SILENT, ready_words=None))
             assert it.said("it") == []
 
     @in_a_loop
