@@ -82,6 +82,7 @@ class Broadcaster:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="broadcasts", daemon=True)
         self._filled = asyncio.Event()
+        self._is_closed = False
         self._most_waiting_ids = most_waiting_ids
         self._lock = threading.Lock()  # guards the two below
         self._outbox = _Outbox(most_waiting_ids)
@@ -95,8 +96,12 @@ class Broadcaster:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(TimeoutError):
             self._last_sent.result(LAST_SEND_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._close)
         self._thread.join()
+
+    def _close(self) -> None:
+        self._is_closed = True
+        self._filled.set()
 
     def send(
         self, changes: Mapping[str, Iterable[UUID]], *, recorded_at: datetime | None = None
@@ -131,22 +136,18 @@ class Broadcaster:
             self._loop.call_soon_threadsafe(self._filled.set)
 
     def _run(self) -> None:
-        sending = self._loop.create_task(self._keep_sending())
-        self._loop.run_forever()
-        sending.cancel()
-        self._loop.run_until_complete(asyncio.wait([sending]))
+        self._loop.run_until_complete(self._keep_sending())
         self._loop.close()
 
     async def _keep_sending(self) -> None:
-        while True:
+        # Not ended by cancelling it, which a channel layer may swallow.
+        while not self._is_closed:
             await self._filled.wait()
             self._filled.clear()
             with self._lock:
                 outbox, self._outbox = self._outbox, _Outbox(self._most_waiting_ids)
-            try:
-                await self._send_all(outbox)
-            finally:
-                outbox.sent.set_result(None)
+            await self._send_all(outbox)
+            outbox.sent.set_result(None)
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _send_all(self, outbox: _Outbox) -> None:

@@ -107,11 +107,15 @@ others: set[int] = set()
 
 def children() -> dict[int, str]:
     """The processes that this test has started, with their descendants."""
-    return {
-        child.pid: child.command_line
-        for child in descendants(os.getpid())
-        if child.pid not in others
-    }
+    # Servers of other tests start processes at any time, such as PostgreSQL's autovacuum.
+    not_ours = set(others)
+    ours = {}
+    for each in descendants(os.getpid()):
+        if each.pid in others or each.parent in not_ours:
+            not_ours.add(each.pid)
+        else:
+            ours[each.pid] = each.command_line
+    return ours
 
 
 @pytest.fixture(autouse=True)
