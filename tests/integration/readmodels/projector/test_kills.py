@@ -124,6 +124,11 @@ class Projectors:
         while self._running:
             assert self._running.pop().stop() == 0
 
+    def have_caught_up(self) -> bool:
+        """Whether those that run have caught up with each projection."""
+        output = "".join(each.output for each in self._running)
+        return all(f"{name} is caught up at" in output for name in PROJECTIONS)
+
     @property
     def output(self) -> str:
         return "".join(each.output for each in self.all.values())
@@ -154,7 +159,9 @@ class TestProjectorsThatAreKilled:
             projectors.start()
         with traffic(threads=3) as coming_in:
             kills = kill_at_random(projectors)
-            # Those that run now are not killed any more: what they commit must be announced.
+            # Those that run now are not killed any more: once they have caught up, what they commit
+            # must be announced.
+            wait_until(projectors.have_caught_up, SECONDS)
             before = coming_in.requests
             wait_until(lambda: coming_in.requests >= before + 100, SECONDS)
         wait_until_level()
