@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
+from esdbclient.exceptions import EventStoreDBClientException
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker, Settings
 
 from lepret import settings as project_settings
-from lepret.common.event_store_client import close_event_store_client
+from lepret.common.event_store_client import close_event_store_client, event_store_client
 from loans import dependencies
 from tests.support.event_store import RunningEventStore, running_event_store
 from tests.support.postgresql import RunningPostgreSQL, running_postgresql
-from tests.support.processes import free_port
+from tests.support.processes import free_port, wait_until
 from tests.support.read_models import ReadModelsDatabase, read_models_at
 from tests.support.valkey import RunningValkey, running_valkey
 
@@ -63,7 +64,17 @@ def event_store(
     """The application uses an event store of this test's own: for tests that look at `$all`."""
     with running_event_store(tmp_path / "events.sqlite3", event_store_port) as store:
         for _ in _used(store, settings):
+            wait_until(_event_store_answers, 30)
             yield store
+
+
+def _event_store_answers() -> bool:
+    # gRPC may first try a connection to an earlier test's store on the same port.
+    try:
+        event_store_client().get_commit_position(timeout=10)
+    except EventStoreDBClientException:
+        return False
+    return True
 
 
 @pytest.fixture
