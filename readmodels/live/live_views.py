@@ -178,8 +178,10 @@ class _LiveView:
         self._watches.discard(watch)
 
     async def end(self) -> None:
-        self._running.cancel()
-        await asyncio.wait([self._running], timeout=END_TIMEOUT_SECONDS)
+        # Twice, since the channel layer may swallow a cancellation while it subscribes.
+        for _ in range(2):
+            self._running.cancel()
+            await asyncio.wait([self._running], timeout=END_TIMEOUT_SECONDS)
 
     async def _run(self) -> None:
         try:

@@ -186,7 +186,8 @@ class _Listener:
         await asyncio.wait([listening])
 
     async def _keep_listening(self) -> None:
-        while True:
+        # It also looks at `_stop`, since the channel layer may swallow a cancellation.
+        while not self._stop.is_set():
             try:
                 await self._listen()
             except Exception as error:  # noqa: BLE001 (whatever a channel layer raises when it is away)
@@ -202,7 +203,7 @@ class _Listener:
             self._backoff.reset()
             # Hints that were sent before the subscription were missed.
             self._hints.may_have_missed()
-            while True:
+            while not self._stop.is_set():
                 self._take_in(await receive())
 
     def _take_in(self, message: dict[str, Any]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from channels import DEFAULT_CHANNEL_LAYER
-from channels.layers import channel_layers
+from channels.layers import BaseChannelLayer, channel_layers
 
 from readmodels.live.broadcasts import POSITIONS, REACHED, UNDERWRITING, Broadcaster
 from tests.support.valkey import RunningValkey
@@ -127,3 +127,23 @@ def test_a_valkey_that_is_away_fails_nothing_and_is_logged_once(
         send(broadcaster)
     said = [record.getMessage().split(" (")[0] for record in caplog.records]
     assert said == ["Lost the channel layer", "Regained the channel layer"]
+
+
+class SwallowingLayer(BaseChannelLayer):
+    """Swallows a cancellation, as redis-py's asyncio.wait_for may before Python 3.12."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+
+def test_a_layer_that_swallows_a_cancellation_does_not_keep_it_from_ending() -> None:
+    usual = channel_layers.set(DEFAULT_CHANNEL_LAYER, SwallowingLayer())
+    try:
+        with Broadcaster() as broadcaster:
+            sent = broadcaster.send({UNDERWRITING: {uuid4()}})
+    finally:
+        channel_layers.backends.pop(DEFAULT_CHANNEL_LAYER)
+        if usual is not None:
+            channel_layers.set(DEFAULT_CHANNEL_LAYER, usual)
+    assert sent.done()
