@@ -55,7 +55,7 @@ class GroupCommit:
         self._queue: deque[_PendingWrite] = deque()
 
     async def append(self, write: Write) -> Outcome:
-        """Check the expectation and write; returns when the events are on disk.
+        """Queue a write, a delete included; returns when it is on disk, or refused.
 
         Raises Refusal (UNAVAILABLE) if the file cannot be written, or after `close`.
         """

@@ -58,7 +58,9 @@ class Writer:
     def _append(self, append: Append, state: StreamState) -> Written:
         if append.deadline is not None and time.monotonic() >= append.deadline:
             return DeadlinePassed(), []
-        answer = self._answer(state, append.expected, [event.id for event in append.events])
+        answer = self._refuse_or_repeat(
+            state, append.expected, [event.id for event in append.events]
+        )
         if answer is not None:
             return answer, []
         if not append.events:
@@ -73,7 +75,7 @@ class Writer:
     def _delete(self, delete: Delete, state: StreamState) -> Written:
         if state.is_absent:
             return WrongExpectedVersion(None), []
-        answer = self._answer(state, delete.expected, [uuid4()])
+        answer = self._refuse_or_repeat(state, delete.expected, [uuid4()])
         if answer is not None:
             return answer, []
         (record,) = self._add_metadata(delete.stream, deleting_metadata())
@@ -81,7 +83,7 @@ class Writer:
 
     def _tombstone(self, tombstone: Tombstone, state: StreamState) -> Written:
         event = ProposedEvent(uuid4(), TOMBSTONE_TYPE, is_json=False, data=b"", metadata=b"")
-        answer = self._answer(state, tombstone.expected, [event.id])
+        answer = self._refuse_or_repeat(state, tombstone.expected, [event.id])
         if answer is not None:
             return answer, []
         (record,) = self._add(tombstone.stream, TOMBSTONE_REVISION, [event])
@@ -89,10 +91,10 @@ class Writer:
 
     # Checking -----------------------------------------------------------------------
 
-    def _answer(
+    def _refuse_or_repeat(
         self, state: StreamState, expected: Expected, ids: Sequence[UUID]
     ) -> Outcome | None:
-        """The outcome if there is nothing to write; None if the events must be written."""
+        """The outcome if there is nothing to write; None if the expectation holds: write."""
         if state.is_tombstoned:
             return StreamDeleted()
         match expected:
@@ -103,7 +105,7 @@ class Writer:
             case Expectation.NO_STREAM:
                 return self._repeat_of_new(state, ids)
             case int(revision):
-                return self._repeat_at(state, revision, ids)
+                return self._mismatch_or_repeat(state, revision, ids)
 
     def _repeat_under_any(self, state: StreamState, ids: Sequence[UUID]) -> Outcome | None:
         """The original outcome if all ids are in the stream; a mix of old and new is refused."""
@@ -117,15 +119,17 @@ class Writer:
 
     def _repeat_of_new(self, state: StreamState, ids: Sequence[UUID]) -> Outcome | None:
         """A stream is new if it has no events, and again after it was deleted."""
-        answer = self._repeat_at(state, -1, ids)
+        answer = self._mismatch_or_repeat(state, -1, ids)
         if not isinstance(answer, WrongExpectedVersion):
             return answer
         if state.is_deleted:
             return self._repeat_under_any(state, ids)
-        return self._repeat_at(state, state.metadata.truncate_before - 1, ids) or answer
+        return self._mismatch_or_repeat(state, state.metadata.truncate_before - 1, ids) or answer
 
-    def _repeat_at(self, state: StreamState, expected: int, ids: Sequence[UUID]) -> Outcome | None:
-        """The original outcome if exactly these ids follow the expected revision."""
+    def _mismatch_or_repeat(
+        self, state: StreamState, expected: int, ids: Sequence[UUID]
+    ) -> Outcome | None:
+        """None if the revision matches; the original outcome if exactly these ids follow it."""
         current = state.last_revision
         if expected == (-1 if current is None else current):
             return None
