@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BeforeValidator,
     Field,
     ValidationError,
@@ -195,7 +196,8 @@ class Environment(BaseSettings):
     readyz_max_lag_seconds: Seconds | None = None
     api_rate: RateOrNone = Rate(600, 60)
     api_anonymous_rate: RateOrNone = None
-    api_proxies: Count = 0
+    # The second name is the one that it had while only the API counted its callers.
+    web_proxies: Count = Field(0, validation_alias=AliasChoices("WEB_PROXIES", "API_PROXIES"))
 
     @classmethod
     def read(cls, base_dir: Path) -> Environment:

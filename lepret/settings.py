@@ -115,12 +115,12 @@ CACHES: dict[str, dict[str, Any]] = {
     }
 }
 
+# How many proxies of ours add to X-Forwarded-For: see `lepret.common.callers`.
+WEB_PROXIES = ENVIRONMENT.web_proxies
+
 # How often a caller may call the API. A caller is a token's user or, without a token, an address.
-# Behind proxies, each of which adds an entry at the right of X-Forwarded-For, the address is the
-# entry of the first proxy; callers can forge those to the left of it.
 API_RATE = ENVIRONMENT.api_rate
 API_ANONYMOUS_RATE = ENVIRONMENT.api_anonymous_rate
-NINJA_NUM_PROXIES = ENVIRONMENT.api_proxies
 
 # The event store, and the timeout of every call to it in seconds.
 EVENTSTORE_URI = ENVIRONMENT.eventstore_uri

@@ -15,6 +15,7 @@ from ninja.throttling import BaseThrottle
 from redis.exceptions import RedisError
 
 from lepret.api.auth import ApiRequest
+from lepret.common.callers import address_of, network_of
 from lepret.common.outages import Outage
 from lepret.environment import Rate
 
@@ -69,7 +70,6 @@ class _Throttle(BaseThrottle):
         if rate is None or caller is None:
             return True
         window = int(self._clock() // rate.seconds)
-        # Hashed, because an address may come from a forged header of any length.
         digest = sha256(caller.encode()).hexdigest()
         key = f"calls:{digest}:{window}"
         # Longer than the window, since the clocks of web servers differ.
@@ -101,17 +101,16 @@ class UserThrottle(_Throttle):
 
 
 class AddressThrottle(_Throttle):
-    """Counts calls without a token, by address.
-
-    Behind proxies the address is taken from `X-Forwarded-For`: see `NINJA_NUM_PROXIES`.
-    """
+    """Counts calls without a token, by address."""
 
     def rate(self) -> Rate | None:
         rate: Rate | None = settings.API_ANONYMOUS_RATE
         return rate
 
     def caller_of(self, request: ApiRequest) -> str | None:
-        return None if request.auth.user is not None else f"address {self.get_ident(request)}"
+        if request.auth.user is not None:
+            return None
+        return f"address {network_of(address_of(request))}"
 
 
 def throttles() -> list[BaseThrottle]:

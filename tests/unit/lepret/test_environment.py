@@ -35,11 +35,18 @@ def test_by_default_anonymous_calls_are_not_limited_and_there_is_no_proxy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert Environment.read(tmp_path).api_anonymous_rate is None
-    assert Environment.read(tmp_path).api_proxies == 0
+    assert Environment.read(tmp_path).web_proxies == 0
     monkeypatch.setenv("API_ANONYMOUS_RATE", "10/min")
-    monkeypatch.setenv("API_PROXIES", "2")
+    monkeypatch.setenv("WEB_PROXIES", "2")
     assert Environment.read(tmp_path).api_anonymous_rate == Rate(10, 60)
-    assert Environment.read(tmp_path).api_proxies == 2
+    assert Environment.read(tmp_path).web_proxies == 2
+
+
+def test_the_old_name_of_the_number_of_proxies_still_works(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("API_PROXIES", "1")
+    assert Environment.read(tmp_path).web_proxies == 1
 
 
 @pytest.mark.parametrize(
@@ -52,9 +59,9 @@ def test_by_default_anonymous_calls_are_not_limited_and_there_is_no_proxy(
         ("API_RATE", "-1/min"),
         ("API_RATE", "10/0s"),
         ("API_ANONYMOUS_RATE", "1.5/s"),
-        ("API_PROXIES", "-1"),
-        ("API_PROXIES", "two"),
-        ("API_PROXIES", "100"),
+        ("WEB_PROXIES", "-1"),
+        ("WEB_PROXIES", "two"),
+        ("WEB_PROXIES", "100"),
         ("CREDIT_BUREAU_LATENCY_SECONDS", "-1"),
         ("READYZ_MAX_LAG_SECONDS", "nan"),
     ],

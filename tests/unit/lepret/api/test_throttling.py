@@ -85,7 +85,7 @@ class TestAddresses:
         self, throttle: AddressThrottle, settings: Settings, proxies: int, *, allowed: bool
     ) -> None:
         # Somebody claims an address, and a proxy adds the true one.
-        settings.NINJA_NUM_PROXIES = proxies
+        settings.WEB_PROXIES = proxies
         for true_one in ("192.0.2.7", "192.0.2.8"):
             answer = throttle.allow_request(call(**{"X-Forwarded-For": f"forged, {true_one}"}))
         assert answer is allowed
