@@ -22,8 +22,8 @@ from tests.support.commits import Commit
 from tests.support.fork_server import Forked
 from tests.support.projectors import handle
 
-_BEGAN: Final = re.compile(r"^(\S+ \S+) INFO \S+ (\w+) is run here$", re.MULTILINE)
-_LIVE: Final = re.compile(r"^(\S+ \S+) INFO \S+ (\w+) is caught up at (\d+)$", re.MULTILINE)
+_BEGAN: Final = re.compile(r"^(\S+) INFO \S+ (\w+) is run here$", re.MULTILINE)
+_LIVE: Final = re.compile(r"^(\S+) INFO \S+ (\w+) is caught up at (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -130,5 +130,4 @@ def _runs(process: Forked, name: str) -> Sequence[Run]:
 
 
 def _moment(text: str) -> float:
-    # As `logging` writes it, in the local time.
-    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S,%f").timestamp()  # noqa: DTZ007
+    return datetime.fromisoformat(text).timestamp()
