@@ -1,0 +1,45 @@
+"""Refuses calls of the API over plain HTTP, where pages are redirected to HTTPS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+
+from lepret.api.problems import Problem
+
+_REFUSAL: Final = (
+    "Call this API over HTTPS. What was sent could be read on its way: a token that was in it must "
+    "be revoked."
+)
+
+
+def https_only(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware that answers 403 to calls over plain HTTP.
+
+    A redirect would hide from the caller that data and token went out unprotected (OWASP ASVS 5.0,
+    4.1.2). Must come before Django's SecurityMiddleware, which redirects.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if settings.SECURE_SSL_REDIRECT and _is_call(request) and not request.is_secure():
+            return _refused()
+        return get_response(request)
+
+    return middleware
+
+
+def _is_call(request: HttpRequest) -> bool:
+    # The page with the documentation is for browsers.
+    return request.path.startswith("/api/") and request.path != reverse("api:openapi-view")
+
+
+def _refused() -> HttpResponse:
+    return Problem(HTTPStatus.FORBIDDEN, _REFUSAL).response()
