@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -12,8 +13,11 @@ from ninja.security import HttpBearer
 
 from lepret.api import tokens
 from lepret.api.problems import Problem
+from lepret.common.callers import address_of
 from lepret.models import ApiToken, Scope
 from lepret.staff.roles import is_underwriter
+
+logger = logging.getLogger(__name__)
 
 # These scopes are valid only while the token's user is an underwriter.
 UNDERWRITERS_SCOPES: Final = frozenset({Scope.READ_QUEUE, Scope.DECIDE})
@@ -55,7 +59,7 @@ class Bearer(HttpBearer):
         self.is_needed = is_needed
 
     def __call__(self, request: HttpRequest) -> Caller:
-        """Authenticate the caller.
+        """Authenticate the caller. Refusals are logged.
 
         Raises:
             Problem: 401 or 403, with `WWW-Authenticate` as in RFC 6750.
@@ -64,26 +68,34 @@ class Bearer(HttpBearer):
         if caller is not None:
             return caller
         if self.is_needed:
-            raise _unauthorized("Send a token, as `Authorization: Bearer lepret_…`.")
+            refusal = _unauthorized("Send a token, as `Authorization: Bearer lepret_…`.")
+            raise _logged(refusal, request, "nobody")
         return Caller()
 
     def authenticate(self, request: HttpRequest, token: str) -> Caller:
         known = tokens.find(token)
         if known is None:
             detail = "The token is not known, or was revoked, or has expired."
-            raise _unauthorized(detail, 'error="invalid_token"')
-        if self.scope is not None:
-            _check_allows(known, self.scope)
+            refusal = _unauthorized(detail, 'error="invalid_token"')
+            raise _logged(refusal, request, "a bad token")
+        if self.scope is not None and (problem := _problem_with(known, self.scope)):
+            raise _logged(problem, request, f"the token {known}")
         return Caller(known.user)
 
 
-def _check_allows(token: ApiToken, scope: Scope) -> None:
+def _problem_with(token: ApiToken, scope: Scope) -> Problem | None:
     if scope not in token.scopes:
         challenge = _challenge('error="insufficient_scope"', f'scope="{scope.value}"')
         detail = f"The token has not the scope {scope.value}."
-        raise Problem(HTTPStatus.FORBIDDEN, detail, headers=challenge)
+        return Problem(HTTPStatus.FORBIDDEN, detail, headers=challenge)
     if scope in UNDERWRITERS_SCOPES and not is_underwriter(token.user):
-        raise Problem(HTTPStatus.FORBIDDEN, "The token's user is not an underwriter.")
+        return Problem(HTTPStatus.FORBIDDEN, "The token's user is not an underwriter.")
+    return None
+
+
+def _logged(refusal: Problem, request: HttpRequest, caller: str) -> Problem:
+    logger.warning("Refused a call by %s from %s: %s", caller, address_of(request), refusal)
+    return refusal
 
 
 def _unauthorized(detail: str, *attributes: str) -> Problem:

@@ -91,6 +91,24 @@ class TestAuthentication:
         assert Caller().apply(body).status_code == 201
 
 
+class TestLog:
+    def test_refusals_name_address_and_token_but_do_not_quote_it(
+        self, issued: tuple[str, ApiToken], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        token, stored = issued
+        ApiToken.objects.filter(pk=stored.pk).update(scopes=[])
+        for each in (token, token + "x"):
+            Caller(each).get(QUEUE)
+        Caller().get(QUEUE)
+        logged = [each.getMessage() for each in caplog.records if each.name == "lepret.api.auth"]
+        assert [each.split(": ")[0] for each in logged] == [
+            "Refused a call by the token a tool of uma from 127.0.0.1",
+            "Refused a call by a bad token from 127.0.0.1",
+            "Refused a call by nobody from 127.0.0.1",
+        ]
+        assert token not in caplog.text
+
+
 class TestScopes:
     @pytest.mark.parametrize("scope", Scope)
     def test_a_token_allows_only_its_scopes(self, uma: User, scope: Scope) -> None:
