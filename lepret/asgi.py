@@ -20,6 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lepret.settings")
 # Before the imports below, which need Django's apps.
 django.setup(set_prefix=False)
 
+from lepret.common.answer_headers import headers_on_every_answer  # noqa: E402
 from readmodels.urls import websocket_urlpatterns  # noqa: E402
 
 # Thresholds of CPython's garbage collector, which are 700, 10 and 10 by default.
@@ -56,7 +57,7 @@ def _collect_garbage_less_often() -> None:
 
 application = ProtocolTypeRouter(
     {
-        "http": OneThreadHandler(),
+        "http": headers_on_every_answer(OneThreadHandler()),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
         ),

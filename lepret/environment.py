@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -46,6 +47,11 @@ _POSTGRESQL_OPTIONS = {
 }
 
 _SECONDS_IN = {"s": 1, "sec": 1, "min": 60, "hour": 3600, "day": 86_400}
+
+
+Network = IPv4Network | IPv6Network
+
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 class Rate(NamedTuple):
@@ -137,6 +143,17 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
+def _networks(text: str) -> list[Network]:
+    return [] if text == "none" else [ip_network(each.strip()) for each in _names(text)]
+
+
+def _token(text: str) -> str:
+    # RFC 6750, section 2.1.
+    if re.fullmatch(r"[A-Za-z0-9._~+/-]{32,}=*", text) is None:
+        raise ValueError("not a token, or a short one")
+    return text
+
+
 def _sqlite_in(data_dir: Path) -> dict[str, Any]:
     # SQLite makes the file, but not the directory that it is in.
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -149,6 +166,16 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _must("be a number 
 Names = Annotated[list[str], BeforeValidator(_names)]
 RateOrNone = Annotated[
     Rate | None, BeforeValidator(_rate), _must("be none, or a rate such as 10/s or 600/min")
+]
+Networks = Annotated[
+    list[Network],
+    BeforeValidator(_networks),
+    _must("be none, or networks such as 127.0.0.0/8,fd00::/8"),
+]
+Token = Annotated[
+    str,
+    AfterValidator(_token),
+    _must("be at least 32 letters, digits and -._~+/ with nothing between them"),
 ]
 Database = Annotated[
     dict[str, Any],
@@ -194,6 +221,8 @@ class Environment(BaseSettings):
     credit_bureau_url: Annotated[UrlWithHost, _begins_with("http", "https")] | None = None
     credit_bureau_latency_seconds: Seconds = 0.1
     readyz_max_lag_seconds: Seconds | None = None
+    monitoring_token: Token | None = None
+    monitoring_networks: Networks = list(_LOOPBACK)
     api_rate: RateOrNone = Rate(600, 60)
     api_anonymous_rate: RateOrNone = None
     # The second name is the one that it had while only the API counted its callers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from csp.constants import NONE, SELF
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry as BlockingRetry
@@ -43,6 +44,10 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # These three set headers. They come before those that answer by themselves.
+    "lepret.common.answer_headers.answer_headers",
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "lepret.api.https_only.https_only",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -51,7 +56,6 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 
@@ -158,6 +162,10 @@ READ_MODEL_WAIT_SECONDS = 2.0
 # How many seconds a read model may be behind before `/readyz` answers 503; `None`: any number.
 READYZ_MAX_LAG_SECONDS = ENVIRONMENT.readyz_max_lag_seconds
 
+# Who may see `/metrics`, and all of `/readyz`: see `lepret.common.insiders`.
+MONITORING_TOKEN = ENVIRONMENT.monitoring_token
+MONITORING_NETWORKS = ENVIRONMENT.monitoring_networks
+
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -171,6 +179,9 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home-of-role"
 LOGOUT_REDIRECT_URL = "login"
 
+# Not the default, which keeps messages in a cookie: they may hold an applicant's name.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = True
@@ -179,6 +190,7 @@ USE_TZ = True
 STATIC_URL = "static/"
 # Static files are served from the source directories, so that `collectstatic` is not needed.
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 # Secure cookies and redirects to HTTPS, except in debug mode or with DJANGO_HTTPS=false, which the
 # demo sets.
@@ -189,6 +201,21 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENVIRONMENT.django_https
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENVIRONMENT.django_https else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+# Only what comes from here, and nothing that is written into a page: no inline script or style.
+# `data:` is for the icons in the style sheets. Websockets belong to 'self' (CSP level 3).
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "font-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
 CSRF_FAILURE_VIEW = "loans.web.views.csrf_failure"
 
 LOGGING = {

@@ -37,7 +37,7 @@ urlpatterns = [
     path("accounts/logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("accounts/home/", pages.home_of_role, name="home-of-role"),
     path("healthz", health.alive, name="healthz"),
-    path("readyz", health.ready, {"extra": {"projections": readiness.projections}}, name="readyz"),
+    path("readyz", health.readiness({"projections": readiness.projections}), name="readyz"),
     path("metrics", metrics.metrics, name="metrics"),
 ]
 

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
 from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
 
 from lepret.common.event_store_client import event_store_client
+from lepret.common.insiders import is_insider
 
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS: Final = 3.0
+# How long an outcome holds: no flood of calls asks the services more often.
+HOLDS_SECONDS: Final = 1.0
 
 Check = Callable[[], Awaitable[None]]
+Document = dict[str, Any]
+View = Callable[[HttpRequest], Coroutine[Any, Any, HttpResponse]]
 
 
 @dataclass(frozen=True)
@@ -34,31 +42,72 @@ class Finding:
 ExtraCheck = Callable[[], Finding]
 
 
+@require_safe
 async def alive(request: HttpRequest) -> HttpResponse:
     """`/healthz`: 200 as long as the process answers."""
     return JsonResponse({"status": "ok"})
 
 
-async def ready(
-    request: HttpRequest, extra: Mapping[str, ExtraCheck] | None = None
-) -> HttpResponse:
-    """`/readyz`: 200 if everything that is needed answers, else 503; names what does not.
+def readiness(
+    extra: Mapping[str, ExtraCheck] | None = None, *, holds_seconds: float = HOLDS_SECONDS
+) -> View:
+    """The view of `/readyz`: 200 if everything that is needed answers, else 503.
 
-    `extra` has checks of other parts of the project, by the names of their findings in the
-    document. A check that fails or takes too long counts as not ready.
+    It tells insiders what does not answer, and others only the status. `extra` has checks of other
+    parts of the project, by the names of their findings in the document. A check that fails or
+    takes too long counts as not ready. All callers within `holds_seconds` share one round of
+    checks.
     """
-    extra = extra or {}
+    checks = _Shared(partial(_check_all, extra or {}), holds_seconds)
+
+    @require_safe
+    async def ready(request: HttpRequest) -> HttpResponse:
+        document = await checks.outcome()
+        status = document["status"]
+        if not is_insider(request):
+            document = {"status": status}
+        return JsonResponse(document, status=200 if status == "ok" else 503)
+
+    return ready
+
+
+class _Shared:
+    """The outcome of a round of checks, for all who ask while it runs or soon after it."""
+
+    def __init__(self, check: Callable[[], Coroutine[Any, Any, Document]], seconds: float) -> None:
+        self._check: Final = check
+        self._seconds: Final = seconds
+        self._round: asyncio.Task[Document] | None = None
+        self._ended_at = 0.0
+
+    async def outcome(self) -> Document:
+        """The outcome of this round or, if it ended too long ago, of the next one."""
+        if self._round is None or not self._holds(self._round):
+            self._round = asyncio.create_task(self._check())
+            self._round.add_done_callback(self._note_end)
+        # A caller that goes away does not end the round of the others.
+        return await asyncio.shield(self._round)
+
+    def _holds(self, last: asyncio.Task[Document]) -> bool:
+        if last.get_loop() is not asyncio.get_running_loop():
+            return False
+        return not last.done() or time.monotonic() - self._ended_at < self._seconds
+
+    def _note_end(self, _: asyncio.Task[Document]) -> None:
+        self._ended_at = time.monotonic()
+
+
+async def _check_all(extra: Mapping[str, ExtraCheck]) -> Document:
     outcomes, findings = await asyncio.gather(
         asyncio.gather(*(_outcome(name, check) for name, check in _CHECKS.items())),
         asyncio.gather(*(_finding(name, check) for name, check in extra.items())),
     )
     is_ready = all(each == "ok" for each in outcomes) and all(each.is_ready for each in findings)
-    document = {
+    return {
         "status": "ok" if is_ready else "unavailable",
         "checks": dict(zip(_CHECKS, outcomes, strict=True)),
         **{name: found.document for name, found in zip(extra, findings, strict=True)},
     }
-    return JsonResponse(document, status=200 if is_ready else 503)
 
 
 async def _outcome(name: str, check: Check) -> str:

@@ -44,13 +44,11 @@ _USED_BEFORE: Final = (
 _UNAVAILABLE: Final = (EventStoreUnavailable, StaleRevision)
 
 
-# Not `no-store`: going back shows the form that was sent, and sending it again is the same request.
-@cache_control(private=True, no_cache=True)
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def apply(request: HtmxRequest) -> HttpResponse:
     """The application form. An accepted application leads to the request's status page."""
-    if request.method == "GET":
-        return render(request, "loans/apply.html", {"form": RequestLoanForm.blank()})
+    if request.method != "POST":
+        return _blank_form(request)
     form = RequestLoanForm(request.POST)
     if not form.is_valid():
         return _form_again(request, form, status=422)
@@ -107,6 +105,12 @@ def deny(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
         return _ask_reason(request, form, loan_request_id, status=422)
     deny_loan = partial(use_cases.deny_loan, form.command, event_store=event_store())
     return _carry_out(request, deny_loan)
+
+
+# Not `no-store`: going back shows the form that was sent, and sending it again is the same request.
+@cache_control(private=True, no_cache=True)
+def _blank_form(request: HtmxRequest) -> HttpResponse:
+    return render(request, "loans/apply.html", {"form": RequestLoanForm.blank()})
 
 
 def _why_not(form: RequestLoanForm, rejection: Rejection) -> str:

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from django.http import HttpRequest, HttpResponse
-from django.views.decorators.cache import never_cache
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.views.decorators.http import require_safe
 from prometheus_client import REGISTRY, Gauge
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from lepret.common.insiders import is_insider
 from readmodels.live import frame_latency  # noqa: F401 (its histogram is in the registry)
 from readmodels.live.positions import hints
 from readmodels.monitoring.lag import MOST_COUNTED
@@ -24,13 +24,18 @@ logger = logging.getLogger(__name__)
 
 READ_SECONDS: Final = 4.0
 
+_FOR_INSIDERS: Final = (
+    "For callers with MONITORING_TOKEN, or from MONITORING_NETWORKS: see docs/operations.md.\n"
+)
+
 Figure = Callable[[ProjectionStatus], float | None]
 
 
-@never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """All metrics, in the format that the client asks for."""
+    """All metrics, in the format that the client asks for; for insiders."""
+    if not is_insider(request):
+        return HttpResponseForbidden(_FOR_INSIDERS, content_type="text/plain; charset=utf-8")
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return HttpResponse(encode(REGISTRY), content_type=content_type)
 
