@@ -50,6 +50,22 @@ def test_the_old_name_of_the_number_of_proxies_still_works(
 
 
 @pytest.mark.parametrize(
+    ("value", "networks"),
+    [
+        ("", ["127.0.0.0/8", "::1/128"]),
+        ("none", []),
+        ("10.1.2.3", ["10.1.2.3/32"]),
+        ("10.0.0.0/8, fd00::/8", ["10.0.0.0/8", "fd00::/8"]),
+    ],
+)
+def test_those_who_may_see_figures_are_in_networks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, networks: list[str]
+) -> None:
+    monkeypatch.setenv("MONITORING_NETWORKS", value)
+    assert list(map(str, Environment.read(tmp_path).monitoring_networks)) == networks
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("API_RATE", "many"),
@@ -64,6 +80,11 @@ def test_the_old_name_of_the_number_of_proxies_still_works(
         ("WEB_PROXIES", "100"),
         ("CREDIT_BUREAU_LATENCY_SECONDS", "-1"),
         ("READYZ_MAX_LAG_SECONDS", "nan"),
+        ("MONITORING_TOKEN", "short"),
+        ("MONITORING_TOKEN", "x" * 16 + " " + "x" * 16),
+        ("MONITORING_NETWORKS", "here"),
+        ("MONITORING_NETWORKS", "10.0.0.1/8"),
+        ("MONITORING_NETWORKS", "10.0.0.0/8;127.0.0.1"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_name_of_its_variable(

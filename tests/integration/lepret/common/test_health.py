@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import threading
+from typing import Any
+
 import pytest
-from django.test import Client
+from asgiref.sync import async_to_sync
+from django.test import Client, RequestFactory
+
+from lepret.common.health import Finding, readiness
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
@@ -27,3 +35,44 @@ def test_not_ready_names_what_is_down(client: Client) -> None:
     assert response.status_code == 503
     assert response.json()["checks"]["event_store"] == "unavailable"
     assert response.json()["checks"]["database"] == "ok"
+
+
+class Rounds:
+    """A check that counts how often it is made, and lasts until it is let go."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.go = threading.Event()
+
+    def __call__(self) -> Finding:
+        self.count += 1
+        assert self.go.wait(30)
+        return Finding({"round": self.count}, is_ready=True)
+
+
+@pytest.mark.usefixtures("channel_layer")
+class TestManyCallers:
+    def ask(self, view: Any) -> Any:
+        return view(RequestFactory().get("/readyz"))
+
+    @async_to_sync
+    async def test_share_a_round_of_checks_even_if_the_first_goes_away(self) -> None:
+        check = Rounds()
+        view = readiness({"extra": check}, holds_seconds=60)
+        first = asyncio.create_task(self.ask(view))
+        others = [asyncio.create_task(self.ask(view)) for _ in range(20)]
+        await asyncio.sleep(0)
+        first.cancel()
+        check.go.set()
+        answers = [json.loads((await each).content) for each in others]
+        later = json.loads((await self.ask(view)).content)
+        assert [each["extra"] for each in (*answers, later)] == [{"round": 1}] * 21
+
+    @async_to_sync
+    async def test_are_answered_by_a_new_round_when_the_last_one_is_old(self) -> None:
+        check = Rounds()
+        check.go.set()
+        view = readiness({"extra": check}, holds_seconds=0)
+        for number in (1, 2):
+            answer = json.loads((await self.ask(view)).content)
+            assert answer["extra"] == {"round": number}
