@@ -24,7 +24,6 @@ RawHeaders = list[tuple[bytes, bytes]]
 _FEATURES: Final = (
     "accelerometer",
     "autoplay",
-    "bluetooth",
     "browsing-topics",
     "camera",
     "clipboard-read",
