@@ -44,12 +44,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # These three set headers. They come before those that answer by themselves.
+    # These four set headers. They come before those that answer by themselves.
     "lepret.common.answer_headers.answer_headers",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "lepret.api.https_only.https_only",
     "django.middleware.security.SecurityMiddleware",
+    "lepret.api.https_only.https_only",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -195,7 +195,8 @@ WHITENOISE_ALLOW_ALL_ORIGINS = False
 # Secure cookies and redirects to HTTPS, except in debug mode or with DJANGO_HTTPS=false, which the
 # demo sets.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENVIRONMENT.django_https
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+# Calls of the API are refused instead (`lepret.api.https_only`); its documentation is a page.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$", r"^api/(?!docs$)"]
 SECURE_HSTS_SECONDS = 31_536_000 if ENVIRONMENT.django_https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENVIRONMENT.django_https
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENVIRONMENT.django_https else None

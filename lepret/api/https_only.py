@@ -9,7 +9,6 @@ from typing import Final
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import reverse
 
 from lepret.api.problems import Problem
 
@@ -25,20 +24,16 @@ def https_only(
     """Middleware that answers 403 to calls over plain HTTP.
 
     A redirect would hide from the caller that data and token went out unprotected (OWASP ASVS 5.0,
-    4.1.2). Must come before Django's SecurityMiddleware, which redirects.
+    4.1.2). Django's SecurityMiddleware must let them through: see SECURE_REDIRECT_EXEMPT.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if settings.SECURE_SSL_REDIRECT and _is_call(request) and not request.is_secure():
+        is_call = request.path.startswith("/api/")
+        if settings.SECURE_SSL_REDIRECT and is_call and not request.is_secure():
             return _refused()
         return get_response(request)
 
     return middleware
-
-
-def _is_call(request: HttpRequest) -> bool:
-    # The page with the documentation is for browsers.
-    return request.path.startswith("/api/") and request.path != reverse("api:openapi-view")
 
 
 def _refused() -> HttpResponse:
