@@ -1,4 +1,4 @@
-"""The Django app of the project itself: groups of staff, API tokens, system checks."""
+"""The Django app of the project itself: groups of staff, sessions, API tokens, system checks."""
 
 from __future__ import annotations
 
@@ -12,3 +12,4 @@ class LepretConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("lepret.checks")
+        import_module("lepret.staff.sessions")

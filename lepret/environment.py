@@ -163,6 +163,11 @@ def _sqlite_in(data_dir: Path) -> dict[str, Any]:
 Flag = Annotated[bool, _must("be true or false")]
 Count = Annotated[int, Field(ge=0, le=99), _must("be a number from 0 to 99")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _must("be a number of seconds")]
+Lifetime = Annotated[
+    float,
+    Field(ge=0.01, le=10_000, allow_inf_nan=False),
+    _must("be a number from 0.01 to 10000"),
+]
 Names = Annotated[list[str], BeforeValidator(_names)]
 RateOrNone = Annotated[
     Rate | None, BeforeValidator(_rate), _must("be none, or a rate such as 10/s or 600/min")
@@ -223,6 +228,8 @@ class Environment(BaseSettings):
     readyz_max_lag_seconds: Seconds | None = None
     monitoring_token: Token | None = None
     monitoring_networks: Networks = list(_LOOPBACK)
+    session_hours: Lifetime = 12
+    session_idle_minutes: Lifetime = 60
     api_rate: RateOrNone = Rate(600, 60)
     api_anonymous_rate: RateOrNone = None
     # The second name is the one that it had while only the API counted its callers.

@@ -54,7 +54,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "lepret.staff.sessions.StaffSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
@@ -181,6 +181,22 @@ LOGOUT_REDIRECT_URL = "login"
 
 # Not the default, which keeps messages in a cookie: they may hold an applicant's name.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+
+# How long a session lasts from its login, and from the last request, in seconds: the server holds
+# it to both (`lepret.staff.sessions`), and the browser drops the cookie.
+SESSION_COOKIE_AGE = round(ENVIRONMENT.session_hours * 3600)
+SESSION_IDLE_SECONDS = ENVIRONMENT.session_idle_minutes * 60
+
+# Browsers take a cookie with the prefix `__Host-` only over HTTPS, from this host, for all of its
+# paths (RFC 6265bis), so that no neighbouring site can plant one. No script needs to read them.
+# `Lax`, since links in mails and an identity provider's answers must find people logged in.
+_COOKIE_PREFIX = "__Host-" if ENVIRONMENT.django_https else ""
+SESSION_COOKIE_NAME = f"{_COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{_COOKIE_PREFIX}csrftoken"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -11,6 +11,7 @@ from lepret.api.problems import answer_with_problems, page_not_found
 from lepret.api.throttling import throttles
 from lepret.common import health
 from lepret.staff import pages
+from lepret.staff.login import StaffLoginView
 from loans.web import api as commands
 from loans.web.problems import PROBLEMS
 from readmodels.monitoring import metrics, readiness
@@ -32,8 +33,9 @@ urlpatterns = [
     path("", include("loans.urls")),
     path("", include("readmodels.urls")),
     path("api/", api.urls),
+    path("admin/login/", StaffLoginView.as_view(for_admin=True)),
     path("admin/", admin.site.urls),
-    path("accounts/login/", auth_views.LoginView.as_view(), name="login"),
+    path("accounts/login/", StaffLoginView.as_view(), name="login"),
     path("accounts/logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("accounts/home/", pages.home_of_role, name="home-of-role"),
     path("healthz", health.alive, name="healthz"),

@@ -1,0 +1,158 @@
+"""How long sessions last, and why one has ended: the same rule for pages and for websockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import Any, Final, cast
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib import auth
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.backends.base import SessionBase
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.utils.crypto import constant_time_compare
+from django.utils.functional import SimpleLazyObject
+
+# Keys of a session's data; the values are seconds since 1970.
+LOGGED_IN_AT: Final = "logged_in_at"
+LAST_SEEN_AT: Final = "last_seen_at"
+
+# Not every request writes to the database: the last one is known to a minute.
+_NOTED_EVERY_SECONDS: Final = 60.0
+
+
+class SessionEnd(StrEnum):
+    """Why a session has ended. The values complete *You were logged out because …*"""
+
+    EXPIRED = "you had been logged in for as long as a session may last."
+    IDLE = "nothing was done here for a while."
+    LOGGED_OUT = "your session was ended elsewhere, or is too old."
+    PASSWORD = "your password was changed."  # noqa: S105 (not a password)
+    INACTIVE = "your account was switched off."
+
+
+@dataclass(frozen=True)
+class Lifetimes:
+    """How many seconds a session lasts from its login, and from the last request."""
+
+    longest: float
+    idle: float
+
+    @classmethod
+    def from_settings(cls) -> Lifetimes:
+        """Those that the operator has chosen."""
+        return cls(longest=settings.SESSION_COOKIE_AGE, idle=settings.SESSION_IDLE_SECONDS)
+
+
+def why_over(data: Mapping[str, Any], *, now: float, lifetimes: Lifetimes) -> SessionEnd | None:
+    """Why a session with this data is too old at `now`; `None` if it is not.
+
+    A session without the times is one of an earlier version, which knew none.
+    """
+    if now >= data.get(LOGGED_IN_AT, 0) + lifetimes.longest:
+        return SessionEnd.EXPIRED
+    if now >= data.get(LAST_SEEN_AT, 0) + lifetimes.idle:
+        return SessionEnd.IDLE
+    return None
+
+
+def whose(session_key: str | None, *, now: float, lifetimes: Lifetimes) -> User | SessionEnd:
+    """The user who is logged in with the session, read anew, or why nobody is (any more)."""
+    return _user_in(_stored(session_key), now=now, lifetimes=lifetimes) or SessionEnd.LOGGED_OUT
+
+
+def end_of(request: HttpRequest) -> SessionEnd | None:
+    """Why the session that came with a request has ended.
+
+    `None` if none came, or if it has not ended.
+    """
+    if settings.SESSION_COOKIE_NAME not in request.COOKIES or request.user.is_authenticated:
+        return None
+    found = _user_in(request.session, now=time.time(), lifetimes=Lifetimes.from_settings())
+    return found if isinstance(found, SessionEnd) else SessionEnd.LOGGED_OUT
+
+
+def log_in(request: HttpRequest, user: User) -> None:
+    """Log in, with a new session that has nothing of the one before."""
+    request.session.flush()
+    auth.login(request, user)
+
+
+def clear_expired() -> None:
+    """Delete the sessions that have ended because of their age."""
+    _store().clear_expired()
+
+
+class StaffSessionMiddleware(AuthenticationMiddleware):
+    """Sets `request.user`, as Django's own does, but only while the session has not ended.
+
+    A session that has ended stays stored for a while, so that the login page can say why.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        user = SimpleLazyObject(lambda: _user_of(request))
+        request.user = cast(User, user)
+        request.auser = sync_to_async(lambda: _evaluated(user))
+
+
+def _evaluated(user: SimpleLazyObject[Any]) -> Any:
+    bool(user)
+    return user
+
+
+def _user_of(request: HttpRequest) -> User | AnonymousUser:
+    now, lifetimes = time.time(), Lifetimes.from_settings()
+    user = _user_in(request.session, now=now, lifetimes=lifetimes)
+    if not isinstance(user, User):
+        return AnonymousUser()
+    _note_activity(request.session, now=now, lifetimes=lifetimes)
+    return user
+
+
+def _user_in(session: SessionBase, *, now: float, lifetimes: Lifetimes) -> User | SessionEnd | None:
+    """The session's user, or why it has ended; `None` if nobody has logged in with it."""
+    if auth.SESSION_KEY not in session:
+        return None
+    data = {key: session[key] for key in (LOGGED_IN_AT, LAST_SEEN_AT) if key in session}
+    if end := why_over(data, now=now, lifetimes=lifetimes):
+        return end
+    backend = session.get(auth.BACKEND_SESSION_KEY)
+    if backend not in settings.AUTHENTICATION_BACKENDS:
+        return SessionEnd.LOGGED_OUT
+    pk = User._meta.pk.to_python(session[auth.SESSION_KEY])
+    user: User | None = auth.load_backend(backend).get_user(pk)
+    if user is None:
+        return SessionEnd.INACTIVE
+    if not constant_time_compare(
+        session.get(auth.HASH_SESSION_KEY, ""), user.get_session_auth_hash()
+    ):
+        return SessionEnd.PASSWORD
+    return user
+
+
+def _note_activity(session: SessionBase, *, now: float, lifetimes: Lifetimes) -> None:
+    if now - session[LAST_SEEN_AT] >= min(_NOTED_EVERY_SECONDS, lifetimes.idle / 10):
+        session[LAST_SEEN_AT] = now
+
+
+@receiver(user_logged_in)
+def _begin(request: HttpRequest, **kwargs: Any) -> None:
+    request.session[LOGGED_IN_AT] = request.session[LAST_SEEN_AT] = time.time()
+
+
+def _store() -> type[SessionBase]:
+    store: type[SessionBase] = import_module(settings.SESSION_ENGINE).SessionStore
+    return store
+
+
+def _stored(session_key: str | None) -> SessionBase:
+    return _store()(session_key)
