@@ -1,21 +1,28 @@
-"""Admin pages on which superusers look at the API's tokens, and revoke them."""
+"""Admin pages for superusers: users, and the API's tokens, which they look at and revoke."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 
 from lepret.api import tokens
 from lepret.models import ApiToken
+from lepret.staff import logins
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[ApiToken]
-else:  # Django's own class takes no type parameter when it runs.
+    UsersAdmin = UserAdmin[User]
+else:  # Django's own classes take no type parameter when they run.
     ModelAdmin = admin.ModelAdmin
+    UsersAdmin = UserAdmin
 
 
 @admin.action(description="Revoke the selected tokens", permissions=["view"])
@@ -66,3 +73,26 @@ class ApiTokenAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class StaffUserAdmin(UsersAdmin):
+    """Django's own, but for passwords: a change is logged, and one's own needs the current one."""
+
+    def user_change_password(
+        self,
+        request: HttpRequest,
+        id: str,  # noqa: A002 (Django calls it with this name)
+        form_url: str = "",
+    ) -> HttpResponse:
+        user = self.get_object(request, unquote(id))
+        if user == request.user:
+            return redirect("password")
+        response = super().user_change_password(request, id, form_url)
+        if user is not None and User.objects.get(pk=user.pk).password != user.password:
+            assert isinstance(request.user, User), "admin lets nobody else in"
+            logins.password_changed(request, user, by=request.user)
+        return response

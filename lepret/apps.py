@@ -12,4 +12,6 @@ class LepretConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("lepret.checks")
+        # Their signals.
         import_module("lepret.staff.sessions")
+        import_module("lepret.staff.logins")

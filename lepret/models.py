@@ -1,4 +1,4 @@
-"""The tokens with which programs call the API."""
+"""The tokens with which programs call the API, and how often logins have failed lately."""
 
 from __future__ import annotations
 
@@ -61,3 +61,21 @@ class ApiToken(models.Model):
         if self.expires_at is not None and self.expires_at <= at:
             return "expired"
         return "usable" if self.user.is_active else "inactive"
+
+
+class LoginFailures(models.Model):
+    """How often a password was wrong lately: for an account, for a caller, or for both together.
+
+    The two are keyed hashes, so that the table names nobody and holds nothing that was typed; an
+    empty one stands for all. The count ends at `until`.
+    """
+
+    account = models.CharField(max_length=64, blank=True)
+    caller = models.CharField(max_length=64, blank=True)
+    count = models.PositiveIntegerField(default=0)
+    until = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("account", "caller"), name="one_count_of_failures"),
+        )

@@ -166,14 +166,12 @@ READYZ_MAX_LAG_SECONDS = ENVIRONMENT.readyz_max_lag_seconds
 MONITORING_TOKEN = ENVIRONMENT.monitoring_token
 MONITORING_NETWORKS = ENVIRONMENT.monitoring_networks
 
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+# Long, not the user's name, and not well known; of any characters (OWASP ASVS 5.0, V6.2).
+_VALIDATORS = "django.contrib.auth.password_validation"
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": f"{_VALIDATORS}.UserAttributeSimilarityValidator"},
+    {"NAME": f"{_VALIDATORS}.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": f"{_VALIDATORS}.CommonPasswordValidator"},
 ]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home-of-role"
@@ -192,9 +190,9 @@ SESSION_IDLE_SECONDS = ENVIRONMENT.session_idle_minutes * 60
 # Browsers take a cookie with the prefix `__Host-` only over HTTPS, from this host, for all of its
 # paths (RFC 6265bis), so that no neighbouring site can plant one. No script needs to read them.
 # `Lax`, since links in mails and an identity provider's answers must find people logged in.
-_COOKIE_PREFIX = "__Host-" if ENVIRONMENT.django_https else ""
-SESSION_COOKIE_NAME = f"{_COOKIE_PREFIX}sessionid"
-CSRF_COOKIE_NAME = f"{_COOKIE_PREFIX}csrftoken"
+COOKIE_PREFIX = "__Host-" if ENVIRONMENT.django_https else ""
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 

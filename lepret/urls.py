@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.contrib.auth import views as auth_views
 from django.urls import include, path
 
 from lepret.api.openapi import DESCRIPTION, TAGS, DocumentedApi
 from lepret.api.problems import answer_with_problems, page_not_found
 from lepret.api.throttling import throttles
 from lepret.common import health
-from lepret.staff import pages
-from lepret.staff.login import StaffLoginView
+from lepret.staff import pages, passwords
+from lepret.staff.login import StaffLoginView, StaffLogoutView
+from lepret.staff.passwords import StaffPasswordChangeView
 from loans.web import api as commands
 from loans.web.problems import PROBLEMS
 from readmodels.monitoring import metrics, readiness
@@ -33,10 +33,15 @@ urlpatterns = [
     path("", include("loans.urls")),
     path("", include("readmodels.urls")),
     path("api/", api.urls),
+    # Before admin's own, to which its pages link.
     path("admin/login/", StaffLoginView.as_view(for_admin=True)),
+    path("admin/logout/", StaffLogoutView.as_view()),
+    path("admin/password_change/", StaffPasswordChangeView.as_view()),
     path("admin/", admin.site.urls),
     path("accounts/login/", StaffLoginView.as_view(), name="login"),
-    path("accounts/logout/", auth_views.LogoutView.as_view(), name="logout"),
+    path("accounts/logout/", StaffLogoutView.as_view(), name="logout"),
+    path("accounts/password/", StaffPasswordChangeView.as_view(), name="password"),
+    path("accounts/password/changed/", passwords.password_changed, name="password-changed"),
     path("accounts/home/", pages.home_of_role, name="home-of-role"),
     path("healthz", health.alive, name="healthz"),
     path("readyz", health.readiness({"projections": readiness.projections}), name="readyz"),

@@ -1,33 +1,22 @@
-"""Logging in, at one view for the pages and for admin."""
+"""Logging in and out, at one view for the pages and for admin."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
-from django.contrib.auth.views import LoginView
-from django.core.exceptions import ValidationError
+from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import resolve_url
+from django.shortcuts import render, resolve_url
 
-from lepret.staff import sessions
+from lepret.staff import devices, sessions
+from lepret.staff.attempts import TooManyAttempts
+from lepret.staff.credentials import StaffLoginForm
 
-
-class StaffLoginForm(AuthenticationForm):
-    """User name and password, and whether they may log in here."""
-
-    def __init__(self, *args: Any, for_admin: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._for_admin = for_admin
-
-    def confirm_login_allowed(self, user: Any) -> None:
-        super().confirm_login_allowed(user)
-        if self._for_admin and not user.is_staff:
-            raise ValidationError(
-                "Your account may not see the back office. Log in at the staff login instead.",
-                code="not_staff",
-            )
+# Of a page that was sent again after its session had ended (see `lepret.staff.login_needed`).
+NOTHING_RECORDED = "nothing_recorded"
 
 
 class StaffLoginView(LoginView):
@@ -37,25 +26,55 @@ class StaffLoginView(LoginView):
     for_admin = False
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if self._is_in(request.user):
+        if self._may_go_on(request.user):
             return HttpResponseRedirect(self.get_success_url())
         return super().get(request, *args, **kwargs)
 
-    def _is_in(self, user: Any) -> bool:
-        # Only admin redirects people who are logged in to its login page: those may not see it.
-        return bool(user.is_active and (user.is_staff or not self.for_admin))
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().post(request, *args, **kwargs)
+        except TooManyAttempts as refusal:
+            return locked_out(request, refusal)
 
-    def get_form_kwargs(self) -> dict[str, Any]:
-        return super().get_form_kwargs() | {"for_admin": self.for_admin}
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        user = form.get_user()
+        assert isinstance(user, User)
+        if not self._may_go_on(user):
+            form.add_error(None, "This account may not see the back office.")
+            return self.form_invalid(form)
+        sessions.log_in(self.request, user)
+        response = HttpResponseRedirect(self.get_success_url())
+        devices.remember(response, user.get_username())
+        return response
 
     def get_default_redirect_url(self) -> str:
         return resolve_url("admin:index") if self.for_admin else super().get_default_redirect_url()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**kwargs) | {"ended_because": sessions.end_of(self.request)}
+        return super().get_context_data(**kwargs) | {
+            "ended_because": sessions.end_of(self.request),
+            "nothing_recorded": NOTHING_RECORDED in self.request.GET,
+        }
 
-    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        user = form.get_user()
-        assert isinstance(user, User)
-        sessions.log_in(self.request, user)
-        return HttpResponseRedirect(self.get_success_url())
+    def _may_go_on(self, user: Any) -> bool:
+        # Whom admin has sent here although they are logged in, it would send here again.
+        return bool(user.is_active and (user.is_staff or not self.for_admin))
+
+
+class StaffLogoutView(LogoutView):
+    """Logs out, and has the browser forget the pages that it keeps."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = super().post(request, *args, **kwargs)
+        # Not "cookies": this browser stays known to `lepret.staff.devices`.
+        response["Clear-Site-Data"] = '"cache"'
+        return response
+
+
+def locked_out(request: HttpRequest, refusal: TooManyAttempts) -> HttpResponse:
+    """The answer to an attempt that was not made because there were too many."""
+    minutes = -(-refusal.seconds // 60)
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    response = render(request, "staff/locked_out.html", {"minutes": minutes}, status=status)
+    response["Retry-After"] = str(refusal.seconds)
+    return response

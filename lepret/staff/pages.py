@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
-from lepret.staff.roles import is_back_office, is_underwriter
+from lepret.staff.roles import is_back_office, is_underwriter, login_required
 
 
 @never_cache
 @login_required
 def home_of_role(request: HttpRequest) -> HttpResponse:
-    """Redirect to the page that this user works on."""
+    """Redirect to the page that this user works on; say so to those who have none yet."""
     if is_underwriter(request.user):
         return redirect("readmodels:underwriting")
     if is_back_office(request.user):
         return redirect("admin:index")
-    return redirect("loans:apply")
+    return render(request, "staff/no_role.html")

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.functional import SimpleLazyObject
+
+from lepret.staff.login_needed import ask_to_log_in
 
 UNDERWRITERS = "Underwriters"
 BACK_OFFICE = "Back office"
@@ -42,8 +43,20 @@ def _has_role(user: User | AnonymousUser, group: str) -> bool:
     return any(each.name == group for each in user.groups.all())
 
 
+def login_required(view: View) -> View:
+    """Let those in who are logged in, and lead others to the login page and back."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return ask_to_log_in(request)
+        return view(request, *args, **kwargs)
+
+    return cast(View, guarded)
+
+
 def underwriter_required(view: View) -> View:
-    """Let underwriters in; redirect anonymous users to the login page; answer others with 403."""
+    """Let underwriters in; lead others to the login page, or answer with 403 who is logged in."""
 
     @login_required
     @wraps(view)

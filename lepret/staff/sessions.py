@@ -81,13 +81,9 @@ def end_of(request: HttpRequest) -> SessionEnd | None:
 
 
 def log_in(request: HttpRequest, user: User) -> None:
-    """Log in, with a new session that has nothing of the one before."""
+    """Log in, with a new session that has nothing of the one before. Expired ones are deleted."""
     request.session.flush()
     auth.login(request, user)
-
-
-def clear_expired() -> None:
-    """Delete the sessions that have ended because of their age."""
     _store().clear_expired()
 
 

@@ -1,0 +1,27 @@
+"""`manage.py unlock`: let an account, or an address, try passwords again at once."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError
+
+from lepret.staff import attempts
+
+
+class Command(BaseCommand):
+    help = "Let an account, or an address, try passwords again at once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("username", nargs="?", help="the account, for all addresses")
+        parser.add_argument("--address", help="the address, for all accounts")
+
+    def handle(self, *args: Any, username: str | None, address: str | None, **options: Any) -> None:
+        if username is None and address is None:
+            raise CommandError("Name an account, or an --address, or both")
+        if username is not None and not User.objects.filter(username=username).exists():
+            raise CommandError(f"There is no user {username!r}")
+        counters = attempts.unlock(username=username, address=address)
+        self.stdout.write("Unlocked." if counters else "Nothing was counted: it was not locked.")
