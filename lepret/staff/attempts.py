@@ -85,6 +85,11 @@ def of_session(username: str, purpose: str, *, limits: Limits = Limits()) -> lis
     ]
 
 
+def of_password_change(username: str) -> list[Counter]:
+    """The counter for the current password, which a password change asks for."""
+    return of_session(username, "password change")
+
+
 @contextmanager
 def counted(counters: Sequence[Counter], now: datetime | None = None) -> Iterator[None]:
     """Count the block as a failed attempt, unless it ends without an exception.

@@ -12,19 +12,13 @@ from django.core.validators import MaxLengthValidator
 from lepret.common.callers import address_of
 from lepret.staff import attempts, devices, logins
 
+LONGEST_USERNAME: Final = 150
 LONGEST_PASSWORD: Final = 4096
 
 
-def _is_text(value: str) -> None:
-    # Half of a UTF-16 pair, which some encodings of a form can carry, cannot be stored or hashed.
-    if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
-        raise ValidationError("These are not characters.", code="not_text")
-
-
-def _bound(*fields: forms.Field) -> None:
-    """Refuse what no password or user name can be, before anything is done with it."""
-    for field in fields:
-        field.validators += [MaxLengthValidator(LONGEST_PASSWORD), _is_text]
+def _bound(field: forms.Field, longest: int = LONGEST_PASSWORD) -> None:
+    """Refuse what is longer, before anything is done with it."""
+    field.validators.append(MaxLengthValidator(longest))
 
 
 class StaffLoginForm(AuthenticationForm):
@@ -32,7 +26,8 @@ class StaffLoginForm(AuthenticationForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _bound(self.fields["username"], self.fields["password"])
+        _bound(self.fields["username"], LONGEST_USERNAME)
+        _bound(self.fields["password"])
 
     def clean(self) -> dict[str, Any]:
         """Check the password.
@@ -60,7 +55,8 @@ class StaffPasswordChangeForm(PasswordChangeForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _bound(*self.fields.values())
+        for field in self.fields.values():
+            _bound(field)
         self.fields["old_password"].label = "Current password"
         self.fields["new_password1"].label = "New password"
         self.fields["new_password1"].help_text = (
@@ -75,5 +71,5 @@ class StaffPasswordChangeForm(PasswordChangeForm):
         Raises:
             TooManyAttempts: it was not tried.
         """
-        with attempts.counted(attempts.of_session(self.user.get_username(), "password change")):
+        with attempts.counted(attempts.of_password_change(self.user.get_username())):
             return super().clean_old_password()

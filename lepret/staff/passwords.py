@@ -15,7 +15,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from lepret.staff import logins
+from lepret.staff import attempts, logins
 from lepret.staff.attempts import TooManyAttempts
 from lepret.staff.credentials import StaffPasswordChangeForm
 from lepret.staff.login import locked_out
@@ -51,7 +51,10 @@ class StaffPasswordChangeView(PasswordChangeView):
 
     def form_invalid(self, form: PasswordChangeForm) -> HttpResponse:
         if form.has_error("old_password", "password_incorrect"):
-            logins.failed(self.request, form.user.get_username(), "Password change")
+            username = form.user.get_username()
+            logins.failed(self.request, username, "Password change")
+            if attempts.is_at_limit(attempts.of_password_change(username)):
+                logins.locked_out(self.request, username)
         return super().form_invalid(form)
 
 

@@ -237,7 +237,10 @@ class TestTheQueue:
         expect(row(underwriter, name)).to_have_count(1)
         underwriter.context.clear_cookies(name="sessionid")
         row(underwriter, name).get_by_role("button", name="Approve", exact=True).click()
-        expect(underwriter.locator("main > .failure")).to_contain_text("reload the page")
+        notice = underwriter.locator("#notices")
+        expect(notice).to_contain_text("You are not logged in. Nothing was recorded.")
+        login = notice.get_by_role("link", name="Log in again")
+        expect(login).to_have_attribute("href", "/accounts/login/?next=/underwriting/")
         expect(underwriter.get_by_label("Username")).to_have_count(0)
 
 
