@@ -11,15 +11,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import BoundedSemaphore
+from typing import Final
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
 from lepret.common.callers import network_of
 from lepret.common.keyed_hashes import keyed_hash
 from lepret.models import LoginFailures
+
+_AT_ONCE: Final = 4
+_LONGEST_WAIT_SECONDS: Final = 20.0
+
+_turns: Final = BoundedSemaphore(_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Counter:
 
 
 class TooManyAttempts(Exception):
-    """A limit is reached: nothing was tried. Attempts are possible again after `seconds`."""
+    """Nothing was tried: a limit is reached, or too many try at once. Wait for `seconds`."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"too many attempts; the next is possible in {seconds} s")
@@ -99,9 +106,10 @@ def counted(counters: Sequence[Counter], now: datetime | None = None) -> Iterato
     """
     now = now or timezone.now()
     _refuse_if_reached(counters, now)
-    _count(counters, now)
-    yield
-    _give_back(counters)
+    with _taking_turns():
+        _count(counters, now)
+        yield
+        _give_back(counters)
 
 
 def is_at_limit(counters: Sequence[Counter], now: datetime | None = None) -> bool:
@@ -118,6 +126,22 @@ def unlock(*, username: str | None = None, address: str | None = None) -> int:
         which &= Q(caller=hashed("address", network_of(address)))
     deleted, _ = LoginFailures.objects.filter(which).delete()
     return deleted
+
+
+@contextmanager
+def _taking_turns() -> Iterator[None]:
+    """Hash few passwords at once, and hold no connection to the database while waiting for that.
+
+    Hashing takes long, and connections are few: a flood of logins would stop every other request.
+    """
+    if not connection.in_atomic_block:
+        connection.close()
+    if not _turns.acquire(timeout=_LONGEST_WAIT_SECONDS):
+        raise TooManyAttempts(math.ceil(_LONGEST_WAIT_SECONDS))
+    try:
+        yield
+    finally:
+        _turns.release()
 
 
 def _reached(counters: Sequence[Counter], now: datetime) -> list[LoginFailures]:

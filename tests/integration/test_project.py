@@ -55,6 +55,22 @@ def test_deployment_checks_pass_with_the_production_variables() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_cookies_belong_to_this_host_alone_over_https() -> None:
+    result = manage("diffsettings", **PRODUCTION)
+    for kind, name in (("SESSION", "sessionid"), ("CSRF", "csrftoken")):
+        assert f"{kind}_COOKIE_NAME = '__Host-{name}'" in result.stdout
+        assert f"{kind}_COOKIE_SECURE = True" in result.stdout
+
+
+def test_sessions_last_twelve_hours_and_one_idle_hour_unless_the_operator_says_otherwise() -> None:
+    result = manage("diffsettings", **PRODUCTION)
+    assert "SESSION_COOKIE_AGE = 43200\n" in result.stdout
+    assert "SESSION_IDLE_SECONDS = 3600" in result.stdout
+    result = manage("diffsettings", **PRODUCTION, SESSION_HOURS="8", SESSION_IDLE_MINUTES="15")
+    assert "SESSION_COOKIE_AGE = 28800\n" in result.stdout
+    assert "SESSION_IDLE_SECONDS = 900" in result.stdout
+
+
 def test_deployment_checks_warn_of_a_missing_hmac_key() -> None:
     production = {**PRODUCTION, "LEPRET_HMAC_KEY": ""}
     result = manage("check", "--deploy", "--fail-level", "WARNING", **production)

@@ -85,6 +85,10 @@ def test_those_who_may_see_figures_are_in_networks(
         ("MONITORING_NETWORKS", "here"),
         ("MONITORING_NETWORKS", "10.0.0.1/8"),
         ("MONITORING_NETWORKS", "10.0.0.0/8;127.0.0.1"),
+        ("SESSION_HOURS", "0"),
+        ("SESSION_HOURS", "nan"),
+        ("SESSION_IDLE_MINUTES", "-5"),
+        ("SESSION_IDLE_MINUTES", "an hour"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_name_of_its_variable(

@@ -243,9 +243,8 @@ class TestStrangeInput:
             "https://evil",
             "javascript:alert(1)",
             "http://testserver@evil/",
-            "\x00//evil",
+            "\0//evil",
             "\t//evil",
-            "\x1f//evil",
         ],
     )
     @pytest.mark.parametrize("page", PAGES)
