@@ -26,4 +26,8 @@ def test_wrong_passwords_at_the_same_moment_are_all_counted(demo: Demo) -> None:
             login = {"username": "nobody", "password": f"guess {number}"}
             return post(browser, "/accounts/login/", **login).status_code
 
-        assert Counter(threads.map(guess, range(AT_ONCE))) == {200: 10, 429: AT_ONCE - 10}
+        answers = Counter(threads.map(guess, range(AT_ONCE)))
+    assert set(answers) <= {200, 429}
+    # A slow machine refuses more.
+    assert answers[200] <= 10
+    assert answers[429] >= AT_ONCE - 10
