@@ -10,11 +10,19 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from ninja import NinjaAPI
+from ninja.errors import ValidationErrorContext
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
 from lepret.api.auth import Bearer
-from lepret.api.problems import CONTENT_TYPE, FieldError, ProblemDocument, title_of
+from lepret.api.bodies import JSON, StrictParser, only_json
+from lepret.api.problems import (
+    CONTENT_TYPE,
+    FieldError,
+    InvalidCall,
+    ProblemDocument,
+    title_of,
+)
 
 Description = dict[str, Any]
 
@@ -56,11 +64,13 @@ ETAG: Final = {
 _CHALLENGE: Final = {
     "WWW-Authenticate": header("What is wrong with the token (RFC 6750).", 'Bearer realm="lepret"')
 }
+_ACCEPT: Final = {"Accept": header("What is taken (RFC 9110).", JSON)}
 _RETRY_AFTER: Final = {"Retry-After": header("When to try again, in seconds.", "10")}
 
 _HEADERS: Final[Mapping[int, Description]] = {
     HTTPStatus.UNAUTHORIZED: _CHALLENGE,
     HTTPStatus.FORBIDDEN: _CHALLENGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: _ACCEPT,
     HTTPStatus.TOO_MANY_REQUESTS: _RETRY_AFTER,
     HTTPStatus.SERVICE_UNAVAILABLE: _RETRY_AFTER,
 }
@@ -70,6 +80,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
     HTTPStatus.FORBIDDEN: "The token has not the scope, or its user is not an underwriter.",
     HTTPStatus.NOT_FOUND: "There is no loan request with this id.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not sent as JSON.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Some values cannot be used: `errors` names each, and why.",
     HTTPStatus.TOO_MANY_REQUESTS: "Too many calls of this caller.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong here.",
@@ -86,7 +97,16 @@ _FIELD_ERROR: Final = FieldError(field="amount", message="An amount is at least 
 
 
 class DocumentedApi(NinjaAPI):
-    """An API with a complete OpenAPI document."""
+    """An API with a complete OpenAPI document, which takes bodies in JSON only."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(parser=StrictParser(), **options)
+        self.add_decorator(only_json, mode="view")
+
+    def validation_error_from_error_contexts(
+        self, error_contexts: list[ValidationErrorContext[Any]]
+    ) -> InvalidCall:
+        return InvalidCall.of(error_contexts)
 
     def get_openapi_schema(
         self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None

@@ -13,11 +13,11 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from ninja import NinjaAPI
-from ninja.errors import HttpError, ValidationError
+from ninja.errors import HttpError, ValidationError, ValidationErrorContext
 from pydantic import BaseModel, Field
 
 from lepret.common.error_places import type_and_place
-from lepret.common.input_errors import describe
+from lepret.common.input_errors import MOST_ERRORS, describe, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,40 @@ def unavailable(detail: str) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
 
 
+class InvalidCall(ValidationError):
+    """Values of a call that cannot be used: `total` errors, of which it has the first ones."""
+
+    def __init__(self, errors: list[dict[str, Any]], total: int) -> None:
+        super().__init__(errors)
+        self.total = total
+
+    @classmethod
+    def of(cls, contexts: Sequence[ValidationErrorContext[Any]]) -> InvalidCall:
+        """From what ninja has found; as ninja makes its own error of it, but bounded."""
+        errors = [
+            {**each, "loc": _location(context.model, each["loc"])}
+            for context in contexts
+            for each in _errors_of(context)[:MOST_ERRORS]
+        ]
+        return cls(errors, sum(_errors_in(context) for context in contexts))
+
+
+def _errors_of(context: ValidationErrorContext[Any]) -> list[Any]:
+    error = context.pydantic_validation_error
+    return error.errors(include_url=False, include_context=False, include_input=False)
+
+
+def _errors_in(context: ValidationErrorContext[Any]) -> int:
+    return context.pydantic_validation_error.error_count()
+
+
+def _location(model: Any, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    return (
+        model.__ninja_param_source__,
+        *model.__ninja_flatten_map_reverse__.get(location, location),
+    )
+
+
 def _invalid(error: ValidationError) -> Problem:
     if any(_is_missing_condition(each) for each in error.errors):
         # RFC 6585, section 3.
@@ -114,9 +148,14 @@ def _invalid(error: ValidationError) -> Problem:
     if any(_is_about_the_document(each) for each in error.errors):
         return Problem(HTTPStatus.BAD_REQUEST, "The body must be a JSON object.")
     errors = [
-        FieldError(field=str(each["loc"][-1]), message=describe(each)) for each in error.errors
+        FieldError(field=shortened(str(each["loc"][-1])), message=describe(each))
+        for each in error.errors[:MOST_ERRORS]
     ]
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Some values cannot be used.", errors=errors)
+    detail = "Some values cannot be used."
+    total = error.total if isinstance(error, InvalidCall) else len(error.errors)
+    if total > len(errors):
+        detail += f" There are {total} errors; here are the first {len(errors)}."
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
 
 def _is_about_the_document(error: Mapping[str, Any]) -> bool:
@@ -132,6 +171,8 @@ def _is_missing_condition(error: Mapping[str, Any]) -> bool:
 
 
 def _http_error(error: HttpError) -> Problem:
+    if isinstance(error.__cause__, Problem):  # of `lepret.api.bodies`; ninja wraps it
+        return error.__cause__
     return Problem(HTTPStatus(error.status_code), f"{str(error).rstrip('.')}.")
 
 

@@ -8,6 +8,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from lepret.common.input_errors import MOST_ERRORS, shortened
+
 _PROJECT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -34,8 +36,11 @@ def _fields(error: BaseException) -> str:
     if not isinstance(error, ValidationError):
         return ""
     wrong = error.errors(include_input=False, include_context=False, include_url=False)
-    return f" ({', '.join(_path(each['loc']) + ': ' + each['type'] for each in wrong)})"
+    words = [f"{_path(each['loc'])}: {each['type']}" for each in wrong[:MOST_ERRORS]]
+    if len(wrong) > MOST_ERRORS:
+        words.append(f"and {len(wrong) - MOST_ERRORS} more")
+    return f" ({', '.join(words)})"
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location)) or "data"
+    return ".".join(shortened(str(each)) for each in location) or "data"

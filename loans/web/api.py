@@ -48,7 +48,7 @@ _LINKS: Final = {
     summary="Apply for a loan",
     tags=["Loan requests"],
     auth=Bearer(Scope.CREATE, is_needed=False),
-    response={201: LoanRequestAnswer, **problems(400, 403, 409, 413, 422)},
+    response={201: LoanRequestAnswer, **problems(400, 403, 409, 413, 415, 422)},
     openapi_extra={
         "responses": {
             201: {
@@ -96,7 +96,7 @@ def request_loan(
 _DECISION: Final[dict[str, Any]] = {
     "tags": ["Underwriting"],
     "auth": Bearer(Scope.DECIDE),
-    "response": {200: LoanRequestAnswer, **problems(400, 403, 404, 409, 412, 413, 422, 428)},
+    "response": {200: LoanRequestAnswer, **problems(400, 403, 404, 409, 412, 413, 415, 422, 428)},
     "openapi_extra": {
         "responses": {
             200: {"description": "Decided, now or when it was first sent.", "headers": ETAG},

@@ -96,6 +96,54 @@ def test_the_api_refuses_a_document_that_is_no_json_object(
     assert response["Content-Type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    "amount", ["NaN", "Infinity", "-Infinity", "9" * 5000, "01", "[" * 60_000, '{"a":' * 10_000]
+)
+def test_the_api_refuses_what_only_some_readers_take_for_json(client: Client, amount: str) -> None:
+    body = json.dumps({**GOOD, "amount": "here"}).replace('"here"', amount)
+    response = post_json(client, body)
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/problem+json"
+    assert len(response.content) < 300
+
+
+def test_the_api_refuses_two_fields_of_one_name(client: Client) -> None:
+    response = post_json(client, json.dumps(GOOD)[:-1] + ', "name": "Bob Example"}')
+    assert response.status_code == 400
+    assert response.json()["detail"] == "The body has two fields of the same name."
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "latin-1"])
+def test_the_api_refuses_json_in_another_encoding(client: Client, encoding: str) -> None:
+    body = json.dumps({**GOOD, "name": "Zoë Example"}, ensure_ascii=False).encode(encoding)
+    assert post_json(client, body).status_code == 400
+
+
+def test_the_api_lists_twenty_errors_and_says_how_many_there_were(client: Client) -> None:
+    unknown = {f"field{number}": 1 for number in range(5000)}
+    problem = post_json(client, {**GOOD, "amount": 0, **unknown}).json()
+    assert problem["detail"] == (
+        "Some values cannot be used. There are 5001 errors; here are the first 20."
+    )
+    assert [each["field"] for each in problem["errors"]] == [
+        "amount",
+        *(f"field{number}" for number in range(19)),
+    ]
+
+
+def test_the_api_lists_all_errors_if_there_are_no_more_than_twenty(client: Client) -> None:
+    problem = post_json(client, {**GOOD, **{f"field{number}": 1 for number in range(20)}}).json()
+    assert problem["detail"] == "Some values cannot be used."
+    assert len(problem["errors"]) == 20
+
+
+def test_the_api_shortens_the_names_of_unknown_fields(client: Client) -> None:
+    response = post_json(client, {**GOOD, "x" * 60_000: 1})
+    assert response.json()["errors"] == [
+        {"field": "x" * 60 + "…", "message": "There is no such field."}
+    ]
+
+
 def test_the_api_refuses_a_document_that_is_too_large(client: Client) -> None:
     response = post_json(client, {**GOOD, "address": "A" * 3_000_000})
     assert response.status_code == 413
