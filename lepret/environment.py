@@ -231,7 +231,9 @@ class Environment(BaseSettings):
     session_hours: Lifetime = 12
     session_idle_minutes: Lifetime = 60
     api_rate: RateOrNone = Rate(600, 60)
-    api_anonymous_rate: RateOrNone = None
+    api_anonymous_rate: RateOrNone = Rate(600, 60)
+    applications_per_address: RateOrNone = Rate(30, 3600)
+    applications_per_national_id: RateOrNone = Rate(10, 86_400)
     # The second name is the one that it had while only the API counted its callers.
     web_proxies: Count = Field(0, validation_alias=AliasChoices("WEB_PROXIES", "API_PROXIES"))
 

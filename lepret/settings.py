@@ -128,6 +128,11 @@ WEB_PROXIES = ENVIRONMENT.web_proxies
 API_RATE = ENVIRONMENT.api_rate
 API_ANONYMOUS_RATE = ENVIRONMENT.api_anonymous_rate
 
+# How often one may apply for a loan, by form and API together: from an address (without a token),
+# and for a national ID.
+APPLICATIONS_PER_ADDRESS = ENVIRONMENT.applications_per_address
+APPLICATIONS_PER_NATIONAL_ID = ENVIRONMENT.applications_per_national_id
+
 # The event store, and the timeout of every call to it in seconds.
 EVENTSTORE_URI = ENVIRONMENT.eventstore_uri
 EVENTSTORE_TIMEOUT_SECONDS = 5.0

@@ -7,12 +7,14 @@ from functools import cache
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import close_old_connections
 
 from lepret.common.event_store_client import event_store_client
 from loans.adapters.credit_bureau import CreditBureau, SimulatedCreditBureau
 from loans.adapters.event_store import EventStore, EventStoreDB
 from loans.adapters.http_credit_bureau import CallPolicy, HttpCreditBureau
 from loans.application.idempotency import IdempotencyKeys
+from loans.application.pace import Pace
 from loans.application.reservations import Reservations
 
 
@@ -53,6 +55,12 @@ def reservations(*, lapse_after_seconds: float | None = None) -> Reservations:
 def idempotency_keys() -> IdempotencyKeys:
     """The idempotency keys that the API's callers have used; raises as `reservations`."""
     return IdempotencyKeys(event_store(), secret=_hmac_key())
+
+
+@cache
+def pace() -> Pace:
+    """How long this process's refused applications take. Who waits holds no database connection."""
+    return Pace(before_waiting=close_old_connections)
 
 
 def _hmac_key() -> bytes:

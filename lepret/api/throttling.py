@@ -1,57 +1,18 @@
-"""Limits how often a caller may call the API. All web servers count in the same cache."""
+"""Limits how often a caller may call the API."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
-from hashlib import sha256
-from typing import Final, cast
+from typing import cast
 
 from django.conf import settings
-from django.core.cache import cache
 from django.http import HttpRequest
 from ninja.throttling import BaseThrottle
-from redis.exceptions import RedisError
 
 from lepret.api.auth import ApiRequest
 from lepret.common.callers import address_of, network_of
-from lepret.common.outages import Outage
+from lepret.common.rate_limits import COUNTERS, Clock, Counters, RateLimits
 from lepret.environment import Rate
-
-logger = logging.getLogger(__name__)
-
-# How long the cache is not asked after a failure: while it hangs, every call would wait for it.
-SECONDS_WITHOUT_ASKING: Final = 2.0
-
-Clock = Callable[[], float]
-
-
-class Counters:
-    """Counters in the cache. While the cache is down, all calls pass uncounted."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._outage = Outage(logger, "the cache", consequence="calls of the API are not counted")
-        self._asks_from = 0.0
-
-    def increment(self, key: str, *, seconds: int) -> int:
-        """Increment a counter that expires after `seconds`. Returns its value; 0 if unknown.
-
-        The increment is atomic, so that concurrent calls are all counted.
-        """
-        if self._clock() < self._asks_from:
-            return 0
-        try:
-            count = 1 if cache.add(key, 1, seconds) else cache.incr(key)
-        except ValueError:  # expired in between
-            return 0
-        except RedisError as error:
-            self._asks_from = self._clock() + SECONDS_WITHOUT_ASKING
-            self._outage.begin(type(error).__qualname__)
-            return 0
-        self._outage.end()
-        return count
 
 
 class _Throttle(BaseThrottle):
@@ -62,18 +23,14 @@ class _Throttle(BaseThrottle):
     """
 
     def __init__(self, counters: Counters, clock: Clock = time.time) -> None:
-        self._counters = counters
+        self._limits = RateLimits(counters, clock)
         self._clock = clock
 
     def allow_request(self, request: HttpRequest) -> bool:
         rate, caller = self.rate(), self.caller_of(cast(ApiRequest, request))
         if rate is None or caller is None:
             return True
-        window = int(self._clock() // rate.seconds)
-        digest = sha256(caller.encode()).hexdigest()
-        key = f"calls:{digest}:{window}"
-        # Longer than the window, since the clocks of web servers differ.
-        return self._counters.increment(key, seconds=2 * rate.seconds) <= rate.calls
+        return self._limits.count("calls", caller, rate).is_allowed
 
     def wait(self) -> float | None:
         """Seconds until the next window begins."""
@@ -115,5 +72,4 @@ class AddressThrottle(_Throttle):
 
 def throttles() -> list[BaseThrottle]:
     """The throttles that each call of the API passes."""
-    counters = Counters(time.monotonic)
-    return [UserThrottle(counters), AddressThrottle(counters)]
+    return [UserThrottle(COUNTERS), AddressThrottle(COUNTERS)]

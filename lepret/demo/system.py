@@ -42,6 +42,12 @@ PASSED_ON_AS_GIVEN = (
     "CREDIT_BUREAU_LATENCY_SECONDS",
     "DJANGO_DEBUG",
 )
+# Whoever tries things out, or measures, calls from one address, with a few national IDs.
+LIMITS = {
+    "API_ANONYMOUS_RATE": "100000/min",
+    "APPLICATIONS_PER_ADDRESS": "100000/min",
+    "APPLICATIONS_PER_NATIONAL_ID": "100000/min",
+}
 # Short, so that a user need not wait for minutes once the credit bureau is back.
 LONGEST_SECONDS_BETWEEN_CREDIT_CHECKS = 5
 
@@ -213,8 +219,9 @@ class _Demo:
             HMAC_KEY: given.get(HMAC_KEY) or self._directory.hmac_key(),
             ALLOWED_HOSTS: ",".join(dict.fromkeys([*hosts, _in_url(self._web.host)])),
             "DJANGO_HTTPS": "false",
+            **LIMITS,
         }
-        for name in (EVENT_STORE, DATABASE, REDIS, *PASSED_ON_AS_GIVEN):
+        for name in (EVENT_STORE, DATABASE, REDIS, *LIMITS, *PASSED_ON_AS_GIVEN):
             if name in given:
                 chosen[name] = given[name]
         if self._outage is not None:

@@ -7,7 +7,7 @@ that was stopped in the middle): the answer is the same, and nothing happens twi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -43,12 +43,14 @@ class Answer:
     """A loan request after a command.
 
     `revision` is the last event's number in the request's stream, `position` its commit position.
+    `is_new` tells the answer to a new application from that to one that was sent again.
     """
 
     loan_request_id: UUID
     state: LoanRequest
     position: int
     revision: int
+    is_new: bool = field(default=False, compare=False)
 
     @property
     def status(self) -> Status:
@@ -90,7 +92,7 @@ def request_loan(
         # The event store confirms an append that it already has. If the same command was sent at
         # the same moment and did get a score, the stream holds more than was appended here.
         stream = event_store.load(stream_id).as_left_by(command.command_id)
-    return _answer(command.id, stream)
+    return _answer(command.id, stream, is_new=scored is not None)
 
 
 def check_credit(
@@ -196,7 +198,8 @@ def _check_is_up_to_date(command: UnderwritersDecision, stream: LoanStream) -> N
         raise OutOfDate(stream.revision)
 
 
-def _answer(loan_request_id: UUID, stream: LoanStream) -> Answer:
+def _answer(loan_request_id: UUID, stream: LoanStream, *, is_new: bool = False) -> Answer:
     assert stream.revision is not None, "a command that is not rejected leaves events"
     assert stream.position is not None, "a command that is not rejected leaves events"
-    return Answer(loan_request_id, fold(stream.events), stream.position, stream.revision)
+    state = fold(stream.events)
+    return Answer(loan_request_id, state, stream.position, stream.revision, is_new)

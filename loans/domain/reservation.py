@@ -66,12 +66,15 @@ class HeldByAnother(Exception):
 
 
 class OpenRequestExists(Rejection):
-    """The person has a request that is not decided yet."""
+    """The person has a request that is not decided yet.
+
+    Who applies may be a stranger. The message helps the person, and does not say why.
+    """
 
     def __init__(self) -> None:
         super().__init__(
-            "There is a request for this national ID that is not decided yet. "
-            "A new one can be made as soon as it is."
+            "We cannot take this application now. If you have applied before, please follow that "
+            "request at the address that you were given, and apply again once it is decided."
         )
 
 

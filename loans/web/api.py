@@ -20,13 +20,15 @@ from pydantic import BaseModel
 from lepret.api.auth import ApiRequest, Bearer
 from lepret.api.openapi import ETAG, header
 from lepret.api.problems import CONTENT_TYPE, problems
+from lepret.common.callers import address_of
 from lepret.models import Scope
 from loans.application import use_cases
 from loans.application.idempotency import IdempotencyKey
 from loans.application.use_cases import Answer
-from loans.dependencies import credit_bureau, event_store, idempotency_keys, reservations
+from loans.dependencies import event_store, idempotency_keys, pace
 from loans.domain.commands import ApproveLoan, DenyLoan, RequestLoan
 from loans.domain.reservation import OpenRequestExists
+from loans.web import applying
 from loans.web.headers import KeyHeader, RevisionHeader
 from loans.web.problems import bad_key
 from loans.web.schemas import Approval, Denial, LoanApplication, LoanRequestAnswer
@@ -58,8 +60,8 @@ _LINKS: Final = {
                 "links": _LINKS,
             },
             409: {
-                "description": "The id belongs to another application, or there is a request for "
-                "this national ID that is not decided yet.",
+                "description": "The application cannot be taken now: the id belongs to another "
+                "one, or the person may have a request that is not decided yet.",
                 "content": {CONTENT_TYPE: {"example": {"detail": str(OpenRequestExists())}}},
             },
         }
@@ -83,12 +85,10 @@ def request_loan(
         issued_at=timezone.now(),
     )
     _use_key(request, key, application, loan_request_id=command.id)
-    answer = use_cases.request_loan(
-        command,
-        event_store=event_store(),
-        credit_bureau=credit_bureau(),
-        reservations=reservations(),
-    )
+    # Calls with a token are counted by their user: see `lepret.api.throttling`.
+    address = address_of(request) if request.auth.user is None else None
+    with pace().application() as this:
+        answer = applying.request_loan(command, address=address, application=this)
     response["Location"] = resolve_url("api:loan-request", answer.loan_request_id)
     return Status(HTTPStatus.CREATED, _answered(request, response, answer))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Final
 
@@ -11,6 +12,7 @@ from lepret.api.problems import FieldError, Problem, ProblemMakers, unavailable
 from loans.adapters.event_store import EventStoreUnavailable, StaleRevision
 from loans.application.idempotency import KeyUsedOtherwise
 from loans.domain.loan_request import IdAlreadyUsed, OutOfDate, Rejection, UnknownLoanRequest
+from loans.web.applying import TooManyApplications
 from loans.web.headers import IDEMPOTENCY_KEY
 
 
@@ -37,12 +39,18 @@ def _not_recorded(_: Exception) -> Problem:
     )
 
 
+def _too_many(refusal: TooManyApplications) -> Problem:
+    headers = {"Retry-After": str(math.ceil(refusal.retry_after))}
+    return Problem(HTTPStatus.TOO_MANY_REQUESTS, str(refusal), headers=headers)
+
+
 PROBLEMS: Final[ProblemMakers] = {
     KeyUsedOtherwise: lambda _: bad_key("This key was used for another call."),
     IdAlreadyUsed: _id_already_used,
     UnknownLoanRequest: lambda rejection: Problem(HTTPStatus.NOT_FOUND, str(rejection)),
     OutOfDate: _out_of_date,
     Rejection: lambda rejection: Problem(HTTPStatus.CONFLICT, str(rejection)),
+    TooManyApplications: _too_many,
     EventStoreUnavailable: _not_recorded,
     StaleRevision: _not_recorded,
 }

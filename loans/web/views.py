@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -18,13 +19,15 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect, retarget, trigger_client_event
 
+from lepret.common.callers import address_of
 from lepret.common.htmx import HtmxRequest
 from lepret.staff.roles import underwriter_required
-from loans.adapters.event_store import EventStoreUnavailable, StaleRevision
 from loans.application import use_cases
 from loans.application.use_cases import Answer
-from loans.dependencies import credit_bureau, event_store, reservations
+from loans.dependencies import event_store, pace
 from loans.domain.loan_request import IdAlreadyUsed, Rejection
+from loans.web import applying
+from loans.web.applying import UNAVAILABLE, TooManyApplications
 from loans.web.forms import ApproveLoanForm, DenyLoanForm, RequestLoanForm
 
 _APPLY_AGAIN: Final = (
@@ -41,7 +44,7 @@ _DECIDE_AGAIN: Final = "The decision could not be recorded. Please try again in 
 _USED_BEFORE: Final = (
     "This form was sent before, as another application. To make this one too, send it again."
 )
-_UNAVAILABLE: Final = (EventStoreUnavailable, StaleRevision)
+_TOO_MANY: Final = "{problem} What you typed is still here: please send it again in {when}."
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -52,19 +55,20 @@ def apply(request: HtmxRequest) -> HttpResponse:
     form = RequestLoanForm(request.POST)
     if not form.is_valid():
         return _form_again(request, form, status=422)
-    try:
-        answer = use_cases.request_loan(
-            form.command,
-            event_store=event_store(),
-            credit_bureau=credit_bureau(),
-            reservations=reservations(),
-        )
-    except Rejection as rejection:
-        return _form_again(request, form, _why_not(form, rejection), status=409)
-    except _UNAVAILABLE:
-        return _form_again(request, form, _APPLY_AGAIN, status=503)
-    status_page = resolve_url("readmodels:status", answer.loan_request_id)
-    return _redirect_to(request, _after(status_page, answer))
+    with pace().application() as this:
+        try:
+            answer = applying.request_loan(
+                form.command, address=address_of(request), application=this
+            )
+        except Rejection as rejection:
+            this.is_refused = True
+            return _form_again(request, form, _why_not(form, rejection), status=409)
+        except TooManyApplications as refusal:
+            return _later(request, form, refusal)
+        except UNAVAILABLE:
+            return _form_again(request, form, _APPLY_AGAIN, status=503)
+        status_page = resolve_url("readmodels:status", answer.loan_request_id)
+        return _redirect_to(request, _after(status_page, answer))
 
 
 # It changes nothing, and must still work when the page's token has expired.
@@ -111,6 +115,23 @@ def deny(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
 @cache_control(private=True, no_cache=True)
 def _blank_form(request: HtmxRequest) -> HttpResponse:
     return render(request, "loans/apply.html", {"form": RequestLoanForm.blank()})
+
+
+def _later(
+    request: HtmxRequest, form: RequestLoanForm, refusal: TooManyApplications
+) -> HttpResponse:
+    when = _in_words(refusal.retry_after)
+    response = _form_again(request, form, _TOO_MANY.format(problem=refusal, when=when), status=429)
+    response["Retry-After"] = str(math.ceil(refusal.retry_after))
+    return response
+
+
+def _in_words(seconds: float) -> str:
+    minutes = math.ceil(seconds / 60)
+    if minutes <= 1:
+        return "a minute"
+    hours = math.ceil(minutes / 60)
+    return f"{minutes} minutes" if hours == 1 else f"{hours} hours"
 
 
 def _why_not(form: RequestLoanForm, rejection: Rejection) -> str:
@@ -180,7 +201,7 @@ def _carry_out(request: HtmxRequest, use_case: Callable[[], Answer]) -> HttpResp
         answer = use_case()
     except Rejection as rejection:
         return _decision(request, str(rejection), status=409)
-    except _UNAVAILABLE:
+    except UNAVAILABLE:
         return _decision(request, _DECIDE_AGAIN, status=503)
     assert answer.state.application is not None, "what is decided was requested"
     text = f"{answer.status.capitalize()}: {answer.state.application.name}."

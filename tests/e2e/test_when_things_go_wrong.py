@@ -171,7 +171,7 @@ class TestTheForm:
         national_id = apply(applicant, someone())
         expect(status(applicant)).to_have_text("Under review")
         apply(applicant, someone(), national_id)
-        assert "not decided yet" in problem(applicant)
+        assert "We cannot take this application now" in problem(applicant)
         expect(applicant.get_by_label("National ID")).to_have_value(national_id)
 
 

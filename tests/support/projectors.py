@@ -338,6 +338,10 @@ def environment(event_store: RunningEventStore, read_models: ReadModelsDatabase)
         "EVENTSTORE_URI": event_store.uri,
         "READMODELS_DATABASE_URL": read_models.url,
         "REDIS_URL": "redis://127.0.0.1:1/0",  # Nothing listens there.
+        # All tests call from one address.
+        "API_ANONYMOUS_RATE": "none",
+        "APPLICATIONS_PER_ADDRESS": "none",
+        "APPLICATIONS_PER_NATIONAL_ID": "none",
         # Many processes import the same modules, which are compiled once for all.
         "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "lepret-tests-compiled"),
     }

@@ -31,11 +31,14 @@ def test_a_rate_is_a_number_of_calls_in_a_period(
     assert Environment.read(tmp_path).api_rate == rate
 
 
-def test_by_default_anonymous_calls_are_not_limited_and_there_is_no_proxy(
+def test_by_default_calls_and_applications_are_limited_and_there_is_no_proxy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert Environment.read(tmp_path).api_anonymous_rate is None
-    assert Environment.read(tmp_path).web_proxies == 0
+    by_default = Environment.read(tmp_path)
+    assert by_default.api_anonymous_rate == Rate(600, 60)
+    assert by_default.applications_per_address == Rate(30, 3600)
+    assert by_default.applications_per_national_id == Rate(10, 86_400)
+    assert by_default.web_proxies == 0
     monkeypatch.setenv("API_ANONYMOUS_RATE", "10/min")
     monkeypatch.setenv("WEB_PROXIES", "2")
     assert Environment.read(tmp_path).api_anonymous_rate == Rate(10, 60)

@@ -74,14 +74,16 @@ def test_while_valkey_is_down_calls_pass_and_are_counted_again_afterwards(
         return answer
 
     assert [status() for _ in range(4)] == [422, 422, 422, 429]
-    with caplog.at_level(logging.INFO, logger="lepret.api.throttling"):
+    with caplog.at_level(logging.INFO, logger="lepret.common.rate_limits"):
         valkey.stop()
         assert {status() for _ in range(20)} == {422}
         valkey.restart()
         # Valkey may or may not have kept the counters.
         wait_until(lambda: status() == 429, 10, what="calls are counted again")
-    words = [each.getMessage() for each in caplog.records if each.name == "lepret.api.throttling"]
+    words = [
+        each.getMessage() for each in caplog.records if each.name == "lepret.common.rate_limits"
+    ]
     assert words == [
-        "Lost the cache (ConnectionError): calls of the API are not counted",
+        "Lost the cache (ConnectionError): calls and applications are not counted",
         "Regained the cache",
     ]

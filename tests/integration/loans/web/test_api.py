@@ -72,7 +72,7 @@ class TestRequestLoan:
         anybody.apply(open_one)
         response = anybody.apply({**open_one, "id": str(uuid4())})
         assert response.status_code == 409
-        assert "not decided yet" in response.json()["detail"]
+        assert "We cannot take this application now" in response.json()["detail"]
         assert open_one["id"] not in response.content.decode()
         assert "Location" not in response
 

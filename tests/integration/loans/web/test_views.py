@@ -119,7 +119,7 @@ class TestApply:
 
         html = response.content.decode()
         assert response.status_code == 409
-        assert "not decided yet" in html
+        assert "We cannot take this application now" in html
         assert first["id"] not in html
         assert typed_in(response) == form
 

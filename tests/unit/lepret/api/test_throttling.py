@@ -12,7 +12,8 @@ from django.test import RequestFactory
 from pytest_django import Settings
 
 from lepret.api.auth import ApiRequest, Caller
-from lepret.api.throttling import SECONDS_WITHOUT_ASKING, AddressThrottle, Counters, UserThrottle
+from lepret.api.throttling import AddressThrottle, UserThrottle
+from lepret.common.rate_limits import SECONDS_WITHOUT_ASKING, Counters
 from lepret.environment import Rate
 from lepret.settings import CACHES
 from tests.support.clock import Clock
@@ -98,7 +99,7 @@ class TestWhileTheCacheIsDown:
         nowhere = f"redis://127.0.0.1:{free_port()}/0"
         settings.CACHES = {"default": {**CACHES["default"], "LOCATION": nowhere}}
         throttle = UserThrottle(Counters(clock), clock)
-        with caplog.at_level(logging.INFO, logger="lepret.api.throttling"):
+        with caplog.at_level(logging.INFO, logger="lepret.common.rate_limits"):
             for _ in range(5):
                 assert throttle.allow_request(call(1))
                 clock.now += SECONDS_WITHOUT_ASKING

@@ -87,7 +87,7 @@ def types_in_the_reservation(store: FakeEventStore) -> list[str]:
 def test_a_second_request_is_refused_as_long_as_the_first_is_open(score: int | None) -> None:
     store = FakeEventStore()
     request(store, FIRST, score=score)
-    with pytest.raises(OpenRequestExists, match="not decided yet") as refused:
+    with pytest.raises(OpenRequestExists, match="cannot take this application now") as refused:
         request(store, SECOND)
     assert str(FIRST) not in str(refused.value)
     assert store.events_of(SECOND) == []

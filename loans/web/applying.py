@@ -1,0 +1,91 @@
+"""Applies for a loan, for the form and the API together: within limits, and then the use case.
+
+Nobody proves here who they are. The limits are for those who try the national IDs of others, to
+learn who has an open request, or to keep somebody out by applying in their name.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from django.conf import settings
+
+from lepret.common.callers import network_of
+from lepret.common.rate_limits import COUNTERS, Counted, RateLimits
+from loans.adapters.event_store import EventStoreUnavailable, StaleRevision
+from loans.application import use_cases
+from loans.application.pace import Application
+from loans.application.use_cases import Answer
+from loans.dependencies import credit_bureau, event_store, reservations
+from loans.domain.commands import RequestLoan
+
+logger = logging.getLogger(__name__)
+
+UNAVAILABLE: Final = (EventStoreUnavailable, StaleRevision)
+# For how long an application that was accepted can be sent again without being counted again.
+_REPEATED_WITHIN_SECONDS: Final = 24 * 60 * 60
+
+_limits: Final = RateLimits(COUNTERS)
+
+
+class TooManyApplications(Exception):
+    """An address or a national ID is at its limit. `retry_after`: seconds until the next window."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("There were too many applications from here, or for this national ID.")
+        self.retry_after = retry_after
+
+
+def request_loan(command: RequestLoan, *, address: str | None, application: Application) -> Answer:
+    """Carry out `command`, unless there were too many.
+
+    `address` is the caller's; `None` for a caller with a token, whose calls are counted by user.
+    An application that was accepted and is sent again is not counted again, nor is one that could
+    not be recorded.
+
+    Raises:
+        TooManyApplications: of this address, or for this national ID.
+        Whatever the use case raises.
+    """
+    accepted = _limits.key("accepted-application", command.model_dump_json(exclude={"issued_at"}))
+    counted = [] if COUNTERS.is_marked(accepted) else _count(command, address)
+    try:
+        answer = use_cases.request_loan(
+            command,
+            event_store=event_store(),
+            credit_bureau=credit_bureau(),
+            reservations=reservations(),
+        )
+    except UNAVAILABLE:
+        for each in counted:
+            COUNTERS.decrement(each.key)
+        raise
+    if counted:
+        COUNTERS.mark(accepted, seconds=_REPEATED_WITHIN_SECONDS)
+    application.is_new = answer.is_new
+    return answer
+
+
+def _count(command: RequestLoan, address: str | None) -> list[Counted]:
+    counted = []
+    # First the address: whoever is at its limit must not use up the limits of other people.
+    if address is not None and settings.APPLICATIONS_PER_ADDRESS is not None:
+        network = network_of(address)
+        rate = settings.APPLICATIONS_PER_ADDRESS
+        counted.append(_limits.count("applications-from", network, rate))
+        _check(counted[-1], f"from {network}")
+    if settings.APPLICATIONS_PER_NATIONAL_ID is not None:
+        rate = settings.APPLICATIONS_PER_NATIONAL_ID
+        counted.append(_limits.count("applications-for", command.national_id, rate))
+        _check(counted[-1], f"for one national ID, the last one from {address or 'a token'}")
+    return counted
+
+
+def _check(counted: Counted, which: str) -> None:
+    if counted.is_allowed:
+        return
+    if counted.is_first_refusal:
+        rate = counted.rate
+        logger.warning("More than %d applications in %d s %s", rate.calls, rate.seconds, which)
+    raise TooManyApplications(counted.wait)
