@@ -210,6 +210,7 @@ class Environment(BaseSettings):
 
     lepret_data_dir: Path
     lepret_hmac_key: str = ""
+    lepret_demo: Flag = False
     django_secret_key: str = ""
     django_debug: Flag = False
     django_https: Flag = Field(default_factory=lambda data: not data["django_debug"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from csp.constants import NONE, SELF
+from django.conf import global_settings
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry as BlockingRetry
@@ -179,6 +180,12 @@ AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": f"{_VALIDATORS}.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": f"{_VALIDATORS}.CommonPasswordValidator"},
 ]
+# Passwords that are set in a demo are valid in no other server: see `lepret.demo.passwords`.
+if ENVIRONMENT.lepret_demo:
+    PASSWORD_HASHERS = [
+        "lepret.demo.passwords.DemoPasswordHasher",
+        *global_settings.PASSWORD_HASHERS,
+    ]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home-of-role"
 LOGOUT_REDIRECT_URL = "login"

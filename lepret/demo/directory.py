@@ -18,6 +18,7 @@ _EVENTS = "events.sqlite3"
 _DATABASE = "lepret.sqlite3"
 _KEY = "secret.key"
 _HMAC_KEY = "hmac.key"
+_PASSWORD = "password"  # noqa: S105 (a file's name)
 _VALKEY = "valkey"
 # Whole names, so that a user's `lepret.sqlite3.backup` is never deleted. SQLite keeps further files
 # beside a database, and the event store keeps a lock file.
@@ -26,7 +27,7 @@ _MADE_BY_THE_DEMO = frozenset(
     [_LOCK, _VALKEY]
     + [
         f"{name}{ending}"
-        for name in (_KEY, _HMAC_KEY, DEMO_ENVIRONMENT_FILE)
+        for name in (_KEY, _HMAC_KEY, _PASSWORD, DEMO_ENVIRONMENT_FILE)
         for ending in ("", ".new")
     ]
     + [f"{name}{ending}" for name in (_EVENTS, _DATABASE) for ending in _BESIDE_A_DATABASE]
@@ -70,6 +71,10 @@ class DemoDirectory:
         """The key of the hashes in stream names. Made once, since the streams are kept too."""
         return self._key(_HMAC_KEY)
 
+    def password(self) -> str:
+        """The accounts' password while other machines can reach the demo. Made once."""
+        return self._key(_PASSWORD, random_bytes=9)
+
     def delete_files(self) -> None:
         """Delete the files of earlier demos, and nothing else. The lock stays held."""
         for entry in self.path.iterdir():
@@ -89,10 +94,10 @@ class DemoDirectory:
         """Delete the file that `publish` wrote, if there is one."""
         (self.path / DEMO_ENVIRONMENT_FILE).unlink(missing_ok=True)
 
-    def _key(self, name: str) -> str:
+    def _key(self, name: str, *, random_bytes: int = 50) -> str:
         file = self.path / name
         if not file.is_file():
-            _write_private(file, secrets.token_urlsafe(50))
+            _write_private(file, secrets.token_urlsafe(random_bytes))
         return file.read_text().strip()
 
 
@@ -131,6 +136,12 @@ def _refuse_other_files(path: Path) -> None:
             raise DirectoryRefused(
                 f"{path} holds files that are not a demo's ({name}, for one); "
                 "choose another directory with --data-dir"
+            )
+    for name in (_DATABASE, _EVENTS):
+        # A server that is no demo may keep its data here: see LEPRET_DATA_DIR.
+        if name in names and (path / name).stat().st_size > 0:
+            raise DirectoryRefused(
+                f"{path} holds a {name} that no demo made; choose another directory with --data-dir"
             )
 
 

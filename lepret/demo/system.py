@@ -21,6 +21,8 @@ from urllib.parse import quote
 import httpx2
 
 from lepret.demo.directory import DemoDirectory, DirectoryRefused, claimed
+from lepret.demo.event_store import EventStoreRefused, refuse_others_event_store
+from lepret.demo.ownership import DatabaseRefused, refuse_others_databases
 from lepret.demo.ports import free_port, is_free
 from lepret.demo.supervisor import Child, ChildFailed, Supervisor
 from lepret.demo.terminal import Terminal
@@ -34,6 +36,7 @@ SECONDS_OF_ONE_CTRL_C = 0.5
 
 # Variables that the environment may set. If it does not set the first three, embedded ones serve.
 EVENT_STORE, DATABASE, REDIS = "EVENTSTORE_URI", "DATABASE_URL", "REDIS_URL"
+DATABASES = (DATABASE, "READMODELS_DATABASE_URL")
 SECRET_KEY, ALLOWED_HOSTS = "DJANGO_SECRET_KEY", "DJANGO_ALLOWED_HOSTS"
 HMAC_KEY, CREDIT_BUREAU = "LEPRET_HMAC_KEY", "CREDIT_BUREAU_URL"
 PASSED_ON_AS_GIVEN = (
@@ -48,6 +51,7 @@ LIMITS = {
     "APPLICATIONS_PER_ADDRESS": "100000/min",
     "APPLICATIONS_PER_NATIONAL_ID": "100000/min",
 }
+PASSWORD = "LEPRET_DEMO_PASSWORD"  # noqa: S105 (a variable's name)
 # Short, so that a user need not wait for minutes once the credit bureau is back.
 LONGEST_SECONDS_BETWEEN_CREDIT_CHECKS = 5
 
@@ -103,9 +107,13 @@ def run(*, host: str, port: int, data_dir: Path, fresh: bool, outage: float | No
             f"--outage does not go with {CREDIT_BUREAU}: it is the demo's own credit bureau that "
             "can be away; unset the one or leave out the other"
         )
+    given = {name: url for name in DATABASES if (url := os.environ.get(name))}
     try:
+        refuse_others_databases(given)
+        if uri := os.environ.get(EVENT_STORE):
+            refuse_others_event_store(EVENT_STORE, uri)
         asyncio.run(_run(WebAddress(host, port), data_dir, fresh=fresh, outage=outage))
-    except (ChildFailed, DirectoryRefused) as problem:
+    except (ChildFailed, DatabaseRefused, DirectoryRefused, EventStoreRefused) as problem:
         raise DemoFailed(str(problem)) from problem
 
 
@@ -191,7 +199,7 @@ class _Demo:
             self._start_event_store(), self._start_valkey(), self._prepare_database()
         )
         self._directory.publish(self._settings)
-        await self._start_projector()
+        await asyncio.gather(self._mark_event_store(), self._start_projector())
         await asyncio.gather(
             self._start_web(),
             self._start_worker(
@@ -204,7 +212,7 @@ class _Demo:
             url=self._web.url,
             event_store=without_credentials(self._settings[EVENT_STORE]),
             data_dir=self._directory.path,
-            seen_by_others=self._web.is_seen_by_others,
+            password=self._directory.password() if self._web.is_seen_by_others else None,
         )
         if self._outage is not None:
             await self._end_outage_after(self._outage)
@@ -219,6 +227,7 @@ class _Demo:
             HMAC_KEY: given.get(HMAC_KEY) or self._directory.hmac_key(),
             ALLOWED_HOSTS: ",".join(dict.fromkeys([*hosts, _in_url(self._web.host)])),
             "DJANGO_HTTPS": "false",
+            "LEPRET_DEMO": "true",
             **LIMITS,
         }
         for name in (EVENT_STORE, DATABASE, REDIS, *LIMITS, *PASSED_ON_AS_GIVEN):
@@ -299,12 +308,26 @@ class _Demo:
         return port
 
     async def _prepare_database(self) -> None:
-        code = "import django; django.setup(); import lepret.demo.database as it; it.prepare()"
+        # The password is not on the command line, which others can see.
+        code = (
+            "import django, os; django.setup(); import lepret.demo.database as it; "
+            f"it.prepare(password=os.environ['{PASSWORD}'], "
+            f"is_shared={self._web.is_seen_by_others})"
+        )
         child = self._child("setup", sys.executable, "-c", code)
+        secret = {PASSWORD: self._directory.password()}
+        child = replace(child, environment={**child.environment, **secret})
         try:
             await self._supervisor.run(child)
         except ChildFailed as problem:
             raise DemoFailed(f"The database could not be prepared: {problem}") from problem
+
+    async def _mark_event_store(self) -> None:
+        """Mark the demo's own event store, so that other demos may use it, too."""
+        if EVENT_STORE in self._given:
+            return
+        uri = self._settings[EVENT_STORE]
+        await asyncio.to_thread(refuse_others_event_store, EVENT_STORE, uri, is_own=True)
 
     async def _start_projector(self) -> None:
         child = self._child("project", sys.executable, "manage.py", "project")

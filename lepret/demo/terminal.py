@@ -43,22 +43,23 @@ class Terminal:
         """Print a line of the demo's own."""
         self.show(_DEMO, line)
 
-    def banner(self, *, url: str, event_store: str, data_dir: Path, seen_by_others: bool) -> None:
+    def banner(self, *, url: str, event_store: str, data_dir: Path, password: str | None) -> None:
         """Print where everything is, and who can log in.
 
         Args:
             url: the web server's address, with a slash at the end.
-            seen_by_others: whether other machines can reach it.
+            password: that of all accounts, if other machines can reach the demo; `None`: each
+                account's password is its name.
         """
         grid = Table.grid(padding=(0, 3))
         for row in _addresses(url, event_store, data_dir):
             grid.add_row(*row)
         grid.add_row()
         for account in ACCOUNTS:
-            grid.add_row(account.name, f"{account.role} (password: {account.name})")
+            grid.add_row(account.name, f"{account.role} (password: {password or account.name})")
         grid.add_row()
-        if seen_by_others:
-            warning = "Other machines can reach this, and everyone knows the passwords."
+        if password is not None:
+            warning = "Other machines can reach this: keep the password to yourself."
             grid.add_row("Beware", Text(warning, style="bold red"))
         grid.add_row("Ctrl-C", "stops everything; the data stays")
         self._print(Panel(grid, title="lepret is ready", box=box.ROUNDED, expand=False))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -15,7 +19,9 @@ from playwright.sync_api import expect
 from tests.support.browser import new_page, running_browser
 from tests.support.demo import COMMANDS, SECONDS_TO_STOP, Demo, running_demo, started_demo
 from tests.support.pages import fill_in, send
-from tests.support.processes import is_alive, is_free, wait_until
+from tests.support.postgresql import RunningPostgreSQL
+from tests.support.processes import PROJECT, is_alive, is_free, wait_until
+from tests.support.web_servers import running_daphne
 
 SECONDS_TO_COME_BACK = 20.0
 
@@ -142,8 +148,7 @@ class TestADemoThatCannotStart:
     def test_because_a_migration_fails_says_so_and_leaves_nothing_running(
         self, tmp_path: Path
     ) -> None:
-        (tmp_path / "broken.sqlite3").write_text("this is no database" * 100)
-        broken = {"DATABASE_URL": f"sqlite:///{tmp_path}/broken.sqlite3"}
+        broken = {"DATABASE_URL": f"sqlite:///{tmp_path}/no-such-directory/lepret.sqlite3"}
         with started_demo(tmp_path / "data", environment=broken) as demo:
             children: set[int] = set()
 
@@ -159,6 +164,68 @@ class TestADemoThatCannotStart:
         )
         assert children
         assert not any(map(is_alive, children))
+
+
+class TestAnothersDatabase:
+    @pytest.fixture
+    def production(self, tmp_path: Path, demo: Demo) -> Mapping[str, str]:
+        """The variables of a server that is no demo, with a database that it has just made."""
+        variables = {
+            **demo.environment,
+            **demo.published,
+            "LEPRET_DEMO": "false",
+            "LEPRET_DATA_DIR": str(tmp_path),
+            "DATABASE_URL": f"sqlite:///{tmp_path}/production.sqlite3",
+        }
+        subprocess.run(
+            [sys.executable, "manage.py", "migrate", "-v0"], cwd=PROJECT, env=variables, check=True
+        )
+        return variables
+
+    def test_is_refused_and_left_as_it_was(
+        self, tmp_path: Path, production: Mapping[str, str]
+    ) -> None:
+        before = (tmp_path / "production.sqlite3").read_bytes()
+        named = {"DATABASE_URL": production["DATABASE_URL"]}
+        with started_demo(tmp_path / "data", "--fresh", environment=named) as demo:
+            assert demo.wait(20) == 1
+            [line] = demo.output.splitlines()
+        assert line.startswith(
+            "CommandError: DATABASE_URL names a database that is not a demo's (it has tables, "
+        )
+        assert (tmp_path / "production.sqlite3").read_bytes() == before
+        assert not (tmp_path / "data").exists()
+
+    def test_a_server_on_a_demos_database_lets_nobody_in(
+        self, demo: Demo, production: Mapping[str, str]
+    ) -> None:
+        on_the_demos = {**production, "DATABASE_URL": demo.published["DATABASE_URL"]}
+        with running_daphne(on_the_demos) as web:
+            wait_until(web.is_ready, SECONDS_TO_COME_BACK)
+            with pytest.raises(AssertionError), web.browser("admin", "admin"):
+                pass
+        with demo.browser("admin", "admin") as browser:
+            assert browser.get("/admin/").status_code == httpx2.codes.OK
+
+
+def test_an_empty_database_is_taken_and_used_again(
+    tmp_path: Path, postgresql: RunningPostgreSQL
+) -> None:
+    named = {"DATABASE_URL": postgresql.new_database()}
+    for _ in range(2):
+        with running_demo(tmp_path / "data", environment=named) as demo:
+            apply(demo)
+            assert demo.stop() == 0
+
+
+def test_a_demo_that_others_can_reach_shows_the_password_that_it_made(tmp_path: Path) -> None:
+    with running_demo(tmp_path / "data", "--host", "0.0.0.0") as demo:  # noqa: S104
+        found = re.search(r"admin .*\(password: (\S+)\)", demo.output)
+        assert found is not None
+        with demo.browser("admin", found[1]) as browser:
+            assert browser.get("/admin/").status_code == httpx2.codes.OK
+        with pytest.raises(AssertionError), demo.browser("admin", "admin"):
+            pass
 
 
 def test_what_the_environment_names_is_used_and_nothing_started_in_its_place(

@@ -39,6 +39,17 @@ class TestClaiming:
             pass
         assert names(tmp_path) == {"lepret.sqlite3.backup"}
 
+    @pytest.mark.parametrize("name", ["lepret.sqlite3", "events.sqlite3"])
+    def test_refuses_the_data_of_a_server_that_is_no_demo(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_text("data")
+        for _ in range(2):
+            with (
+                pytest.raises(DirectoryRefused, match=f"holds a {name} that no demo made"),
+                claimed(tmp_path),
+            ):
+                pass
+        assert names(tmp_path) == {name}
+
     def test_accepts_a_directory_with_only_a_demos_files(self, tmp_path: Path) -> None:
         (tmp_path / "lepret.sqlite3").touch()
         with claimed(tmp_path):
@@ -82,12 +93,14 @@ class TestDeletingFiles:
 class TestSecrets:
     def test_the_keys_stay_the_same_and_only_the_owner_can_read_them(self, tmp_path: Path) -> None:
         with claimed(tmp_path) as directory:
-            keys = [directory.secret_key(), directory.hmac_key()]
+            keys = [directory.secret_key(), directory.hmac_key(), directory.password()]
         with claimed(tmp_path) as directory:
-            assert [directory.secret_key(), directory.hmac_key()] == keys
-        assert keys[0] != keys[1]
-        assert all(len(key) >= 50 for key in keys)
-        for name in ("secret.key", "hmac.key"):
+            again = [directory.secret_key(), directory.hmac_key(), directory.password()]
+        assert again == keys
+        assert len(set(keys)) == 3
+        assert all(len(key) >= 50 for key in keys[:2])
+        assert len(keys[2]) >= 12
+        for name in ("secret.key", "hmac.key", "password"):
             assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
     def test_only_the_owner_can_read_what_is_published_until_it_is_withdrawn(
