@@ -42,11 +42,13 @@ def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 PRODUCTION = {
     "DJANGO_SECRET_KEY": "k" * 30 + "0123456789abcdefghijklmnopqrstuvwxyz",
-    "LEPRET_HMAC_KEY": "0123456789abcdefghijklmnopqrstuvwxyz" * 2,
+    "LEPRET_HMAC_KEY": "b7f1c09ae2d84c53a6f0e91d7c3b5a2848e6d1f09b7a3c5e",
     "DJANGO_ALLOWED_HOSTS": "loans.example",
-    "DATABASE_URL": "postgresql://lepret:secret@db/lepret",
-    "EVENTSTORE_URI": "esdb://events:2113",
-    "REDIS_URL": "redis://valkey:6379/0",
+    "DATABASE_URL": "postgresql://lepret:9aX2mQ7Lr4@db/lepret?sslmode=verify-full",
+    "EVENTSTORE_URI": "esdb://lepret:9aX2mQ7Lr4@events:2113",
+    "REDIS_URL": "rediss://:9aX2mQ7Lr4@valkey:6379/0",
+    "CREDIT_BUREAU_URL": "https://bureau.example",
+    "WEB_PROXIES": "1",
 }
 
 
@@ -71,6 +73,7 @@ def test_sessions_last_twelve_hours_and_one_idle_hour_unless_the_operator_says_o
     assert "SESSION_IDLE_SECONDS = 900" in result.stdout
 
 
+# Each of the warnings is tested in tests/unit/lepret/test_checks.py.
 def test_deployment_checks_warn_of_a_missing_hmac_key() -> None:
     production = {**PRODUCTION, "LEPRET_HMAC_KEY": ""}
     result = manage("check", "--deploy", "--fail-level", "WARNING", **production)
