@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from loans import dependencies
+from tests.support.api import application, somebody
 from tests.support.browser import PATIENCE_MS, running_browser_with_back_forward_cache
 from tests.support.demo import Demo
 from tests.support.loans import append_approval
@@ -29,6 +30,7 @@ from tests.support.pages import (
     watch_connection,
 )
 from tests.support.processes import wait_until
+from tests.support.web_servers import running_daphne
 
 # The simulated credit bureau gives this person a score that approves any loan at once.
 APPROVED = "999999aa"
@@ -260,3 +262,24 @@ def test_a_status_page_that_lost_its_connection_catches_up_when_it_is_back(
     expect_live(applicant)
     # It was not reloaded.
     assert applicant.evaluate("states")[0] == "lost"
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["htmx", "without JavaScript"])
+def test_whoever_applies_too_often_keeps_what_was_typed(
+    browser: Browser, demo: Demo, *, javascript: bool
+) -> None:
+    limited = {**demo.environment, **demo.published, "APPLICATIONS_PER_NATIONAL_ID": "1/day"}
+    with running_daphne({**limited, "LEPRET_DATA_DIR": str(demo.data_dir)}) as web:
+        wait_until(web.is_ready, 60, what="the limited web server is ready")
+        context = browser.new_context(base_url=web.base_url, java_script_enabled=javascript)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        person, name = somebody(), someone()
+        web.apply(application(national_id=person))
+        page.goto("/")
+        fill_in(page, name, person)
+        send(page)
+        expect(page.get_by_role("alert").filter(has_text="too many applications")).to_be_visible()
+        expect(page.get_by_label("Name", exact=True)).to_have_value(name)
+        expect(page.get_by_label("National ID")).to_have_value(person)
+        context.close()
