@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,15 @@ from pytest_django import Settings
 from lepret.demo.ownership import mark
 from lepret.environment import Environment
 
+# From `openssl rand -hex`.
+PASSWORD = "52edb4d801e99bd44c43072f64f0bccd"
 GOOD = {
-    "LEPRET_HMAC_KEY": secrets.token_hex(32),
-    "DJANGO_SECRET_KEY": secrets.token_urlsafe(64),
+    "LEPRET_HMAC_KEY": "7481d1255a6333824780d3c43fe0676c7e3678612c215fca38a28f02cea3d30c",
+    "DJANGO_SECRET_KEY": "0905e4588152a9ce1d90cd1da2a57d558ef698333ac3898df6d1dea90795f726bfc31f",
     "DJANGO_ALLOWED_HOSTS": "loans.example.com,.loans.example",
-    "EVENTSTORE_URI": f"esdb://lepret:{secrets.token_hex(16)}@events:2113",
-    "DATABASE_URL": f"postgresql://lepret:{secrets.token_hex(16)}@db/lepret?sslmode=verify-full",
-    "REDIS_URL": f"rediss://:{secrets.token_hex(16)}@valkey:6379/0",
+    "EVENTSTORE_URI": f"esdb://lepret:{PASSWORD}@events:2113",
+    "DATABASE_URL": f"postgresql://lepret:{PASSWORD}@db/lepret?sslmode=verify-full",
+    "REDIS_URL": f"rediss://:{PASSWORD}@valkey:6379/0",
     "CREDIT_BUREAU_URL": "https://bureau.example",
     "WEB_PROXIES": "1",
     "DJANGO_HTTPS": "true",
@@ -66,12 +67,12 @@ def test_nothing_is_wrong_with_good_settings(warnings: Warnings, changes: dict[s
     ("number", "name", "value"),
     [
         ("W001", "LEPRET_HMAC_KEY", ""),
-        ("W002", "LEPRET_HMAC_KEY", secrets.token_hex(15)),
+        ("W002", "LEPRET_HMAC_KEY", PASSWORD[:30]),
         ("W002", "LEPRET_HMAC_KEY", "a" * 64),
         ("W002", "LEPRET_HMAC_KEY", "ab" * 32),
         ("W002", "LEPRET_HMAC_KEY", "7f3k9q2m5x8c1v6b4n0z" * 3),
         ("W002", "LEPRET_HMAC_KEY", "changeme-" + "0918273645qpwoeirutyalskdjfhg"),
-        ("W002", "LEPRET_HMAC_KEY", "django-insecure-" + secrets.token_hex(16)),
+        ("W002", "LEPRET_HMAC_KEY", "django-insecure-" + PASSWORD),
         ("W002", "LEPRET_HMAC_KEY", "abcdefghijklmnopqrstuvwxyz0123456789"),
         ("W002", "LEPRET_HMAC_KEY", "my-very-long-lepret-password-in-production"),
         ("W003", "LEPRET_HMAC_KEY", GOOD["DJANGO_SECRET_KEY"]),
