@@ -168,6 +168,10 @@ Lifetime = Annotated[
     Field(ge=0.01, le=10_000, allow_inf_nan=False),
     _must("be a number from 0.01 to 10000"),
 ]
+SomeSeconds = Annotated[
+    float, Field(gt=0, le=3600), _must("be a number of seconds, more than 0 and at most 3600")
+]
+Many = Annotated[int, Field(ge=1, le=1_000_000), _must("be a number from 1 to 1000000")]
 Names = Annotated[list[str], BeforeValidator(_names)]
 RateOrNone = Annotated[
     Rate | None, BeforeValidator(_rate), _must("be none, or a rate such as 10/s or 600/min")
@@ -235,6 +239,9 @@ class Environment(BaseSettings):
     api_anonymous_rate: RateOrNone = Rate(600, 60)
     applications_per_address: RateOrNone = Rate(30, 3600)
     applications_per_national_id: RateOrNone = Rate(10, 86_400)
+    web_request_seconds: SomeSeconds = 30.0
+    web_connections_per_address: Many = 256
+    web_sockets_per_address: Many = 100
     # The second name is the one that it had while only the API counted its callers.
     web_proxies: Count = Field(0, validation_alias=AliasChoices("WEB_PROXIES", "API_PROXIES"))
 

@@ -125,6 +125,19 @@ CACHES: dict[str, dict[str, Any]] = {
 # How many proxies of ours add to X-Forwarded-For: see `lepret.common.callers`.
 WEB_PROXIES = ENVIRONMENT.web_proxies
 
+# How large a request's body may be, in bytes, and how many fields a form may have: much more than
+# the largest valid form, and a list in admin with 100 ticked rows. `lepret.front` refuses larger
+# bodies before it reads them. No form takes files.
+DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = 65_536
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+DATA_UPLOAD_MAX_NUMBER_FILES = 0
+
+# Limits of `lepret.front`: how long a request may take to come in, in seconds, and how many
+# connections and websockets an address may have, of each web process.
+WEB_REQUEST_SECONDS = ENVIRONMENT.web_request_seconds
+WEB_CONNECTIONS_PER_ADDRESS = ENVIRONMENT.web_connections_per_address
+WEB_SOCKETS_PER_ADDRESS = ENVIRONMENT.web_sockets_per_address
+
 # How often a caller may call the API. A caller is a token's user or, without a token, an address.
 API_RATE = ENVIRONMENT.api_rate
 API_ANONYMOUS_RATE = ENVIRONMENT.api_anonymous_rate

@@ -7,6 +7,7 @@ import time
 from typing import Final, Protocol
 from uuid import UUID
 
+from lepret.common.turns import waiting_elsewhere
 from loans.domain.credit_score import BEST_SCORE, WORST_SCORE
 
 KNOWN_SCORES: Final = {"999999aa": 9, "666666aa": 6, "555555aa": 5, "111111aa": 1}
@@ -47,7 +48,8 @@ class SimulatedCreditBureau:
         self._latency = latency
 
     def score(self, national_id: str, *, idempotency_key: UUID) -> int:
-        time.sleep(self._latency)
+        with waiting_elsewhere():
+            time.sleep(self._latency)
         return simulated_score(national_id, idempotency_key)
 
 

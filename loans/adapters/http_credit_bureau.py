@@ -20,6 +20,7 @@ import stamina
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lepret.common.outages import Outage
+from lepret.common.turns import waiting_elsewhere
 from loans.adapters.circuit_breaker import CircuitBreaker, CircuitOpen
 from loans.adapters.credit_bureau import CreditBureauUnavailable
 from loans.domain.credit_score import CreditScore
@@ -89,7 +90,8 @@ class HttpCreditBureau:
         deadline = time.monotonic() + self._policy.deadline
         scoring = self._score(national_id, idempotency_key, deadline)
         try:
-            return self._loop.run(scoring, timeout=self._policy.deadline)
+            with waiting_elsewhere():
+                return self._loop.run(scoring, timeout=self._policy.deadline)
         except TimeoutError:
             raise CreditBureauUnavailable("timed out") from None
         except CircuitOpen as refusal:

@@ -23,6 +23,7 @@ from django.db import connections
 
 from lepret.common.backoff import Backoff
 from lepret.common.outages import Outage
+from lepret.common.turns import waiting_elsewhere
 from readmodels.live.broadcasts import POSITIONS, subscribed
 from readmodels.models import Checkpoint
 
@@ -93,9 +94,10 @@ class Hints:
             if found or left <= 0:
                 return found
             _give_back_connections()
-            if was_told:
-                time.sleep(min(AFTER_FALSE_HINT_SECONDS, left))
-            was_told = hint.wait(min(pause, left))
+            with waiting_elsewhere():
+                if was_told:
+                    time.sleep(min(AFTER_FALSE_HINT_SECONDS, left))
+                was_told = hint.wait(min(pause, left))
             pause = min(2 * pause, self._longest_pause)
 
     @contextlib.contextmanager

@@ -1,0 +1,41 @@
+"""A request's turn: how many requests a web server works on at once is limited.
+
+`lepret.front.fairness` gives the turns. Outside a web server there are none, and nothing waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+
+class Turn(Protocol):
+    """The right of one request to be worked on. Its methods may be called from any thread."""
+
+    def hold(self) -> Callable[[], None]:
+        """Keep the turn until the returned function is called, once or more often."""
+
+    def pause(self) -> None:
+        """Let another request be worked on meanwhile."""
+
+    def resume(self) -> None:
+        """Go on."""
+
+
+current_turn: ContextVar[Turn | None] = ContextVar("current_turn", default=None)
+
+
+@contextmanager
+def waiting_elsewhere() -> Iterator[None]:
+    """While this request only waits, such as for another company's server, let others go on."""
+    turn = current_turn.get()
+    if turn is None:
+        yield
+        return
+    turn.pause()
+    try:
+        yield
+    finally:
+        turn.resume()

@@ -1,0 +1,185 @@
+"""Who may go next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from contextvars import copy_context
+
+import pytest
+
+from lepret.common.turns import current_turn, waiting_elsewhere
+from lepret.front.fairness import Counted, GivenTurn, LoopShare, TooManyWaiting, Turns
+from lepret.front.limits import Limits
+
+LIMITS = Limits(at_once=3, at_once_among_others=1, turns=6, turns_per_address=5)
+
+
+class Requests:
+    """Requests by name, which take turns until they are told to end."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        self.now = 0.0
+        self.turns = Turns(limits, lambda: self.now, lambda: loop)
+        self.working: list[str] = []
+        self.given: dict[str, GivenTurn] = {}
+        self._ends: dict[str, Callable[[], None]] = {}
+
+    def ask(self, *names: str, is_heavy: bool = False) -> None:
+        """Names begin with the address that they are of: `a1`, `a2`, `b1`."""
+        for name in names:
+            self.turns.ask(name[0], is_heavy=is_heavy, start=self._start(name))
+
+    def end(self, name: str) -> None:
+        self.working.remove(name)
+        self._ends[name]()
+
+    def _start(self, name: str) -> Callable[[GivenTurn], None]:
+        def start(turn: GivenTurn) -> None:
+            self.working.append(name)
+            self.given[name] = turn
+            self._ends[name] = turn.hold()
+
+        return start
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    with closing(asyncio.new_event_loop()) as loop:
+        yield loop
+
+
+@pytest.fixture
+def requests(loop: asyncio.AbstractEventLoop) -> Requests:
+    return Requests(loop, LIMITS)
+
+
+def test_an_address_alone_may_have_all_there_is(requests: Requests) -> None:
+    requests.ask("a1", "a2", "a3", "a4")
+    assert requests.working == ["a1", "a2", "a3"]
+
+    requests.end("a1")
+    assert requests.working == ["a2", "a3", "a4"]
+
+
+def test_among_others_each_address_has_one_and_they_take_turns(requests: Requests) -> None:
+    requests.ask("b1")
+    requests.ask("a1", "a2", "a3", "c1", "c2")
+    assert requests.working == ["b1", "a1", "c1"]
+
+    requests.ask("d1")
+    requests.end("a1")
+    assert requests.working == ["b1", "c1", "d1"]
+
+    requests.end("d1")
+    assert requests.working == ["b1", "c1", "a2"]
+
+
+def test_another_address_need_not_wait_for_the_many_of_one(requests: Requests) -> None:
+    requests.ask("b1")
+    requests.end("b1")
+    requests.ask(*(f"a{number}" for number in range(50)))
+    assert requests.working == ["a0"]
+
+    requests.ask("b2")
+    assert requests.working == ["a0", "b2"]
+
+
+def test_after_a_while_an_address_is_alone_again(requests: Requests) -> None:
+    requests.ask("b1")
+    requests.end("b1")
+    requests.now = 6.0
+    requests.ask("a1", "a2", "a3")
+
+    assert requests.working == ["a1", "a2", "a3"]
+
+
+def test_large_bodies_are_handled_one_at_a_time_and_last(requests: Requests) -> None:
+    requests.ask("a1", "a2", "a3")
+    requests.ask("a4", "a5", is_heavy=True)
+    requests.ask("a6")
+    requests.end("a1")
+    assert requests.working == ["a2", "a3", "a6"]
+
+    requests.end("a2")
+    requests.end("a3")
+    assert requests.working == ["a6", "a4"]
+
+
+def test_a_request_that_only_waits_lets_others_go_on(requests: Requests) -> None:
+    requests.ask("a1", "a2", "a3", "a4")
+
+    def wait() -> None:
+        current_turn.set(requests.given["a1"])
+        with waiting_elsewhere():
+            assert requests.working == ["a1", "a2", "a3", "a4"]
+
+    copy_context().run(wait)
+    requests.ask("a5")
+    requests.end("a1")
+    assert requests.working == ["a2", "a3", "a4"]
+
+
+def test_there_is_a_limit_for_those_that_wait_too(requests: Requests) -> None:
+    for number in range(10):
+        requests.ask(f"a{number}")
+        for name in requests.working:
+            requests.given[name].pause()
+    assert len(requests.working) == LIMITS.turns_per_address
+
+    requests.ask("b1")
+    assert requests.working[-1] == "b1"
+
+
+def test_a_request_that_was_withdrawn_gets_no_turn(requests: Requests) -> None:
+    requests.ask("a1", "a2", "a3")
+    waiting = requests.turns.ask("a", is_heavy=False, start=lambda _: pytest.fail("withdrawn"))
+    assert requests.turns.withdraw(waiting)
+    assert not requests.turns.withdraw(waiting)
+
+    requests.end("a1")
+
+
+def test_a_turn_ends_with_the_last_of_those_who_hold_it(requests: Requests) -> None:
+    requests.ask("a1", "a2", "a3", "a4")
+    release = requests.given["a1"].hold()
+    requests.end("a1")
+    assert "a4" not in requests.working
+
+    release()
+    release()
+    assert "a4" in requests.working
+
+
+def test_there_is_a_limit_for_those_that_wait_for_a_turn(loop: asyncio.AbstractEventLoop) -> None:
+    requests = Requests(loop, Limits(at_once=1, waiting_per_address=2))
+    requests.ask("a1", "a2", "a3")
+    with pytest.raises(TooManyWaiting):
+        requests.ask("a4")
+    requests.ask("b1")
+
+
+def test_an_address_that_takes_too_much_of_the_loop_is_read_later_if_others_are_there(
+    requests: Requests,
+) -> None:
+    limits = Limits(loop_share=0.1, loop_seconds=0.5, loop_most_seconds=1.0)
+    share = LoopShare(requests.turns, limits, lambda: requests.now)
+    share.take("a", 0.4)
+    share.take("a", 0.4)
+    assert share.wait("a") == 0
+
+    requests.ask("b1")
+    assert share.wait("a") == pytest.approx(3.0)
+    assert share.wait("b") == 0
+
+    requests.now = 2.0
+    assert share.wait("a") == pytest.approx(1.0)
+
+
+def test_things_are_counted_by_address_and_together() -> None:
+    counted = Counted(2, 3)
+    assert [counted.enter(address) for address in "aaabb"] == [True, True, False, True, False]
+
+    counted.leave("a")
+    assert counted.enter("b")
