@@ -72,6 +72,9 @@ GOALS: Final = {
     "burst.seconds": 3.0,
 }
 
+# All pages are at one address.
+LIMITS: Final = {"WEB_SOCKETS_PER_ADDRESS": "1000", "WEB_CONNECTIONS_PER_ADDRESS": "1000"}
+
 # When the event store answered, by row and whether the row was added or removed.
 Answered = dict[tuple[str, bool], float]
 
@@ -81,7 +84,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="lepret-live-") as directory,
         running_demo(Path(directory) / "data") as demo,
-        running_web_server(demo, "benchmarks.live_asgi:application") as web,
+        running_web_server(demo, "benchmarks.live_asgi:application", **LIMITS) as web,
         EventStoreDBClient(demo.published["EVENTSTORE_URI"]) as client,
     ):
         figures = asyncio.run(_measure(web.base_url, client, demo.published["REDIS_URL"], options))
