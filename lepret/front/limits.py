@@ -44,7 +44,7 @@ class Limits:
     loop_most_seconds: float = 0.25
 
     # Requests that are worked on: together, and of one address while others want something too.
-    at_once: int = 4
+    at_once: int = 8
     at_once_among_others: int = 1
     # After so long a request counts as one that only waits for something else.
     turn_seconds: float = 0.25
