@@ -89,12 +89,12 @@ def _completed(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     names = {name.lower() for name, _ in given}
     if b"permissions-policy" in names:  # It went through the middleware.
         return given
-    return given + [each for each in _of_an_empty_answer() if each[0].lower() not in names]
+    return given + [each for each in headers_of_any_answer() if each[0].lower() not in names]
 
 
 @cache
-def _of_an_empty_answer() -> RawHeaders:
-    """The headers that the middleware gives to any answer; over HTTPS it adds HSTS."""
+def headers_of_any_answer() -> RawHeaders:
+    """The headers that every answer has; over HTTPS, the middleware adds HSTS."""
     request, response = HttpRequest(), HttpResponse()
     del response["Content-Type"]
     for kind in (SecurityMiddleware, XFrameOptionsMiddleware, CSPMiddleware):

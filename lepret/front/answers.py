@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Final
 
 from lepret.api.problems import CONTENT_TYPE, ProblemDocument, title_of
+from lepret.common.answer_headers import headers_of_any_answer
 
 _PAGE: Final = """<!doctype html>
 <html lang="en">
@@ -28,7 +29,8 @@ class Refusal:
 
     def headers(self) -> Iterator[tuple[str, str]]:
         """The headers that do not depend on the address that was asked for."""
-        yield "Cache-Control", "no-store"
+        for name, value in headers_of_any_answer():
+            yield name.decode(), value.decode()
         yield "Connection", "close"
         if self.retry_after is not None:
             yield "Retry-After", str(self.retry_after)
@@ -47,8 +49,6 @@ class Refusal:
             f"HTTP/1.1 {self.status.value} {title}",
             f"Content-Type: {content_type}",
             f"Content-Length: {len(body)}",
-            "X-Content-Type-Options: nosniff",
-            "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
             *(f"{name}: {value}" for name, value in self.headers()),
         ]
         head = "\r\n".join(lines).encode() + b"\r\n\r\n"
