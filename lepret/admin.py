@@ -12,10 +12,16 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from lepret.api import tokens
 from lepret.models import ApiToken
 from lepret.staff import logins
+
+# Nobody sees or gives out the secrets of second factors: see `manage.py second_factor`.
+admin.site.unregister(TOTPDevice)
+admin.site.unregister(StaticDevice)
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[ApiToken]

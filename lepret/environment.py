@@ -6,7 +6,7 @@ import os
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
@@ -129,6 +130,37 @@ def _has_host(url: str) -> str:
     return url
 
 
+def is_https_or_this_machine(url: str) -> str:
+    """`url`, unless secrets on their way to it could be read by others.
+
+    Raises:
+        ValueError: it is no `https://` URL, nor one of this machine's own.
+    """
+    parts = urlsplit(_has_host(url))
+    is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_local):
+        raise ValueError("others could read what is sent there")
+    return url
+
+
+def _is_set_with_issuer(value: str, info: ValidationInfo) -> str:
+    if info.data.get("oidc_issuer") and not value:
+        raise ValueError("the identity provider cannot be used without")
+    return value
+
+
+def _maps_a_group_with_issuer(value: str, info: ValidationInfo) -> str:
+    # Otherwise the provider would let nobody do anything.
+    return value if info.data.get("oidc_underwriters_group") else _is_set_with_issuer(value, info)
+
+
+def _needs_issuer(value: Any, info: ValidationInfo) -> Any:
+    # Otherwise nobody could log in.
+    if value is False and not info.data.get("oidc_issuer"):
+        raise ValueError("no other way to log in")
+    return value
+
+
 def _rate(text: str) -> Rate | None:
     if text == "none":
         return None
@@ -191,6 +223,11 @@ Database = Annotated[
     BeforeValidator(database_settings),
     _must("begin with sqlite:/// or postgresql://, and be a valid URL"),
 ]
+Issuer = Annotated[
+    str,
+    AfterValidator(is_https_or_this_machine),
+    _must("be the https:// address that the identity provider calls itself"),
+]
 UrlWithHost = Annotated[
     str, AfterValidator(_has_host), _must("be an address such as https://bureau.example")
 ]
@@ -235,6 +272,30 @@ class Environment(BaseSettings):
     monitoring_networks: Networks = list(_LOOPBACK)
     session_hours: Lifetime = 12
     session_idle_minutes: Lifetime = 60
+    staff_second_factor: Annotated[
+        Literal["optional", "required"], _must("be optional or required")
+    ] = "optional"
+    oidc_issuer: Issuer | None = None
+    oidc_client_id: Annotated[
+        str, AfterValidator(_is_set_with_issuer), _must("be set where OIDC_ISSUER is")
+    ] = Field("", validate_default=True)
+    oidc_client_secret: str = ""
+    oidc_name: str = "your company account"
+    oidc_scopes: str = "openid profile"
+    oidc_username_claim: str = "preferred_username"
+    oidc_groups_claim: str = "groups"
+    oidc_underwriters_group: str = ""
+    oidc_back_office_group: Annotated[
+        str,
+        AfterValidator(_maps_a_group_with_issuer),
+        _must("be set where OIDC_ISSUER is, unless OIDC_UNDERWRITERS_GROUP is"),
+    ] = Field("", validate_default=True)
+    oidc_second_factor: Flag = False
+    password_login: Annotated[
+        bool,
+        AfterValidator(_needs_issuer),
+        _must("be true or, if OIDC_ISSUER is set, may be false"),
+    ] = True
     api_rate: RateOrNone = Rate(600, 60)
     api_anonymous_rate: RateOrNone = Rate(600, 60)
     applications_per_address: RateOrNone = Rate(30, 3600)
@@ -260,4 +321,5 @@ class Environment(BaseSettings):
             return cls(_env_file=data_dir / DEMO_ENVIRONMENT_FILE, LEPRET_DATA_DIR=data_dir)
         except ValidationError as error:
             first = error.errors(include_input=False)[0]
-            raise ImproperlyConfigured(f"{first['loc'][0]} must {first['msg']}") from None
+            name = str(first["loc"][0]).upper()  # The field's own if its variable is not set.
+            raise ImproperlyConfigured(f"{name} must {first['msg']}") from None

@@ -1,15 +1,20 @@
-"""The tokens with which programs call the API, and how often logins have failed lately."""
+"""What is known of those who come in: tokens, failed logins, second factors, accounts elsewhere."""
 
 from __future__ import annotations
 
+from base64 import b32encode
 from datetime import datetime
 from typing import Final, Self
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from lepret.common.keyed_hashes import keyed_hash
 
 LONGEST_TOKEN_NAME: Final = 100
+LONGEST_SUBJECT: Final = 255  # OpenID Connect Core, section 2.
 
 
 class Scope(models.TextChoices):
@@ -79,3 +84,47 @@ class LoginFailures(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("account", "caller"), name="one_count_of_failures"),
         )
+
+
+class AuthenticatorApp(TOTPDevice):  # type: ignore[misc]  # it has no types
+    """An app that makes a member of staff's codes.
+
+    The stored `key` is only half of the secret: the other half is `LEPRET_HMAC_KEY`, so that
+    nobody can make codes from the database alone.
+    """
+
+    class Meta:
+        proxy = True
+
+    @property
+    def bin_key(self) -> bytes:
+        """The secret that the app has, 20 bytes."""
+        return keyed_hash(settings.HMAC_KEY, "authenticator app", self.key)[:20]
+
+    @property
+    def base32_key(self) -> str:
+        """The same as people type it into the app."""
+        return b32encode(self.bin_key).decode()
+
+
+class ProviderAccount(models.Model):
+    """A user's account at the company's identity provider.
+
+    `subject` is the provider's own name for it (the claim `sub`), which never changes and is never
+    given to anybody else, unlike user names and e-mail addresses (OpenID Connect Core, 5.7).
+    """
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="provider_account"
+    )
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=LONGEST_SUBJECT)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["issuer", "subject"], name="one_user_per_account")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} at {self.issuer}"

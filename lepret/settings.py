@@ -38,6 +38,9 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "django_htmx",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
     "ninja",
     "lepret",
     "loans",
@@ -75,6 +78,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "lepret.staff.roles.roles",
+                "lepret.staff.provider_sign_in.ways_to_log_in",
             ],
         },
     },
@@ -206,7 +210,36 @@ LOGOUT_REDIRECT_URL = "login"
 # Not the default, which keeps messages in a cookie: they may hold an applicant's name.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
-AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = []
+if ENVIRONMENT.password_login:
+    AUTHENTICATION_BACKENDS += ["django.contrib.auth.backends.ModelBackend"]
+
+# The second factor: whether everybody must have one, and how many seconds a login waits for it.
+STAFF_SECOND_FACTOR = ENVIRONMENT.staff_second_factor
+SECOND_STEP_SECONDS = 600
+OTP_TOTP_ISSUER = "lepret"
+# A code is valid in its half minute and those beside it, however wrong a phone's clock has been.
+OTP_TOTP_SYNC = False
+
+# The company's identity provider (OpenID Connect), if it is named. Those with the prefix OIDC_RP_,
+# and OIDC_USE_PKCE, are mozilla-django-oidc's. Timeout in seconds, of each call.
+OIDC_ISSUER = ENVIRONMENT.oidc_issuer
+OIDC_BACKEND = "lepret.staff.provider_sign_in.ProviderBackend"
+if OIDC_ISSUER:
+    AUTHENTICATION_BACKENDS += [OIDC_BACKEND]
+OIDC_RP_CLIENT_ID = ENVIRONMENT.oidc_client_id
+OIDC_RP_CLIENT_SECRET = ENVIRONMENT.oidc_client_secret
+OIDC_RP_SCOPES = ENVIRONMENT.oidc_scopes
+OIDC_AUTHENTICATION_CALLBACK_URL = "from-provider"
+OIDC_USE_PKCE = True
+OIDC_TIMEOUT = 5.0
+OIDC_NAME = ENVIRONMENT.oidc_name
+OIDC_USERNAME_CLAIM = ENVIRONMENT.oidc_username_claim
+OIDC_GROUPS_CLAIM = ENVIRONMENT.oidc_groups_claim
+OIDC_UNDERWRITERS_GROUP = ENVIRONMENT.oidc_underwriters_group
+OIDC_BACK_OFFICE_GROUP = ENVIRONMENT.oidc_back_office_group
+OIDC_SECOND_FACTOR = ENVIRONMENT.oidc_second_factor
+PASSWORD_LOGIN = ENVIRONMENT.password_login
 
 # How long a session lasts from its login, and from the last request, in seconds: the server holds
 # it to both (`lepret.staff.sessions`), and the browser drops the cookie.

@@ -9,9 +9,10 @@ from lepret.api.openapi import DESCRIPTION, TAGS, DocumentedApi
 from lepret.api.problems import answer_with_problems, page_not_found
 from lepret.api.throttling import throttles
 from lepret.common import health
-from lepret.staff import pages, passwords
+from lepret.staff import pages, passwords, second_factor_pages
 from lepret.staff.login import StaffLoginView, StaffLogoutView
 from lepret.staff.passwords import StaffPasswordChangeView
+from lepret.staff.provider_sign_in import FromProvider, ToProvider
 from loans.web import api as commands
 from loans.web.problems import PROBLEMS
 from readmodels.monitoring import metrics, readiness
@@ -42,6 +43,10 @@ urlpatterns = [
     path("accounts/logout/", StaffLogoutView.as_view(), name="logout"),
     path("accounts/password/", StaffPasswordChangeView.as_view(), name="password"),
     path("accounts/password/changed/", passwords.password_changed, name="password-changed"),
+    path("accounts/login/code/", second_factor_pages.ask_for_code, name="second-factor-code"),
+    path("accounts/second-factor/", second_factor_pages.second_factor_page, name="second-factor"),
+    path("accounts/provider/", ToProvider.as_view(), name="to-provider"),
+    path("accounts/provider/callback/", FromProvider.as_view(), name="from-provider"),
     path("accounts/home/", pages.home_of_role, name="home-of-role"),
     path("healthz", health.alive, name="healthz"),
     path("readyz", health.readiness({"projections": readiness.projections}), name="readyz"),

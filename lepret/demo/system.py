@@ -44,6 +44,7 @@ PASSED_ON_AS_GIVEN = (
     CREDIT_BUREAU,
     "CREDIT_BUREAU_LATENCY_SECONDS",
     "DJANGO_DEBUG",
+    "OIDC_ISSUER",
 )
 # Whoever tries things out, or measures, calls from one address, with a few national IDs.
 LIMITS = {

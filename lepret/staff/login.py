@@ -11,7 +11,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 
-from lepret.staff import devices, sessions
+from lepret.staff import second_step, sessions
 from lepret.staff.attempts import TooManyAttempts
 from lepret.staff.credentials import StaffLoginForm
 
@@ -42,10 +42,7 @@ class StaffLoginView(LoginView):
         if not self._may_go_on(user):
             form.add_error(None, "This account may not see the back office.")
             return self.form_invalid(form)
-        sessions.log_in(self.request, user)
-        response = HttpResponseRedirect(self.get_success_url())
-        devices.remember(response, user.get_username())
-        return response
+        return second_step.sign_in(self.request, user, self.get_success_url())
 
     def get_default_redirect_url(self) -> str:
         return resolve_url("admin:index") if self.for_admin else super().get_default_redirect_url()

@@ -39,6 +39,16 @@ def password_changed(request: HttpRequest, user: User, by: User) -> None:
     )
 
 
+def noted(request: HttpRequest, user: User, what: str) -> None:
+    """Something was changed that logins depend on."""
+    logger.info("%s: %s, from %s", what, _shown(user.get_username()), address_of(request))
+
+
+def provider_failed(request: HttpRequest, why: str) -> None:
+    """Somebody was not let in who came from the identity provider."""
+    logger.warning("Sign-in by the identity provider failed: %s, from %s", why, address_of(request))
+
+
 @receiver(user_logged_in)
 def _logged_in(request: HttpRequest, user: User, **kwargs: Any) -> None:
     logger.info("Logged in: %s, from %s", _shown(user.get_username()), _address(request))

@@ -21,6 +21,8 @@ from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 from django.utils.functional import SimpleLazyObject
 
+from lepret.staff import second_factor
+
 # Keys of a session's data; the values are seconds since 1970.
 LOGGED_IN_AT: Final = "logged_in_at"
 LAST_SEEN_AT: Final = "last_seen_at"
@@ -37,6 +39,7 @@ class SessionEnd(StrEnum):
     LOGGED_OUT = "your session was ended elsewhere, or is too old."
     PASSWORD = "your password was changed."  # noqa: S105 (not a password)
     INACTIVE = "your account was switched off."
+    SECOND_FACTOR = "your account needs its second factor now."
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def end_of(request: HttpRequest) -> SessionEnd | None:
     if settings.SESSION_COOKIE_NAME not in request.COOKIES or request.user.is_authenticated:
         return None
     found = _user_in(request.session, now=time.time(), lifetimes=Lifetimes.from_settings())
+    if found is None and request.session.session_key is not None:
+        return None  # Nobody has logged in with it yet.
     return found if isinstance(found, SessionEnd) else SessionEnd.LOGGED_OUT
 
 
@@ -132,7 +137,7 @@ def _user_in(session: SessionBase, *, now: float, lifetimes: Lifetimes) -> User 
         session.get(auth.HASH_SESSION_KEY, ""), user.get_session_auth_hash()
     ):
         return SessionEnd.PASSWORD
-    return user
+    return SessionEnd.SECOND_FACTOR if second_factor.is_missing(user, session) else user
 
 
 def _note_activity(session: SessionBase, *, now: float, lifetimes: Lifetimes) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
-from lepret.staff import attempts
+from lepret.staff import attempts, second_factor
 
 
 class Command(BaseCommand):
@@ -21,7 +21,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, username: str | None, address: str | None, **options: Any) -> None:
         if username is None and address is None:
             raise CommandError("Name an account, or an --address, or both")
-        if username is not None and not User.objects.filter(username=username).exists():
+        user = User.objects.filter(username=username).first()
+        if username is not None and user is None:
             raise CommandError(f"There is no user {username!r}")
+        if user is not None:
+            second_factor.forgive(user)
         counters = attempts.unlock(username=username, address=address)
         self.stdout.write("Unlocked." if counters else "Nothing was counted: it was not locked.")

@@ -92,6 +92,11 @@ def test_those_who_may_see_figures_are_in_networks(
         ("SESSION_HOURS", "nan"),
         ("SESSION_IDLE_MINUTES", "-5"),
         ("SESSION_IDLE_MINUTES", "an hour"),
+        ("STAFF_SECOND_FACTOR", "yes"),
+        ("OIDC_ISSUER", "sso.example.com"),
+        ("OIDC_ISSUER", "http://sso.example.com"),
+        ("OIDC_SECOND_FACTOR", "2"),
+        ("PASSWORD_LOGIN", "false"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_name_of_its_variable(
@@ -100,6 +105,28 @@ def test_a_bad_value_is_refused_with_the_name_of_its_variable(
     monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=f"^{name} must be"):
         Environment.read(tmp_path)
+
+
+def test_an_identity_provider_needs_a_client_and_a_group(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    needed = {
+        "OIDC_ISSUER": "https://sso.example.com/realms/staff",
+        "OIDC_CLIENT_ID": "lepret",
+        "OIDC_BACK_OFFICE_GROUP": "clerks",
+    }
+    for name, value in needed.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PASSWORD_LOGIN", "false")
+    assert Environment.read(tmp_path).password_login is False
+    for name in ("OIDC_CLIENT_ID", "OIDC_BACK_OFFICE_GROUP"):
+        monkeypatch.setenv(name, "")
+        with pytest.raises(ImproperlyConfigured, match=f"^{name} must be set where"):
+            Environment.read(tmp_path)
+        monkeypatch.setenv(name, needed[name])
+    monkeypatch.setenv("OIDC_BACK_OFFICE_GROUP", "")
+    monkeypatch.setenv("OIDC_UNDERWRITERS_GROUP", "risk")
+    assert Environment.read(tmp_path).oidc_underwriters_group == "risk"
 
 
 def test_the_error_does_not_quote_the_bad_value(

@@ -232,6 +232,12 @@ class TestStrangeInput:
         form = f'multipart/form-data; boundary=X; charset="{charset}"'
         assert client.post("/accounts/login/", body, content_type=form).status_code == 400
 
+    def test_also_if_it_is_urlencoded(self) -> None:
+        client = Client(enforce_csrf_checks=True)
+        client.get("/accounts/login/")
+        form = "application/x-www-form-urlencoded; charset=utf-7"
+        assert client.post("/accounts/login/", b"a=b", content_type=form).status_code == 400
+
     @pytest.mark.parametrize(
         "target",
         [

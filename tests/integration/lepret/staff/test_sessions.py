@@ -105,7 +105,8 @@ class TestActivity:
         underwriter: User,
         django_assert_num_queries: DjangoAssertNumQueries,
     ) -> None:
-        with django_assert_num_queries(4):  # session, user, groups, queue: none of them writes
+        # Session, user, second factor, groups, queue: none of them writes.
+        with django_assert_num_queries(5):
             client.get("/underwriting/")
         age(client, last_request=90)
         client.get("/underwriting/")
