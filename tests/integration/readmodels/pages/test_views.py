@@ -198,8 +198,8 @@ class TestUnderwriting:
     ) -> None:
         for hour in (11, 9, 10):
             pending(uuid4(), name=f"At {hour}", requested_at=AT.replace(hour=hour))
-        # The session, the user, the groups, the rows.
-        with django_assert_num_queries(4):
+        # The session, the user, the second factor, the groups, the rows.
+        with django_assert_num_queries(5):
             response = client.get("/underwriting/")
         assert [row.name for row in response.context["rows"]] == ["At 9", "At 10", "At 11"]
         html = response.content.decode()
@@ -217,8 +217,8 @@ class TestUnderwriting:
     ) -> None:
         at = Checkpoint.objects.create(name="underwriters_queue", position=5).position
         words = "Your last decision will show in this list in a moment."
-        # The session, the user, the groups, the checkpoint, the rows.
-        with django_assert_num_queries(5):
+        # The session, the user, the second factor, the groups, the checkpoint, the rows.
+        with django_assert_num_queries(6):
             level = client.get("/underwriting/", {"after": at}).content.decode()
         assert words not in level
         assert words in client.get("/underwriting/", {"after": at + 1}).content.decode()
