@@ -6,16 +6,16 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import django
 from asgiref.sync import sync_to_async
-from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
+from channels.sessions import CookieMiddleware
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lepret.settings")
 # Before the imports below, which need Django's apps.
@@ -24,6 +24,7 @@ django.setup(set_prefix=False)
 from lepret import front  # noqa: E402
 from lepret.common.answer_headers import headers_on_every_answer  # noqa: E402
 from lepret.common.memory import keep_memory_small  # noqa: E402
+from lepret.common.origins import FromHereOnly, refuse  # noqa: E402
 from lepret.common.turns import current_turn  # noqa: E402
 from readmodels.urls import websocket_urlpatterns  # noqa: E402
 
@@ -84,11 +85,14 @@ def _collect_garbage_less_often() -> None:
     gc.set_threshold(*_COLLECT_AFTER)
 
 
+# Channels answers a path without a route with a 500.
+_no_such_websocket = re_path("", cast(Any, refuse))
+
 application = ProtocolTypeRouter(
     {
         "http": headers_on_every_answer(OneThreadHandler()),
-        "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+        "websocket": FromHereOnly(
+            CookieMiddleware(URLRouter([*websocket_urlpatterns, _no_such_websocket]))
         ),
     }
 )

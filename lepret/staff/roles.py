@@ -10,7 +10,6 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.core.exceptions import PermissionDenied
 from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.functional import SimpleLazyObject
@@ -50,19 +49,6 @@ def login_required(view: View) -> View:
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return ask_to_log_in(request)
-        return view(request, *args, **kwargs)
-
-    return cast(View, guarded)
-
-
-def underwriter_required(view: View) -> View:
-    """Let underwriters in; lead others to the login page, or answer with 403 who is logged in."""
-
-    @login_required
-    @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not is_underwriter(request.user):
-            raise PermissionDenied("Only underwriters may see this page.")
         return view(request, *args, **kwargs)
 
     return cast(View, guarded)

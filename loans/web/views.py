@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render, resolve_url
@@ -21,7 +20,8 @@ from django_htmx.http import HttpResponseClientRedirect, retarget, trigger_clien
 
 from lepret.common.callers import address_of
 from lepret.common.htmx import HtmxRequest
-from lepret.staff.roles import underwriter_required
+from lepret.common.origins import is_from_here
+from lepret.staff.access import refusal_to_request, refused, underwriter_required
 from loans.application import use_cases
 from loans.application.use_cases import Answer
 from loans.dependencies import event_store, pace
@@ -38,7 +38,10 @@ _OPEN_TOO_LONG: Final = (
     "This page was open for too long, or your browser does not keep cookies for this site. What "
     "you typed is still here: please send it again."
 )
-_RELOAD: Final = "This page was open for too long. Reload it, and decide again."
+_RELOAD: Final = (
+    "Nothing was recorded: this page is from before your last login, or your browser does not keep "
+    "cookies for this site. Reload it, and decide again."
+)
 _NOTE_TOO_LONG: Final = "A note is plain text of at most 500 characters."
 _DECIDE_AGAIN: Final = "The decision could not be recorded. Please try again in a minute."
 _USED_BEFORE: Final = (
@@ -146,21 +149,17 @@ def csrf_failure(request: HtmxRequest, reason: str = "") -> HttpResponse:
     if request.resolver_match and request.resolver_match.view_name == "loans:apply":
         return _form_with_new_token(request)
     if request.htmx:
-        return _decision(request, _RELOAD, status=403)
+        refusal = refusal_to_request(request)
+        return refused(request, refusal) if refusal else _decision(request, _RELOAD, status=403)
     return csrf.csrf_failure(request, reason)
 
 
 def _form_with_new_token(request: HtmxRequest) -> HttpResponse:
     form = RequestLoanForm(request.POST)
-    if not _is_from_here(request):
+    if not is_from_here(request):
         # Another site may have chosen the id, and could then look at the request.
         form.take_new_id()
     return _form_again(request, form, _OPEN_TOO_LONG, status=403)
-
-
-def _is_from_here(request: HtmxRequest) -> bool:
-    here = f"{request.scheme}://{request.get_host()}"
-    return request.headers.get("Origin") in {here, *settings.CSRF_TRUSTED_ORIGINS}
 
 
 def _form_again(

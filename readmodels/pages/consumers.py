@@ -3,6 +3,8 @@
 Pages that show the same share a live view, which makes the fragments. It reads the read model when
 a broadcast says that something may have changed, and every few seconds without one. So a lost
 broadcast is a late update and never a wrong page.
+
+A websocket lives no longer than `GET` of its page would be answered with the page.
 """
 
 from __future__ import annotations
@@ -13,38 +15,54 @@ import functools
 import logging
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
+from urllib.parse import parse_qs
 from uuid import UUID
 
-from channels.auth import UserLazyObject
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.contrib.auth.models import User
-from django.contrib.sessions.backends.base import SessionBase
+from django.conf import settings
+from django.db import DatabaseError
 
 from lepret.common.backoff import jittered
-from lepret.staff.roles import is_underwriter
 from readmodels.live import broadcasts, frame_latency
 from readmodels.live.live_views import LiveViewLost, Read, ViewTimes, Watch, watching
+from readmodels.pages.event_history import HistoryUnavailable
+from readmodels.pages.page_checks import is_there, refusal_lately, refusal_now
 from readmodels.pages.queue_page import QueuePage
 from readmodels.pages.status_page import StatusPage
 
 logger = logging.getLogger(__name__)
 
-FORBIDDEN: Final = 4403
-# One of the codes for applications. The standard codes are for the protocol itself.
+# Codes for applications. The standard codes are for the protocol itself. `lepret.staff.access` has
+# those of pages that their user may not see any more.
 TRY_AGAIN: Final = 4013
+BAD_MESSAGE: Final = 4400
+NOT_THERE: Final = 4404
+
+# The only message that a page sends.
+START_OVER: Final = "start over"
 
 
 @dataclass(frozen=True)
 class PageTimes(ViewTimes):
-    """How often a page checks whether its user may still see it, and how long a frame may take."""
+    """How often a page checks whether it may still be shown, and what may take how long.
 
-    check_interval: float = 10.0
+    A page that may not be shown any more is closed after at most `shared_check_for`,
+    `check_interval` and `check_timeout` together.
+    """
+
+    check_interval: float = 3.0
+    check_timeout: float = 4.0
+    shared_check_for: float = 1.0
     send_timeout: float = 5.0
+    start_over_interval: float = 2.0
 
 
-class NotAllowed(Exception):
-    """The user may not see the page any more."""
+class Ended(Exception):
+    """The page may not be shown any more, or not at the moment."""
+
+    def __init__(self, close_code: int) -> None:
+        super().__init__(close_code)
+        self.close_code: Final = close_code
 
 
 class LivePage(AsyncWebsocketConsumer):
@@ -60,26 +78,53 @@ class LivePage(AsyncWebsocketConsumer):
         super().__init__()
         self._times = times
         self._staying_open: asyncio.Task[None] | None = None
-        self._watch: Watch | None = None
+        self._start_over = asyncio.Event()
+        self._checked_at = 0.0
 
     async def __call__(self, *args: Any) -> None:
         try:
             await super().__call__(*args)
         finally:  # Not in `disconnect`: a server may cancel this without calling it.
-            if self._staying_open is not None:
-                self._staying_open.cancel()
-                await asyncio.wait([self._staying_open])
+            await self._stop()
 
     async def connect(self) -> None:
-        if not await self.is_allowed():
-            await self.close(code=FORBIDDEN)
+        try:
+            await self._check()
+        except Ended as ended:
+            if self.is_told_why_not():
+                await self.accept()
+            await self.close(code=ended.close_code)
             return
         await self.accept()
         self._staying_open = asyncio.create_task(self._stay_open())
 
-    async def is_allowed(self) -> bool:
-        """Whether the user may see the page, now."""
-        return True
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Start over, for a page that knows that it is outdated.
+
+        Anything else ends the page, and so does asking again and again.
+        """
+        if self._staying_open is None or self._staying_open.done():
+            return
+        if text_data == START_OVER and not self._start_over.is_set():
+            self._start_over.set()
+            return
+        await self._stop()
+        await self.close(code=BAD_MESSAGE)
+
+    async def check(self) -> None:
+        """Check whether the page may be shown now.
+
+        Raises:
+            Ended: it may not.
+        """
+        raise NotImplementedError
+
+    def is_told_why_not(self) -> bool:
+        """Whether a page is first let in if it may not be shown.
+
+        Otherwise browsers do not tell it the close code.
+        """
+        return False
 
     def group(self) -> str:
         """The channel-layer group that is told of changes to the page."""
@@ -89,53 +134,85 @@ class LivePage(AsyncWebsocketConsumer):
         """The function that reads what the page shows."""
         raise NotImplementedError
 
-    async def _stay_open(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._send_frames())
-                tasks.create_task(self._keep_checking())
-        except* Exception as errors:  # noqa: BLE001 (the browser connects again, and gets it all)
-            await self._close_because_of(errors.exceptions[0])
+    async def _stop(self) -> None:
+        if self._staying_open is not None:
+            self._staying_open.cancel()
+            await asyncio.wait([self._staying_open])
 
-    async def _send_frames(self) -> None:
+    async def _stay_open(self) -> None:
         async with watching(self.group(), self.reader(), times=self._times) as watch:
-            self._watch = watch
-            while True:
-                frame = await watch.next_frame()
-                async with asyncio.timeout(self._times.send_timeout):
-                    await self.send(frame.fragments)
-                frame_latency.observe(self.page, frame.recorded_at)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._send_frames(watch))
+                    tasks.create_task(self._start_over_when_asked(watch))
+                    tasks.create_task(self._keep_checking())
+            except* Exception as errors:  # noqa: BLE001 (the browser connects again)
+                await self._close_because_of(errors.exceptions[0])
+
+    async def _send_frames(self, watch: Watch) -> None:
+        while True:
+            frame = await watch.next_frame()
+            async with asyncio.timeout(self._times.send_timeout):
+                await self.send(frame.fragments)
+            frame_latency.observe(self.page, frame.recorded_at)
+
+    async def _start_over_when_asked(self, watch: Watch) -> None:
+        while True:
+            await self._start_over.wait()
+            self._start_over.clear()
+            watch.start_over()
+            # However often a page asks, the read model is not read all the time.
+            await asyncio.sleep(self._times.start_over_interval)
 
     async def _keep_checking(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
             # With jitter: pages that were opened together do not check together.
-            await asyncio.sleep(jittered(self._times.check_interval))
-            if not await self.is_allowed():
-                raise NotAllowed
+            await asyncio.sleep(self._checked_at + jittered(self._times.check_interval) - clock())
+            await self._check()
+
+    async def _check(self) -> None:
+        self._checked_at = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(self._times.check_timeout):
+                await self.check()
+        except (TimeoutError, DatabaseError) as error:
+            # While it cannot be checked whether a page may be shown, it is not.
+            logger.warning("A live page could not be checked: %s", type(error).__qualname__)
+            raise Ended(TRY_AGAIN) from None
 
     async def _close_because_of(self, error: Exception) -> None:
-        """Close the page. If its user is allowed to, the browser connects again and gets it all."""
-        if not isinstance(error, NotAllowed | LiveViewLost):
+        """Close the page. If it may be shown, the browser connects again and gets it all."""
+        if not isinstance(error, Ended | LiveViewLost):
             logger.warning("A live page could not be updated: %s", type(error).__qualname__)
+        close_code = error.close_code if isinstance(error, Ended) else TRY_AGAIN
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._times.send_timeout):
-                await self.close(code=FORBIDDEN if isinstance(error, NotAllowed) else TRY_AGAIN)
+                await self.close(code=close_code)
 
 
 class UnderwritingConsumer(LivePage):
-    """The underwriters' queue."""
+    """The underwriters' queue.
+
+    A page names in `?for=…` the primary key of the user whom it was shown to. It is updated for
+    nobody else, and told why it is not updated any more.
+    """
 
     page = "underwriting"
 
-    async def is_allowed(self) -> bool:
-        return await database_sync_to_async(_is_underwriters_page)(
-            self.scope["user"], self.scope["session"]
-        )
+    async def check(self) -> None:
+        session_key = self.scope["cookies"].get(settings.SESSION_COOKIE_NAME)
+        if self._staying_open is None:
+            refusal = await refusal_now(session_key, self._shown_to)
+        else:
+            refusal = await refusal_lately(
+                session_key, self._shown_to, seconds=self._times.shared_check_for
+            )
+        if refusal is not None:
+            raise Ended(refusal.close_code)
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Start over. A page that knows that it is outdated sends a message, with any content."""
-        if self._watch is not None:
-            self._watch.start_over()
+    def is_told_why_not(self) -> bool:
+        return self._shown_to is not None
 
     def group(self) -> str:
         return broadcasts.UNDERWRITING
@@ -143,11 +220,29 @@ class UnderwritingConsumer(LivePage):
     def reader(self) -> Read:
         return QueuePage.read
 
+    @property
+    def _shown_to(self) -> str | None:
+        query = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        return query["for"][0] if "for" in query else None
+
 
 class LoanStatusConsumer(LivePage):
-    """An applicant's status page."""
+    """An applicant's status page. Anybody may see it who knows the request's number."""
 
     page = "loan_status"
+
+    _is_there = False
+
+    async def check(self) -> None:
+        if self._is_there:
+            return
+        try:
+            self._is_there = await is_there(self._loan_request_id)
+        except HistoryUnavailable:
+            # Like the page: it says *Received* until this is known.
+            return
+        if not self._is_there:
+            raise Ended(NOT_THERE)
 
     def group(self) -> str:
         return broadcasts.loan_request_group(self._loan_request_id)
@@ -159,11 +254,3 @@ class LoanStatusConsumer(LivePage):
     def _loan_request_id(self) -> UUID:
         loan_request_id: UUID = self.scope["url_route"]["kwargs"]["loan_request_id"]
         return loan_request_id
-
-
-def _is_underwriters_page(user: UserLazyObject | None, session: SessionBase) -> bool:
-    # Both are read again: the page may be hours old, and its user logged out on another page.
-    if user is None or session.session_key is None or not session.exists(session.session_key):
-        return False
-    current = User.objects.filter(pk=user.pk).first()
-    return current is not None and is_underwriter(current)

@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from lepret.common.htmx import HtmxRequest
-from lepret.staff.roles import underwriter_required
+from lepret.staff.access import REFUSALS, underwriter_required
 from readmodels.pages.event_history import HistoryUnavailable
 from readmodels.pages.queue_page import QueuePage
 from readmodels.pages.waiting import (
@@ -34,7 +34,7 @@ from readmodels.projections import underwriters_queue
 def underwriting(request: HtmxRequest) -> HttpResponse:
     """The requests that wait for a decision, oldest first; for htmx only the list."""
     is_level = is_level_with(underwriters_queue.PROJECTION, _after(request))
-    context = QueuePage.read().context() | {"is_late": not is_level}
+    context = QueuePage.read().context() | {"is_late": not is_level, "refusals": REFUSALS}
     template = "readmodels/_queue.html" if request.htmx else "readmodels/underwriting.html"
     return render(request, template, context)
 

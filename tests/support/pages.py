@@ -20,7 +20,7 @@ def page_of(browser: Browser, demo: Demo) -> Iterator[Page]:
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     page.context.close()
-    assert errors == []
+    assert errors == [], errors
 
 
 def live_queue_of(browser: Browser, demo: Demo, session: str) -> Iterator[Page]:

@@ -1,13 +1,13 @@
-// What htmx does not do: show whether the page is live, update waiting times, open and close the
+// What htmx does not do: show whether the page is live, and clear it when it has ended, update waiting times, open and close the
 // dialog, reload the queue after a refused decision, show that no answer came, and tell assistive
 // technology about errors beside fields.
 "use strict";
 
-const FORBIDDEN = 4403;
 const HTMX_RECONNECTS_ON = [1006, 1011, 1012, 1013];
 
-htmx.config.wsReconnectDelay = (attempt) =>
-  Math.min(5000, 250 * 2 ** attempt) * (0.5 + Math.random() / 2);
+let attempts = 0; // to connect, since the page was last sent anything
+const reconnectDelay = () => Math.min(5000, 250 * 2 ** attempts++) * (0.5 + Math.random() / 2);
+htmx.config.wsReconnectDelay = reconnectDelay;
 
 function showConnection(state, words) {
   const connection = document.getElementById("connection");
@@ -20,19 +20,34 @@ let liveSocket;
 
 document.addEventListener("htmx:wsOpen", (event) => {
   liveSocket = event.detail.socketWrapper;
+});
+
+document.addEventListener("htmx:wsAfterMessage", () => {
+  attempts = 0;
   showConnection("live", "Live");
+  updateWaitingTimes();
 });
 
 document.addEventListener("htmx:wsClose", (event) => {
   const { event: close, socketWrapper } = event.detail;
-  if (close.code === FORBIDDEN) {
-    showConnection("gone", "You are logged out. Reload the page to log in.");
+  const ending = document.getElementById(`ended-${close.code}`);
+  if (ending) {
+    // The page may not be shown any more: the names that it shows go, too.
+    document.getElementById("main").replaceChildren(ending.content.cloneNode(true));
     return;
   }
   showConnection("lost", "Connection lost, trying again…");
   if (!HTMX_RECONNECTS_ON.includes(close.code)) {
-    setTimeout(() => socketWrapper.reconnect(), htmx.config.wsReconnectDelay(2));
+    setTimeout(() => socketWrapper.reconnect(), reconnectDelay());
   }
+});
+
+// When somebody goes back, the browser may show a page as it was left. Names are not kept for that.
+window.addEventListener("pagehide", (event) => {
+  if (event.persisted && document.getElementById("queue")) document.getElementById("main").remove();
+});
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted && !document.getElementById("main")) location.reload();
 });
 
 function waitedSince(moment) {
@@ -50,7 +65,6 @@ function updateWaitingTimes() {
   }
 }
 
-document.addEventListener("htmx:wsAfterMessage", updateWaitingTimes);
 document.addEventListener("DOMContentLoaded", updateWaitingTimes);
 setInterval(updateWaitingTimes, 15000);
 

@@ -67,10 +67,10 @@ class TestAnEndedSession:
         response = client.post(f"/underwriting/{uuid4()}/{action}/", headers=HTMX)
         text = response.content.decode()
         assert response.status_code == 403
-        assert response["HX-Retarget"] == "#notices"
+        assert response["HX-Retarget"] == "#main"
         assert f"You were logged out because {SessionEnd.IDLE.value}" in text
         assert "Nothing was recorded." in text
-        assert 'href="/accounts/login/?next=/underwriting/"' in text
+        assert 'href="/underwriting/"' in text
 
     def test_records_no_decision_and_says_so_on_the_login_page_without_htmx(
         self, client: Client, underwriter: User

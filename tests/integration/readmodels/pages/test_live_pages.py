@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -13,31 +14,43 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from asgiref.sync import async_to_sync
-from channels.auth import AuthMiddlewareStack
+from asgiref.sync import async_to_sync, sync_to_async
 from channels.routing import URLRouter
+from channels.sessions import CookieMiddleware
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 from prometheus_client import REGISTRY
+from pytest_django import Settings
 
 from lepret.asgi import application
+from lepret.staff.access import ENDED, NOT_UNDERWRITER, SOMEBODY_ELSE
+from lepret.staff.sessions import LAST_SEEN_AT, LOGGED_IN_AT, SessionEnd
 from readmodels.live import frame_latency
 from readmodels.live.broadcasts import UNDERWRITING, Broadcaster, loan_request_group
 from readmodels.models import LoanStatus, PendingRequest, Status
-from readmodels.pages.consumers import TRY_AGAIN, LoanStatusConsumer, PageTimes
+from readmodels.pages.consumers import (
+    BAD_MESSAGE,
+    NOT_THERE,
+    START_OVER,
+    TRY_AGAIN,
+    LoanStatusConsumer,
+    PageTimes,
+)
 from readmodels.urls import websocket_routes
-from tests.support.loans import AT, ZOE
+from tests.support.event_store import RunningEventStore
+from tests.support.loans import AT, ZOE, append_requested_loan
 from tests.support.staff import make_clerk, make_underwriter
 
 pytestmark = [pytest.mark.usefixtures("channel_layer", "read_models"), pytest.mark.django_db]
 
 SECONDS = 10.0
-ORIGIN = "http://localhost:8000"
+HOST = "localhost:8000"
+ORIGIN = f"http://{HOST}"
 QUEUE = "/ws/underwriting/"
-FORBIDDEN = 4403
 SOON = PageTimes(read_interval=0.3, check_interval=0.3)
 
 AsyncTest = Callable[..., Awaitable[None]]
@@ -69,16 +82,30 @@ def clerk() -> User:
     return make_clerk()
 
 
+async def logged_in(user: User) -> Client:
+    """A browser in which this user has logged in."""
+    browser = Client()
+    await browser.aforce_login(user)
+    return browser
+
+
 async def websocket(
-    path: str, user: User | None = None, *, origin: str | None = ORIGIN, **options: Any
+    path: str,
+    user: User | None = None,
+    *,
+    browser: Client | None = None,
+    origin: str | None = ORIGIN,
+    **options: Any,
 ) -> WebsocketCommunicator:
     """A browser's websocket, with the session of `user`. The options are those of the page."""
-    headers = [] if origin is None else [(b"origin", origin.encode())]
+    headers = [(b"host", HOST.encode())]
+    if origin is not None:
+        headers.append((b"origin", origin.encode()))
     if user is not None:
-        browser = Client()
-        await browser.aforce_login(user)
+        browser = await logged_in(user)
+    if browser is not None:
         headers.append((b"cookie", f"sessionid={browser.cookies['sessionid'].value}".encode()))
-    served = AuthMiddlewareStack(URLRouter(websocket_routes(**options))) if options else application
+    served = CookieMiddleware(URLRouter(websocket_routes(**options))) if options else application
     return WebsocketCommunicator(served, path, headers)
 
 
@@ -106,11 +133,18 @@ class Page:
         return bool(await self._socket.receive_nothing())
 
     async def closed(self) -> int:
-        """The code with which the server closes it."""
-        output = await self._socket.receive_output(SECONDS)
-        assert output["type"] == "websocket.close", output
-        code: int = output["code"]
+        """The code with which the server closes it, before it sends anything else."""
+        frames, code = await self.frames_until_closed()
+        assert frames == []
         return code
+
+    async def frames_until_closed(self) -> tuple[list[str], int]:
+        """What it is sent until the server closes it, and with which code."""
+        frames: list[str] = []
+        while (output := await self._socket.receive_output(SECONDS))["type"] == "websocket.send":
+            frames.append(output["text"])
+        assert output["type"] == "websocket.close", output
+        return frames, output["code"]
 
 
 async def is_refused(socket: WebsocketCommunicator) -> bool:
@@ -215,6 +249,11 @@ async def decide(loan_request_id: UUID) -> None:
     await PendingRequest.objects.filter(id=loan_request_id).adelete()
 
 
+def shown_to(user: User) -> str:
+    """The queue's websocket of a page that was shown to this user."""
+    return f"{QUEUE}?for={user.pk}"
+
+
 def status(loan_request_id: UUID) -> str:
     return f"/ws/loans/{loan_request_id}/"
 
@@ -225,6 +264,69 @@ def row(loan_request_id: UUID) -> str:
 
 def no_row(loan_request_id: UUID) -> str:
     return f'<tr id="request-{loan_request_id}" hx-swap-oob="delete">'
+
+
+async def log_out(user: User) -> None:
+    await Session.objects.all().adelete()
+
+
+async def outlive_the_cookie(user: User) -> None:
+    await Session.objects.aupdate(expire_date=timezone.now() - timedelta(seconds=1))
+
+
+async def change_the_password(user: User) -> None:
+    user.set_password("another")
+    await user.asave()
+
+
+async def switch_off(user: User) -> None:
+    await User.objects.filter(pk=user.pk).aupdate(is_active=False)
+
+
+async def delete(user: User) -> None:
+    await User.objects.filter(pk=user.pk).adelete()
+
+
+async def be_idle(user: User) -> None:
+    await change_sessions({LAST_SEEN_AT: 0})
+
+
+async def outlive_a_login(user: User) -> None:
+    await change_sessions({LOGGED_IN_AT: 0})
+
+
+async def change_sessions(changes: dict[str, float]) -> None:
+    async for row in Session.objects.all():
+        session = SessionStore(row.session_key)
+        await session.aupdate(changes)
+        await session.asave()
+
+
+WAYS_TO_END = [
+    (SessionEnd.LOGGED_OUT, log_out),
+    (SessionEnd.LOGGED_OUT, outlive_the_cookie),
+    (SessionEnd.PASSWORD, change_the_password),
+    (SessionEnd.INACTIVE, switch_off),
+    (SessionEnd.INACTIVE, delete),
+    (SessionEnd.IDLE, be_idle),
+    (SessionEnd.EXPIRED, outlive_a_login),
+]
+
+ways_to_end = pytest.mark.parametrize(
+    ("end", "happen"), WAYS_TO_END, ids=[happen.__name__ for _, happen in WAYS_TO_END]
+)
+
+
+@asynccontextmanager
+async def busy_thread() -> AsyncIterator[None]:
+    """The thread in which sessions are checked does nothing else while the block runs."""
+    is_over = threading.Event()
+    waiting = asyncio.create_task(sync_to_async(is_over.wait)(SECONDS))
+    try:
+        yield
+    finally:
+        is_over.set()
+        await waiting
 
 
 class TestWhoMayOpenTheQueue:
@@ -241,8 +343,64 @@ class TestWhoMayOpenTheQueue:
     async def test_someone_of_another_group_may_not(self, clerk: User) -> None:
         assert await is_refused(await websocket(QUEUE, clerk))
 
+    @ways_to_end
+    @with_queries_in_this_thread
+    async def test_after_the_end_of_a_session_it_may_not_and_is_told_why(
+        self, underwriter: User, end: SessionEnd, happen: Callable[[User], Awaitable[None]]
+    ) -> None:
+        browser = await logged_in(underwriter)
+        await happen(underwriter)
+        assert await is_refused(await websocket(QUEUE, browser=browser))
+        async with page(await websocket(shown_to(underwriter), browser=browser)) as queue:
+            assert await queue.closed() == ENDED[end].close_code
+
+    @with_queries_in_this_thread
+    async def test_a_page_that_was_shown_to_somebody_else_may_not(self, underwriter: User) -> None:
+        other = await sync_to_async(make_underwriter)("ben")
+        async with page(await websocket(shown_to(underwriter), underwriter)) as queue:
+            assert "Nothing to decide" in await queue.next_fragments()
+        async with page(await websocket(shown_to(other), underwriter)) as queue:
+            assert await queue.closed() == SOMEBODY_ELSE.close_code
+
     @pytest.mark.parametrize(
-        "origin", ["https://evil.example", "http://localhost.evil.example", None]
+        "path",
+        [
+            "/ws/",
+            "/ws/underwriting",
+            "/ws/underwriting//",
+            "/ws/underwriting/x",
+            "/nothing/",
+            "/",
+            "",
+            "/ws/loans/",
+            "/ws/loans/1/",
+            "/ws/loans/%00/",
+            "/ws/loans/%ff%fe/",
+            "/ws/loans/%0A%0D/",
+            f"/ws/loans/{UUID(int=1)}",
+            f"/ws/loans/{UUID(int=1)}/x/",
+            "/ws/" + "a" * 10_000,
+            "/underwriting/",
+        ],
+    )
+    @with_queries_in_this_thread
+    async def test_at_an_address_without_a_websocket_nobody_may(self, path: str) -> None:
+        assert await is_refused(await websocket(path))
+
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "https://evil.example",
+            "http://localhost.evil.example",
+            "http://localhost:8001",
+            "https://localhost:8000",
+            "http://localhost",
+            "http://127.0.0.1:8000",
+            "http://user@localhost:8000",
+            "null",
+            "",
+            None,
+        ],
     )
     @with_queries_in_this_thread
     async def test_a_page_of_another_site_may_not(
@@ -311,17 +469,18 @@ class TestTheQueue:
         async with page(await websocket(QUEUE, underwriter, times=SOON)) as queue:
             await queue.next_fragments()
             await underwriter.groups.aclear()
-            assert await queue.closed() == FORBIDDEN
+            assert await queue.closed() == NOT_UNDERWRITER.close_code
 
+    @ways_to_end
     @with_queries_in_this_thread
-    async def test_is_closed_for_a_user_who_logs_out_on_another_page(
-        self, underwriter: User
+    async def test_is_closed_when_the_session_ends_and_says_why(
+        self, underwriter: User, end: SessionEnd, happen: Callable[[User], Awaitable[None]]
     ) -> None:
         async with page(await websocket(QUEUE, underwriter, times=SOON)) as queue:
             await queue.next_fragments()
-            # What logging out does: the session, which all pages share, ends.
-            await Session.objects.all().adelete()
-            assert await queue.closed() == FORBIDDEN
+            await happen(underwriter)
+            assert await queue.closed() == ENDED[end].close_code
+            assert await queue.is_sent_nothing()
 
     @with_queries_in_this_thread
     async def test_is_closed_for_such_a_user_however_busy_it_is(
@@ -331,7 +490,43 @@ class TestTheQueue:
             await queue.next_fragments()
             async with broadcasting_all_the_time(broadcaster):
                 await underwriter.groups.aclear()
-                assert await queue.closed() == FORBIDDEN
+                assert await queue.closed() == NOT_UNDERWRITER.close_code
+                assert await queue.is_sent_nothing()
+
+    @with_queries_in_this_thread
+    async def test_is_closed_while_it_cannot_be_checked(self, underwriter: User) -> None:
+        times = PageTimes(check_interval=0.3, check_timeout=0.3)
+        async with page(await websocket(QUEUE, underwriter, times=times)) as queue:
+            await queue.next_fragments()
+            async with busy_thread():
+                assert await queue.closed() == TRY_AGAIN
+
+    @pytest.mark.parametrize("message", ["start", "start over ", "x" * 1000, b"start over"])
+    @with_queries_in_this_thread
+    async def test_is_closed_for_a_client_that_sends_anything_else(
+        self, underwriter: User, message: str | bytes
+    ) -> None:
+        socket = await websocket(QUEUE, underwriter)
+        async with page(socket) as queue:
+            await queue.next_fragments()
+            if isinstance(message, str):
+                await socket.send_to(message)
+            else:
+                await socket.send_to(bytes_data=message)
+            assert await queue.closed() == BAD_MESSAGE
+
+    @with_queries_in_this_thread
+    async def test_is_not_read_all_the_time_for_a_client_that_asks_all_the_time(
+        self, underwriter: User
+    ) -> None:
+        socket = await websocket(QUEUE, underwriter)
+        async with page(socket) as queue:
+            await queue.next_fragments()
+            for _ in range(20):
+                await socket.send_to(START_OVER)
+            frames, code = await queue.frames_until_closed()
+            assert len(frames) <= 1
+            assert code == BAD_MESSAGE
 
     @with_queries_in_this_thread
     async def test_is_listed_anew_for_a_page_that_asks(self, underwriter: User) -> None:
@@ -354,10 +549,51 @@ class TestAStatusPage:
         async with page(await websocket(status(loan))) as applicant:
             assert "Under review" in await applicant.next_fragments()
 
+    @pytest.mark.usefixtures("streams")
     @with_queries_in_this_thread
     async def test_says_received_before_the_read_model_knows_the_request(self) -> None:
-        async with page(await websocket(status(uuid4()))) as applicant:
+        loan = append_requested_loan().loan_request_id
+        async with page(await websocket(status(loan))) as applicant:
             assert "Received" in await applicant.next_fragments()
+
+    @pytest.mark.usefixtures("streams")
+    @with_queries_in_this_thread
+    async def test_of_a_request_that_does_not_exist_is_refused(self) -> None:
+        assert await is_refused(await websocket(status(uuid4())))
+
+    @pytest.mark.usefixtures("streams")
+    @with_queries_in_this_thread
+    async def test_of_many_that_do_not_exist_are_refused_and_hold_up_no_other(self) -> None:
+        loan = await add_loan_under_review()
+        none = [await websocket(status(uuid4())) for _ in range(100)]
+        refused = asyncio.gather(*(is_refused(each) for each in none))
+        async with page(await websocket(status(loan))) as applicant:
+            assert "Under review" in await applicant.next_fragments()
+        assert await refused == [True] * len(none)
+
+    @pytest.mark.usefixtures("no_event_store")
+    @with_queries_in_this_thread
+    async def test_says_received_while_the_event_store_is_away(self) -> None:
+        async with page(await websocket(status(uuid4()), times=SOON)) as applicant:
+            assert "Received" in await applicant.next_fragments()
+            assert await applicant.is_sent_nothing()
+
+    @with_queries_in_this_thread
+    async def test_is_closed_when_the_event_store_is_back_and_does_not_have_it(
+        self, no_event_store: None, shared_event_store: RunningEventStore, settings: Settings
+    ) -> None:
+        async with page(await websocket(status(uuid4()), times=SOON)) as applicant:
+            assert "Received" in await applicant.next_fragments()
+            settings.EVENTSTORE_URI = shared_event_store.uri
+            assert await applicant.closed() == NOT_THERE
+
+    @with_queries_in_this_thread
+    async def test_is_closed_for_a_client_that_sends_anything(self) -> None:
+        socket = await websocket(status(await add_loan_under_review()))
+        async with page(socket) as applicant:
+            await applicant.next_fragments()
+            await socket.send_to(START_OVER + "!")
+            assert await applicant.closed() == BAD_MESSAGE
 
     @with_queries_in_this_thread
     async def test_changes_with_the_decision(self, broadcaster: Broadcaster) -> None:

@@ -1,0 +1,105 @@
+"""Who may see the underwriters' pages now, and why somebody may not: for pages and websockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final, TypeVar, cast
+
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.utils.cache import add_never_cache_headers
+from django_htmx.http import reswap, retarget
+
+from lepret.common.htmx import HtmxRequest
+from lepret.staff.login_needed import ask_to_log_in
+from lepret.staff.roles import is_underwriter
+from lepret.staff.sessions import Lifetimes, SessionEnd, end_of, whose
+
+SAFE_METHODS: Final = ("GET", "HEAD")
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an underwriters' page is not shown: the close code of its websocket, and a sentence."""
+
+    close_code: int
+    words: str
+
+
+NOT_UNDERWRITER: Final = Refusal(4403, "Your account may not decide on loan requests.")
+SOMEBODY_ELSE: Final = Refusal(4410, "Somebody else has logged in in this browser.")
+ENDED: Final = {
+    end: Refusal(close_code, f"You were logged out because {end}")
+    for end, close_code in {
+        SessionEnd.LOGGED_OUT: 4401,
+        SessionEnd.PASSWORD: 4411,
+        SessionEnd.EXPIRED: 4412,
+        SessionEnd.IDLE: 4413,
+        SessionEnd.INACTIVE: 4414,
+        SessionEnd.SECOND_FACTOR: 4415,
+    }.items()
+}
+REFUSALS: Final = (*ENDED.values(), NOT_UNDERWRITER, SOMEBODY_ELSE)
+
+
+def refusal_to_session(session_key: str | None, *, shown_to: str | None = None) -> Refusal | None:
+    """Why a page may not be shown (any more) in this session; `None` if it may.
+
+    Session and user are read anew, and this does not count as activity. `shown_to` is the primary
+    key of the user whom an open page was shown to.
+    """
+    found = whose(session_key, now=time.time(), lifetimes=Lifetimes.from_settings())
+    refusal = _refusal_to(found)
+    if refusal is None and shown_to not in (None, str(cast(User, found).pk)):
+        return SOMEBODY_ELSE
+    return refusal
+
+
+def refusal_to_request(request: HttpRequest) -> Refusal | None:
+    """Why a page may not be shown in answer to this request; `None` if it may."""
+    if request.user.is_authenticated:
+        return _refusal_to(request.user)
+    return _refusal_to(end_of(request) or SessionEnd.LOGGED_OUT)
+
+
+def _refusal_to(found: User | SessionEnd) -> Refusal | None:
+    if isinstance(found, SessionEnd):
+        return ENDED[found]
+    return None if is_underwriter(found) else NOT_UNDERWRITER
+
+
+def underwriter_required(view: View) -> View:
+    """Let underwriters in. Others are sent to the login page, or answered with 403.
+
+    An open page is told why, and shows that instead of the names that it showed before.
+    """
+
+    @wraps(view)
+    def guarded(request: HtmxRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        refusal = refusal_to_request(request)
+        return view(request, *args, **kwargs) if refusal is None else refused(request, refusal)
+
+    return cast(View, guarded)
+
+
+def refused(request: HtmxRequest, refusal: Refusal) -> HttpResponse:
+    """The answer to a request that is refused for this reason.
+
+    Raises:
+        PermissionDenied: a page is asked for by somebody who is logged in, but is no underwriter.
+    """
+    if request.htmx:
+        context = {"refusal": refusal, "is_command": request.method not in SAFE_METHODS}
+        answer = render(request, "_ended.html", context, status=403)
+        add_never_cache_headers(answer)
+        return reswap(retarget(answer, "#main"), "innerHTML")
+    if refusal is NOT_UNDERWRITER:
+        raise PermissionDenied(refusal.words)
+    return ask_to_log_in(request)
