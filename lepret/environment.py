@@ -1,12 +1,17 @@
-"""Reads and checks the settings that an operator gives through environment variables."""
+"""Reads and checks the settings that an operator gives through environment variables.
+
+Instead of each variable, `<name>_FILE` may name a file with its value, so that secrets need not be
+in the environment, which other programs list and log.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -20,10 +25,19 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 DEMO_ENVIRONMENT_FILE = "demo.env"
+
+# No value is nearly as long; a larger file is another one by mistake, or a device.
+LARGEST_FILE_BYTES: Final = 65_536
 
 # Several processes share the file. WAL lets readers go on beside the one writer; IMMEDIATE takes
 # the write lock at the start of a transaction, so that the busy timeout (20 s) applies to it.
@@ -171,6 +185,13 @@ def _rate(text: str) -> Rate | None:
     return Rate(int(calls), int(many) * _SECONDS_IN[unit])
 
 
+def _names_of(field: FieldInfo) -> list[str]:
+    names = field.validation_alias
+    if isinstance(names, AliasChoices):
+        return [str(name) for name in names.choices]
+    return [str(names)]
+
+
 def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
@@ -231,6 +252,54 @@ Issuer = Annotated[
 UrlWithHost = Annotated[
     str, AfterValidator(_has_host), _must("be an address such as https://bureau.example")
 ]
+
+
+def variables_given() -> dict[str, str]:
+    """The environment variables, with the content of each `<name>_FILE` as the value of `<name>`.
+
+    Raises:
+        ImproperlyConfigured: a file cannot be used, or a variable is given both ways. The message
+            names the variable, and quotes neither the value nor the path.
+    """
+    given = dict(os.environ)
+    for name in Environment.variables():
+        path = given.pop(f"{name}_FILE", "")
+        if not path:
+            continue
+        if given.get(name):
+            raise ImproperlyConfigured(f"{name} and {name}_FILE are both set: unset one of them")
+        try:
+            given[name] = _only_line_of(Path(path))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ImproperlyConfigured(
+                f"{name}_FILE must name a file with one line of text ({reason})"
+            ) from None
+    return given
+
+
+def _only_line_of(file: Path) -> str:
+    if not file.is_file():
+        file.stat()  # tells a missing file from one of another kind, which reading might wait for
+        raise ValueError("not a regular file")
+    with file.open("rb") as stream:
+        content = stream.read(LARGEST_FILE_BYTES + 1)
+    if len(content) > LARGEST_FILE_BYTES:
+        raise ValueError(f"larger than {LARGEST_FILE_BYTES} bytes")
+    try:
+        line = content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    if not line.strip():
+        raise ValueError("empty")
+    if re.search(r"[\x00-\x1f\x7f]", line):
+        raise ValueError("more than one line, or control characters")
+    return line
+
+
+class _VariablesAndFiles(EnvSettingsSource):
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name: value for name, value in variables_given().items() if value}
 
 
 class Environment(BaseSettings):
@@ -307,8 +376,25 @@ class Environment(BaseSettings):
     web_proxies: Count = Field(0, validation_alias=AliasChoices("WEB_PROXIES", "API_PROXIES"))
 
     @classmethod
+    def variables(cls) -> tuple[str, ...]:
+        """The names of all variables, also those that they had before."""
+        return tuple(name for field in cls.model_fields.values() for name in _names_of(field))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read files too. (pydantic-settings' own secrets are a directory with fixed names.)"""
+        return init_settings, _VariablesAndFiles(settings_cls), dotenv_settings
+
+    @classmethod
     def read(cls, base_dir: Path) -> Environment:
-        """Read `os.environ` and, for variables missing there, the file of a running demo.
+        """Read the environment and, for variables missing there, the file of a running demo.
 
         The demo writes the addresses of what it started into its data directory, so that
         `manage.py rebuild` in a second terminal finds the same services.
@@ -316,7 +402,7 @@ class Environment(BaseSettings):
         Raises:
             ImproperlyConfigured: a variable has a bad value; the message names the variable.
         """
-        data_dir = Path(os.environ.get("LEPRET_DATA_DIR") or base_dir / ".lepret")
+        data_dir = Path(variables_given().get("LEPRET_DATA_DIR") or base_dir / ".lepret")
         try:
             return cls(_env_file=data_dir / DEMO_ENVIRONMENT_FILE, LEPRET_DATA_DIR=data_dir)
         except ValidationError as error:

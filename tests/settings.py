@@ -8,8 +8,9 @@ import tempfile
 from lepret.environment import Environment
 
 # Settings of the machine or of a running demo must not leak into a test.
-for name in ("API_PROXIES", *(str(field.alias) for field in Environment.model_fields.values())):
+for name in Environment.variables():
     os.environ.pop(name, None)
+    os.environ.pop(f"{name}_FILE", None)
 os.environ["LEPRET_DATA_DIR"] = tempfile.mkdtemp(prefix="lepret-tests-")
 os.environ["DJANGO_SECRET_KEY"] = "only-for-tests-" + "x" * 50
 os.environ["DJANGO_HTTPS"] = "false"

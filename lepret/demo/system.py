@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 import sys
@@ -26,6 +25,7 @@ from lepret.demo.ownership import DatabaseRefused, refuse_others_databases
 from lepret.demo.ports import free_port, is_free
 from lepret.demo.supervisor import Child, ChildFailed, Supervisor
 from lepret.demo.terminal import Terminal
+from lepret.environment import variables_given
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
@@ -103,7 +103,7 @@ def run(*, host: str, port: int, data_dir: Path, fresh: bool, outage: float | No
     Raises:
         DemoFailed: it could not be started.
     """
-    if outage is not None and os.environ.get(CREDIT_BUREAU):
+    if outage is not None and variables_given().get(CREDIT_BUREAU):
         raise DemoFailed(
             f"--outage does not go with {CREDIT_BUREAU}: it is the demo's own credit bureau that "
             "can be away; unset the one or leave out the other"
@@ -191,7 +191,8 @@ class _Demo:
         self._supervisor = supervisor
         self._outage = outage
         self._bureau_port = free_port()
-        self._given = {name: value for name, value in os.environ.items() if value}
+        self._variables = variables_given()
+        self._given = {name: value for name, value in self._variables.items() if value}
         self._settings = self._chosen_settings()
 
     async def start(self) -> None:
@@ -249,7 +250,7 @@ class _Demo:
         return Child(
             name=name,
             command=command,
-            environment={**os.environ, **self._settings, **own},
+            environment={**self._variables, **self._settings, **own},
             directory=PROJECT,
             ready_words=ready_words,
             stops_in_parallel=stops_in_parallel,

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from hypothesis import given, strategies
 
 from lepret.demo.directory import claimed
-from lepret.environment import Environment, Rate, database_settings
+from lepret.environment import (
+    LARGEST_FILE_BYTES,
+    Environment,
+    Rate,
+    database_settings,
+    variables_given,
+)
 
 
 @pytest.mark.parametrize(
@@ -171,3 +181,130 @@ def test_a_postgresql_url_is_read_as_libpq_reads_it(url: str, place: tuple[str, 
     database = database_settings(f"{url}{'&' if '?' in url else '?'}sslmode=require")
     assert tuple(database[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")) == place
     assert database["OPTIONS"]["sslmode"] == "require"
+
+
+@pytest.mark.parametrize("name", Environment.variables())
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_each_variable_can_be_given_as_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, end: str
+) -> None:
+    (tmp_path / "secret").write_bytes(f"any text{end}".encode())
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
+    assert variables_given()[name] == "any text"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("LEPRET_DATA_DIR", "/somewhere/else", "lepret_data_dir"),
+        ("DJANGO_HTTPS", "false", "django_https"),
+        ("DJANGO_ALLOWED_HOSTS", "one.example,two.example", "django_allowed_hosts"),
+        ("DATABASE_URL", "postgresql://me:p%40ss@host:5432/name", "database"),
+        ("API_RATE", "10/s", "api_rate"),
+        ("API_PROXIES", "3", "web_proxies"),
+    ],
+)
+def test_a_value_in_a_file_is_read_as_one_in_a_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, field: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    as_variable = getattr(Environment.read(tmp_path), field)
+    monkeypatch.delenv(name)
+    (tmp_path / "secret").write_text(f"{value}\n")
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
+    assert getattr(Environment.read(tmp_path), field) == as_variable
+
+
+@given(
+    strategies.text(
+        strategies.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=100
+    ).filter(str.strip)
+)
+def test_any_line_of_text_is_read_as_it_is(line: str) -> None:
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        Path(file.name).write_text(f"{line}\n", encoding="utf-8", newline="")
+        patch.setenv("LEPRET_HMAC_KEY_FILE", file.name)
+        assert variables_given()["LEPRET_HMAC_KEY"] == line
+        assert "LEPRET_HMAC_KEY_FILE" not in variables_given()
+
+
+def test_an_empty_name_of_a_file_counts_as_absent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("API_RATE_FILE", "")
+    monkeypatch.setenv("API_RATE", "1/s")
+    assert Environment.read(tmp_path).api_rate == Rate(1, 1)
+
+
+def test_a_file_goes_before_the_demo_s_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LEPRET_DATA_DIR", str(tmp_path))
+    (tmp_path / "demo.env").write_text("REDIS_URL='redis://published'\n")
+    (tmp_path / "secret").write_text("redis://given")
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "secret"))
+    assert Environment.read(tmp_path).redis_url == "redis://given"
+
+
+def _absent(path: Path) -> None:
+    pass
+
+
+def _unreadable(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (_absent, "No such file or directory"),
+        (_unreadable, "Too many levels of symbolic links"),
+        (Path.mkdir, "not a regular file"),
+        (os.mkfifo, "not a regular file"),
+        (Path.touch, "empty"),
+        (lambda path: path.write_text("\n"), "empty"),
+        (lambda path: path.write_text("  \n"), "empty"),
+        (lambda path: path.write_text("s3cret\nmore"), "more than one line"),
+        (lambda path: path.write_text("s3cret\0"), "control characters"),
+        (lambda path: path.write_bytes(b"s3cret\xff"), "not UTF-8"),
+        (lambda path: path.write_bytes(b"s" * (LARGEST_FILE_BYTES + 1)), "larger than"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_with_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make: Callable[[Path], object], reason: str
+) -> None:
+    file = tmp_path / "perhaps-a-s3cret"
+    make(file)
+    monkeypatch.setenv("DJANGO_SECRET_KEY_FILE", str(file))
+    monkeypatch.delenv("DJANGO_SECRET_KEY", raising=False)
+    with pytest.raises(
+        ImproperlyConfigured, match=rf"^DJANGO_SECRET_KEY_FILE .*{reason}"
+    ) as refusal:
+        Environment.read(tmp_path)
+    assert "\n" not in str(refusal.value)
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_a_variable_that_is_given_both_ways_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("redis://one")
+    monkeypatch.setenv("REDIS_URL", "redis://two")
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "secret"))
+    with pytest.raises(ImproperlyConfigured, match=r"^REDIS_URL and REDIS_URL_FILE are both set"):
+        Environment.read(tmp_path)
+
+
+def test_a_bad_value_in_a_file_is_refused_without_being_quoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("mysql://me:s3cret@host/name")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "secret"))
+    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL must begin with") as refusal:
+        Environment.read(tmp_path)
+    assert "s3cret" not in "".join(traceback.format_exception(refusal.value))
