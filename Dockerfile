@@ -1,6 +1,6 @@
 # One image for the web server, the projector, the workers and the migrations.
 
-FROM python:3.13.16-slim-bookworm AS dependencies
+FROM python:3.13.16-slim-bookworm@sha256:a1165e272e578941b84abc79e4ab38a0305cd12803a5c4247979ac7655f4d641 AS dependencies
 ENV UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_PROJECT_ENVIRONMENT=/opt/venv \
@@ -13,7 +13,7 @@ WORKDIR /app
 COPY pyproject.toml ./
 RUN uv sync --no-cache --no-default-groups
 
-FROM python:3.13.16-slim-bookworm
+FROM python:3.13.16-slim-bookworm@sha256:a1165e272e578941b84abc79e4ab38a0305cd12803a5c4247979ac7655f4d641
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONFAULTHANDLER=1 \
