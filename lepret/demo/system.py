@@ -103,15 +103,16 @@ def run(*, host: str, port: int, data_dir: Path, fresh: bool, outage: float | No
     Raises:
         DemoFailed: it could not be started.
     """
-    if outage is not None and variables_given().get(CREDIT_BUREAU):
+    variables = variables_given()
+    if outage is not None and variables.get(CREDIT_BUREAU):
         raise DemoFailed(
             f"--outage does not go with {CREDIT_BUREAU}: it is the demo's own credit bureau that "
             "can be away; unset the one or leave out the other"
         )
-    given = {name: url for name in DATABASES if (url := os.environ.get(name))}
+    given = {name: url for name in DATABASES if (url := variables.get(name))}
     try:
         refuse_others_databases(given)
-        if uri := os.environ.get(EVENT_STORE):
+        if uri := variables.get(EVENT_STORE):
             refuse_others_event_store(EVENT_STORE, uri)
         asyncio.run(_run(WebAddress(host, port), data_dir, fresh=fresh, outage=outage))
     except (ChildFailed, DatabaseRefused, DirectoryRefused, EventStoreRefused) as problem:

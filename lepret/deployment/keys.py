@@ -128,7 +128,7 @@ def _given(directory: Path) -> dict[str, str]:
         if file.name.startswith("."):
             continue
         if file.name not in known:
-            raise KeysRefused(f"secrets/{file.name} is no secret's name: remove or rename it")
+            raise KeysRefused(f".secrets/{file.name} is no secret's name: remove or rename it")
         given[file.name] = _checked(file.name, file.read_bytes())
     return given
 
@@ -137,12 +137,12 @@ def _checked(name: str, content: bytes) -> str:
     try:
         value = content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise KeysRefused(f"secrets/{name} must be one line of text") from None
+        raise KeysRefused(f".secrets/{name} must be one line of text") from None
     if not value.strip() or re.search(r"[\x00-\x1f\x7f]", value):
-        raise KeysRefused(f"secrets/{name} must be one line of text")
+        raise KeysRefused(f".secrets/{name} must be one line of text")
     # The event store's client takes passwords in its URI literally.
     if name.endswith("_PASSWORD") and not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
-        raise KeysRefused(f"secrets/{name} may hold letters, digits and . _ ~ - only")
+        raise KeysRefused(f".secrets/{name} may hold letters, digits and . _ ~ - only")
     return value
 
 
@@ -156,14 +156,14 @@ def _refuse_to_lose_keys(
     ]
     if lost:
         raise KeysRefused(
-            f"{', '.join(lost)} must move from .env into secrets/, or data would be lost: see "
+            f"{', '.join(lost)} must move from .env into .secrets/, or data would be lost: see "
             "docs/operations.md, From .env to secrets"
         )
     for name in LASTING:
         master = masters / name
         if name in given and master.exists() and given[name] != master.read_text():
             raise KeysRefused(
-                f"secrets/{name} differs from the one in use, which must stay: remove the file"
+                f".secrets/{name} differs from the one in use, which must stay: remove the file"
             )
 
 

@@ -179,7 +179,7 @@ class TestGivenFiles:
     def test_cannot_change_what_must_stay(self, started: Installation, name: str) -> None:
         before = started.everything()
         started.give(name, "another")
-        with pytest.raises(KeysRefused, match=f"^secrets/{name} differs .* must stay"):
+        with pytest.raises(KeysRefused, match=f"^.secrets/{name} differs .* must stay"):
             started.start()
         assert started.everything() == before
 
@@ -214,7 +214,7 @@ class TestGivenFiles:
         self, installation: Installation, name: str, text: str
     ) -> None:
         installation.give(name, text)
-        with pytest.raises(KeysRefused, match=f"^secrets/{name} ") as refusal:
+        with pytest.raises(KeysRefused, match=f"^.secrets/{name} ") as refusal:
             installation.start()
         assert "s3cret" not in str(refusal.value)
         assert installation.everything() == {}

@@ -61,7 +61,7 @@ def _vulnerability(asked: dict[str, Any]) -> dict[str, Any]:
 
 def audit(database: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tools.vulnerabilities", "--database", database],
+        [sys.executable, ".ci/vulnerabilities.py", "--database", database],
         cwd=PROJECT,
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """Every dependency's licence, and a CycloneDX bill of materials of what the image holds.
 
-    uv run --dev python -m tools.bill_of_materials --output bom.json
+    uv run --dev python .ci/bill_of_materials.py --output bom.json
 
 Installs the image's packages into an environment of its own, without the demo's and the developers'
 tools, lists them and what others have put into them, prints each one's licence, and ends with
@@ -46,8 +46,11 @@ ALLOWED: Final = frozenset(
     }
 )
 # The LGPL asks that users can replace the library by one that they have changed. These are Python
-# packages, installed as they were published, in files of their own.
+# packages, installed as they were published, in files of their own. The MPL asks for the source of
+# its own files: that is what is installed.
 ALLOWED_FOR: Final = {
+    "certifi": "MPL-2.0",
+    "mozilla-django-oidc": "MPL-2.0",
     "psycopg": "LGPL-3.0-only",
     "psycopg-binary": "LGPL-3.0-only",
     "psycopg-pool": "LGPL-3.0-only",
@@ -57,6 +60,7 @@ _CLASSIFIERS: Final = {
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
     "License :: OSI Approved :: BSD License": "BSD-3-Clause",
     "License :: OSI Approved :: MIT License": "MIT",
+    "License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
 # Read in the packages' licence files: what they declare is missing, or contradicts itself.
 CONCLUDED: Final = {

@@ -1,6 +1,6 @@
 """Known vulnerabilities of the packages in the image, if the database of them can be reached.
 
-    uv run --dev python -m tools.vulnerabilities
+    uv run --dev python .ci/vulnerabilities.py
 
 Ends with status 1 if there are any, and with 0, saying so, if the database is out of reach. All
 other troubles are failures.

@@ -8,7 +8,7 @@ from typing import Any
 import django
 import pytest
 
-from tools.bill_of_materials import NotAllowed, bill_of_materials, check, is_allowed, licence_of
+from bill_of_materials import NotAllowed, bill_of_materials, check, is_allowed, licence_of
 
 SITE_PACKAGES = Path(django.__file__).parents[1]
 
