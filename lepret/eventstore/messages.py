@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError, Message
 
 from lepret.eventstore.newer_messages import Checkpoint, Reached
 from lepret.eventstore.rpc import bad_request
-from lepret.eventstore.writes import ProposedEvent
+from lepret.eventstore.writes import MAX_NAME, ProposedEvent
 
 M = TypeVar("M", bound=Message)
 
@@ -151,6 +151,14 @@ def stream_name(identifier: shared_pb2.StreamIdentifier) -> str:
         raise bad_request("The stream name is not UTF-8.") from None
     if not name:
         raise bad_request("The stream name is missing.")
+    return name
+
+
+def bounded_name(name: str) -> str:
+    """A name to be stored. Raises Refusal (INVALID_ARGUMENT) if it is too long."""
+    # A stream that may exist may have metadata.
+    if len(name.removeprefix("$$")) > MAX_NAME:
+        raise bad_request(f"A name may have {MAX_NAME} characters.")
     return name
 
 

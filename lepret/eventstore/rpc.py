@@ -76,3 +76,14 @@ async def only_request(call: Call) -> bytes:
     async for request in call.requests():
         return request
     raise bad_request("The request is missing.")
+
+
+def place_of(error: BaseException) -> str:
+    """The type of an error and the line that raised it, without its text: clients' data."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return type(error).__name__
+    code = traceback.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_qualname}, line {traceback.tb_lineno}"

@@ -7,6 +7,12 @@ from uuid import UUID
 MAX_APPEND_SIZE = 1024 * 1024
 """Bytes in one append, as `ProposedEvent.size` counts them."""
 
+MAX_NAME = 2048
+"""Characters of a stream's name, a group's name and an event's type."""
+
+MAX_STREAM_METADATA = 256 * 1024
+"""Bytes of a stream's metadata, which every read of the stream and every append to it parses."""
+
 
 class Expectation(Enum):
     """What a client may expect of a stream instead of a revision, by the protocol's names."""

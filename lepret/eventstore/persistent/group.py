@@ -14,7 +14,7 @@ from lepret.eventstore.persistent.strategies import STRATEGIES
 from lepret.eventstore.persistent.subscriber import Delivery, Subscriber
 from lepret.eventstore.persistent.waiting_messages import WaitingMessages
 
-BUFFER_BYTES = 4 * 1024 * 1024
+BUFFER_BYTES = 1024 * 1024
 """A group stops reading while this many bytes of events wait for a subscriber."""
 
 READ_AT_ONCE = 32

@@ -123,7 +123,9 @@ class GroupStore:
         if not newest:
             return Parked()
         oldest = await self._history.stream_page(stream, 0, self._tail.head)
-        return Parked(oldest[0].revision, newest[0].revision + 1)
+        # Metadata that a client wrote may hide them one by one.
+        first = oldest[0] if oldest else newest[0]
+        return Parked(first.revision, newest[0].revision + 1)
 
     async def park(self, name: GroupName, message: Message, reason: str) -> int:
         """Park a message; returns its revision in the parked stream."""
@@ -189,7 +191,7 @@ class GroupStore:
         outcome = await self._commit.append(Append(stream, Expectation.ANY, (event,)))
         if isinstance(outcome, Appended) and outcome.revision is not None:
             return outcome.revision
-        raise Refusal(StatusCode.UNAVAILABLE, f"The stream {stream} cannot be written to.")
+        raise Refusal(StatusCode.UNAVAILABLE, "The group's streams cannot be written to.")
 
 
 def _checkpoint_stream(name: GroupName) -> str:

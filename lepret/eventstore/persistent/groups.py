@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+from typing import NamedTuple
 
 from lepret.eventstore.persistent import refusals
 from lepret.eventstore.persistent.group_store import GroupStore
@@ -10,7 +11,7 @@ from lepret.eventstore.persistent.running_group import RunningGroup
 from lepret.eventstore.persistent.settings import ALL, GroupName, GroupSettings
 from lepret.eventstore.persistent.source import Source
 from lepret.eventstore.persistent.strategies import STRATEGIES
-from lepret.eventstore.rpc import Refusal
+from lepret.eventstore.rpc import Refusal, place_of
 from lepret.eventstore.storage.group_commit import GroupCommit
 from lepret.eventstore.storage.history import History
 from lepret.eventstore.storage.tail import Tail
@@ -18,7 +19,17 @@ from lepret.eventstore.storage.tail import Tail
 TICK = 1.0
 """Seconds between two checks for timeouts, as in EventStoreDB."""
 
+MAX_GROUPS = 250
+"""Each keeps up to `BUFFER_BYTES` of events in memory, and each change writes all settings."""
+
 logger = logging.getLogger(__name__)
+
+
+class _Broken(NamedTuple):
+    """A group that cannot run as it was stored, by an older version or by a client."""
+
+    settings: GroupSettings
+    reason: str
 
 
 class Groups:
@@ -29,13 +40,14 @@ class Groups:
         self._tail = tail
         self._store = GroupStore(history, tail, commit)
         self._groups: dict[GroupName, RunningGroup] = {}
+        self._broken: dict[GroupName, _Broken] = {}
         self._changing = asyncio.Lock()
         self._ticking: asyncio.Task[None] | None = None
 
     # Start and stop -----------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start all groups where they stopped."""
+        """Start all groups where they stopped. What is stored never stops the server's start."""
         for settings in await self._store.load_settings():
             await self._load(settings)
         self._ticking = asyncio.create_task(self._tick())
@@ -57,23 +69,36 @@ class Groups:
                 await _stop(group)
                 if name not in {settings.name for settings in wanted}:
                     del self._groups[name]
+            self._broken.clear()
             for settings in wanted:
                 await self._load(settings)
 
     async def _load(self, settings: GroupSettings) -> None:
-        try:
-            group = self._prepared(settings)
-        except (Refusal, ValueError):
-            logger.warning("a persistent subscription with invalid settings was skipped")
+        if reason := self._fault(settings):
+            self._lay_aside(settings, reason)
             return
-        await group.load()
+        group = self._prepared(settings)
+        try:
+            await group.load()
+        except Exception as error:  # noqa: BLE001 - one group must not keep the others from it
+            self._lay_aside(settings, f"What it has stored cannot be read: {type(error).__name__}.")
+            return
         self._begin(group)
+
+    def _lay_aside(self, settings: GroupSettings, reason: str) -> None:
+        """Keep a group that cannot run: it is refused, and can be updated or deleted."""
+        logger.warning("a persistent subscription cannot run as it was stored, and is refused")
+        self._groups.pop(settings.name, None)
+        self._broken[settings.name] = _Broken(settings, reason)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
             for group in self._groups.values():
-                group.tick()
+                try:
+                    group.tick()
+                except Exception as error:  # noqa: BLE001 - the others' clock goes on
+                    logger.error("a persistent subscription's check failed: %s", place_of(error))
 
     # Changes ------------------------------------------------------------------------
 
@@ -82,10 +107,16 @@ class Groups:
         return await self._store.next_number(stream)
 
     async def create(self, settings: GroupSettings) -> None:
-        """Create a group. Raises Refusal: ALREADY_EXISTS, INTERNAL for invalid settings."""
+        """Create a group.
+
+        Raises Refusal: ALREADY_EXISTS, INTERNAL for invalid settings, RESOURCE_EXHAUSTED.
+        """
         async with self._changing:
-            if settings.name in self._groups:
+            existing = self._all_settings()
+            if settings.name in existing:
                 raise refusals.exists(settings.name)
+            if len(existing) >= MAX_GROUPS:
+                raise refusals.too_many(MAX_GROUPS)
             group = self._prepared(settings)
             await self._store.forget(settings.name)
             await self._save({**self._all_settings(), settings.name: settings})
@@ -97,12 +128,13 @@ class Groups:
         Raises Refusal: NOT_FOUND, INTERNAL for invalid settings.
         """
         async with self._changing:
-            old = self.find(settings.name)
-            settings = settings.model_copy(update={"filter": old.settings.filter})
+            old = self._all_settings().get(settings.name)
+            if old is None:
+                raise refusals.does_not_exist(settings.name)
+            settings = settings.model_copy(update={"filter": old.filter})
             group = self._prepared(settings)
             await self._save({**self._all_settings(), settings.name: settings})
-            old.drop()
-            await old.stop()
+            await self._end(settings.name)
             await group.load()
             self._begin(group)
 
@@ -112,23 +144,30 @@ class Groups:
         Raises Refusal (NOT_FOUND).
         """
         async with self._changing:
-            group = self.find(name)
             others = self._all_settings()
-            del others[name]
+            if others.pop(name, None) is None:
+                raise refusals.does_not_exist(name)
             await self._save(others)
-            del self._groups[name]
-            group.drop()
-            await group.stop()
+            await self._end(name)
             await self._store.forget(name)
 
+    async def _end(self, name: GroupName) -> None:
+        """Forget a group, and drop its subscribers."""
+        self._broken.pop(name, None)
+        group = self._groups.pop(name, None)
+        if group is not None:
+            group.drop()
+            await group.stop()
+
     def _all_settings(self) -> dict[GroupName, GroupSettings]:
-        return {name: group.settings for name, group in self._groups.items()}
+        groups = {name: group.settings for name, group in self._groups.items()}
+        return {**groups, **{name: broken.settings for name, broken in self._broken.items()}}
 
     async def _save(self, settings: dict[GroupName, GroupSettings]) -> None:
         await self._store.save_settings(settings.values())
 
     def _prepared(self, settings: GroupSettings) -> RunningGroup:
-        """A group to start. Raises Refusal (INTERNAL), ValueError for an invalid filter."""
+        """A group to start. Raises Refusal (INTERNAL)."""
         if reason := self._fault(settings):
             raise refusals.failed(settings.name, reason)
         source = Source(self._history, self._tail, settings)
@@ -149,12 +188,18 @@ class Groups:
                 "Invalid Start From position: commit position must be less than or equal to the"
                 " last commit position in the transaction file."
             )
+        try:
+            settings.keep()
+        except ValueError as error:
+            return str(error)
         return None
 
     # Finding ------------------------------------------------------------------------
 
     def find(self, name: GroupName) -> RunningGroup:
-        """The group of that name. Raises Refusal (NOT_FOUND)."""
+        """The group of that name. Raises Refusal (NOT_FOUND, INTERNAL if it cannot run)."""
+        if name in self._broken:
+            raise refusals.failed(name, self._broken[name].reason)
         group = self._groups.get(name)
         if group is None:
             raise refusals.does_not_exist(name)

@@ -38,6 +38,13 @@ def full(name: GroupName) -> Refusal:
     )
 
 
+def too_many(groups: int) -> Refusal:
+    """No further group can be created."""
+    return Refusal(
+        StatusCode.RESOURCE_EXHAUSTED, f"There may be {groups} persistent subscriptions at most."
+    )
+
+
 def _refusal(status: StatusCode, name: GroupName, exception: str, what: str) -> Refusal:
     details = f"S{_text(name)[1:]} {what}"
     return Refusal(status, details, _trailers(name, exception))

@@ -45,6 +45,9 @@ _STRATEGIES: dict[int, str] = {
 }
 _TICKS_PER_MILLISECOND = 10_000
 
+MAX_SLOTS = 10_000
+"""Unanswered messages of one subscriber, which stay in memory."""
+
 
 def group_name(options: _Named) -> GroupName:
     """The group that a request names."""
@@ -82,10 +85,10 @@ def stop_at(options: persistent_pb2.ReplayParkedReq.Options) -> int | None:
 
 
 def buffer_size(options: persistent_pb2.ReadReq.Options) -> int:
-    """The number of unanswered messages that a subscriber accepts."""
+    """The number of unanswered messages that a subscriber gets, however many more it accepts."""
     if options.buffer_size < 1:
         raise bad_request("A subscriber's buffer size must be at least 1.")
-    return options.buffer_size
+    return min(options.buffer_size, MAX_SLOTS)
 
 
 def ids(values: Iterable[shared_pb2.UUID]) -> list[UUID]:
@@ -108,8 +111,8 @@ async def settings(request: CreateOrUpdate, next_number: NextNumber) -> GroupSet
     stream, start = _start(options)
     try:
         return GroupSettings(
-            stream=stream,
-            group=options.group_name,
+            stream=messages.bounded_name(stream),
+            group=messages.bounded_name(options.group_name),
             filter=_filter(request) if stream == ALL else None,
             start_from=start,
             first_number=await next_number(stream) if start == END else start,

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from uuid import UUID
@@ -15,7 +14,7 @@ from lepret.eventstore.persistent.meter import Meter
 from lepret.eventstore.persistent.settings import GroupSettings
 from lepret.eventstore.persistent.source import Source
 from lepret.eventstore.persistent.subscriber import Delivery, Subscriber
-from lepret.eventstore.rpc import Refusal
+from lepret.eventstore.rpc import Refusal, place_of
 from lepret.eventstore.storage.history import History
 from lepret.eventstore.storage.records import Record
 from lepret.eventstore.storage.stream_state import StreamIsDeleted
@@ -186,10 +185,8 @@ class RunningGroup:
                 # Tombstoned: no more events will come.
                 self.source.is_live = True
                 return
-            except sqlite3.Error as error:
-                logger.error(
-                    "a persistent subscription could not read the log: %s", type(error).__name__
-                )
+            except Exception as error:  # noqa: BLE001 - its subscribers would wait for ever
+                logger.error("a persistent subscription could not read on: %s", place_of(error))
                 await asyncio.sleep(READ_AGAIN_AFTER)
 
     async def _read_on(self) -> None:
@@ -326,4 +323,4 @@ def _keep(task: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         # Without its text, which may quote what a client sent.
-        logger.error("a persistent subscription has stopped: %s", type(error).__name__)
+        logger.error("a persistent subscription has stopped: %s", place_of(error))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from lepret.eventstore.persistent.settings import ALL, GroupSettings
 from lepret.eventstore.services.catch_up_subscriptions import live
-from lepret.eventstore.storage.filters import Filter, everything, in_all
+from lepret.eventstore.storage.filters import everything, in_all
 from lepret.eventstore.storage.history import History
 from lepret.eventstore.storage.log import PAGE_EVENTS
 from lepret.eventstore.storage.records import Record
@@ -58,9 +58,9 @@ class Source:
                 records = await self._history.all_page(position + 1, head)
             # Scavenging leaves gaps.
             position = records[-1].position if records else head
-            seen = _kept(records, _in_all)
+            seen = await self._history.kept(records, _in_all)
             if seen:
-                yield Page(_kept(seen, self._keep), seen[-1].position)
+                yield Page(await self._history.kept(seen, self._keep), seen[-1].position)
 
     async def _pages_of_stream(self, revision: int) -> AsyncIterator[Page]:
         while True:
@@ -79,7 +79,3 @@ class Source:
 
     def _follows(self, record: Record, revision: int) -> bool:
         return record.stream == self._stream and revision < record.revision < TOMBSTONE_REVISION
-
-
-def _kept(records: list[Record], keep: Filter) -> list[Record]:
-    return [record for record in records if keep(record)]

@@ -127,4 +127,4 @@ PINNED_BY_CORRELATION = "PinnedByCorrelation"
 
 
 def _bucket(message: Message) -> int:
-    return zlib.crc32(message.pin.encode()) % BUCKETS
+    return zlib.crc32(message.pin.encode(errors="surrogatepass")) % BUCKETS

@@ -30,11 +30,12 @@ class Search:
     sent: int = 0
     """The position of the last event or checkpoint sent; at first the subscription's start."""
 
-    def messages(self, records: list[Record]) -> Messages:
+    async def messages(self, records: list[Record], history: History) -> Messages:
         """The matching events, with checkpoints where they are due."""
         found: Messages = []
-        for record in records:
-            if self.keep(record):
+        verdicts = await history.verdicts(records, self.keep)
+        for record, is_kept in zip(records, verdicts, strict=True):
+            if is_kept:
                 found.append(record.response)
                 self.sent = record.position
             self.searched += 1
@@ -74,7 +75,7 @@ async def follow_all(
                 yield [messages.fell_behind(messages.reached_in_all(search.sent))]
             records = await history.all_page(position + 1, tail.head)
         position = records[-1].position
-        if found := search.messages(await resolve(records)):
+        if found := await search.messages(await resolve(records), history):
             yield found
 
 

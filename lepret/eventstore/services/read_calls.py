@@ -63,7 +63,7 @@ class ReadCalls:
         keep = _filter(options)
         remaining = options.count
         while remaining and (page := await anext(pages, None)) is not None:
-            records = [record for record in page if keep(record)][:remaining]
+            records = (await self._history.kept(page, keep))[:remaining]
             remaining -= len(records)
             if records:
                 await call.send(encode([record.response for record in await resolve(records)]))
@@ -190,9 +190,9 @@ def _requested_filter(options: Options) -> filters.Filter:
 
 
 def _matches(expression: Options.FilterOptions.Expression) -> filters.Matches:
-    if expression.prefix:
-        return filters.by_prefix(expression.prefix)
     try:
+        if expression.prefix:
+            return filters.by_prefix(expression.prefix)
         return filters.by_regex(expression.regex)
     except ValueError as error:
         raise bad_request(str(error)) from None

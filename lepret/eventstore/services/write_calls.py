@@ -12,8 +12,10 @@ from lepret.eventstore import messages
 from lepret.eventstore.rpc import Call, Refusal, StatusCode, bad_request, only_request
 from lepret.eventstore.services import write_answers
 from lepret.eventstore.storage.group_commit import GroupCommit
+from lepret.eventstore.storage.stream_metadata import is_metastream
 from lepret.eventstore.writes import (
     MAX_APPEND_SIZE,
+    MAX_STREAM_METADATA,
     Append,
     Delete,
     Expectation,
@@ -70,6 +72,7 @@ class WriteCalls:
         if options is None:
             raise bad_request("The append has no options.")
         append = Append(*_target(options), events.as_tuple())
+        _refuse_large_metadata(append)
         with self._answering():
             outcome = await self._commit.append(append)
             await call.send([write_answers.to_append(outcome, append)])
@@ -199,12 +202,14 @@ class _Batch:
         if self.fault is not None:
             raise self.fault
         options = self.first.options
-        return Append(
-            messages.stream_name(options.stream_identifier),
+        append = Append(
+            messages.bounded_name(messages.stream_name(options.stream_identifier)),
             _expected(options.WhichOneof("expected_stream_position"), options.stream_position),
             self.events.as_tuple(),
             self.deadline,
         )
+        _refuse_large_metadata(append)
+        return append
 
 
 def _batch_of(request: Request, batches: dict[bytes, _Batch]) -> _Batch:
@@ -228,7 +233,7 @@ def _add_or_refuse(events: _Events, message: streams_pb2.AppendReq.ProposedMessa
 def _proposed(
     message: streams_pb2.AppendReq.ProposedMessage | Request.ProposedMessage,
 ) -> ProposedEvent:
-    event_type = _required(message.metadata, "type")
+    event_type = messages.bounded_name(_required(message.metadata, "type"))
     content_type = _required(message.metadata, "content-type")
     return ProposedEvent(
         id=messages.uuid(message.id),
@@ -253,9 +258,17 @@ def _target(
 ) -> tuple[str, Expected]:
     """The stream to write to, and what the client expects of it."""
     return (
-        messages.stream_name(options.stream_identifier),
+        messages.bounded_name(messages.stream_name(options.stream_identifier)),
         _expected(options.WhichOneof("expected_stream_revision"), options.revision),
     )
+
+
+def _refuse_large_metadata(append: Append) -> None:
+    """Raises Refusal (INVALID_ARGUMENT)."""
+    if not is_metastream(append.stream):
+        return
+    if any(len(event.data) > MAX_STREAM_METADATA for event in append.events):
+        raise bad_request(f"A stream's metadata may have {MAX_STREAM_METADATA} bytes.")
 
 
 def _expected(kind: str | None, revision: int) -> Expected:

@@ -1,12 +1,29 @@
-"""Filters on `$all`, by event type or by stream name."""
+"""Filters on `$all`, by event type or by stream name.
+
+Regular expressions are a client's, and are matched with every event. RE2 takes time in proportion
+to the text, whatever the expression; its size, and the text's, are bounded here.
+"""
 
 import re
 from collections.abc import Callable, Sequence
 
+import re2
+
 from lepret.eventstore.storage.records import Record
+from lepret.eventstore.writes import MAX_NAME
 
 Matches = Callable[[str], bool]
 Filter = Callable[[Record], bool]
+
+MAX_PATTERN = 4096
+"""Characters of a regular expression."""
+
+MAX_PATTERN_MEMORY = 256 * 1024
+"""Bytes for a compiled expression. The slowest that fits takes some milliseconds for a text."""
+
+MAX_PREFIXES = 1000
+MAX_PREFIX_CHARACTERS = 64 * 1024
+"""Prefixes of one filter, and the characters of all of them together."""
 
 _CACHED_VERDICTS = 1024
 _GROUPS_ON_ALL = "$persistentsubscription-$all::"
@@ -48,21 +65,58 @@ def by_stream(matches: Matches) -> Filter:
 
 
 def by_regex(pattern: str) -> Matches:
-    """Search the text for a pattern. Raises ValueError for an invalid one.
+    """Search the text for a pattern. Raises ValueError for one that is invalid or too large.
 
     Not a full match: clients send ``^A|B|C$``, where the anchors belong to A and C only.
     """
-    try:
-        search = re.compile(pattern).search
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"The filter's regular expression is not valid: {error}") from error
-    return lambda text: search(text) is not None
+    if len(pattern) > MAX_PATTERN:
+        raise ValueError(f"The filter's regular expression has over {MAX_PATTERN} characters.")
+    excluding = _EXCLUDING.fullmatch(pattern)
+    if excluding is None:
+        return _search(pattern)
+    # What RE2 compiles by itself has no loose parenthesis, so the lookahead ends where it seems to.
+    excluded, rest = _compiled(excluding["excluded"]), _search("^" + excluding["rest"])
+    return lambda text: excluded.match(_bounded(text)) is None and rest(text)
 
 
 def by_prefix(prefixes: Sequence[str]) -> Matches:
-    """Match texts that start with one of the prefixes."""
+    """Match texts that start with one of the prefixes. Raises ValueError for too many."""
     starts = tuple(prefixes)
+    if len(starts) > MAX_PREFIXES or sum(map(len, starts)) > MAX_PREFIX_CHARACTERS:
+        raise ValueError(
+            f"The filter has over {MAX_PREFIXES} prefixes,"
+            f" or over {MAX_PREFIX_CHARACTERS} characters of them."
+        )
     return lambda text: text.startswith(starts)
+
+
+# RE2 has no lookaheads, but the Python clients exclude types, and streams, in just this way.
+_EXCLUDING = re.compile(r"\^\(\?!(?P<excluded>.*)\)(?P<rest>(?:\.\*\$?)?)", re.DOTALL)
+
+
+def _search(pattern: str) -> Matches:
+    compiled = _compiled(pattern)
+    return lambda text: compiled.search(_bounded(text)) is not None
+
+
+def _compiled(pattern: str) -> "re2._Regexp":
+    options = re2.Options()
+    options.max_mem = MAX_PATTERN_MEMORY
+    options.log_errors = False
+    options.never_capture = True  # Only whether it matches is asked, never where.
+    try:
+        return re2.compile(pattern, options)
+    except re2.error:
+        # Without RE2's own text, which quotes the pattern.
+        raise ValueError(
+            "The filter's regular expression is not valid here, or too large: it is RE2's syntax,"
+            " so it has no back-references, and no lookarounds but one that begins with ^(?!"
+        ) from None
+
+
+def _bounded(text: str) -> str:
+    """What is matched: all of any name that can be written today."""
+    return text[:MAX_NAME] if len(text) > MAX_NAME else text
 
 
 def _is_of_groups_on_all(record: Record) -> bool:

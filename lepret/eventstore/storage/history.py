@@ -1,15 +1,21 @@
 """Reads the log in pages, in threads beside the event loop."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import compress, islice
 from typing import ParamSpec, TypeVar
 
+from lepret.eventstore.storage.filters import Filter, everything
 from lepret.eventstore.storage.links import LINK_TYPE
 from lepret.eventstore.storage.log import MAX_REVISION, Log
 from lepret.eventstore.storage.records import Record
 
 READER_THREADS = 4
+
+FILTERING_AT_ONCE = 0.002
+"""Seconds of filtering until the event loop does something else."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,6 +27,7 @@ class History:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="history")
+        self._filtering = asyncio.Lock()
 
     def close(self) -> None:
         """Wait for running reads and end the threads."""
@@ -75,6 +82,29 @@ class History:
         if any(record.type == LINK_TYPE for record in records):
             return await self._run(self._log.resolve, records)
         return records
+
+    async def verdicts(self, records: list[Record], keep: Filter) -> list[bool]:
+        """What the filter says of each record.
+
+        A slow filter is applied in slices, and slow filters take turns: all of them together
+        delay others by one slice.
+        """
+        if keep is everything:
+            return [True] * len(records)
+        verdicts: list[bool] = []
+        while len(verdicts) < len(records):
+            async with self._filtering:
+                until = time.perf_counter() + FILTERING_AT_ONCE
+                for record in islice(records, len(verdicts), None):
+                    verdicts.append(keep(record))
+                    if time.perf_counter() > until:
+                        await asyncio.sleep(0)
+                        break
+        return verdicts
+
+    async def kept(self, records: list[Record], keep: Filter) -> list[Record]:
+        """The records that the filter keeps; see `verdicts`."""
+        return list(compress(records, await self.verdicts(records, keep)))
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()

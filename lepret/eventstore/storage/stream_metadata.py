@@ -11,6 +11,8 @@ DELETED = 2**63 - 1
 
 _METASTREAM_PREFIX = "$$"
 _TICKS_PER_SECOND = 10_000_000
+_LONGEST_AGE = (2**63 - 1) // _TICKS_PER_SECOND
+"""Seconds that EventStoreDB can count. It takes a longer `$maxAge` as invalid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class StreamMetadata:
 
     def oldest(self, now: int) -> int:
         """The earliest creation time of a readable event; in ticks of 100 ns, like ``now``."""
-        return 0 if self.max_age is None else now - self.max_age * _TICKS_PER_SECOND
+        return 0 if self.max_age is None else max(0, now - self.max_age * _TICKS_PER_SECOND)
 
 
 NO_METADATA = StreamMetadata()
@@ -49,9 +51,14 @@ def metastream_of(stream: str) -> str:
     return _METASTREAM_PREFIX + stream
 
 
+def is_metastream(stream: str) -> bool:
+    """Whether the stream holds another one's metadata."""
+    return stream.startswith(_METASTREAM_PREFIX)
+
+
 def original_of(stream: str) -> str | None:
     """The stream whose metadata ``stream`` holds; None if it is not a metastream."""
-    return stream[len(_METASTREAM_PREFIX) :] if stream.startswith(_METASTREAM_PREFIX) else None
+    return stream[len(_METASTREAM_PREFIX) :] if is_metastream(stream) else None
 
 
 def parse_metadata(data: bytes) -> StreamMetadata:
@@ -62,7 +69,7 @@ def parse_metadata(data: bytes) -> StreamMetadata:
     fields = _fields(data)
     return StreamMetadata(
         max_count=_whole_number(fields, "$maxCount", at_least=1),
-        max_age=_whole_number(fields, "$maxAge", at_least=1),
+        max_age=_whole_number(fields, "$maxAge", at_least=1, at_most=_LONGEST_AGE),
         truncate_before=_whole_number(fields, "$tb", at_least=0) or 0,
     )
 
@@ -73,8 +80,15 @@ def deleting_metadata() -> bytes:
 
 
 def metadata_beginning_at(data: bytes, revision: int) -> bytes:
-    """The same metadata, with events before ``revision`` hidden."""
-    return json.dumps({**_fields(data), "$tb": revision}, ensure_ascii=False).encode()
+    """The same metadata, with events before ``revision`` hidden.
+
+    What Python reads but cannot write as JSON, such as 1e999, is left out with all the rest.
+    """
+    beginning = {"$tb": revision}
+    try:
+        return json.dumps({**_fields(data), **beginning}, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return json.dumps(beginning).encode()
 
 
 def _fields(data: bytes) -> Mapping[str, object]:
@@ -85,9 +99,11 @@ def _fields(data: bytes) -> Mapping[str, object]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _whole_number(fields: Mapping[str, object], key: str, *, at_least: int) -> int | None:
+def _whole_number(
+    fields: Mapping[str, object], key: str, *, at_least: int, at_most: int = DELETED
+) -> int | None:
     value = fields.get(key)
     # In Python, JSON's true is an int as well.
     if not isinstance(value, int) or isinstance(value, bool):
         return None
-    return value if at_least <= value <= DELETED else None
+    return value if at_least <= value <= at_most else None

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import quote
 
-from lepret.eventstore.rpc import Call, Handler, Methods, Refusal, StatusCode
+from lepret.eventstore.rpc import Call, Handler, Methods, Refusal, StatusCode, place_of
 from lepret.eventstore.wire.http2.connection import Http2Stream, StreamLost, StreamOwner
 from lepret.eventstore.wire.http2.headers import Header, encode_headers
 
@@ -167,7 +167,7 @@ class GrpcCall:
             self._finish(refusal)
         except Exception as error:  # noqa: BLE001 - one call's failure must not affect others
             # Without its text, which may quote what a client sent.
-            logger.error("a call failed: %s", _place_of(error))
+            logger.error("a call failed: %s", place_of(error))
             self._finish(Refusal(StatusCode.INTERNAL, "The server failed to answer."))
         else:
             self._finish(None)
@@ -249,14 +249,3 @@ def _timeout(value: bytes | None) -> float | None:
     if not value or value[-1:] not in _TIMEOUT_UNITS or not value[:-1].isdigit():
         return None
     return min(int(value[:-1][:10]) * _TIMEOUT_UNITS[value[-1:]], _LONGEST_TIMEOUT)
-
-
-def _place_of(error: Exception) -> str:
-    """The type of an error and the line that raised it."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return type(error).__name__
-    code = traceback.tb_frame.f_code
-    return f"{type(error).__name__} in {code.co_qualname}, line {traceback.tb_lineno}"
