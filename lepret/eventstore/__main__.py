@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     logging.basicConfig(format="lepret.eventstore: %(levelname)s: %(message)s")
     try:
-        _serve(arguments.data.resolve(), arguments.host, arguments.port)
+        _serve(arguments)
     except (DataFileError, PortError) as error:
         sys.stderr.write(f"lepret.eventstore: {error}\n")
         return 1
@@ -41,6 +41,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="made if absent")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    parser.add_argument(
+        "--anywhere",
+        action="store_true",
+        help="allow a --host that other machines can reach; there are no passwords",
+    )
     parser.add_argument("--port", type=_port, default=2113, help="0 takes a free port")
     return parser.parse_args(argv)
 
@@ -52,8 +57,12 @@ def _port(text: str) -> int:
     return port
 
 
-def _serve(path: Path, host: str, port: int) -> None:
-    with lock_data_file(path), listen(host, port) as listener:
+def _serve(arguments: argparse.Namespace) -> None:
+    path, host = arguments.data.resolve(), arguments.host
+    with (
+        lock_data_file(path),
+        listen(host, arguments.port, anywhere=arguments.anywhere) as listener,
+    ):
         prepare_data_file(path)
         asyncio.run(_run(path, host, listener))
 

@@ -1,8 +1,12 @@
 """A gRPC call as a service sees it, independent of the transport."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Protocol
+
+REQUEST_WITHIN = 30.0
+"""Seconds until the only request of a call must have arrived."""
 
 
 class StatusCode(IntEnum):
@@ -71,10 +75,14 @@ Methods = Mapping[str, Handler]
 async def only_request(call: Call) -> bytes:
     """The request of a call in which the client sends exactly one.
 
-    Raises Refusal (INVALID_ARGUMENT) when there is none.
+    Raises Refusal (INVALID_ARGUMENT) when there is none, or DEADLINE_EXCEEDED.
     """
-    async for request in call.requests():
-        return request
+    try:
+        async with asyncio.timeout(REQUEST_WITHIN):
+            async for request in call.requests():
+                return request
+    except TimeoutError:
+        raise Refusal(StatusCode.DEADLINE_EXCEEDED, "The request did not arrive in time.") from None
     raise bad_request("The request is missing.")
 
 

@@ -20,7 +20,11 @@ from lepret.eventstore.storage.log import Log
 from lepret.eventstore.storage.tail import Tail
 from lepret.eventstore.wire.grpc import GrpcServer
 from lepret.eventstore.wire.http2.connection import Http2Connection
+from lepret.eventstore.wire.http2.connections import Connections
 from lepret.eventstore.wire.listening import BACKLOG
+
+MAX_CONNECTIONS = 500
+"""Below the 1,024 files that a process may usually have open."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Server:
         self._grpc = GrpcServer(
             {**methods, **server_features_service(methods), **health_service(methods)}
         )
-        self._connections: set[Http2Connection] = set()
+        self._connections = Connections[Http2Connection](MAX_CONNECTIONS)
         self._listener = listener
 
     async def serve(self, until: asyncio.Event) -> None:
@@ -73,7 +77,9 @@ class Server:
         try:
             await self._groups.start()
             await acceptor.start_serving()
+            watching = asyncio.create_task(self._grpc.watch())
             await until.wait()
+            watching.cancel()
         finally:
             acceptor.close()
             await self._end_calls()

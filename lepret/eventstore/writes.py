@@ -7,6 +7,9 @@ from uuid import UUID
 MAX_APPEND_SIZE = 1024 * 1024
 """Bytes in one append, as `ProposedEvent.size` counts them."""
 
+MAX_APPEND_EVENTS = 50_000
+"""Events in one append; without data, many more would have `MAX_APPEND_SIZE`."""
+
 MAX_NAME = 2048
 """Characters of a stream's name, a group's name and an event's type."""
 

@@ -14,6 +14,7 @@ from lepret.eventstore.services import write_answers
 from lepret.eventstore.storage.group_commit import GroupCommit
 from lepret.eventstore.storage.stream_metadata import is_metastream
 from lepret.eventstore.writes import (
+    MAX_APPEND_EVENTS,
     MAX_APPEND_SIZE,
     MAX_STREAM_METADATA,
     Append,
@@ -31,6 +32,9 @@ MAX_UNFINISHED_BATCHES = 100
 
 MAX_RUNNING_BATCHES = 256
 """Batches of one BatchAppend call that may wait to be written before reading pauses."""
+
+EVENTS_AT_ONCE = 250
+"""Events of a chunk that are parsed until the event loop does something else."""
 
 
 class AppendTooLarge(Exception):
@@ -106,7 +110,7 @@ class WriteCalls:
         async for serialised in call.requests():
             request = messages.parse(Request, serialised)
             batch = _batch_of(request, batches)
-            batch.add(request)
+            await batch.add(request)
             if not request.is_final:
                 continue
             del batches[batch.key]
@@ -157,11 +161,14 @@ class _Events:
     size: int = 0
 
     def add(self, event: ProposedEvent) -> None:
-        """Raises AppendTooLarge."""
+        """Raises AppendTooLarge, Refusal (INVALID_ARGUMENT)."""
         self.size += event.size
         if self.size > MAX_APPEND_SIZE:
             self.events.clear()
             raise AppendTooLarge
+        if len(self.events) >= MAX_APPEND_EVENTS:
+            self.events.clear()
+            raise bad_request(f"An append may have {MAX_APPEND_EVENTS} events.")
         self.events.append(event)
 
     def as_tuple(self) -> tuple[ProposedEvent, ...]:
@@ -180,12 +187,14 @@ class _Batch:
     events: _Events = field(default_factory=_Events)
     fault: Exception | None = None
 
-    def add(self, request: Request) -> None:
+    async def add(self, request: Request) -> None:
         """Add the events of a chunk. After a fault, which `append` raises, drop them."""
         try:
             if self.fault is None:
-                for message in request.proposed_messages:
+                for number, message in enumerate(request.proposed_messages, start=1):
                     self.events.add(_proposed(message))
+                    if number % EVENTS_AT_ONCE == 0:
+                        await asyncio.sleep(0)
         except (AppendTooLarge, Refusal) as fault:
             self.fault = fault
             self.events = _Events()

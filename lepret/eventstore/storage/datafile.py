@@ -13,6 +13,10 @@ APPLICATION_ID = 0x6C657072
 FORMAT = 1
 """The version of the tables, kept in SQLite's user_version."""
 
+_PRIVATE = 0o600
+_FILES = ("", "-wal", "-shm", "-journal", ".lock", ".new")
+"""What is beside a data file; SQLite gives its own the permissions of the file."""
+
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _HEADER_SIZE = 100
 _FULL_CHECK_BELOW = 32 * 1024 * 1024
@@ -42,11 +46,11 @@ def lock_data_file(path: Path) -> Iterator[None]:
     """Keep other processes from writing the file while the block runs.
 
     The operating system frees the lock however the process ends. A foreign file and its folder
-    are not touched. Raises DataFileError.
+    are not touched; ours are made private. Raises DataFileError.
     """
     try:
         _refuse_foreign(path)
-        descriptor = os.open(_beside(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(_beside(path, ".lock"), os.O_RDWR | os.O_CREAT, _PRIVATE)
     except OSError as error:
         raise DataFileError(f"{path} cannot be opened: {error.strerror}") from error
     with os.fdopen(descriptor):
@@ -54,6 +58,7 @@ def lock_data_file(path: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise DataFileError(f"{path} is in use by another event store") from None
+        _make_private(path)
         yield
 
 
@@ -86,6 +91,21 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
+def _make_private(path: Path) -> None:
+    """Only the owner may read what was written with other permissions, by an older version or tool.
+
+    Raises DataFileError.
+    """
+    for file in (_beside(path, suffix) for suffix in _FILES):
+        try:
+            if file.exists() and file.stat().st_mode & 0o077:
+                file.chmod(_PRIVATE)
+        except OSError as error:
+            raise DataFileError(
+                f"{file} can be read by others, and cannot be made private: {error.strerror}"
+            ) from error
+
+
 def _refuse_foreign(path: Path) -> None:
     if not path.exists():
         return
@@ -107,6 +127,7 @@ def _create(path: Path) -> None:
     """Create the file under another name first: it appears complete or not at all."""
     draft = _beside(path, ".new")
     draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL, _PRIVATE))
     connection = connect(draft, writable=True)
     try:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -2,19 +2,35 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import quote
 
 from lepret.eventstore.rpc import Call, Handler, Methods, Refusal, StatusCode, place_of
-from lepret.eventstore.wire.http2.connection import Http2Stream, StreamLost, StreamOwner
+from lepret.eventstore.wire.http2.connection import (
+    STREAM_WINDOW,
+    Http2Stream,
+    StreamLost,
+    StreamOwner,
+)
 from lepret.eventstore.wire.http2.headers import Header, encode_headers
+from lepret.eventstore.wire.memory import MemoryLimit
 
 MAX_MESSAGE = 17 * 1024 * 1024
 """Bytes of one message from a client."""
 
-INBOX = 256 * 1024
-"""Bytes of complete messages that may wait for the handler before the client must pause."""
+MAX_RECEIVED = 64 * 1024 * 1024
+"""Bytes from all clients that wait for the rest of their message, or for their handler."""
+
+MAX_UNSENT = 64 * 1024 * 1024
+"""Bytes of answers that wait for clients to read them."""
+
+MESSAGE_WITHIN = 30.0
+"""Seconds until a message that has begun must be complete."""
+
+_CHECK_EVERY = 5.0
+_CREDIT = STREAM_WINDOW // 4
 
 _PREFIX = 5
 _COMPRESSED = 1
@@ -32,6 +48,9 @@ _NO_TIME_LEFT = 1e-3
 """Seconds. A client whose deadline has passed sends the shortest timeout there is."""
 
 _TOO_LATE = Refusal(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+_UNREAD = Refusal(StatusCode.RESOURCE_EXHAUSTED, "The client did not read the answer in time.")
+_UNHANDLED = Refusal(StatusCode.RESOURCE_EXHAUSTED, "The server has too many requests in memory.")
+_INCOMPLETE = Refusal(StatusCode.DEADLINE_EXCEEDED, "The message did not arrive in time.")
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +58,11 @@ logger = logging.getLogger(__name__)
 class GrpcCall:
     """One call: connects an HTTP/2 stream with a handler."""
 
-    def __init__(self, stream: Http2Stream, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(
+        self, stream: Http2Stream, headers: Mapping[bytes, bytes], memory: "CallMemory"
+    ) -> None:
         self._stream = stream
+        self._memory = memory
         self._headers = headers
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -50,7 +72,9 @@ class GrpcCall:
         self._partial = bytearray()
         self._inbox: deque[bytes] = deque()
         self._inbox_size = 0
-        self._unacknowledged = 0
+        self._uncredited = 0
+        """Bytes received for which the client may not send others yet."""
+        self._incomplete_since: float | None = None
         self._arrived = asyncio.Event()
         self._client_ended = False
 
@@ -71,7 +95,13 @@ class GrpcCall:
         """Cancel the handler and send the client this status."""
         if self._task is not None and not self._task.done() and self._ending is None:
             self._ending = refusal
+            self._forget_received()
             self._task.cancel()
+
+    def end_if_incomplete(self, since: float) -> None:
+        """End the call if it has waited that long for the rest of a message."""
+        if self._incomplete_since is not None and self._incomplete_since <= since:
+            self.end(_INCOMPLETE)
 
     # For the handler (rpc.Call) -----------------------------------------------------
 
@@ -86,8 +116,8 @@ class GrpcCall:
         while True:
             while self._inbox:
                 message = self._inbox.popleft()
-                self._inbox_size -= len(message)
-                self._replenish()
+                self._inbox_size -= _PREFIX + len(message)
+                self._count_received()
                 yield message
             if self._client_ended:
                 return
@@ -100,21 +130,29 @@ class GrpcCall:
         )
         async with self._sending:
             self._begin_answer()
-            await self._stream.send_data(data)
+            self._memory.unsent.hold(self, len(data))
+            try:
+                await self._stream.send_data(data)
+            finally:
+                self._memory.unsent.hold(self, 0)
 
     # For the stream (StreamOwner) ---------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        self._unacknowledged += len(data)
-        if self._ending is not None:
+        if self._ending is not None or self._task is None:
             return
+        self._uncredited += len(data)
         self._partial += data
         try:
             self._take_messages()
         except Refusal as refusal:
-            self._partial.clear()
             self.end(refusal)
-        self._replenish()
+            return
+        if not self._partial:
+            self._incomplete_since = None
+        elif self._incomplete_since is None:
+            self._incomplete_since = time.monotonic()
+        self._count_received()
 
     def end_received(self) -> None:
         self._client_ended = True
@@ -123,6 +161,7 @@ class GrpcCall:
             self.end(Refusal(StatusCode.INVALID_ARGUMENT, "The last message is incomplete."))
 
     def lost(self) -> None:
+        self._forget_received()
         if self._task is not None:
             self._task.cancel()
 
@@ -142,16 +181,29 @@ class GrpcCall:
             if end > len(buffer):
                 break
             self._inbox.append(bytes(buffer[at + _PREFIX : end]))
-            self._inbox_size += length
+            self._inbox_size += _PREFIX + length
             self._arrived.set()
+            self._incomplete_since = None
             at = end
         del buffer[:at]
 
-    def _replenish(self) -> None:
-        """Let the client send more if few messages wait for the handler."""
-        if self._inbox_size <= INBOX and self._unacknowledged >= INBOX // 4:
-            self._stream.consumed(self._unacknowledged)
-            self._unacknowledged = 0
+    def _count_received(self) -> None:
+        """Let the client send more, but nothing for the messages that wait for the handler.
+
+        The beginning of a message counts as consumed: the message may be larger than the window.
+        """
+        credit = self._uncredited - self._inbox_size
+        if credit >= _CREDIT:
+            self._uncredited -= credit
+            self._stream.consumed(credit)
+        self._memory.received.hold(self, self._inbox_size + len(self._partial))
+
+    def _forget_received(self) -> None:
+        self._partial.clear()
+        self._inbox.clear()
+        self._inbox_size = 0
+        self._incomplete_since = None
+        self._memory.received.hold(self, 0)
 
     def _begin_answer(self) -> None:
         if not self._answering:
@@ -174,6 +226,7 @@ class GrpcCall:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         """Called when the task has ended, even if it was cancelled before it first ran."""
+        self._forget_received()
         if self._timer is not None:
             self._timer.cancel()
         if task.cancelled() and self._ending is not None:
@@ -190,18 +243,36 @@ class GrpcCall:
         self._stream.send_headers(encode_headers(trailers), end=True)
 
 
+class CallMemory:
+    """What all calls together keep in memory."""
+
+    def __init__(self, max_received: int = MAX_RECEIVED, max_unsent: int = MAX_UNSENT) -> None:
+        self.received = MemoryLimit[GrpcCall](max_received, lambda call: call.end(_UNHANDLED))
+        self.unsent = MemoryLimit[GrpcCall](max_unsent, lambda call: call.end(_UNREAD))
+
+
 class GrpcServer:
     """The calls of all connections."""
 
     def __init__(self, methods: Methods) -> None:
         self._handlers = {path.encode(): handler for path, handler in methods.items()}
         self._calls: dict[asyncio.Task[None], GrpcCall] = {}
+        self._memory = CallMemory()
         self._refusal: Refusal | None = None
+
+    async def watch(
+        self, message_within: float = MESSAGE_WITHIN, check_every: float = _CHECK_EVERY
+    ) -> None:
+        """End the calls whose clients send a message too slowly; times are in seconds."""
+        while True:
+            await asyncio.sleep(check_every)
+            for call in list(self._calls.values()):
+                call.end_if_incomplete(time.monotonic() - message_within)
 
     def accept(self, stream: Http2Stream, headers: list[Header]) -> StreamOwner:
         """Start the call that a new HTTP/2 stream's headers describe."""
         fields = dict(headers)
-        call = GrpcCall(stream, fields)
+        call = GrpcCall(stream, fields, self._memory)
         if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
             stream.send_headers(_NOT_GRPC_BLOCK, end=True)
             return call

@@ -4,6 +4,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 BACKLOG = 512
@@ -15,15 +16,25 @@ class PortError(Exception):
 
 
 def listen(
-    host: str, port: int, *, retry_for: float = 5.0, sleep: Callable[[float], None] = time.sleep
+    host: str,
+    port: int,
+    *,
+    anywhere: bool = False,
+    retry_for: float = 5.0,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> socket.socket:
     """A socket that listens. Raises PortError.
+
+    Anyone who can connect can read, write and delete everything. So an address that other machines
+    can reach is refused, unless ``anywhere``.
 
     SO_REUSEADDR lets a restarted server bind although old connections are in TIME_WAIT; without
     SO_REUSEPORT no two servers share a port. A client that connects to a free local port may get
     the same port for its own end, and so connect to itself. Such a port is busy only for a
     moment, so binding is retried for ``retry_for`` seconds.
     """
+    if not anywhere:
+        _refuse_reachable(host, port)
     until = time.monotonic() + retry_for
     while True:
         try:
@@ -35,6 +46,18 @@ def listen(
             if time.monotonic() >= until or _has_listener(host, port):
                 raise PortError(f"port {port} on {host} is taken") from error
         sleep(0.05)
+
+
+def _refuse_reachable(host: str, port: int) -> None:
+    try:
+        _, address = _resolve(host, port)
+    except OSError as error:
+        raise PortError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    if not ip_address(address[0]).is_loopback:
+        raise PortError(
+            f"others could reach {host}, and the event store has no passwords: leave out --host,"
+            " or add --anywhere if only those can connect who may read and delete everything"
+        )
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,11 +1,15 @@
 """A client's HTTP/2 connection: frames, streams, and flow control in both directions."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from lepret.eventstore.rpc import place_of
 from lepret.eventstore.wire.http2 import frames
+from lepret.eventstore.wire.http2.connections import Connections
 from lepret.eventstore.wire.http2.frames import ConnectionFault, ErrorCode, FrameType, Setting
 from lepret.eventstore.wire.http2.headers import (
     MAX_HEADER_LIST,
@@ -13,25 +17,35 @@ from lepret.eventstore.wire.http2.headers import (
     HeaderDecoder,
     HeadersUnreadable,
 )
+from lepret.eventstore.wire.http2.patience import Patience
 
-MAX_STREAMS = 1000
+MAX_STREAMS = 250
 """Streams that one client may have open at the same time."""
 
 STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 4 * 1024 * 1024
 """Bytes that a client may send ahead: on one stream, and on all streams together."""
 
-MAX_HEADER_BLOCK = 64 * 1024
+MAX_HEADER_BLOCK = MAX_HEADER_LIST
+
+BYTES_PER_FRAME = 128
+"""For so many bytes sent to it, a client may send one frame more that is no work by itself, such as
+WINDOW_UPDATE."""
 
 LARGEST_WRITE = 256 * 1024
 """Bytes passed to the socket at once."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class StreamOwner(Protocol):
     """Handles what arrives on a stream. Called by the event loop; must not block."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the client, in order. Call `Http2Stream.consumed` when they are processed."""
+        """Bytes from the client, in order. Call `Http2Stream.consumed` when they are processed:
+        only then may the client send more.
+        """
 
     def end_received(self) -> None:
         """The client will send no more on this stream."""
@@ -51,6 +65,10 @@ class Http2Stream:
         self.id = stream_id
         self.window = window
         """Bytes that the client is ready to receive on this stream; may be negative."""
+        self.receivable = STREAM_WINDOW
+        """Bytes that the client may send on this stream."""
+        self.unconsumed = 0
+        """Bytes received that the owner has not processed."""
         self.owner: StreamOwner | None = None
         self.client_ended = False
         self.closed = False
@@ -67,12 +85,32 @@ class Http2Stream:
 
     def consumed(self, octets: int) -> None:
         """Let the client send that many more bytes."""
-        if octets and not self.closed and not self.client_ended:
-            self._connection.write(frames.window_update(self.id, octets))
+        if octets and not self.closed:
+            self._connection.consumed(self, octets)
 
 
 Accept = Callable[[Http2Stream, list[Header]], StreamOwner]
 """Called with each new stream and its headers."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server puts up with from one client. Times are in seconds."""
+
+    preface: float = 10.0
+    """The first bytes, which every HTTP/2 client sends at once."""
+    unread: float = 60.0
+    """Until a client reads more from its socket. One that only handles its events slowly, and
+    stops them by flow control, has no such limit.
+    """
+    goodbye: float = 5.0
+    """For a client to read why its connection ends."""
+    frames: int = 2000
+    frames_per_second: float = 100.0
+    """Frames that are no work by themselves: at once, and for long."""
+    resets: int = 1000
+    resets_per_second: float = 100.0
+    """Streams that the client gives up before they have ended: at once, and for long."""
 
 
 class Http2Connection(asyncio.BufferedProtocol):
@@ -81,13 +119,25 @@ class Http2Connection(asyncio.BufferedProtocol):
     # Shared by all connections: filled and emptied in one iteration of the event loop.
     _incoming = memoryview(bytearray(64 * 1024))
 
-    def __init__(self, accept: Accept, connections: "set[Http2Connection]") -> None:
+    def __init__(
+        self,
+        accept: Accept,
+        connections: "Connections[Http2Connection]",
+        limits: Limits = Limits(),
+    ) -> None:
         self._accept = accept
         self._connections = connections
         self._transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
         self._outgoing: list[bytes] = []
+        self._outgoing_size = 0
+        self._limits = limits
+        self._patience = Patience(limits.frames, limits.frames_per_second)
+        self._resets = Patience(limits.resets, limits.resets_per_second)
+        self._last_received = self._loop.time()
+        self._no_preface: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._preface_seen = False
         self._decoder = HeaderDecoder()
         self._streams: dict[int, Http2Stream] = {}
@@ -100,6 +150,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._max_frame = frames.DEFAULT_MAX_FRAME
         self._writable = True
         self._room = asyncio.Event()
+        self._receivable = CONNECTION_WINDOW
         self._unacknowledged = 0
         self.closed = asyncio.Event()
 
@@ -108,7 +159,10 @@ class Http2Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._connections.add(self)
+        if not self._connections.admit(self):
+            transport.abort()
+            return
+        self._no_preface = self._loop.call_later(self._limits.preface, transport.abort)
         peer: socket.socket = transport.get_extra_info("socket")
         # Without SO_KEEPALIVE, connections of vanished clients would stay open; without
         # TCP_NODELAY, the kernel would delay small answers by up to 40 ms.
@@ -126,7 +180,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
+        self._connections.remove(self)
+        self._stop_waiting(self._no_preface, self._stalled)
         for stream in list(self._streams.values()):
             self._lose(stream)
         self._room.set()
@@ -136,9 +191,11 @@ class Http2Connection(asyncio.BufferedProtocol):
         """Stop reading from a client that does not read: answers would pile up."""
         self._writable = False
         self._transport.pause_reading()
+        self._stalled = self._loop.call_later(self._limits.unread, self._transport.abort)
 
     def resume_writing(self) -> None:
         self._writable = True
+        self._stop_waiting(self._stalled)
         self._transport.resume_reading()
         self._room.set()
 
@@ -147,15 +204,19 @@ class Http2Connection(asyncio.BufferedProtocol):
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(data)
+        self._outgoing_size += len(data)
+        if self._outgoing_size >= LARGEST_WRITE:
+            self._flush()
 
     def _flush(self) -> None:
         outgoing = b"".join(self._outgoing)
         self._outgoing.clear()
+        self._outgoing_size = 0
         if outgoing and not self._transport.is_closing():
             self._transport.write(outgoing)
 
     def close(self, code: ErrorCode = ErrorCode.NO_ERROR, reason: str = "") -> None:
-        """Send GOAWAY with the reason, and close when everything is sent.
+        """Send GOAWAY with the reason, a fixed text, and close when everything is sent.
 
         GOAWAY names the highest possible stream id, not the last one seen: grpcio 1.71 retries
         streams above it, and if it cannot connect, these calls hang beyond their timeouts.
@@ -164,26 +225,59 @@ class Http2Connection(asyncio.BufferedProtocol):
         self.write(frames.goaway(frames.MAX_STREAM_ID, code, reason))
         self._flush()
         self._transport.close()
+        self._loop.call_later(self._limits.goodbye, self._transport.abort)
 
     def abort(self) -> None:
         """Close without waiting for the client."""
         self._transport.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is open."""
+        return not self._streams
+
+    @property
+    def last_used(self) -> tuple[bool, float]:
+        """Whether the client has spoken HTTP/2, and when it last sent anything."""
+        return self._preface_seen, self._last_received
+
+    def consumed(self, stream: Http2Stream, octets: int) -> None:
+        """Let the client send that many more bytes, on the stream and on the connection."""
+        stream.unconsumed -= octets
+        if not stream.client_ended:
+            stream.receivable += octets
+            self.write(frames.window_update(stream.id, octets))
+        self._replenish_connection(octets)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._incoming
 
     def buffer_updated(self, nbytes: int) -> None:
         self._buffer += self._incoming[:nbytes]
+        self._last_received = self._loop.time()
         try:
             self._take_frames()
         except ConnectionFault as fault:
             self._fail(fault)
-        except HeadersUnreadable as error:
-            self._fail(ConnectionFault(ErrorCode.COMPRESSION_ERROR, str(error)))
+        except HeadersUnreadable:
+            reason = "a header block cannot be decoded, or is too large"
+            self._fail(ConnectionFault(ErrorCode.COMPRESSION_ERROR, reason))
+        except Exception as error:  # noqa: BLE001 - asyncio would log it with what was sent
+            logger.error("a connection failed: %s", place_of(error))
+            self._fail(ConnectionFault(ErrorCode.INTERNAL_ERROR, "the server failed"))
 
     def _fail(self, fault: ConnectionFault) -> None:
+        """End the connection, and its calls at once: their answers would wait to be sent."""
         self._buffer.clear()
         self.close(fault.code, str(fault))
+        for stream in list(self._streams.values()):
+            self._lose(stream)
+
+    @staticmethod
+    def _stop_waiting(*timers: asyncio.TimerHandle | None) -> None:
+        for timer in timers:
+            if timer is not None:
+                timer.cancel()
 
     # Frames in ----------------------------------------------------------------------
 
@@ -211,11 +305,14 @@ class Http2Connection(asyncio.BufferedProtocol):
             return False
         del self._buffer[: len(frames.PREFACE)]
         self._preface_seen = True
+        self._stop_waiting(self._no_preface)
         return True
 
     def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._headers is not None and kind != FrameType.CONTINUATION:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
+        if kind not in _WORK:
+            self._patience.spend()
         match kind:
             case FrameType.DATA:
                 self._take_data(flags, stream_id, payload)
@@ -237,13 +334,25 @@ class Http2Connection(asyncio.BufferedProtocol):
                 pass  # PRIORITY, the client's GOAWAY, extensions
 
     def _take_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self._replenish_connection(len(payload))
+        self._receivable -= len(payload)
+        if self._receivable < 0:
+            raise _too_much_data()
         stream = self._streams.get(stream_id)
         if stream is None:
             self._refuse_if_idle(stream_id)
+            self._patience.spend()
+            self._replenish_connection(len(payload))
             return
+        if stream.client_ended:
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "data after the end of a stream")
+        stream.receivable -= len(payload)
+        if stream.receivable < 0:
+            raise _too_much_data()
+        stream.unconsumed += len(payload)
         data = frames.unpadded(payload, flags)
         ended = bool(flags & frames.END_STREAM)
+        if not data and not ended:
+            self._patience.spend()
         stream.client_ended = ended
         stream.consumed(len(payload) - len(data))
         assert stream.owner is not None
@@ -253,10 +362,11 @@ class Http2Connection(asyncio.BufferedProtocol):
             stream.owner.end_received()
 
     def _replenish_connection(self, octets: int) -> None:
-        """Let the client send more at once, since each stream has its own limit."""
+        """Let the client send more on all streams together."""
         self._unacknowledged += octets
-        if self._unacknowledged >= CONNECTION_WINDOW // 2:
+        if self._unacknowledged >= CONNECTION_WINDOW // 4:
             self.write(frames.window_update(0, self._unacknowledged))
+            self._receivable += self._unacknowledged
             self._unacknowledged = 0
 
     def _take_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -289,6 +399,8 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._open(stream_id, headers, ended)
         elif not stream_id % 2:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client's stream ids must be odd")
+        else:
+            self._patience.spend()  # Trailers of a stream that has ended.
 
     def _take_trailers(self, stream: Http2Stream, ended: bool) -> None:
         if not ended or stream.client_ended:
@@ -300,6 +412,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     def _open(self, stream_id: int, headers: list[Header], ended: bool) -> None:
         self._last_stream_id = stream_id
         if self._closing or len(self._streams) >= MAX_STREAMS:
+            self._patience.spend()
             self.write(frames.rst_stream(stream_id, ErrorCode.REFUSED_STREAM))
             return
         stream = self._streams[stream_id] = Http2Stream(self, stream_id, self._stream_window)
@@ -319,19 +432,25 @@ class Http2Connection(asyncio.BufferedProtocol):
         elif stream := self._streams.get(stream_id):
             stream.window += octets
             if stream.window > frames.MAX_WINDOW:
+                self._resets.spend()
                 self._reset(stream, ErrorCode.FLOW_CONTROL_ERROR)
+        else:
+            self._refuse_if_idle(stream_id)
         self._room.set()
 
     def _take_reset(self, stream_id: int, payload: bytes) -> None:
         frames.parse_word(payload)
         self._refuse_if_idle(stream_id)
         if stream := self._streams.get(stream_id):
+            self._resets.spend()
             self._lose(stream)
 
     def _take_settings(self, flags: int, payload: bytes) -> None:
         if flags & frames.ACK:
             return
-        for setting, value in frames.parse_settings(payload):
+        settings = frames.parse_settings(payload)
+        self._patience.spend(len(settings))
+        for setting, value in settings:
             if setting == Setting.INITIAL_WINDOW_SIZE:
                 self._change_stream_windows(value)
             elif setting == Setting.MAX_FRAME_SIZE:
@@ -365,6 +484,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         """Send a header block; with ``end``, the stream is then closed."""
         flags = frames.END_HEADERS | (frames.END_STREAM if end else 0)
         self.write(frames.frame(FrameType.HEADERS, flags, stream.id, block))
+        self._patience.earn(1)
         if not end:
             return
         if not stream.client_ended:
@@ -381,8 +501,6 @@ class Http2Connection(asyncio.BufferedProtocol):
             if room > 0 and self._writable:
                 self._write_data(stream, data[sent : sent + room] if room < len(data) else data)
                 sent += room
-                if room == LARGEST_WRITE:
-                    self._flush()
             if sent == len(data):
                 return
             if room <= 0 or not self._writable:
@@ -392,6 +510,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     def _write_data(self, stream: Http2Stream, data: bytes) -> None:
         stream.window -= len(data)
         self._window -= len(data)
+        self._patience.earn(len(data) / BYTES_PER_FRAME)
         self.write(
             b"".join(
                 piece
@@ -411,8 +530,17 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     def _forget(self, stream: Http2Stream) -> None:
         stream.closed = True
+        self._replenish_connection(stream.unconsumed)
+        stream.unconsumed = 0
         self._streams.pop(stream.id, None)
         self._room.set()
+
+
+_WORK = frozenset({FrameType.DATA, FrameType.HEADERS})
+
+
+def _too_much_data() -> ConnectionFault:
+    return ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the window has room for")
 
 
 def _data_frame(stream_id: int, payload: bytes) -> tuple[bytes, bytes]:

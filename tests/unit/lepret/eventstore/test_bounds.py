@@ -15,7 +15,7 @@ from lepret.eventstore.services.write_calls import (
     WriteCalls,
 )
 from lepret.eventstore.storage.group_commit import GroupCommit
-from lepret.eventstore.wire.grpc import INBOX, GrpcServer
+from lepret.eventstore.wire.grpc import GrpcServer
 from lepret.eventstore.wire.http2.connection import STREAM_WINDOW, Http2Stream
 from lepret.eventstore.writes import Appended, Outcome, Write
 from tests.integration.lepret.eventstore.batches import new_batch
@@ -39,7 +39,7 @@ class FakeStream:
 
 def test_messages_that_wait_for_their_handler_are_limited() -> None:
     """A client sends as much as flow control allows. The rest waits, and nothing is lost."""
-    total = 10 * (INBOX + STREAM_WINDOW)
+    total = 20 * STREAM_WINDOW
     message = b"\0" + (CHUNK - 5).to_bytes(4) + bytes(CHUNK - 5)
     handled = 0
     busy = asyncio.Event()
@@ -66,7 +66,7 @@ def test_messages_that_wait_for_their_handler_are_limited() -> None:
                 await asyncio.sleep(0)
 
         await send()
-        assert sent <= INBOX + STREAM_WINDOW + CHUNK
+        assert sent <= STREAM_WINDOW
         busy.set()
         async with asyncio.timeout(WITHIN):
             while sent < total:
