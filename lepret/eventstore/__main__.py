@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import logging
 import signal
@@ -14,6 +15,9 @@ from pathlib import Path
 from lepret.eventstore.server import Server
 from lepret.eventstore.storage.datafile import DataFileError, lock_data_file, prepare_data_file
 from lepret.eventstore.wire.listening import PortError, listen
+
+_M_MMAP_THRESHOLD = -3
+_LARGE_BLOCK = 256 * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,10 +79,23 @@ async def _run(path: Path, host: str, listener: socket.socket) -> None:
     server = Server(path, listener)
     # The modules stay: the garbage collector need not look at them again.
     gc.freeze()
+    _give_memory_back()
     port = listener.getsockname()[1]
     sys.stdout.write(f"lepret.eventstore ready on {host}:{port} ({path})\n")
     sys.stdout.flush()
     await server.serve(until=stop)
+
+
+def _give_memory_back() -> None:
+    """Have glibc return large blocks to the system when they are freed.
+
+    By default it learns from a burst of large pages to keep them: after a thousand subscriptions
+    that read nothing, 1.2 GB stayed, of which 150 MB were in use.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import compress, islice
 from typing import ParamSpec, TypeVar
 
+from lepret.eventstore.rpc import Refusal, StatusCode
 from lepret.eventstore.storage.filters import Filter, everything
 from lepret.eventstore.storage.links import LINK_TYPE
 from lepret.eventstore.storage.log import MAX_REVISION, Log
@@ -16,6 +17,9 @@ READER_THREADS = 4
 
 FILTERING_AT_ONCE = 0.002
 """Seconds of filtering until the event loop does something else."""
+
+MAX_SLOW_FILTERS = 32
+"""Filters that are not done by then, and keep a page of events in memory."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,7 +31,10 @@ class History:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="history")
+        # Else the threads could read far ahead of those who wait for the pages.
+        self._pages = asyncio.Semaphore(2 * READER_THREADS)
         self._filtering = asyncio.Lock()
+        self._slow = 0
 
     def close(self) -> None:
         """Wait for running reads and end the threads."""
@@ -87,19 +94,23 @@ class History:
         """What the filter says of each record.
 
         A slow filter is applied in slices, and slow filters take turns: all of them together
-        delay others by one slice.
+        delay others by one slice. Raises Refusal (RESOURCE_EXHAUSTED) if too many wait.
         """
         if keep is everything:
             return [True] * len(records)
         verdicts: list[bool] = []
-        while len(verdicts) < len(records):
-            async with self._filtering:
-                until = time.perf_counter() + FILTERING_AT_ONCE
-                for record in islice(records, len(verdicts), None):
-                    verdicts.append(keep(record))
-                    if time.perf_counter() > until:
-                        await asyncio.sleep(0)
-                        break
+        if _judge(records, keep, verdicts):
+            return verdicts
+        if self._slow >= MAX_SLOW_FILTERS:
+            raise Refusal(StatusCode.RESOURCE_EXHAUSTED, "Too many slow filters are in use.")
+        self._slow += 1
+        try:
+            while len(verdicts) < len(records):
+                async with self._filtering:
+                    _judge(records, keep, verdicts)
+                    await asyncio.sleep(0)
+        finally:
+            self._slow -= 1
         return verdicts
 
     async def kept(self, records: list[Record], keep: Filter) -> list[Record]:
@@ -108,4 +119,15 @@ class History:
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+        async with self._pages:
+            return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+
+def _judge(records: list[Record], keep: Filter, verdicts: list[bool]) -> bool:
+    """Add verdicts for `FILTERING_AT_ONCE`. Returns whether they are complete."""
+    until = time.perf_counter() + FILTERING_AT_ONCE
+    for record in islice(records, len(verdicts), None):
+        verdicts.append(keep(record))
+        if time.perf_counter() > until:
+            break
+    return len(verdicts) == len(records)

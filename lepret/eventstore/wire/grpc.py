@@ -229,6 +229,8 @@ class GrpcCall:
         self._forget_received()
         if self._timer is not None:
             self._timer.cancel()
+        # Together with it go the frames in its traceback, and the page of events that they hold.
+        self._task = None
         if task.cancelled() and self._ending is not None:
             self._finish(self._ending)
 

@@ -206,14 +206,14 @@ class TestMemory:
         """100 MB are appended while a subscriber does not read; few of them stay in memory."""
         client = connect(store.uri)
         with connect(store.uri).subscribe_to_all(from_end=True) as subscription:
-            before = _resident(store)
+            before = resident(store)
             for _ in range(100):
                 append(client, new_stream(), [NewEvent(type="Big", data=b"x" * 1_000_000)])
-            assert _resident(store) - before < 60_000_000
+            assert resident(store) - before < 60_000_000
             assert sum(1 for _, _ in zip(range(100), subscription, strict=False)) == 100
 
 
-def _resident(store: RunningEventStore) -> int:
+def resident(store: RunningEventStore) -> int:
     """Bytes of memory that the server's process uses."""
     status = Path(f"/proc/{store.pid}/status")
     if not status.exists():
