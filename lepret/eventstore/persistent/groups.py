@@ -11,6 +11,7 @@ from lepret.eventstore.persistent.running_group import RunningGroup
 from lepret.eventstore.persistent.settings import ALL, GroupName, GroupSettings
 from lepret.eventstore.persistent.source import Source
 from lepret.eventstore.persistent.strategies import STRATEGIES
+from lepret.eventstore.persistent.subscriber import Outbox
 from lepret.eventstore.rpc import Refusal, place_of
 from lepret.eventstore.storage.group_commit import GroupCommit
 from lepret.eventstore.storage.history import History
@@ -40,6 +41,7 @@ class Groups:
         self._tail = tail
         self._store = GroupStore(history, tail, commit)
         self._groups: dict[GroupName, RunningGroup] = {}
+        self._outbox = Outbox()
         self._broken: dict[GroupName, _Broken] = {}
         self._changing = asyncio.Lock()
         self._ticking: asyncio.Task[None] | None = None
@@ -171,7 +173,7 @@ class Groups:
         if reason := self._fault(settings):
             raise refusals.failed(settings.name, reason)
         source = Source(self._history, self._tail, settings)
-        return RunningGroup(settings, source, self._history, self._store)
+        return RunningGroup(settings, source, self._history, self._store, self._outbox)
 
     def _begin(self, group: RunningGroup) -> None:
         self._groups[group.settings.name] = group

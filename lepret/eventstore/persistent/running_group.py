@@ -13,7 +13,7 @@ from lepret.eventstore.persistent.message import Message
 from lepret.eventstore.persistent.meter import Meter
 from lepret.eventstore.persistent.settings import GroupSettings
 from lepret.eventstore.persistent.source import Source
-from lepret.eventstore.persistent.subscriber import Delivery, Subscriber
+from lepret.eventstore.persistent.subscriber import Delivery, Outbox, Subscriber
 from lepret.eventstore.rpc import Refusal, place_of
 from lepret.eventstore.storage.history import History
 from lepret.eventstore.storage.records import Record
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 class SubscriberConnection:
     """A subscriber's call of Read."""
 
-    def __init__(self, name: str, slots: int) -> None:
+    def __init__(self, name: str, slots: int, outbox: Outbox) -> None:
         self.name = name
         self._woken = asyncio.Event()
         self._ending: Refusal | None = None
-        self.subscriber = Subscriber(slots, self._woken.set)
+        self.subscriber = Subscriber(slots, self._woken.set, outbox)
         self.meter = Meter(time.monotonic())
 
     def end(self, refusal: Refusal) -> None:
@@ -55,7 +55,12 @@ class RunningGroup:
     """Reads the log for a group and carries out what the group decides."""
 
     def __init__(
-        self, settings: GroupSettings, source: Source, history: History, store: GroupStore
+        self,
+        settings: GroupSettings,
+        source: Source,
+        history: History,
+        store: GroupStore,
+        outbox: Outbox,
     ) -> None:
         """Call `load`, unless the group is new, then `start`."""
         self.settings = settings
@@ -71,6 +76,7 @@ class RunningGroup:
         self.group = Group(settings, settings.first_number - 1, self._park)
         self._history = history
         self._store = store
+        self._outbox = outbox
         self._room = asyncio.Event()
         self._readers: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.Task[None]] = set()
@@ -124,7 +130,7 @@ class RunningGroup:
             raise refusals.dropped(self.settings.name)
         if self.group.is_full:
             raise refusals.full(self.settings.name)
-        connection = SubscriberConnection(name, slots)
+        connection = SubscriberConnection(name, slots, self._outbox)
         self.connections.append(connection)
         self.group.connect(connection.subscriber, time.monotonic())
         self._settle()

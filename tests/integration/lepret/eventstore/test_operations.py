@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ from esdbclient.protos.Grpc.streams_pb2 import BatchAppendResp
 from esdbclient.protos.Grpc.streams_pb2_grpc import StreamsStub
 
 from lepret.eventstore.__main__ import main
+from lepret.eventstore.scavenge import main as main_of_scavenge
 from tests.integration.lepret.eventstore.batches import Batch, new_batch
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
@@ -197,6 +199,41 @@ class TestRefused:
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path, refusal: Start) -> None:
         assert "cannot be opened" in refusal(tmp_path / "absent" / "events.sqlite")
+
+
+class TestPrivate:
+    """Only the owner can read the events, whatever the umask."""
+
+    @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+    def test_the_files_while_it_runs_and_after(self, tmp_path: Path, umask: int) -> None:
+        before = os.umask(umask)
+        try:
+            # By the command: the other tests' servers are forked, with the umask of then.
+            command = [sys.executable, "-m", "lepret.eventstore", "--port", "0", "--data"]
+            data = tmp_path / "events.sqlite"
+            with subprocess.Popen([*command, data], cwd=PROJECT, stdout=subprocess.PIPE) as server:
+                assert server.stdout is not None
+                address = server.stdout.readline().split()[3].decode()
+                with EventStoreDBClient(f"esdb://{address}?tls=false") as client:
+                    append(client, new_stream(), new_events(1))
+                running = _modes(tmp_path)
+                server.terminate()
+            assert main_of_scavenge(["--data", str(data)]) == 0
+        finally:
+            os.umask(before)
+        assert set(running) >= {"events.sqlite", "events.sqlite-wal", "events.sqlite.lock"}
+        assert set(running.values()) == set(_modes(tmp_path).values()) == {0o600}
+
+    def test_the_files_of_an_older_version(self, store: RunningEventStore) -> None:
+        store.stop()
+        for file in store.data.parent.iterdir():
+            file.chmod(0o644)
+        store.restart()
+        assert set(_modes(store.data.parent).values()) == {0o600}
+
+
+def _modes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
 
 
 class TestMemory:

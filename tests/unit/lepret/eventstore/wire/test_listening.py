@@ -22,6 +22,23 @@ def test_a_port_that_is_busy_for_a_moment_is_waited_for(busy: socket.socket) -> 
         assert listener.getsockname() == address
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])  # noqa: S104 - refused
+def test_an_address_that_others_can_reach_is_refused(host: str) -> None:
+    with pytest.raises(PortError, match="no passwords"):
+        listen(host, 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+def test_the_own_machine_needs_no_option(host: str) -> None:
+    listen(host, 0).close()
+
+
+def test_an_address_that_others_can_reach_needs_an_option() -> None:
+    """Then only the system refuses this one, which is reserved for documentation."""
+    with pytest.raises(PortError, match="cannot listen on 192.0.2.1"):
+        listen("192.0.2.1", 0, anywhere=True)
+
+
 def test_a_port_that_stays_busy_is_refused(busy: socket.socket) -> None:
     with pytest.raises(PortError, match="is taken"):
         listen(*busy.getsockname(), retry_for=0.1)
