@@ -7,7 +7,7 @@ from uuid import UUID
 MAX_APPEND_SIZE = 1024 * 1024
 """Bytes in one append, as `ProposedEvent.size` counts them."""
 
-MAX_APPEND_EVENTS = 50_000
+MAX_APPEND_EVENTS = 20_000
 """Events in one append; without data, many more would have `MAX_APPEND_SIZE`."""
 
 MAX_NAME = 2048

@@ -171,15 +171,21 @@ class TestGroupsThatCannotRun:
         assert [event.id for event in broken.acked(1)] == [event.id for event in events]
 
 
-def test_a_correlation_id_that_is_no_text(client: EventStoreDBClient) -> None:
+def test_a_correlation_id_that_is_no_text(
+    shared_event_store: RunningEventStore, connect: Connect
+) -> None:
+    client = connect(shared_event_store.uri)
     group = Group(client).create(consumer_strategy="PinnedByCorrelation")
     odd = NewEvent(type="T", data=b"{}", metadata=b'{"$correlationId": "\\ud800"}')
     append(client, group.stream, [odd, *new_events(1)])
     assert len(group.acked(2)) == 2
 
 
-def test_metadata_with_text_that_cannot_be_written_again(client: EventStoreDBClient) -> None:
+def test_metadata_with_text_that_cannot_be_written_again(
+    shared_event_store: RunningEventStore, connect: Connect
+) -> None:
     """An append to a deleted stream writes its metadata again."""
+    client = connect(shared_event_store.uri)
     stream = new_stream()
     append(client, stream, new_events(1))
     odd = b'{"$tb": 9223372036854775807, "x": "\\ud800", "y": 1e999}'

@@ -35,7 +35,7 @@ def test_the_own_machine_needs_no_option(host: str) -> None:
 
 def test_an_address_that_others_can_reach_needs_an_option() -> None:
     """Then only the system refuses this one, which is reserved for documentation."""
-    with pytest.raises(PortError, match="cannot listen on 192.0.2.1"):
+    with pytest.raises(PortError, match=r"cannot listen on 192\.0\.2\.1"):
         listen("192.0.2.1", 0, anywhere=True)
 
 
