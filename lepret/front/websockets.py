@@ -82,6 +82,11 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
                 return
         super().dataReceived(data)
 
+    def onMessageFrameBegin(self, length: int) -> None:
+        super().onMessageFrameBegin(length)
+        if self.message_data_total_length > self._front.limits.socket_message_bytes:
+            self.transport.abortConnection()
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self._messages += 1
         if self._messages > self._front.limits.socket_messages:
@@ -143,7 +148,7 @@ class WebSocketFactory(ws_protocol.WebSocketFactory):
         self.front = http_factory.front
 
     def setProtocolOptions(self, **options: Any) -> None:
-        """Take daphne's options, but allow smaller messages only."""
-        most = self.front.limits.socket_message_bytes
-        options |= {"maxMessagePayloadSize": most, "maxFramePayloadSize": most}
+        """Take daphne's options, but allow pages to send small frames only."""
+        # Not `maxMessagePayloadSize`, which limits what pages are sent, too.
+        options["maxFramePayloadSize"] = self.front.limits.socket_message_bytes
         super().setProtocolOptions(**options)

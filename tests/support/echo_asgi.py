@@ -1,6 +1,7 @@
 """The project's application, with websockets that anybody may open, and that echo what they get.
 
-To "flood" they answer with more than a client may leave unread.
+To "page" they answer with as much as a page is sent, to "flood" with more than a client may leave
+unread.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import Any
 # First, because it sets Django up.
 from lepret.asgi import application as project
 
-FLOOD = "x" * 100_000
+PAGE = "x" * 100_000
+ANSWERS = {"page": (1, PAGE), "flood": (200, PAGE)}
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -20,6 +22,6 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
-        times, text = (200, FLOOD) if message["text"] == "flood" else (1, message["text"])
+        times, text = ANSWERS.get(message["text"], (1, message["text"]))
         for _ in range(times):
             await send({"type": "websocket.send", "text": text})

@@ -122,6 +122,14 @@ def test_a_page_that_sends_now_and_then_stays_open(echo: Daphne) -> None:
             assert not socket.is_closed()
 
 
+def test_a_page_is_sent_as_much_as_it_needs(echo: Daphne) -> None:
+    with connected(echo, "127.0.0.8") as socket:
+        assert socket.open_socket("/").status == 101
+        socket.send(frame(1, b"page"))
+        while not socket.has_received(b"x" * 100_000):
+            assert not socket.is_closed()
+
+
 def is_served(server: Daphne, address: str) -> bool:
     """Whether a new connection from this address is accepted."""
     with connected(server, address) as connection:
