@@ -205,7 +205,7 @@ class TestStrangeInput:
         ("username", "error"),
         [
             ("u\0ma", "Null characters are not allowed."),
-            ("u" * 100_000, "at most 150 characters"),
+            ("u" * 50_000, "at most 150 characters"),
             ("", "This field is required."),
             ("u\nma", "Please enter a correct username"),
             ("\N{PILE OF POO}", "Please enter a correct username"),
