@@ -10,6 +10,7 @@ from lepret.api.problems import answer_with_problems, page_not_found
 from lepret.api.throttling import throttles
 from lepret.common import health
 from lepret.staff import pages, passwords, second_factor_pages
+from lepret.staff.access import permission_denied
 from lepret.staff.login import StaffLoginView, StaffLogoutView
 from lepret.staff.passwords import StaffPasswordChangeView
 from lepret.staff.provider_sign_in import FromProvider, ToProvider
@@ -53,4 +54,5 @@ urlpatterns = [
     path("metrics", metrics.metrics, name="metrics"),
 ]
 
+handler403 = permission_denied
 handler404 = page_not_found

@@ -1,7 +1,11 @@
-"""Who may see the underwriters' pages now, and why somebody may not: for pages and websockets."""
+"""Who may see the underwriters' pages now, and why somebody may not: for pages and websockets.
+
+Whom of the staff a page, admin or a websocket is refused for want of a role, is logged.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +17,16 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
+from django.views import defaults
 from django_htmx.http import reswap, retarget
 
+from lepret.common.callers import address_of
 from lepret.common.htmx import HtmxRequest
 from lepret.staff.login_needed import ask_to_log_in
 from lepret.staff.roles import is_underwriter
 from lepret.staff.sessions import Lifetimes, SessionEnd, end_of, whose
+
+logger = logging.getLogger(__name__)
 
 SAFE_METHODS: Final = ("GET", "HEAD")
 
@@ -49,14 +57,19 @@ ENDED: Final = {
 REFUSALS: Final = (*ENDED.values(), NOT_UNDERWRITER, SOMEBODY_ELSE)
 
 
-def refusal_to_session(session_key: str | None, *, shown_to: str | None = None) -> Refusal | None:
+def refusal_to_session(
+    session_key: str | None, *, shown_to: str | None = None, asked_from: str | None = None
+) -> Refusal | None:
     """Why a page may not be shown (any more) in this session; `None` if it may.
 
     Session and user are read anew, and this does not count as activity. `shown_to` is the primary
-    key of the user whom an open page was shown to.
+    key of the user whom an open page was shown to. `asked_from` is the address of somebody who asks
+    to open it, whose refusal is logged.
     """
     found = whose(session_key, now=time.time(), lifetimes=Lifetimes.from_settings())
     refusal = _refusal_to(found)
+    if refusal is NOT_UNDERWRITER and asked_from is not None:
+        _log_refusal(cast(User, found), asked_from, "a websocket of underwriters")
     if refusal is None and shown_to not in (None, str(cast(User, found).pk)):
         return SOMEBODY_ELSE
     return refusal
@@ -96,6 +109,8 @@ def refused(request: HtmxRequest, refusal: Refusal) -> HttpResponse:
         PermissionDenied: a page is asked for by somebody who is logged in, but is no underwriter.
     """
     if request.htmx:
+        if refusal is NOT_UNDERWRITER:
+            _log_refused_request(request)
         context = {"refusal": refusal, "is_command": request.method not in SAFE_METHODS}
         answer = render(request, "_ended.html", context, status=403)
         add_never_cache_headers(answer)
@@ -103,3 +118,37 @@ def refused(request: HtmxRequest, refusal: Refusal) -> HttpResponse:
     if refusal is NOT_UNDERWRITER:
         raise PermissionDenied(refusal.words)
     return ask_to_log_in(request)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """The page for those who are logged in, but may not see this one."""
+    if request.user.is_authenticated:
+        _log_refused_request(request)
+    return defaults.permission_denied(request, exception)
+
+
+class AdminRefusals:
+    """Middleware that logs who is logged in and not let into admin, which asks them to log in."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self._get_response(request)
+
+    def process_view(self, request: HttpRequest, *_: Any) -> None:
+        is_admin = request.resolver_match is not None and request.resolver_match.app_name == "admin"
+        if is_admin and request.user.is_authenticated and not request.user.is_staff:
+            _log_refused_request(request)
+
+
+def _log_refused_request(request: HttpRequest) -> None:
+    # Not the path, which may hold what somebody has searched for.
+    route = request.resolver_match.route if request.resolver_match else "an unknown page"
+    _log_refusal(cast(User, request.user), address_of(request), f"{request.method} /{route}")
+
+
+def _log_refusal(user: User, address: str, what: str) -> None:
+    logger.warning(
+        "Refused for want of a role: %s, from %s, %s", ascii(user.get_username()), address, what
+    )

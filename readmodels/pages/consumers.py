@@ -23,6 +23,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from lepret.common.backoff import jittered
+from lepret.common.callers import address_of_scope
 from readmodels.live import broadcasts, frame_latency
 from readmodels.live.live_views import LiveViewLost, Read, ViewTimes, Watch, watching
 from readmodels.pages.event_history import HistoryUnavailable
@@ -203,7 +204,8 @@ class UnderwritingConsumer(LivePage):
     async def check(self) -> None:
         session_key = self.scope["cookies"].get(settings.SESSION_COOKIE_NAME)
         if self._staying_open is None:
-            refusal = await refusal_now(session_key, self._shown_to)
+            address = address_of_scope(self.scope)
+            refusal = await refusal_now(session_key, self._shown_to, asked_from=address)
         else:
             refusal = await refusal_lately(
                 session_key, self._shown_to, seconds=self._times.shared_check_for

@@ -21,9 +21,13 @@ _Checks = dict[tuple[str | None, str | None], asyncio.Task[Refusal | None]]
 _recent: WeakKeyDictionary[asyncio.AbstractEventLoop, _Checks] = WeakKeyDictionary()
 
 
-async def refusal_now(session_key: str | None, shown_to: str | None) -> Refusal | None:
+async def refusal_now(
+    session_key: str | None, shown_to: str | None, *, asked_from: str | None = None
+) -> Refusal | None:
     """As `lepret.staff.access.refusal_to_session`."""
-    return await database_sync_to_async(refusal_to_session)(session_key, shown_to=shown_to)
+    return await database_sync_to_async(refusal_to_session)(
+        session_key, shown_to=shown_to, asked_from=asked_from
+    )
 
 
 async def refusal_lately(

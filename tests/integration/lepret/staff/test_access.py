@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
-from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 
 from lepret.models import AuthenticatorApp
@@ -21,6 +20,7 @@ from lepret.staff.access import (
     refusal_to_session,
 )
 from lepret.staff.second_factor import new_key
+from django.contrib.sessions.backends.db import SessionStore
 from lepret.staff.sessions import LAST_SEEN_AT, LOGGED_IN_AT, SessionEnd
 from tests.support.staff import make_clerk, make_underwriter
 
@@ -225,3 +225,59 @@ def test_the_page_has_words_for_each_close_code(client: Client) -> None:
     for refusal in REFUSALS:
         template = html.split(f'<template id="ended-{refusal.close_code}">')[1]
         assert refusal.words in template.split("</template>")[0]
+
+
+class TestRefusalsAreLogged:
+    LINE = "Refused for want of a role: 'nat', from 203.0.113.9, "
+
+    @pytest.fixture
+    def nat(self) -> Client:
+        browser = Client(REMOTE_ADDR="203.0.113.9")
+        browser.force_login(make_nobody())
+        return browser
+
+    @pytest.mark.parametrize(
+        ("method", "path", "headers", "route"),
+        [
+            ("GET", "/underwriting/?q=Ann", {}, "GET /underwriting/"),
+            ("GET", QUEUE, HTMX, "GET /underwriting/"),
+            ("POST", APPROVE, {}, "POST /underwriting/<uuid:loan_request_id>/approve/"),
+            ("GET", "/admin/", {}, "GET /admin/"),
+            ("POST", "/admin/auth/user/?q=Ann", {}, "POST /admin/auth/user/"),
+        ],
+    )
+    def test_with_user_address_and_route(
+        self,
+        nat: Client,
+        caplog: pytest.LogCaptureFixture,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        route: str,
+    ) -> None:
+        nat.generic(method, path, headers=headers)
+        assert [each for each in caplog.messages if each.startswith("Refused")] == [
+            self.LINE + route
+        ]
+
+    def test_of_a_clerk_in_admin(self, caplog: pytest.LogCaptureFixture) -> None:
+        browser = Client()
+        browser.force_login(make_clerk())
+        assert browser.get("/admin/auth/user/").status_code == 403
+        assert "'clem', from 127.0.0.1, GET /admin/auth/user/" in caplog.text
+
+    def test_of_a_websocket_that_is_opened_but_not_when_it_is_checked_again(
+        self, nat: Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert refusal_to_session(session_of(nat)) is NOT_UNDERWRITER
+        assert caplog.messages == []
+        refusal_to_session(session_of(nat), asked_from="203.0.113.9")
+        assert caplog.messages == [self.LINE + "a websocket of underwriters"]
+
+    def test_but_not_that_somebody_is_asked_to_log_in(
+        self, client: Client, underwriter: User, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        Client().get(QUEUE)
+        Client().get("/admin/")
+        client.get(QUEUE)
+        assert "Refused" not in caplog.text
