@@ -17,7 +17,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from lepret.api import tokens
 from lepret.models import ApiToken
-from lepret.staff import logins
+from lepret.staff import logins, sessions
 
 # Nobody sees or gives out the secrets of second factors: see `manage.py second_factor`.
 admin.site.unregister(TOTPDevice)
@@ -84,9 +84,31 @@ class ApiTokenAdmin(ModelAdmin):
 admin.site.unregister(User)
 
 
+@admin.action(description="Log out the selected users everywhere", permissions=["change"])
+def end_sessions(
+    model_admin: StaffUserAdmin, request: HttpRequest, queryset: QuerySet[User]
+) -> None:
+    assert isinstance(request.user, User), "admin lets nobody else in"
+    for user in queryset:
+        # But this one, whose answer could not be shown.
+        count = sessions.end_sessions(user, but=request.session.session_key)
+        logins.sessions_ended(request, user, request.user, count)
+    model_admin.message_user(request, "Logged out.", messages.SUCCESS)
+
+
 @admin.register(User)
 class StaffUserAdmin(UsersAdmin):
-    """Django's own, but for passwords: a change is logged, and one's own needs the current one."""
+    """Django's own, but for passwords, and with an action that ends sessions.
+
+    A password that is set here is good only for choosing another; one's own needs the current one.
+    """
+
+    actions = (end_sessions,)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not change:
+            self._password_was_set(request, obj)
 
     def user_change_password(
         self,
@@ -99,6 +121,10 @@ class StaffUserAdmin(UsersAdmin):
             return redirect("password")
         response = super().user_change_password(request, id, form_url)
         if user is not None and User.objects.get(pk=user.pk).password != user.password:
-            assert isinstance(request.user, User), "admin lets nobody else in"
-            logins.password_changed(request, user, by=request.user)
+            self._password_was_set(request, user)
         return response
+
+    def _password_was_set(self, request: HttpRequest, user: User) -> None:
+        assert isinstance(request.user, User), "admin lets nobody else in"
+        sessions.password_is_set_by_another(user)
+        logins.password_changed(request, user, by=request.user)

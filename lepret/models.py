@@ -1,4 +1,4 @@
-"""What is known of those who come in: tokens, failed logins, second factors, accounts elsewhere."""
+"""What is known of those who come in: tokens, logins, second factors, accounts elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final, Self
 
 from django.conf import settings
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.db.models import Q
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -84,6 +85,24 @@ class LoginFailures(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("account", "caller"), name="one_count_of_failures"),
         )
+
+
+class StaffSession(AbstractBaseSession):
+    """A session, as Django stores it, with its user, so that somebody's sessions can be found.
+
+    `user_id` is no foreign key: a session outlives its user, so that a page can say why it ended.
+    """
+
+    user_id = models.IntegerField(null=True, db_index=True)
+
+
+class InitialPassword(models.Model):
+    """A user's password that somebody else has set: good only for choosing another."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="initial_password"
+    )
+    set_at = models.DateTimeField(auto_now=True)
 
 
 class AuthenticatorApp(TOTPDevice):  # type: ignore[misc]  # it has no types

@@ -242,6 +242,7 @@ OIDC_BACK_OFFICE_GROUP = ENVIRONMENT.oidc_back_office_group
 OIDC_SECOND_FACTOR = ENVIRONMENT.oidc_second_factor
 PASSWORD_LOGIN = ENVIRONMENT.password_login
 
+SESSION_ENGINE = "lepret.staff.session_store"
 # How long a session lasts from its login, and from the last request, in seconds: the server holds
 # it to both (`lepret.staff.sessions`), and the browser drops the cookie.
 SESSION_COOKIE_AGE = round(ENVIRONMENT.session_hours * 3600)

@@ -9,7 +9,7 @@ from lepret.api.openapi import DESCRIPTION, TAGS, DocumentedApi
 from lepret.api.problems import answer_with_problems, page_not_found
 from lepret.api.throttling import throttles
 from lepret.common import health
-from lepret.staff import pages, passwords, second_factor_pages
+from lepret.staff import own_sessions, pages, passwords, second_factor_pages
 from lepret.staff.access import permission_denied
 from lepret.staff.login import StaffLoginView, StaffLogoutView
 from lepret.staff.passwords import StaffPasswordChangeView
@@ -40,12 +40,14 @@ urlpatterns = [
     path("admin/logout/", StaffLogoutView.as_view()),
     path("admin/password_change/", StaffPasswordChangeView.as_view()),
     path("admin/", admin.site.urls),
+    path("accounts/", pages.account, name="account"),
     path("accounts/login/", StaffLoginView.as_view(), name="login"),
     path("accounts/logout/", StaffLogoutView.as_view(), name="logout"),
     path("accounts/password/", StaffPasswordChangeView.as_view(), name="password"),
     path("accounts/password/changed/", passwords.password_changed, name="password-changed"),
     path("accounts/login/code/", second_factor_pages.ask_for_code, name="second-factor-code"),
     path("accounts/second-factor/", second_factor_pages.second_factor_page, name="second-factor"),
+    path("accounts/sessions/", own_sessions.own_sessions, name="sessions"),
     path("accounts/provider/", ToProvider.as_view(), name="to-provider"),
     path("accounts/provider/callback/", FromProvider.as_view(), name="from-provider"),
     path("accounts/home/", pages.home_of_role, name="home-of-role"),

@@ -52,6 +52,7 @@ ENDED: Final = {
         SessionEnd.IDLE: 4413,
         SessionEnd.INACTIVE: 4414,
         SessionEnd.SECOND_FACTOR: 4415,
+        SessionEnd.INITIAL_PASSWORD: 4416,
     }.items()
 }
 REFUSALS: Final = (*ENDED.values(), NOT_UNDERWRITER, SOMEBODY_ELSE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
@@ -9,14 +11,20 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import render, resolve_url
+from django.shortcuts import redirect, render, resolve_url
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods
 
 from lepret.staff import second_step, sessions
 from lepret.staff.attempts import TooManyAttempts
 from lepret.staff.credentials import StaffLoginForm
+from lepret.staff.sessions import SessionEnd
 
 # Of a page that was sent again after its session had ended (see `lepret.staff.login_needed`).
 NOTHING_RECORDED = "nothing_recorded"
+
+View = Callable[[HttpRequest], HttpResponse]
 
 
 class StaffLoginView(LoginView):
@@ -28,6 +36,8 @@ class StaffLoginView(LoginView):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if self._may_go_on(request.user):
             return HttpResponseRedirect(self.get_success_url())
+        if sessions.end_of(request) is SessionEnd.INITIAL_PASSWORD:
+            return redirect("password")
         return super().get(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -75,3 +85,19 @@ def locked_out(request: HttpRequest, refusal: TooManyAttempts) -> HttpResponse:
     response = render(request, "staff/locked_out.html", {"minutes": minutes}, status=status)
     response["Retry-After"] = str(refusal.seconds)
     return response
+
+
+def page_with_secrets(view: View) -> View:
+    """What all pages have in common on which a code or a password is tried."""
+
+    @never_cache
+    @sensitive_post_parameters("password", "code")
+    @require_http_methods(["GET", "POST"])
+    @wraps(view)
+    def guarded(request: HttpRequest) -> HttpResponse:
+        try:
+            return view(request)
+        except TooManyAttempts as refusal:
+            return locked_out(request, refusal)
+
+    return guarded

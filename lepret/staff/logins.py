@@ -39,6 +39,17 @@ def password_changed(request: HttpRequest, user: User, by: User) -> None:
     )
 
 
+def sessions_ended(request: HttpRequest, user: User, by: User, count: int) -> None:
+    """Somebody's sessions were ended: by themselves, or by an administrator."""
+    logger.info(
+        "%d sessions of %s ended by %s, from %s",
+        count,
+        _shown(user.get_username()),
+        _shown(by.get_username()),
+        address_of(request),
+    )
+
+
 def noted(request: HttpRequest, user: User, what: str) -> None:
     """Something was changed that logins depend on."""
     logger.info("%s: %s, from %s", what, _shown(user.get_username()), address_of(request))

@@ -1,10 +1,11 @@
-"""Where members of staff go after login."""
+"""Where members of staff go after login, and from where they change what they log in with."""
 
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
 
 from lepret.staff.roles import is_back_office, is_underwriter, login_required
 
@@ -18,3 +19,11 @@ def home_of_role(request: HttpRequest) -> HttpResponse:
     if is_back_office(request.user):
         return redirect("admin:index")
     return render(request, "staff/no_role.html")
+
+
+@never_cache
+@login_required
+@require_safe
+def account(request: HttpRequest) -> HttpResponse:
+    """Leads to password, second factor and sessions."""
+    return render(request, "staff/account.html")

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any, Final
 
 import django_otp
 import segno
 from django import forms
-from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 from django.utils.safestring import mark_safe
-from django.views.decorators.cache import never_cache
-from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods
 
 from lepret.models import AuthenticatorApp
 from lepret.staff import attempts, logins, second_factor, second_step
-from lepret.staff.attempts import TooManyAttempts
-from lepret.staff.credentials import LONGEST_PASSWORD
-from lepret.staff.login import locked_out
+from lepret.staff.credentials import WithCurrentPassword
+from lepret.staff.login import page_with_secrets
 from lepret.staff.login_needed import ask_to_log_in
 from lepret.staff.second_factor import CodeCheck
 from lepret.staff.second_step import WaitingSignIn
@@ -32,24 +25,7 @@ from lepret.staff.second_step import WaitingSignIn
 # The key in a session's data: of the app that is being set up.
 _NEW_KEY: Final = "second_factor_key"
 _LONGEST_CODE: Final = 20
-
-View = Callable[[HttpRequest], HttpResponse]
-
-
-def _page_with_secrets(view: View) -> View:
-    """What all pages have in common on which a code or a password is tried."""
-
-    @never_cache
-    @sensitive_post_parameters("password", "code")
-    @require_http_methods(["GET", "POST"])
-    @wraps(view)
-    def guarded(request: HttpRequest) -> HttpResponse:
-        try:
-            return view(request)
-        except TooManyAttempts as refusal:
-            return locked_out(request, refusal)
-
-    return guarded
+_PURPOSE: Final = "Change of the second factor"
 
 
 class _CodeInput(forms.TextInput):
@@ -96,43 +72,10 @@ class CodeForm(forms.Form):
         return f"There were too many wrong codes. Wait {wait} seconds, then give a new one."
 
 
-class _WithPassword(forms.Form):
-    """Asks for the current password first, if the user has logged in with one."""
-
-    password = forms.CharField(
-        label="Current password",
-        strip=False,
-        max_length=LONGEST_PASSWORD,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
-    )
-    request: HttpRequest
-    user: User
-
-    def ask_for_password_first(self) -> None:
-        """Keep the field only for those who have a password that they log in with."""
-        backend = self.request.session.get(BACKEND_SESSION_KEY)
-        if backend is None or backend == settings.OIDC_BACKEND:
-            del self.fields["password"]  # It was given just now, or at the identity provider.
-        else:
-            self.order_fields(["password"])
-
-    def clean_password(self) -> str:
-        """Check the password.
-
-        Raises:
-            TooManyAttempts: it was not tried.
-        """
-        password: str = self.cleaned_data["password"]
-        username = self.user.get_username()
-        with attempts.counted(attempts.of_session(username, "second factor")):
-            if not self.user.check_password(password):
-                logins.failed(self.request, username, "Change of the second factor")
-                raise ValidationError("This is not your password.")
-        return password
-
-
-class SetUpForm(_WithPassword):
+class SetUpForm(WithCurrentPassword):
     """Asks for the first code of a new app."""
+
+    purpose = _PURPOSE
 
     code = forms.CharField(
         label="Code",
@@ -148,8 +91,10 @@ class SetUpForm(_WithPassword):
         self.ask_for_password_first()
 
 
-class ChangeForm(_WithPassword, CodeForm):
+class ChangeForm(WithCurrentPassword, CodeForm):
     """Asks for password and code before the second factor is changed."""
+
+    purpose = _PURPOSE
 
     def __init__(self, request: HttpRequest, user: User) -> None:
         super().__init__(request, user)
@@ -161,7 +106,7 @@ class ChangeForm(_WithPassword, CodeForm):
         return "" if self.errors else super().clean_code()
 
 
-@_page_with_secrets
+@page_with_secrets
 def ask_for_code(request: HttpRequest) -> HttpResponse:
     """The second step of a login."""
     waiting = WaitingSignIn.of(request)
@@ -174,7 +119,7 @@ def ask_for_code(request: HttpRequest) -> HttpResponse:
     return render(request, "staff/second_step.html", {"form": form})
 
 
-@_page_with_secrets
+@page_with_secrets
 def second_factor_page(request: HttpRequest) -> HttpResponse:
     """Where members of staff set up their second factor, and change it."""
     if request.user.is_authenticated:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import import_module
 from typing import Any, Final, cast
 
 from asgiref.sync import sync_to_async
@@ -18,14 +17,23 @@ from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
 from django.dispatch import receiver
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.functional import SimpleLazyObject
 
+from lepret.common.callers import address_of
+from lepret.models import InitialPassword, StaffSession
 from lepret.staff import second_factor
+from lepret.staff.session_store import SessionStore
 
-# Keys of a session's data; the values are seconds since 1970.
+# Keys of a session's data. The values of the first two are seconds since 1970.
 LOGGED_IN_AT: Final = "logged_in_at"
 LAST_SEEN_AT: Final = "last_seen_at"
+ADDRESS: Final = "address"
+USER_AGENT: Final = "user_agent"
+_MUST_CHANGE_PASSWORD: Final = "must_change_password"  # noqa: S105 (not a password)
+
+_LONGEST_USER_AGENT: Final = 300
 
 # Not every request writes to the database: the last one is known to a minute.
 _NOTED_EVERY_SECONDS: Final = 60.0
@@ -40,6 +48,7 @@ class SessionEnd(StrEnum):
     PASSWORD = "your password was changed."  # noqa: S105 (not a password)
     INACTIVE = "your account was switched off."
     SECOND_FACTOR = "your account needs its second factor now."
+    INITIAL_PASSWORD = "your password was set by somebody else: choose your own."  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,8 @@ def why_over(data: Mapping[str, Any], *, now: float, lifetimes: Lifetimes) -> Se
 
 def whose(session_key: str | None, *, now: float, lifetimes: Lifetimes) -> User | SessionEnd:
     """The user who is logged in with the session, read anew, or why nobody is (any more)."""
-    return _user_in(_stored(session_key), now=now, lifetimes=lifetimes) or SessionEnd.LOGGED_OUT
+    session = SessionStore(session_key)
+    return _user_in(session, now=now, lifetimes=lifetimes) or SessionEnd.LOGGED_OUT
 
 
 def end_of(request: HttpRequest) -> SessionEnd | None:
@@ -89,7 +99,56 @@ def log_in(request: HttpRequest, user: User) -> None:
     """Log in, with a new session that has nothing of the one before. Expired ones are deleted."""
     request.session.flush()
     auth.login(request, user)
-    _store().clear_expired()
+    SessionStore.clear_expired()
+
+
+def current_sessions(user: User) -> list[SessionStore]:
+    """The sessions in which `user` is logged in now."""
+    now, lifetimes = time.time(), Lifetimes.from_settings()
+    rows = StaffSession.objects.filter(user_id=user.pk, expire_date__gt=timezone.now())
+    sessions = [SessionStore(row.session_key) for row in rows]
+    return [each for each in sessions if _owner_of(each, now=now, lifetimes=lifetimes) == user]
+
+
+def end_sessions(
+    user: User | None = None, *, keys: Collection[str] | None = None, but: str | None = None
+) -> int:
+    """End the sessions of `user`, or everybody's: all, or those with these `keys`.
+
+    The one with the key `but` goes on. Returns how many were ended, with those that were over.
+    """
+    rows = StaffSession.objects.exclude(session_key=but)
+    if user is not None:
+        rows = rows.filter(user_id=user.pk)
+    if keys is not None:
+        rows = rows.filter(session_key__in=keys)
+    ended, _ = rows.delete()
+    return ended
+
+
+def owner_of(request: HttpRequest) -> User | None:
+    """The user, also one who may do nothing yet but choose a password."""
+    if request.user.is_authenticated:
+        return request.user
+    now, lifetimes = time.time(), Lifetimes.from_settings()
+    found = _owner_of(request.session, now=now, lifetimes=lifetimes)
+    return found if isinstance(found, User) else None
+
+
+def must_change_password(request: HttpRequest) -> bool:
+    """Whether the password with which this session was begun was set by somebody else."""
+    return _MUST_CHANGE_PASSWORD in request.session
+
+
+def password_is_their_own(request: HttpRequest, user: User) -> None:
+    """`user` has chosen a password, and may do everything again."""
+    InitialPassword.objects.filter(user=user).delete()
+    request.session.pop(_MUST_CHANGE_PASSWORD, None)
+
+
+def password_is_set_by_another(user: User) -> None:
+    """`user` has got a password from somebody else, and must choose another first."""
+    InitialPassword.objects.update_or_create(user=user)
 
 
 class StaffSessionMiddleware(AuthenticationMiddleware):
@@ -115,12 +174,22 @@ def _user_of(request: HttpRequest) -> User | AnonymousUser:
     user = _user_in(request.session, now=now, lifetimes=lifetimes)
     if not isinstance(user, User):
         return AnonymousUser()
-    _note_activity(request.session, now=now, lifetimes=lifetimes)
+    _note_activity(request, now=now, lifetimes=lifetimes)
     return user
 
 
 def _user_in(session: SessionBase, *, now: float, lifetimes: Lifetimes) -> User | SessionEnd | None:
     """The session's user, or why it has ended; `None` if nobody has logged in with it."""
+    owner = _owner_of(session, now=now, lifetimes=lifetimes)
+    if isinstance(owner, User) and _MUST_CHANGE_PASSWORD in session:
+        return SessionEnd.INITIAL_PASSWORD
+    return owner
+
+
+def _owner_of(
+    session: SessionBase, *, now: float, lifetimes: Lifetimes
+) -> User | SessionEnd | None:
+    """The same, but for a user who must choose a password first."""
     if auth.SESSION_KEY not in session:
         return None
     data = {key: session[key] for key in (LOGGED_IN_AT, LAST_SEEN_AT) if key in session}
@@ -140,20 +209,21 @@ def _user_in(session: SessionBase, *, now: float, lifetimes: Lifetimes) -> User 
     return SessionEnd.SECOND_FACTOR if second_factor.is_missing(user, session) else user
 
 
-def _note_activity(session: SessionBase, *, now: float, lifetimes: Lifetimes) -> None:
-    if now - session[LAST_SEEN_AT] >= min(_NOTED_EVERY_SECONDS, lifetimes.idle / 10):
-        session[LAST_SEEN_AT] = now
+def _note_activity(request: HttpRequest, *, now: float, lifetimes: Lifetimes) -> None:
+    last_seen_at = request.session[LAST_SEEN_AT]
+    if now - last_seen_at >= min(_NOTED_EVERY_SECONDS, lifetimes.idle / 10):
+        request.session.update(_seen(request, now))
+
+
+def _seen(request: HttpRequest, now: float) -> dict[str, Any]:
+    user_agent = request.headers.get("User-Agent", "")[:_LONGEST_USER_AGENT]
+    return {LAST_SEEN_AT: now, ADDRESS: address_of(request), USER_AGENT: user_agent}
 
 
 @receiver(user_logged_in)
-def _begin(request: HttpRequest, **kwargs: Any) -> None:
-    request.session[LOGGED_IN_AT] = request.session[LAST_SEEN_AT] = time.time()
-
-
-def _store() -> type[SessionBase]:
-    store: type[SessionBase] = import_module(settings.SESSION_ENGINE).SessionStore
-    return store
-
-
-def _stored(session_key: str | None) -> SessionBase:
-    return _store()(session_key)
+def _begin(request: HttpRequest, user: User, **kwargs: Any) -> None:
+    now = time.time()
+    request.session.update({LOGGED_IN_AT: now, **_seen(request, now)})
+    is_by_password = request.session[auth.BACKEND_SESSION_KEY] != settings.OIDC_BACKEND
+    if is_by_password and InitialPassword.objects.filter(user=user).exists():
+        request.session[_MUST_CHANGE_PASSWORD] = True

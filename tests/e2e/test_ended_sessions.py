@@ -16,12 +16,10 @@ from tests.support.pages import apply, expect_live, log_in, open_queue, page_of,
 MOST_SECONDS = 10.0
 
 _CHANGE_SESSIONS = """
-from django.contrib.sessions.backends.db import SessionStore
-from django.contrib.sessions.models import Session
-for row in Session.objects.all():
+from lepret.staff.session_store import SessionStore, StaffSession
+for row in StaffSession.objects.filter(user_id=user.pk):
     session = SessionStore(row.session_key)
-    if session.get("_auth_user_id") == str(user.pk):
-        {change}
+    {change}
 """
 _SET_SESSIONS = _CHANGE_SESSIONS.format(change="session[{key!r}] = 0; session.save()")
 

@@ -18,6 +18,7 @@ from tests.support.demo import Demo
 from tests.support.loans import ZOE
 from tests.support.pages import apply, deny, expect_live, log_in, row, send, someone, status
 from tests.support.processes import wait_until
+from tests.support.second_factors import Phone
 from tests.support.web_servers import running_daphne
 
 _TELL: Final = """
@@ -74,6 +75,16 @@ def log_in_at(page: Page, path: str, name: str) -> None:
     page.goto(path)
     log_in(page, name)
     expect(page).to_have_url(re.compile(re.escape(path)))
+
+
+def make_user(demo: Demo) -> str:
+    """A user without a role, whose password is the name."""
+    name = f"user-{uuid4().hex[:8]}"
+    make = f"User.objects.create_user({name!r}, password={name!r})"
+    code = f"from django.contrib.auth.models import User; {make}"
+    done = demo.manage("shell", "--no-imports", "-c", code)
+    assert done.returncode == 0, done.stderr
+    return name
 
 
 def first_id(page: Page, model: str) -> str:
@@ -192,6 +203,52 @@ class TestWhateverIsDone:
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_role("heading", name="Staff login")).to_be_visible()
 
+    def test_with_an_account(self, watched: Watched, demo: Demo) -> None:
+        name = make_user(demo)
+        page = watched.page()
+        page.goto("/accounts/home/")
+        log_in(page, name)
+        expect(page.get_by_role("heading", name="No role yet")).to_be_visible()
+        page.get_by_role("link", name="Account").click()
+        page.get_by_role("link", name="Second factor").click()
+        page.get_by_label("Current password").fill(name)
+        phone = Phone(page.locator("#secret").inner_text())
+        page.get_by_role("textbox", name="Code").fill(phone.code())
+        page.get_by_role("button", name="Set up").click()
+        expect(page.locator(".recovery-codes code")).to_have_count(10)
+        recovery_code = page.locator(".recovery-codes code").first.inner_text()
+        page.get_by_role("button", name="I have kept them").click()
+        page.get_by_role("button", name="Log out").last.click()
+        log_in(page, name)
+        for code in (phone.wrong_code(), recovery_code):
+            page.get_by_role("textbox", name="Code").fill(code)
+            page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("heading", name="No role yet")).to_be_visible()
+        page.goto("/accounts/sessions/")
+        expect(page.get_by_text("logged in nowhere else")).to_be_visible()
+        page.goto("/accounts/second-factor/")
+        expect(page.get_by_text("You have 9 recovery codes left")).to_be_visible()
+        page.goto("/accounts/password/")
+        for label in ("Current password", "New password", "New password again"):
+            page.get_by_label(label, exact=True).fill(name)
+        page.get_by_role("button", name="Change password").click()
+        expect(page.locator("#id_new_password1_error")).to_contain_text("current password")
+
+    def test_until_passwords_are_tried_no_more(self, watched: Watched, demo: Demo) -> None:
+        name = make_user(demo)
+        page = watched.page()
+        page.goto("/accounts/login/")
+        locked_out = page.get_by_role("heading", name="Too many attempts")
+        for _ in range(11):
+            page.get_by_label("Username").fill(name)
+            page.get_by_label("Password").fill("wrong")
+            with page.expect_navigation():
+                page.get_by_role("button", name="Log in").click()
+            if locked_out.is_visible():
+                break
+        expect(locked_out).to_be_visible()
+        assert demo.manage("unlock", "--address", "127.0.0.1").returncode == 0
+
     def test_in_the_back_office(self, watched: Watched, demo: Demo) -> None:
         demo.apply(application(score=9))
         page = watched.page()
@@ -211,8 +268,9 @@ class TestWhateverIsDone:
         page.goto("/admin/password_change/")
         for name in ("old_password", "new_password1", "new_password2"):
             page.locator(f"#id_{name}").fill("not that one")
-        page.locator("input[type=submit]").click()
-        expect(page.locator(".errornote")).to_be_visible()
+        page.get_by_role("button", name="Change password").click()
+        expect(page.locator("#id_old_password_error")).not_to_be_empty()
+        page.goto("/admin/")
         page.locator(".theme-toggle").first.click()
         page.locator("#logout-form button").click()
         expect(

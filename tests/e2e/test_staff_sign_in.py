@@ -81,6 +81,7 @@ def test_a_second_factor_is_set_up_and_used(page: Page, other_page: Page, demo: 
     expect(other_page.get_by_text("was used before")).to_be_visible()
     give_code(other_page, recovery_code, "Log in")
     expect_live(other_page)
+    other_page.get_by_role("link", name="Account").click()
     other_page.get_by_role("link", name="Second factor").click()
     expect(other_page.get_by_text("You have 9 recovery codes left")).to_be_visible()
 

@@ -18,13 +18,12 @@ from channels.testing import WebsocketCommunicator
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
 from lepret.api import tokens
 from lepret.asgi import application
-from lepret.models import ApiToken, Scope
+from lepret.models import ApiToken, Scope, StaffSession
 from lepret.urls import api
 from readmodels.models import (
     LoanRequest,
@@ -66,6 +65,8 @@ POST  /underwriting/<loan_request_id>/approve/  login   403       302          4
 GET   /underwriting/<loan_request_id>/deny/   login     403       200          403    200
 POST  /underwriting/<loan_request_id>/deny/   login     403       422          403    422
 
+GET   /accounts/                              login     200       200          200    200
+POST  /accounts/                              login     405       405          405    405
 GET   /accounts/login/                        200       302       302          302    302
 POST  /accounts/login/                        200       200       200          200    200
 POST  /accounts/logout/                       login     login     login        login  login
@@ -82,6 +83,8 @@ POST  /accounts/password/                     login     200       200          2
 GET   /accounts/password/changed/             login     200       200          200    200
 GET   /accounts/second-factor/                login     200       200          200    200
 POST  /accounts/second-factor/                login     200       200          200    200
+GET   /accounts/sessions/                     login     200       200          200    200
+POST  /accounts/sessions/                     login     200       200          200    200
 
 GET   /healthz                                200       200       200          200    200
 GET   /readyz                                 200       200       200          200    200
@@ -257,7 +260,7 @@ def browser_of(kind: str, user: User | None, **options: Any) -> Client:
         User.objects.filter(pk=user.pk).update(is_active=False)
     if kind == "expired":
         past = timezone.now() - timedelta(seconds=1)
-        Session.objects.filter(session_key=session).update(expire_date=past)
+        StaffSession.objects.filter(session_key=session).update(expire_date=past)
     if kind == "logged out":
         browser.logout()
         browser.cookies[settings.SESSION_COOKIE_NAME] = session

@@ -20,7 +20,7 @@ from lepret.staff.access import (
     refusal_to_session,
 )
 from lepret.staff.second_factor import new_key
-from django.contrib.sessions.backends.db import SessionStore
+from lepret.staff.session_store import SessionStore
 from lepret.staff.sessions import LAST_SEEN_AT, LOGGED_IN_AT, SessionEnd
 from tests.support.staff import make_clerk, make_underwriter
 

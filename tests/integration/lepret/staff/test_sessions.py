@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.contrib.sessions.models import Session
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from lepret.models import StaffSession
 from lepret.staff.sessions import LAST_SEEN_AT, Lifetimes, SessionEnd, whose
 from tests.support.sessions import age
 from tests.support.staff import make_clerk, make_underwriter
@@ -93,7 +93,7 @@ class TestAnEndedSession:
         assert "logged out" not in page
 
     def test_says_so_when_it_is_stored_no_more(self, client: Client, underwriter: User) -> None:
-        Session.objects.all().delete()
+        StaffSession.objects.all().delete()
         page = client.get("/underwriting/", follow=True).content.decode()
         assert f"You were logged out because {SessionEnd.LOGGED_OUT.value}" in page
 
@@ -148,7 +148,7 @@ class TestWhose:
         underwriter.is_active = False
         underwriter.save()
         assert self.whose(client) == SessionEnd.INACTIVE
-        Session.objects.all().delete()
+        StaffSession.objects.all().delete()
         assert self.whose(client) == SessionEnd.LOGGED_OUT
 
     def test_nobody_is_nobody(self) -> None:
@@ -168,7 +168,7 @@ class TestLogin:
         log_in(client, user)
         assert client.session.session_key != old.session_key
         assert "left by an ended session" not in client.session
-        assert not Session.objects.filter(pk=old.session_key).exists()
+        assert not StaffSession.objects.filter(pk=old.session_key).exists()
 
     def test_deletes_expired_sessions(self, client: Client) -> None:
         with_expired = Client()
@@ -177,7 +177,7 @@ class TestLogin:
         session.set_expiry(-1)
         session.save()
         log_in(client, make_underwriter())
-        assert not Session.objects.filter(pk=session.session_key).exists()
+        assert not StaffSession.objects.filter(pk=session.session_key).exists()
 
     def test_of_somebody_may_be_in_several_browsers(self, client: Client) -> None:
         user = make_underwriter()
@@ -198,7 +198,7 @@ class TestLogout:
         response = client.post(path)
         assert response["Clear-Site-Data"] == '"cache"'
         assert client.get("/admin/").status_code == 302
-        assert not Session.objects.filter(pk=key).exists()
+        assert not StaffSession.objects.filter(pk=key).exists()
 
 
 @pytest.mark.parametrize(

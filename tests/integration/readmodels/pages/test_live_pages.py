@@ -19,15 +19,15 @@ from channels.routing import URLRouter
 from channels.sessions import CookieMiddleware
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
-from django.contrib.sessions.backends.db import SessionStore
-from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 from prometheus_client import REGISTRY
 from pytest_django import Settings
 
 from lepret.asgi import application
+from lepret.models import StaffSession
 from lepret.staff.access import ENDED, NOT_UNDERWRITER, SOMEBODY_ELSE
+from lepret.staff.session_store import SessionStore
 from lepret.staff.sessions import LAST_SEEN_AT, LOGGED_IN_AT, SessionEnd
 from readmodels.live import frame_latency
 from readmodels.live.broadcasts import UNDERWRITING, Broadcaster, loan_request_group
@@ -267,11 +267,11 @@ def no_row(loan_request_id: UUID) -> str:
 
 
 async def log_out(user: User) -> None:
-    await Session.objects.all().adelete()
+    await StaffSession.objects.all().adelete()
 
 
 async def outlive_the_cookie(user: User) -> None:
-    await Session.objects.aupdate(expire_date=timezone.now() - timedelta(seconds=1))
+    await StaffSession.objects.aupdate(expire_date=timezone.now() - timedelta(seconds=1))
 
 
 async def change_the_password(user: User) -> None:
@@ -296,7 +296,7 @@ async def outlive_a_login(user: User) -> None:
 
 
 async def change_sessions(changes: dict[str, float]) -> None:
-    async for row in Session.objects.all():
+    async for row in StaffSession.objects.all():
         session = SessionStore(row.session_key)
         await session.aupdate(changes)
         await session.asave()
