@@ -191,12 +191,15 @@ READYZ_MAX_LAG_SECONDS = ENVIRONMENT.readyz_max_lag_seconds
 MONITORING_TOKEN = ENVIRONMENT.monitoring_token
 MONITORING_NETWORKS = ENVIRONMENT.monitoring_networks
 
-# Long, not the user's name, and not well known; of any characters (OWASP ASVS 5.0, V6.2).
+# Long, not the user's name, not well known, not easy to guess here; of any characters (OWASP ASVS
+# 5.0, V6.2).
 _VALIDATORS = "django.contrib.auth.password_validation"
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": f"{_VALIDATORS}.UserAttributeSimilarityValidator"},
     {"NAME": f"{_VALIDATORS}.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": f"{_VALIDATORS}.CommonPasswordValidator"},
+    {"NAME": "lepret.staff.password_rules.SiteWordsValidator"},
+    {"NAME": "lepret.staff.password_rules.GuessableValidator"},
 ]
 # Passwords that are set in a demo are valid in no other server: see `lepret.demo.passwords`.
 if ENVIRONMENT.lepret_demo:
