@@ -119,6 +119,7 @@ CACHES: dict[str, dict[str, Any]] = {
         "LOCATION": ENVIRONMENT.redis_url,
         "KEY_PREFIX": "lepret",
         "OPTIONS": {
+            "pool_class": "lepret.common.cache_pool.SharedPool",
             "socket_connect_timeout": 0.5,
             "socket_timeout": 0.5,
             # As above: a broken connection is noticed only when it is used.

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from lepret.common.keyed_hashes import keyed_hash
 from lepret.common.outages import Outage
+from lepret.common.turns import waiting_elsewhere
 from lepret.environment import Rate
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class Counters:
         if self._clock() < self._asks_from:
             return if_unknown
         try:
-            answer = question()
+            with waiting_elsewhere():
+                answer = question()
         except ValueError:  # the counter has expired in between
             return if_unknown
         except RedisError as error:

@@ -13,7 +13,9 @@ import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from lepret.front.limits import Limits
@@ -52,7 +54,7 @@ class _Line:
 
 
 class Turns:
-    """Gives turns. To be used on the event loop only."""
+    """Gives turns. To be used on the event loop only, unless a method says otherwise."""
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class Turns:
         clock: Callable[[], float] = time.monotonic,
         loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.get_running_loop,
     ) -> None:
-        self.loop = loop
+        self._find_loop = loop
         self._limits = limits
         self._clock = clock
         self._lines: dict[str, _Line] = {}
@@ -72,6 +74,8 @@ class Turns:
         self._last_turn: dict[str, int] = {}
         self._turn_number = 0
         self._is_giving = False
+        self._lock = threading.Lock()  # For what is counted in other threads.
+        self._thread = threading.get_ident()
 
     def ask(self, caller: str, *, is_heavy: bool, start: Callable[[GivenTurn], None]) -> Waiting:
         """Have `start` called when it is the request's turn, perhaps at once.
@@ -126,8 +130,7 @@ class Turns:
             self._is_giving = False
 
     def _next(self) -> Waiting | None:
-        limits = self._limits
-        if self._turns.total() >= limits.turns or self._working.total() >= limits.at_once:
+        if self._turns.total() >= self._limits.turns:
             return None
         free = sorted(
             (caller for caller in self._lines if self._may_have_another(caller)),
@@ -141,8 +144,8 @@ class Turns:
         return self._take(free[0], self._lines[free[0]].heavy)
 
     def _may_have_another(self, caller: str) -> bool:
-        limits, among_others = self._limits, self.is_among_others(caller)
-        most = limits.at_once_among_others if among_others else limits.at_once
+        limits = self._limits
+        most = limits.at_once if self.is_among_others(caller) else limits.turns_per_address
         return self._working[caller] < most and self._turns[caller] < limits.turns_per_address
 
     def _take(self, caller: str, lane: deque[Waiting]) -> Waiting:
@@ -155,7 +158,9 @@ class Turns:
         turn = GivenTurn(self, waiting.caller, is_heavy=waiting.is_heavy)
         release = turn.hold()
         try:
-            waiting.start(turn)
+            # Not in the context of whoever has just ended a turn: Django would have both requests
+            # share a thread.
+            Context().run(waiting.start, turn)
         finally:
             release()
 
@@ -164,34 +169,59 @@ class Turns:
         """How long a turn counts as worked on at most."""
         return self._limits.turn_seconds
 
-    def begin(self, caller: str) -> None:
+    def begin(self, turn: GivenTurn) -> None:
         """Count one more turn."""
-        self._turns[caller] += 1
-        if caller in self._seen:
+        self._turns[turn.caller] += 1
+        if turn.caller in self._seen:
             self._turn_number += 1
-            self._last_turn[caller] = self._turn_number
+            self._last_turn[turn.caller] = self._turn_number
+        self.work(turn)
 
-    def end(self, caller: str) -> None:
+    def end(self, turn: GivenTurn) -> None:
         """Count one turn less."""
-        self._turns[caller] -= 1
-        if not self._turns[caller]:
-            del self._turns[caller]
-        if caller in self._seen:  # After a long request, too, it has wanted something just now.
-            self._note(caller)
+        self.rest(turn)
+        self._turns[turn.caller] -= 1
+        if not self._turns[turn.caller]:
+            del self._turns[turn.caller]
+        if (
+            turn.caller in self._seen
+        ):  # After a long request, too, it has wanted something just now.
+            self._note(turn.caller)
         self._give()
 
-    def work(self, caller: str, *, is_heavy: bool) -> None:
-        """Count one more turn that is worked on."""
-        self._working[caller] += 1
-        self._heavy_working += is_heavy
+    def work(self, turn: GivenTurn) -> None:
+        """Count one more turn that is worked on. May be called from any thread."""
+        with self._lock:
+            if turn.is_working:
+                return
+            turn.is_working = True
+            self._working[turn.caller] += 1
+            self._heavy_working += turn.is_heavy
 
-    def rest(self, caller: str, *, is_heavy: bool) -> None:
-        """Count one turn less that is worked on."""
-        self._working[caller] -= 1
-        self._heavy_working -= is_heavy
-        if not self._working[caller]:
-            del self._working[caller]
-        self._give()
+    def rest(self, turn: GivenTurn) -> None:
+        """Count one turn less that is worked on. May be called from any thread."""
+        with self._lock:
+            if not turn.is_working:
+                return
+            turn.is_working = False
+            self._working[turn.caller] -= 1
+            self._heavy_working -= turn.is_heavy
+            if not self._working[turn.caller]:
+                del self._working[turn.caller]
+        if self._lines:  # Most often nobody waits, and the loop need not be woken.
+            self.on_loop(self._give)
+
+    def on_loop(self, change: Callable[[], None]) -> None:
+        """Call something on the event loop: at once, if this is its thread."""
+        if threading.get_ident() == self._thread:
+            change()
+        else:
+            self.loop.call_soon_threadsafe(change)
+
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop; it runs when the first turn is given."""
+        return self._find_loop()
 
 
 class GivenTurn:
@@ -199,16 +229,13 @@ class GivenTurn:
 
     def __init__(self, turns: Turns, caller: str, *, is_heavy: bool) -> None:
         self.caller = caller
-        self._is_heavy = is_heavy
+        self.is_heavy = is_heavy
+        self.is_working = False
         self._turns = turns
-        self._loop = turns.loop()
-        self._thread = threading.get_ident()
         self._holds = 0
-        self._is_working = False
-        turns.begin(caller)
-        self._work()
+        turns.begin(self)
         # Longer than any request works: by then it only waits, for something that hangs.
-        self._timer = self._loop.call_later(turns.longest_seconds, self._rest)
+        self._timer = turns.loop.call_later(turns.longest_seconds, self.pause)
 
     def hold(self) -> Callable[[], None]:
         self._holds += 1  # On the loop, as `ask` is.
@@ -217,38 +244,22 @@ class GivenTurn:
         def release() -> None:
             with contextlib.suppress(IndexError):
                 left.pop()
-                self._on_loop(self._release)
+                self._turns.on_loop(self._release)
 
         return release
 
     def pause(self) -> None:
-        self._on_loop(self._rest)
+        self._turns.rest(self)
 
     def resume(self) -> None:
-        self._on_loop(self._work)
-
-    def _on_loop(self, change: Callable[[], None]) -> None:
-        if threading.get_ident() == self._thread:
-            change()
-        else:
-            self._loop.call_soon_threadsafe(change)
+        if self._holds:  # A websocket goes on after its turn.
+            self._turns.work(self)
 
     def _release(self) -> None:
         self._holds -= 1
         if not self._holds:
             self._timer.cancel()
-            self._rest()
-            self._turns.end(self.caller)
-
-    def _work(self) -> None:
-        if not self._is_working:
-            self._is_working = True
-            self._turns.work(self.caller, is_heavy=self._is_heavy)
-
-    def _rest(self) -> None:
-        if self._is_working:
-            self._is_working = False
-            self._turns.rest(self.caller, is_heavy=self._is_heavy)
+            self._turns.end(self)
 
 
 class LoopShare:

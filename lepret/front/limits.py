@@ -43,12 +43,11 @@ class Limits:
     loop_seconds: float = 0.05
     loop_most_seconds: float = 0.25
 
-    # Requests that are worked on: together, and of one address while others want something too.
-    at_once: int = 8
-    at_once_among_others: int = 1
+    # Requests of one address that are worked on while others want something too.
+    at_once: int = 1
     # After so long a request counts as one that only waits for something else.
     turn_seconds: float = 0.25
-    # Both kinds: together, and of one address.
+    # Both kinds, together and of one address.
     turns: int = 64
     turns_per_address: int = 32
     waiting_per_address: int = 256

@@ -18,6 +18,7 @@ from esdbclient.exceptions import (
     WrongCurrentVersion,
 )
 
+from lepret.common.turns import waiting_elsewhere
 from loans.adapters import codec
 from loans.adapters.codec import E, StreamId
 from loans.domain.events import Event
@@ -121,7 +122,8 @@ class EventStoreDB:
 
     def load(self, stream: StreamId[E]) -> Stream[E]:
         try:
-            recorded = self._connect().get_stream(stream.name, timeout=self._timeout)
+            with waiting_elsewhere():
+                recorded = self._connect().get_stream(stream.name, timeout=self._timeout)
         except NotFound:
             return Stream()
         except _UNAVAILABLE as error:
@@ -140,13 +142,14 @@ class EventStoreDB:
         encode = partial(codec.encode, command_id=command_id, user=user)
         new = [_new_event(encode(event)) for event in events]
         try:
-            return self._connect().append_to_stream(
-                stream.name,
-                current_version=StreamState.NO_STREAM if revision is None else revision,
-                # esdbclient has a faster call for a single event.
-                events=new[0] if len(new) == 1 else new,
-                timeout=self._timeout,
-            )
+            with waiting_elsewhere():
+                return self._connect().append_to_stream(
+                    stream.name,
+                    current_version=StreamState.NO_STREAM if revision is None else revision,
+                    # esdbclient has a faster call for a single event.
+                    events=new[0] if len(new) == 1 else new,
+                    timeout=self._timeout,
+                )
         except WrongCurrentVersion as error:
             raise StaleRevision from error
         except _UNAVAILABLE as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 
 import pytest
 
@@ -13,7 +13,7 @@ from lepret.common.turns import current_turn, waiting_elsewhere
 from lepret.front.fairness import Counted, GivenTurn, LoopShare, TooManyWaiting, Turns
 from lepret.front.limits import Limits
 
-LIMITS = Limits(at_once=3, at_once_among_others=1, turns=6, turns_per_address=5)
+LIMITS = Limits(at_once=1, turns=5, turns_per_address=3)
 
 
 class Requests:
@@ -68,6 +68,14 @@ def test_among_others_each_address_has_one_and_they_take_turns(requests: Request
     requests.ask("a1", "a2", "a3", "c1", "c2")
     assert requests.working == ["b1", "a1", "c1"]
 
+    requests.end("a1")
+    assert requests.working == ["b1", "c1", "a2"]
+
+
+def test_the_address_that_has_waited_longest_comes_next(loop: asyncio.AbstractEventLoop) -> None:
+    requests = Requests(loop, Limits(turns=3))
+    requests.ask("b1")
+    requests.ask("a1", "a2", "c1", "c2")
     requests.ask("d1")
     requests.end("a1")
     assert requests.working == ["b1", "c1", "d1"]
@@ -108,20 +116,59 @@ def test_large_bodies_are_handled_one_at_a_time_and_last(requests: Requests) -> 
 
 
 def test_a_request_that_only_waits_lets_others_go_on(requests: Requests) -> None:
-    requests.ask("a1", "a2", "a3", "a4")
+    requests.ask("b1")
+    requests.ask("a1", "a2", "a3")
 
     def wait() -> None:
         current_turn.set(requests.given["a1"])
         with waiting_elsewhere():
-            assert requests.working == ["a1", "a2", "a3", "a4"]
+            assert requests.working == ["b1", "a1", "a2"]
 
     copy_context().run(wait)
-    requests.ask("a5")
     requests.end("a1")
-    assert requests.working == ["a2", "a3", "a4"]
+    assert requests.working == ["b1", "a2"]
+
+
+def test_a_request_that_waits_in_another_thread_lets_others_go_on(
+    requests: Requests, loop: asyncio.AbstractEventLoop
+) -> None:
+    requests.ask("b1")
+    requests.ask("a1", "a2")
+    loop.run_until_complete(asyncio.to_thread(requests.given["a1"].pause))
+    loop.run_until_complete(asyncio.sleep(0))
+
+    assert requests.working == ["b1", "a1", "a2"]
+
+
+def test_going_on_after_the_turn_takes_no_other(requests: Requests) -> None:
+    requests.ask("b1")
+    requests.ask("a1")
+    requests.end("a1")
+    requests.given["a1"].resume()
+    requests.ask("a2")
+
+    assert requests.working == ["b1", "a2"]
+
+
+def test_no_request_begins_in_the_context_of_another(requests: Requests) -> None:
+    # It would share what Django keeps for a request, such as its thread.
+    variable: ContextVar[str] = ContextVar("variable")
+    seen = []
+    requests.ask("b1")
+    requests.ask("a1")
+    requests.turns.ask("a", is_heavy=False, start=lambda _: seen.append(variable.get("none")))
+
+    def end() -> None:
+        variable.set("of a1")
+        requests.end("a1")
+
+    copy_context().run(end)
+    assert seen == ["none"]
 
 
 def test_there_is_a_limit_for_those_that_wait_too(requests: Requests) -> None:
+    requests.ask("b0")
+    requests.end("b0")
     for number in range(10):
         requests.ask(f"a{number}")
         for name in requests.working:
@@ -153,7 +200,7 @@ def test_a_turn_ends_with_the_last_of_those_who_hold_it(requests: Requests) -> N
 
 
 def test_there_is_a_limit_for_those_that_wait_for_a_turn(loop: asyncio.AbstractEventLoop) -> None:
-    requests = Requests(loop, Limits(at_once=1, waiting_per_address=2))
+    requests = Requests(loop, Limits(turns_per_address=1, waiting_per_address=2))
     requests.ask("a1", "a2", "a3")
     with pytest.raises(TooManyWaiting):
         requests.ask("a4")
