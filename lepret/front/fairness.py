@@ -183,9 +183,8 @@ class Turns:
         self._turns[turn.caller] -= 1
         if not self._turns[turn.caller]:
             del self._turns[turn.caller]
-        if (
-            turn.caller in self._seen
-        ):  # After a long request, too, it has wanted something just now.
+        # After a long request, too, it has wanted something just now.
+        if turn.caller in self._seen:
             self._note(turn.caller)
         self._give()
 
