@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from tests.support.addresses import addresses, filled_in
 from tests.support.api import application
 from tests.support.browser import PATIENCE_MS
-from tests.support.demo import Demo
+from tests.support.demo import SECONDS_TO_START, Demo
 from tests.support.loans import ZOE
 from tests.support.pages import apply, deny, expect_live, log_in, row, send, someone, status
 from tests.support.processes import wait_until
@@ -149,17 +149,9 @@ class TestEveryPage:
     def test_when_something_goes_wrong(self, watched: Watched, demo: Demo) -> None:
         no_database = {"DATABASE_URL": "sqlite:////nowhere/lepret.sqlite3"}
         with running_daphne({**demo.environment, **demo.published, **no_database}) as web:
+            wait_until(web.is_alive, SECONDS_TO_START)
             page = watched.page()
-
-            def opens() -> bool:
-                try:
-                    return page.goto(f"{web.base_url}/loans/{uuid4()}/") is not None
-                except Exception as error:
-                    if "ERR_CONNECTION_REFUSED" not in str(error):
-                        raise
-                    return False
-
-            wait_until(opens, PATIENCE_MS / 1000)
+            page.goto(f"{web.base_url}/loans/{uuid4()}/")
             expect(page.get_by_role("heading", name="Something went wrong here")).to_be_visible()
 
 

@@ -34,6 +34,13 @@ class WebServer:
         """Get a page, without being logged in."""
         return httpx2.get(f"{self.base_url}{path}", timeout=10, trust_env=False)
 
+    def is_alive(self) -> bool:
+        """Whether it answers."""
+        try:
+            return self.get("/healthz").is_success
+        except httpx2.TransportError:
+            return False
+
     def is_ready(self) -> bool:
         """Whether `/readyz` answers 200."""
         try:

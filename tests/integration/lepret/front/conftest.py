@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from tests.support.processes import PROJECT, wait_until
@@ -48,7 +47,7 @@ def web_environment(
 @pytest.fixture(scope="session")
 def web(web_environment: dict[str, str]) -> Iterator[Daphne]:
     with running_daphne(web_environment) as server:
-        wait_until(lambda: is_alive(server), SECONDS_TO_START)
+        wait_until(server.is_alive, SECONDS_TO_START)
         yield server
 
 
@@ -56,16 +55,8 @@ def web(web_environment: dict[str, str]) -> Iterator[Daphne]:
 def echo(web_environment: dict[str, str]) -> Iterator[Daphne]:
     """A web server whose websockets anybody may open."""
     with running_daphne(web_environment, "tests.support.echo_asgi:application") as server:
-        wait_until(lambda: is_alive(server), SECONDS_TO_START)
+        wait_until(server.is_alive, SECONDS_TO_START)
         yield server
-
-
-def is_alive(server: Daphne) -> bool:
-    """Whether it answers."""
-    try:
-        return server.get("/healthz").is_success
-    except httpx2.TransportError:
-        return False
 
 
 def memory_of(pid: int) -> float:

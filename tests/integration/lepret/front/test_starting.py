@@ -13,7 +13,6 @@ from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.ws_protocol import WebSocketFactory
 
 from lepret import front
-from tests.integration.lepret.front.conftest import is_alive
 from tests.support.processes import PROJECT, free_port, wait_until
 from tests.support.raw_http import connected
 from tests.support.web_servers import Daphne, running_daphne
@@ -50,7 +49,7 @@ def test_a_large_body_is_refused_and_a_root_path_ignored(
 ) -> None:
     assert callable(started)
     with started(web_environment) as web:
-        wait_until(lambda: is_alive(web), SECONDS_TO_START)
+        wait_until(web.is_alive, SECONDS_TO_START)
         with connected(web) as connection:
             assert connection.ask("POST /", "Content-Length: 20000000").status == 413
         with connected(web) as connection:
