@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final
 
@@ -283,6 +284,8 @@ class Request(http_protocol.WebRequest):
         """Wait for the request's turn."""
         # Whoever sends this could move a path past the rules of a proxy.
         self.requestHeaders.removeHeader(b"Daphne-Root-Path")
+        # The pages here use none. daphne fails if this one is not ASCII.
+        self.requestHeaders.removeHeader(b"Sec-WebSocket-Protocol")
         if not self._use_target():
             self.channel.refuse(answers.BAD_REQUEST)
             return
@@ -369,6 +372,11 @@ class Request(http_protocol.WebRequest):
     def connectionLost(self, reason: Failure) -> None:
         self._stop_waiting()
         super().connectionLost(reason)
+
+    def basic_error(self, status: int, status_text: bytes, body: str) -> None:
+        """Give daphne's own errors the headers of every answer."""
+        if self.channel is not None:
+            self.channel.refuse(Refusal(HTTPStatus(status), f"{body}."))
 
     def handle_exception(self, exception: BaseException) -> None:
         """Answer 500; if the answer has begun, only break it off, which daphne would fail to do."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 from daphne import ws_protocol
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lepret.common.turns import current_turn
+from lepret.front.answers import Refusal
 from lepret.front.fairness import GivenTurn
 from lepret.front.http import Front, HTTPFactory
 
@@ -70,6 +72,11 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
             self._turn_timer.cancel()
         self._end_turn()
         super().connectionLost(reason)
+
+    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: object = None) -> None:
+        """Refuse the handshake as other requests are refused: `reason` would repeat the request."""
+        refusal = Refusal(HTTPStatus(code), "This is no websocket that can be opened.")
+        self.sendData(refusal.as_bytes(b""))
 
     # What the page sends ------------------------------------------------------------------------
 

@@ -69,3 +69,54 @@ def test_an_absolute_address_is_that_of_its_path(web: Daphne) -> None:
         assert connection.ask("GET http://evil.example/healthz").status == 400
     with connected(web) as connection:
         assert connection.ask("GET ftp://127.0.0.1/healthz").status == 400
+
+
+_NOT_ASCII = "\xff\xfe"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"Sec-WebSocket-Protocol: {_NOT_ASCII}",
+        "Sec-WebSocket-Protocol: one, two",
+        "Sec-WebSocket-Protocol: one, one",
+        f"Sec-WebSocket-Extensions: {_NOT_ASCII}; {_NOT_ASCII}=1",
+        f"Cookie: sessionid={_NOT_ASCII}",
+        f"Accept-Language: {_NOT_ASCII}",
+    ],
+)
+def test_a_header_that_no_page_uses_does_not_keep_its_websocket_from_opening(
+    echo: Daphne, header: str
+) -> None:
+    with connected(echo, "127.0.0.9") as socket:
+        answer = socket.open_socket("/ws/", header)
+
+    assert answer.status == 101
+    assert "sec-websocket-protocol" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("target", "header"),
+    [
+        ("/ws/", "Sec-WebSocket-Extensions: permessage-deflate; x=y, ;;"),
+        ("/ws/", f"Sec-WebSocket-Version: {_NOT_ASCII}"),
+        ("/ws/", f"Sec-WebSocket-Key: {_NOT_ASCII}"),
+        ("/ws/", f"Origin: {_NOT_ASCII}"),
+        ("/ws/", "Origin: http://[::1"),
+        ("/ws/", "X: a\x85Daphne-Root-Path: /loans"),
+        (f"/ws/{_NOT_ASCII}", "X: a"),
+        (f"/ws/?{_NOT_ASCII}", "X: a"),
+        ("/ws/#part", "X: a"),
+        ("//[::1/ws/", "X: a"),
+    ],
+)
+def test_a_handshake_that_is_not_valid_is_refused_like_any_request(
+    echo: Daphne, target: str, header: str
+) -> None:
+    with connected(echo, "127.0.0.9") as socket:
+        answer = socket.open_socket(target, header)
+
+    assert answer.status == 400
+    assert "permissions-policy" in answer.headers
+    assert answer.body
+    assert _NOT_ASCII.encode() not in answer.body
