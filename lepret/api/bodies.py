@@ -11,16 +11,40 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from ninja.parser import Parser
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from lepret.api.problems import Problem
+from lepret.common.input_errors import MOST_ERRORS
 
 JSON: Final = "application/json"
 _WITHOUT_A_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class StrictBody(BaseModel):
+    """A call's body: the fields of the model, and no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_most_unknown_fields(cls, body: Any) -> Any:
+        """Leave only as many unknown fields as are named in the answer, and one more.
+
+        Pydantic makes an error of each, and no other thread runs meanwhile.
+        """
+        if not isinstance(body, dict):
+            return body
+        unknown = (name for name in body if name not in cls.model_fields)
+        few = frozenset(islice(unknown, MOST_ERRORS + 1))
+        return {
+            name: value for name, value in body.items() if name in cls.model_fields or name in few
+        }
 
 
 class StrictParser(Parser):

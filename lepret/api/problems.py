@@ -154,7 +154,7 @@ def _invalid(error: ValidationError) -> Problem:
     detail = "Some values cannot be used."
     total = error.total if isinstance(error, InvalidCall) else len(error.errors)
     if total > len(errors):
-        detail += f" There are {total} errors; here are the first {len(errors)}."
+        detail += f" There are more errors than these {len(errors)}."
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
 

@@ -7,22 +7,20 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from lepret.api.bodies import StrictBody
 from lepret.api.openapi import EXAMPLE_STATUS
 from loans.domain.commands import Amount, Name, NationalId, Text
 from loans.domain.events import DenialReason
 from loans.domain.loan_request import Status
 
-_STRICT: Final[ConfigDict] = {"extra": "forbid", "strict": True, "hide_input_in_errors": True}
-
 # No answer is about a request that does not exist.
 _STATUSES: Final = [each.value for each in Status if each is not Status.NOT_REQUESTED]
 
 
-class LoanApplication(BaseModel):
+class LoanApplication(StrictBody):
     """What an applicant sends: the fields of `RequestLoan` that are theirs to fill in."""
 
     model_config = ConfigDict(
-        **_STRICT,
         json_schema_extra={
             "examples": [
                 {
@@ -42,21 +40,20 @@ class LoanApplication(BaseModel):
     id: Annotated[UUID, Field(strict=False)] | None = None
 
 
-class Approval(BaseModel):
+class Approval(StrictBody):
     """What an underwriter says who approves."""
 
     model_config = ConfigDict(
-        **_STRICT, json_schema_extra={"examples": [{"note": "A customer for ten years."}]}
+        json_schema_extra={"examples": [{"note": "A customer for ten years."}]}
     )
 
     note: Text = ""
 
 
-class Denial(BaseModel):
+class Denial(StrictBody):
     """What an underwriter says who denies. The applicant is told the reason, not the note."""
 
     model_config = ConfigDict(
-        **_STRICT,
         json_schema_extra={"examples": [{"reason": "too_much_debt", "note": "Three loans run."}]},
     )
 

@@ -119,12 +119,10 @@ def test_the_api_refuses_json_in_another_encoding(client: Client, encoding: str)
     assert post_json(client, body).status_code == 400
 
 
-def test_the_api_lists_twenty_errors_and_says_how_many_there_were(client: Client) -> None:
+def test_the_api_lists_twenty_errors_and_says_that_there_are_more(client: Client) -> None:
     unknown = {f"field{number}": 1 for number in range(3000)}
     problem = post_json(client, {**GOOD, "amount": 0, **unknown}).json()
-    assert problem["detail"] == (
-        "Some values cannot be used. There are 3001 errors; here are the first 20."
-    )
+    assert problem["detail"] == ("Some values cannot be used. There are more errors than these 20.")
     assert [each["field"] for each in problem["errors"]] == [
         "amount",
         *(f"field{number}" for number in range(19)),
