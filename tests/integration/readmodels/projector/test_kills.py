@@ -217,7 +217,7 @@ class TestARebuildThatIsKilled:
         projectors = Projectors(forks)
         projectors.start()
         with traffic() as coming_in:
-            wait_until(lambda: coming_in.requests >= 700, SECONDS)
+            wait_until(lambda: coming_in.requests >= 700, 3 * SECONDS)
             broken_off = kill_rebuilds_at_random(forks, read_models)
             last = forks.start("rebuild")
             assert last.wait() == 0, last.output
