@@ -6,13 +6,13 @@ from argparse import ArgumentParser, ArgumentTypeError
 from datetime import datetime, timedelta
 from typing import Any, Final, TextIO, cast
 
-from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
 from lepret.api import tokens
+from lepret.management.common import user_named
 from lepret.models import LONGEST_TOKEN_NAME, ApiToken, Scope
 
 LONGEST_DAYS: Final = 3650
@@ -52,9 +52,7 @@ class Command(BaseCommand):
     def _create(
         self, *, username: str, scope: list[str], name: str, days: int | None, **_: Any
     ) -> None:
-        user = User.objects.filter(username=username).first()
-        if user is None:
-            raise CommandError(f"There is no user {username!r}")
+        user = user_named(username)
         expires_at = None if days is None else timezone.now() + timedelta(days=days)
         scopes = {Scope(each) for each in scope}
         token, kept = tokens.issue(user, name=name, scopes=scopes, expires_at=expires_at)

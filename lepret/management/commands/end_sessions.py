@@ -6,9 +6,9 @@ import logging
 from argparse import ArgumentParser
 from typing import Any
 
-from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
+from lepret.management.common import user_named
 from lepret.staff import sessions
 
 logger = logging.getLogger("lepret.staff.logins")
@@ -23,9 +23,7 @@ class Command(BaseCommand):
         whose.add_argument("--all", action="store_true", help="everybody")
 
     def handle(self, *args: Any, username: str | None, **options: Any) -> None:
-        user = User.objects.filter(username=username).first()
-        if username is not None and user is None:
-            raise CommandError(f"There is no user {username!r}")
+        user = None if username is None else user_named(username)
         count = sessions.end_sessions(user)
         whose = "everybody" if username is None else ascii(username)
         logger.info("%d sessions of %s ended by an operator", count, whose)

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
+from lepret.management.common import user_named
 from lepret.models import LONGEST_SUBJECT, ProviderAccount
 from lepret.staff import provider_accounts
 
@@ -34,9 +35,9 @@ class Command(BaseCommand):
                 for account in ProviderAccount.objects.select_related("user").order_by("pk"):
                     self.stdout.write(f"{account.user.username}: {account}")
             case "link":
-                self._link(_user(options["username"]), options["subject"])
+                self._link(user_named(options["username"]), options["subject"])
             case "unlink":
-                self._unlink(_user(options["username"]))
+                self._unlink(user_named(options["username"]))
 
     def _link(self, user: User, subject: str) -> None:
         if not settings.OIDC_ISSUER:
@@ -56,10 +57,3 @@ class Command(BaseCommand):
             raise CommandError(f"{user.username} is linked with no account")
         logger.info("%s was unlinked from the identity provider by an operator", user.username)
         self.stdout.write(f"Unlinked {user.username}.")
-
-
-def _user(username: str) -> User:
-    user = User.objects.filter(username=username).first()
-    if user is None:
-        raise CommandError(f"There is no user {username!r}")
-    return user

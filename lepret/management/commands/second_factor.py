@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from lepret.management.common import user_named
 from lepret.models import AuthenticatorApp
 from lepret.staff import second_factor
 
@@ -38,9 +39,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{user.username}: {_in_words(apps.get(user.pk))}")
 
     def _reset(self, username: str) -> None:
-        user = User.objects.filter(username=username).first()
-        if user is None:
-            raise CommandError(f"There is no user {username!r}")
+        user = user_named(username)
         if not second_factor.remove(user):
             raise CommandError(f"{username} has no second factor")
         logger.info("The second factor of %s was removed by an operator", username)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
+from lepret.management.common import user_named
 from lepret.staff import attempts, second_factor
 
 
@@ -21,9 +21,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, username: str | None, address: str | None, **options: Any) -> None:
         if username is None and address is None:
             raise CommandError("Name an account, or an --address, or both")
-        user = User.objects.filter(username=username).first()
-        if username is not None and user is None:
-            raise CommandError(f"There is no user {username!r}")
+        user = None if username is None else user_named(username)
         if user is not None:
             second_factor.forgive(user)
         counters = attempts.unlock(username=username, address=address)
