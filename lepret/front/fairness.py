@@ -69,6 +69,7 @@ class Turns:
         self._working: Counter[str] = Counter()
         self._heavy_working = 0
         self._turns: Counter[str] = Counter()
+        self._unread: Counter[str] = Counter()
         self._seen: OrderedDict[str, float] = OrderedDict()
         # The number of the last turn of each of them, and of all.
         self._last_turn: dict[str, int] = {}
@@ -103,6 +104,22 @@ class Turns:
         if not line:
             del self._lines[waiting.caller]
         return True
+
+    def unread(self, caller: str) -> Callable[[], None]:
+        """Count an answer that waits to be read, until the returned function is called.
+
+        It takes up memory, and so counts as one of the caller's turns, though not of all turns:
+        otherwise, whoever does not read would keep others from theirs.
+        """
+        self._unread[caller] += 1
+
+        def is_read() -> None:
+            self._unread[caller] -= 1
+            if not self._unread[caller]:
+                del self._unread[caller]
+            self._give()
+
+        return is_read
 
     def is_among_others(self, caller: str) -> bool:
         """Whether callers other than this one have wanted something a moment ago."""
@@ -146,7 +163,8 @@ class Turns:
     def _may_have_another(self, caller: str) -> bool:
         limits = self._limits
         most = limits.at_once if self.is_among_others(caller) else limits.turns_per_address
-        return self._working[caller] < most and self._turns[caller] < limits.turns_per_address
+        turns = self._turns[caller] + self._unread[caller]
+        return self._working[caller] < most and turns < limits.turns_per_address
 
     def _take(self, caller: str, lane: deque[Waiting]) -> Waiting:
         waiting = lane.popleft()

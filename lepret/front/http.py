@@ -86,6 +86,10 @@ class Channel(HTTPChannel):
         self._is_refused = False
         self._unwanted_bytes = 0
         self._leave_lingering: Callable[[], None] | None = None
+        # Whose request was handled last, and what to call when its answer has been read.
+        self.caller = address
+        self._answer_is_read: Callable[[], None] | None = None
+        self._when_read: Callable[[], None] | None = None
 
     # What comes in ------------------------------------------------------------------------------
 
@@ -171,6 +175,34 @@ class Channel(HTTPChannel):
         self._is_idle = True
         super().requestDone(request)
 
+    # What goes out ------------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """Count the answer as unread: more waits to be sent than the connection takes at once."""
+        super().pauseProducing()
+        if self._answer_is_read is None:
+            self._answer_is_read = self.front.turns.unread(self.caller)
+
+    def resumeProducing(self) -> None:
+        """Go on: what waited has been sent."""
+        super().resumeProducing()
+        self._no_longer_unread()
+        if self._when_read is not None and not self._is_refused:
+            go_on, self._when_read = self._when_read, None
+            go_on()
+
+    def when_read(self, go_on: Callable[[], None]) -> None:
+        """Call this once the answers before have been read; at once if there are none."""
+        if self._answer_is_read is None:
+            go_on()
+        else:
+            self._when_read = go_on
+
+    def _no_longer_unread(self) -> None:
+        if self._answer_is_read is not None:
+            self._answer_is_read()
+            self._answer_is_read = None
+
     # How it ends --------------------------------------------------------------------------------
 
     def refuse(self, refusal: Refusal, *, lingers: bool = True) -> None:
@@ -234,10 +266,12 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self.requests.clear()
+        self._when_read = None
         if self._holding is not None:
             self._holding.cancel()
         if self._leave_lingering is not None:
             self._leave_lingering()
+        self._no_longer_unread()
         self.no_longer_counted()
 
     def no_longer_counted(self) -> None:
@@ -293,17 +327,21 @@ class Request(http_protocol.WebRequest):
         if self._wants_socket() and self._front.sockets.is_full(caller):
             self.channel.refuse(answers.TOO_MANY_SOCKETS)
             return
-        limits = self._front.limits
-        is_heavy = self.content.tell() > limits.heavy_body_bytes
+        # A client may send requests ahead, and never read the answers.
+        self.channel.when_read(lambda: self._ask_for_turn(caller))
+        if not self._has_turn and self.channel is not None:
+            patience = self._front.limits.longest_wait_seconds
+            self._patience = reactor.callLater(patience, self._give_up)
+
+    def _ask_for_turn(self, caller: str) -> None:
+        is_heavy = self.content.tell() > self._front.limits.heavy_body_bytes
         try:
-            self._waiting = self._front.turns.ask(caller, is_heavy=is_heavy, start=self._start)
+            waiting = self._front.turns.ask(caller, is_heavy=is_heavy, start=self._start)
         except TooManyWaiting:
             self.channel.refuse(answers.TOO_MANY_WAITING)
             return
-        if self._has_turn:
-            self._waiting = None
-        else:
-            self._patience = reactor.callLater(limits.longest_wait_seconds, self._give_up)
+        if not self._has_turn:
+            self._waiting = waiting
 
     def _use_target(self) -> bool:
         """Take the path, also from an absolute URL (RFC 9112, section 3.2.2).
@@ -327,6 +365,7 @@ class Request(http_protocol.WebRequest):
 
     def _start(self, turn: GivenTurn) -> None:
         self._has_turn = True
+        self.channel.caller = turn.caller
         self._stop_waiting()
         token = current_turn.set(turn)
         try:

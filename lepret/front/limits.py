@@ -47,9 +47,9 @@ class Limits:
     at_once: int = 1
     # After so long a request counts as one that only waits for something else.
     turn_seconds: float = 0.25
-    # Both kinds, together and of one address.
+    # Both kinds, together and of one address. Each may hold as much memory as the largest answer.
     turns: int = 64
-    turns_per_address: int = 32
+    turns_per_address: int = 16
     waiting_per_address: int = 256
     longest_wait_seconds: float = 10.0
     # Bodies larger than that are handled one at a time, after other requests.

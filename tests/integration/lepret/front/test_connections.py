@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.integration.lepret.front.conftest import memory_of
 from tests.support.processes import wait_until
 from tests.support.raw_http import connected, frame
 from tests.support.web_servers import Daphne
@@ -48,6 +49,29 @@ def test_a_client_that_does_not_read_its_answers_is_closed(web: Daphne) -> None:
             connection.send(connection.head("GET /static/ninja/swagger-ui-bundle.js") * 5)
 
         wait_until(lambda: is_served(web, address), CLOSED_WITHIN)
+
+
+def test_answers_that_are_not_read_hold_up_their_own_address_only(web: Daphne) -> None:
+    with ExitStack() as stack:
+        for _ in range(16):
+            connection = stack.enter_context(connected(web, "127.0.0.8"))
+            connection.send(connection.head("GET /static/ninja/swagger-ui-bundle.js") * 5)
+        held_up = stack.enter_context(connected(web, "127.0.0.8"))
+        held_up.send(held_up.head("GET /healthz"))
+        with connected(web, "127.0.0.9") as other:
+            assert other.ask("GET /healthz").status == 200
+
+        assert held_up.answer().status == 200  # After those that do not read are closed.
+
+
+def test_requests_sent_ahead_wait_until_the_answers_before_are_read(web: Daphne) -> None:
+    before = memory_of(web.pid)
+    with connected(web, "127.0.0.10") as connection:
+        connection.send(connection.head("GET /static/ninja/swagger-ui-bundle.js") * 500)
+
+        assert connection.answer().status == 200
+        assert connection.answer().status == 200
+        assert memory_of(web.pid) - before < 30
 
 
 def test_a_request_may_come_byte_by_byte(web: Daphne) -> None:
@@ -133,7 +157,9 @@ def test_a_page_is_sent_as_much_as_it_needs(echo: Daphne) -> None:
 def is_served(server: Daphne, address: str) -> bool:
     """Whether a new connection from this address is accepted."""
     with connected(server, address) as connection:
-        return connection.ask("GET /healthz").status == 200
+        connection.send(connection.head("GET /healthz"))
+        # If many are being refused, it is closed without an answer.
+        return not connection.is_closed() and connection.answer().status == 200
 
 
 def can_open_socket(server: Daphne, address: str) -> bool:

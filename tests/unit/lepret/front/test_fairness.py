@@ -63,6 +63,33 @@ def test_an_address_alone_may_have_all_there_is(requests: Requests) -> None:
     assert requests.working == ["a2", "a3", "a4"]
 
 
+def test_answers_that_are_not_read_count_as_turns_of_their_address_only(
+    requests: Requests,
+) -> None:
+    taken = [requests.turns.unread("a") for _ in range(2)]
+    requests.ask("a1", "a2", "b1", "c1", "d1")
+    assert requests.working == ["a1", "b1", "c1", "d1"]
+
+    requests.end("a1")
+    assert "a2" in requests.working
+    requests.ask("a3")
+    assert "a3" not in requests.working
+    taken[0]()
+    requests.end("b1")
+    assert "a3" not in requests.working  # Among others it has one at once.
+    requests.end("a2")
+    assert "a3" in requests.working
+
+
+def test_without_reading_there_are_no_more_turns(requests: Requests) -> None:
+    taken = [requests.turns.unread("a") for _ in range(3)]
+    requests.ask("a1")
+    assert requests.working == []
+
+    taken[0]()
+    assert requests.working == ["a1"]
+
+
 def test_among_others_each_address_has_one_and_they_take_turns(requests: Requests) -> None:
     requests.ask("b1")
     requests.ask("a1", "a2", "a3", "c1", "c2")
