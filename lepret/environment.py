@@ -13,7 +13,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from babel.numbers import is_currency
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import (
     AfterValidator,
@@ -200,6 +202,20 @@ def _networks(text: str) -> list[Network]:
     return [] if text == "none" else [ip_network(each.strip()) for each in _names(text)]
 
 
+def _currency(code: str) -> str:
+    if not is_currency(code):
+        raise ValueError("not a currency")
+    return code
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ZoneInfoNotFoundError) as error:
+        raise ValueError("not a time zone") from error
+    return name
+
+
 def _token(text: str) -> str:
     # RFC 6750, section 2.1.
     if re.fullmatch(r"[A-Za-z0-9._~+/-]{32,}=*", text) is None:
@@ -228,6 +244,12 @@ Many = Annotated[int, Field(ge=1, le=1_000_000), _must("be a number from 1 to 10
 Names = Annotated[list[str], BeforeValidator(_names)]
 RateOrNone = Annotated[
     Rate | None, BeforeValidator(_rate), _must("be none, or a rate such as 10/s or 600/min")
+]
+Currency = Annotated[str, AfterValidator(_currency), _must("be a currency's code such as GBP")]
+TimeZone = Annotated[
+    str,
+    AfterValidator(_time_zone),
+    _must("be the name of a time zone such as Europe/London"),
 ]
 Networks = Annotated[
     list[Network],
@@ -324,6 +346,8 @@ class Environment(BaseSettings):
     django_secret_key: str = ""
     django_debug: Flag = False
     django_https: Flag = Field(default_factory=lambda data: not data["django_debug"])
+    currency: Currency = "GBP"
+    time_zone: TimeZone = "UTC"
     django_allowed_hosts: Names = ["localhost", "127.0.0.1"]
     django_csrf_trusted_origins: Names = []
     eventstore_uri: Annotated[str, _begins_with("esdb", "esdb+discover")] = (

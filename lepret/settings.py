@@ -262,9 +262,11 @@ SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 
 LANGUAGE_CODE = "en"
-TIME_ZONE = "UTC"
+TIME_ZONE = ENVIRONMENT.time_zone
 USE_I18N = True
 USE_TZ = True
+# The currency of all amounts, as ISO 4217 names it.
+CURRENCY = ENVIRONMENT.currency
 
 STATIC_URL = "static/"
 # Static files are served from the source directories, so that `collectstatic` is not needed.

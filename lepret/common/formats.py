@@ -1,0 +1,35 @@
+"""How amounts and times are written for people: on pages, in the admin and in exports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from babel.numbers import format_currency, get_currency_name, get_currency_symbol
+from django.conf import settings
+from django.utils import timezone
+from django.utils.dateformat import format as format_date
+
+_LOCALE = "en"
+
+
+def money(amount: int) -> str:
+    """An amount with the currency, such as `£10,000`, or `CHF 10,000` with a no-break space."""
+    space = "\N{NO-BREAK SPACE}" if currency_symbol().isalpha() else ""
+    return format_currency(
+        amount, settings.CURRENCY, f"¤{space}#,##0", locale=_LOCALE, currency_digits=False
+    )
+
+
+def currency_symbol() -> str:
+    """The currency's sign, such as `£`, or its code if it has none."""
+    return get_currency_symbol(settings.CURRENCY, locale=_LOCALE)
+
+
+def currency_name() -> str:
+    """What the currency is called, such as `British pounds`."""
+    return get_currency_name(settings.CURRENCY, count=2, locale=_LOCALE)
+
+
+def moment(at: datetime) -> str:
+    """A time in the server's zone, which it names: `29 Nov 2026, 01:33 GMT`."""
+    return format_date(timezone.localtime(at), "j M Y, H:i T")
