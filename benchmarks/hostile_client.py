@@ -11,6 +11,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import logging
 import os
 import resource
 import sys
@@ -209,6 +210,8 @@ def main() -> None:
     url, attack, seconds, *calls = sys.argv[1:]
     # It would have a machine of its own, so it must not slow down those who measure.
     os.nice(10)
+    # It would tell of each write to a connection that the server has closed.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4_096), most))
     hostile = Hostile(url, float(seconds), int(calls[0]) if calls else None)
