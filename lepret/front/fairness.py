@@ -163,8 +163,10 @@ class Turns:
     def _may_have_another(self, caller: str) -> bool:
         limits = self._limits
         most = limits.at_once if self.is_among_others(caller) else limits.turns_per_address
-        turns = self._turns[caller] + self._unread[caller]
-        return self._working[caller] < most and turns < limits.turns_per_address
+        unread = self._unread[caller]
+        if self._working[caller] >= most or unread >= limits.unread_per_address:
+            return False
+        return self._turns[caller] + unread < limits.turns_per_address
 
     def _take(self, caller: str, lane: deque[Waiting]) -> Waiting:
         waiting = lane.popleft()

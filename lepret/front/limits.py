@@ -47,9 +47,11 @@ class Limits:
     at_once: int = 1
     # After so long a request counts as one that only waits for something else.
     turn_seconds: float = 0.25
-    # Both kinds, together and of one address. Each may hold as much memory as the largest answer.
+    # Both kinds, together and of one address; and of these such whose answers wait to be read, each
+    # of which may take up as much memory as the largest file.
     turns: int = 64
     turns_per_address: int = 16
+    unread_per_address: int = 8
     waiting_per_address: int = 256
     longest_wait_seconds: float = 10.0
     # Bodies larger than that are handled one at a time, after other requests.
