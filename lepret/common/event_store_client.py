@@ -5,10 +5,10 @@ from __future__ import annotations
 import atexit
 import threading
 
-import grpc
 from django.conf import settings
 from esdbclient import EventStoreDBClient
-from grpc.experimental import ChannelOptions
+
+from lepret.common.event_store_connection import SharedClient
 
 _lock = threading.Lock()
 _clients: dict[str, EventStoreDBClient] = {}
@@ -25,7 +25,7 @@ def event_store_client() -> EventStoreDBClient:
     uri = settings.EVENTSTORE_URI
     with _lock:
         if uri not in _clients:
-            _clients[uri] = _Client(uri)
+            _clients[uri] = SharedClient(uri)
         return _clients[uri]
 
 
@@ -34,19 +34,6 @@ def close_event_store_client() -> None:
     with _lock:
         while _clients:
             _clients.popitem()[1].close()
-
-
-class _Client(EventStoreDBClient):
-    """Receives the messages of a stream in the thread that reads them.
-
-    By default gRPC receives them in another thread, which takes twice the time.
-    """
-
-    def _construct_grpc_channel(
-        self, grpc_target: str, grpc_options: tuple[tuple[str, str | int], ...] = ()
-    ) -> grpc.Channel:
-        in_one_thread = (ChannelOptions.SingleThreadedUnaryStream, 1)
-        return super()._construct_grpc_channel(grpc_target, (*grpc_options, in_one_thread))
 
 
 # gRPC logs errors if the interpreter exits with open clients.

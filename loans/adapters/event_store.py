@@ -9,14 +9,7 @@ from typing import Generic, Protocol
 from uuid import UUID
 
 from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent, StreamState
-from esdbclient.exceptions import (
-    DeadlineExceeded,
-    DiscoveryFailed,
-    GrpcError,
-    NodeIsNotLeader,
-    NotFound,
-    WrongCurrentVersion,
-)
+from esdbclient.exceptions import EventStoreDBClientException, NotFound, WrongCurrentVersion
 
 from lepret.common.turns import waiting_elsewhere
 from loans.adapters import codec
@@ -106,9 +99,6 @@ class EventStore(Protocol):
         """
 
 
-_UNAVAILABLE = (DeadlineExceeded, DiscoveryFailed, GrpcError, NodeIsNotLeader)
-
-
 class EventStoreDB:
     """An `EventStore` in EventStoreDB, or in anything that speaks its protocol.
 
@@ -126,7 +116,7 @@ class EventStoreDB:
                 recorded = self._connect().get_stream(stream.name, timeout=self._timeout)
         except NotFound:
             return Stream()
-        except _UNAVAILABLE as error:
+        except EventStoreDBClientException as error:
             raise EventStoreUnavailable from error
         return _stream(stream, recorded)
 
@@ -152,7 +142,7 @@ class EventStoreDB:
                 )
         except WrongCurrentVersion as error:
             raise StaleRevision from error
-        except _UNAVAILABLE as error:
+        except EventStoreDBClientException as error:
             raise EventStoreUnavailable from error
 
 

@@ -1,0 +1,175 @@
+"""A client of the event store whose threads do not break each other's calls.
+
+When a call of esdbclient's finds the connection broken, it replaces the connection that all threads
+share and closes the old one. Reads that are under way on it then end early, as if they were
+complete; it tries again after its time is over, and so takes twice the time that it was given.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final, TypeVar, cast
+
+import grpc
+from esdbclient import EventStoreDBClient, RecordedEvent
+from esdbclient.common import AbstractReadResponse, GrpcOptions
+from esdbclient.connection import ESDBConnection
+from esdbclient.exceptions import (
+    CancelledByClient,
+    GrpcDeadlineExceeded,
+    GrpcError,
+    NodeIsNotLeader,
+    ServiceUnavailable,
+)
+from esdbclient.streams import ReadResponse, StreamsService
+from grpc.experimental import ChannelOptions
+
+# No call with a deadline lasts longer. Subscriptions do, but end with their broken connection.
+SECONDS_UNTIL_CLOSED: Final = 15.0
+_SECONDS_BETWEEN_TRIES: Final = 0.1
+# A channel that another one has replaced must not share with it how long it waits to reconnect.
+_CHANNEL_OPTIONS: Final[GrpcOptions] = (
+    ("grpc.use_local_subchannel_pool", 1),
+    # Receives the messages of a stream in the thread that reads them. By default gRPC receives them
+    # in another thread, which takes twice the time.
+    (ChannelOptions.SingleThreadedUnaryStream, 1),
+)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class ReadCutOff(GrpcError):
+    """A read ended before the server said that this was all."""
+
+
+class _WholeRead(AbstractReadResponse):
+    """The events of a read, which ends only if they were all."""
+
+    def __init__(self, response: ReadResponse) -> None:
+        self._response = response
+
+    def __next__(self) -> RecordedEvent:
+        try:
+            return next(self._response)
+        except StopIteration:
+            # esdbclient ends a read that this process has cancelled, as if it were complete.
+            call = cast(grpc.Call, self._response._read_resps)  # noqa: SLF001
+            if call.code() is not grpc.StatusCode.OK:
+                raise ReadCutOff from None
+            raise
+
+    def stop(self) -> None:
+        self._response.stop()
+
+
+class _WholeReads(StreamsService):
+    def read(self, **options: Any) -> Any:
+        response = super().read(**options)
+        return response if options.get("subscribe") else _WholeRead(response)
+
+
+def _in_time(method: Method) -> Method:
+    """Try a second time, over a new connection, if the first one broke; both within `timeout`."""
+    once = inspect.unwrap(method)  # without esdbclient's own tries
+
+    @wraps(method)
+    def call(self: SharedClient, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        connection = self._connection
+        try:
+            result = once(self, *args, timeout=timeout, **kwargs)
+        except Exception as error:
+            if not _is_worth_another_try(error):
+                raise
+            if _is_broken_by(error):
+                self.replace(connection, getattr(error, "leader_grpc_target", None))
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise
+        else:
+            self.worked = connection
+            return result
+        return once(self, *args, timeout=left, **kwargs)
+
+    return cast(Method, call)
+
+
+def _is_worth_another_try(error: Exception) -> bool:
+    if isinstance(error, GrpcDeadlineExceeded):
+        return False
+    return isinstance(error, (GrpcError, CancelledByClient)) or _is_broken_by(error)
+
+
+def _is_broken_by(error: Exception) -> bool:
+    if isinstance(error, ValueError):
+        # What gRPC says of a channel that another thread has closed.
+        return any(words in str(error) for words in ("Channel closed", "closed channel"))
+    return isinstance(error, (ServiceUnavailable, NodeIsNotLeader))
+
+
+class SharedClient(EventStoreDBClient):
+    """A client that many threads share."""
+
+    def __init__(self, uri: str, *, seconds_until_closed: float = SECONDS_UNTIL_CLOSED) -> None:
+        self._seconds_until_closed = seconds_until_closed
+        # The connection over which a call has succeeded last.
+        self.worked: ESDBConnection | None = None
+        self._replaced: dict[threading.Timer, ESDBConnection] = {}
+        super().__init__(uri)
+
+    append_to_stream = _in_time(EventStoreDBClient.append_to_stream)
+    get_stream = _in_time(EventStoreDBClient.get_stream)
+    get_current_version = _in_time(EventStoreDBClient.get_current_version)
+    get_commit_position = _in_time(EventStoreDBClient.get_commit_position)
+    get_subscription_info = _in_time(EventStoreDBClient.get_subscription_info)
+    create_subscription_to_all = _in_time(EventStoreDBClient.create_subscription_to_all)
+    replay_parked_events = _in_time(EventStoreDBClient.replay_parked_events)
+
+    def reconnect(self, grpc_target: str | None = None) -> None:
+        self.replace(self._connection, grpc_target)
+
+    def replace(self, connection: ESDBConnection, grpc_target: str | None = None) -> None:
+        """Put a new connection in the place of this one, unless another thread has done so."""
+        with self._reconnection_lock:
+            if self._connection is not connection:
+                return
+            self._connection = self._connect(grpc_target)
+        if connection is self.worked:
+            self._close_later(connection)
+        else:
+            connection.close()
+
+    def _close_later(self, connection: ESDBConnection) -> None:
+        timer = threading.Timer(self._seconds_until_closed, lambda: self._close_replaced(timer))
+        timer.daemon = True
+        self._replaced[timer] = connection
+        timer.start()
+
+    @property
+    def connections_left(self) -> int:
+        """How many connections were replaced, and are not closed yet."""
+        return len(self._replaced)
+
+    def _close_replaced(self, timer: threading.Timer) -> None:
+        connection = self._replaced.pop(timer, None)
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        for timer in list(self._replaced):
+            timer.cancel()
+            self._close_replaced(timer)
+        super().close()
+
+    def _construct_esdb_connection(
+        self, grpc_target: str, grpc_options: GrpcOptions = ()
+    ) -> ESDBConnection:
+        channel = self._construct_grpc_channel(grpc_target, (*grpc_options, *_CHANNEL_OPTIONS))
+        connection = ESDBConnection(channel, grpc_target, self.connection_spec)
+        connection.streams = _WholeReads(channel, self.connection_spec, connection._grpc_streamers)  # noqa: SLF001
+        return connection

@@ -1,0 +1,134 @@
+"""Threads that share a client of the event store, while its connection breaks."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from esdbclient import NewEvent, StreamState
+from esdbclient.exceptions import DeadlineExceeded, EventStoreDBClientException, NotFound
+
+from lepret.common.event_store_connection import ReadCutOff, SharedClient
+from tests.support.event_store import RunningEventStore, running_event_store
+from tests.support.processes import wait_until
+
+SECONDS = 60.0
+READERS = 8
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[RunningEventStore]:
+    with running_event_store(tmp_path / "events.sqlite3") as store:
+        yield store
+
+
+@contextmanager
+def client_of(
+    store: RunningEventStore, seconds_until_closed: float = 15.0
+) -> Iterator[SharedClient]:
+    with closing(SharedClient(store.uri, seconds_until_closed=seconds_until_closed)) as client:
+        yield client
+
+
+def append(client: SharedClient, count: int, size: int = 2) -> str:
+    stream = f"stream-{uuid4()}"
+    events = [NewEvent(type="Happened", data=b"x" * size) for _ in range(count)]
+    client.append_to_stream(
+        stream, current_version=StreamState.NO_STREAM, events=events, timeout=SECONDS
+    )
+    return stream
+
+
+def test_while_the_store_restarts_a_stream_is_read_whole_or_not_at_all(
+    store: RunningEventStore,
+) -> None:
+    with client_of(store) as client:
+        stream = append(client, 3)
+        outcomes: Counter[object] = Counter()
+        is_over = threading.Event()
+
+        def read() -> None:
+            while not is_over.is_set():
+                try:
+                    outcomes[len(client.get_stream(stream, timeout=5))] += 1
+                except NotFound:
+                    outcomes["not found"] += 1
+                except EventStoreDBClientException:
+                    pass
+
+        with ThreadPoolExecutor(READERS) as threads:
+            readers = [threads.submit(read) for _ in range(READERS)]
+            try:
+                for _ in range(4):
+                    before = outcomes[3]
+                    wait_until(lambda: outcomes[3] > before + 100, SECONDS)  # noqa: B023
+                    store.crash()
+            finally:
+                is_over.set()
+            for each in readers:
+                each.result(SECONDS)
+    assert set(outcomes) == {3}
+
+
+def test_a_read_goes_on_when_another_call_replaces_its_connection(
+    store: RunningEventStore,
+) -> None:
+    with client_of(store) as client:
+        for _ in range(50):
+            append(client, 1, size=100_000)
+        events = client.read_all(timeout=SECONDS)
+        next(events)
+        client.reconnect()
+        assert len(list(events)) == 49
+
+
+def test_a_read_that_is_cut_off_is_no_whole_one(store: RunningEventStore) -> None:
+    with client_of(store, seconds_until_closed=0) as client:
+        for _ in range(50):
+            append(client, 1, size=100_000)
+        events = client.read_all(timeout=SECONDS)
+        next(events)
+        client.reconnect()
+        wait_until(lambda: client.connections_left == 0, SECONDS)
+        with pytest.raises(ReadCutOff):
+            list(events)
+
+
+def test_a_connection_that_never_worked_is_closed_at_once(store: RunningEventStore) -> None:
+    with client_of(store) as client:
+        store.stop()
+        for _ in range(5):
+            with pytest.raises(EventStoreDBClientException):
+                client.get_commit_position(timeout=5)
+        assert client.connections_left == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.get_stream("a", timeout=3),
+        lambda client: client.get_commit_position(timeout=3),
+        lambda client: client.append_to_stream(
+            "a", current_version=StreamState.ANY, events=NewEvent(type="A", data=b""), timeout=3
+        ),
+    ],
+    ids=["a stream", "the end", "an append"],
+)
+def test_a_store_that_hangs_is_asked_once_within_the_time(
+    call: Callable[[SharedClient], object],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        port = hanging.getsockname()[1]
+        with closing(SharedClient(f"esdb://127.0.0.1:{port}?tls=false")) as client:
+            began = time.monotonic()
+            with pytest.raises(DeadlineExceeded):
+                call(client)
+            assert time.monotonic() - began < 2 * 3
