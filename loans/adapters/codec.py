@@ -8,10 +8,13 @@ them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, get_args
 from uuid import UUID, uuid5
+
+from esdbclient import RecordedEvent
 
 from loans.domain.events import Event, LoanEvent, ReservationEvent
 
@@ -31,6 +34,10 @@ UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}
 
 STREAM_PREFIX: Final = "LoanRequest:"
 RESERVATION_PREFIX: Final = "Reservation:"
+
+_RESERVATION_NAME: Final = re.compile(rf"{RESERVATION_PREFIX}[0-9a-f]{{64}}")
+
+CONTENT_TYPE: Final = "application/json"
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,29 @@ def loan_request_id(name: str) -> UUID:
     Raises:
         ValueError: it is not the stream of a loan request.
     """
-    if not name.startswith(STREAM_PREFIX):
+    prefix, id_ = name[: len(STREAM_PREFIX)], name[len(STREAM_PREFIX) :]
+    # `UUID` also takes capitals, braces and more: those are the streams of others.
+    if prefix != STREAM_PREFIX or str(loan_request_id := UUID(id_)) != id_:
         raise ValueError("not the stream of a loan request")
-    return UUID(name.removeprefix(STREAM_PREFIX))
+    return loan_request_id
+
+
+def is_loan_event(event: RecordedEvent) -> bool:
+    """Whether it is an event of a loan request.
+
+    Another application that uses the same event store may have events of the same types.
+    """
+    try:
+        loan_request_id(event.stream_name)
+    except ValueError:
+        return False
+    return event.type in LOAN_EVENTS and event.content_type == CONTENT_TYPE
+
+
+def is_reservation_event(event: RecordedEvent) -> bool:
+    """Whether it is an event of a person's reservation, as `is_loan_event`."""
+    is_ours = _RESERVATION_NAME.fullmatch(event.stream_name) is not None
+    return is_ours and event.type in RESERVATION_EVENTS and event.content_type == CONTENT_TYPE
 
 
 def loan_request_stream(loan_request_id: UUID) -> StreamId[LoanEvent]:

@@ -18,7 +18,7 @@ from loans.workers.worker import TryAgain
 
 logger = logging.getLogger(__name__)
 
-CREDIT_CHECKS: Final = Group("credit-checks", (LoanRequested.__name__,))
+CREDIT_CHECKS: Final = Group("credit-checks", (LoanRequested.__name__,), codec.is_loan_event)
 
 
 class CreditChecks:

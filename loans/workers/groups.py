@@ -7,7 +7,7 @@ answer, another one gets the event.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -49,10 +49,14 @@ class PersistentSubscription(Protocol):
 
 @dataclass(frozen=True)
 class Group:
-    """Workers that share all events of these types, from the first one in the event store."""
+    """Workers that share all events of these types, from the first one in the event store.
+
+    `is_ours` tells our events from those of other applications, which the event store cannot.
+    """
 
     name: str
     event_types: tuple[str, ...]
+    is_ours: Callable[[RecordedEvent], bool]
 
     def subscribe(self, client: EventStoreDBClient) -> PersistentSubscription:
         """Connect to the group, which is created if it does not exist.

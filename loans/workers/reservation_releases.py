@@ -32,8 +32,11 @@ logger = logging.getLogger(__name__)
 RELEASES: Final = Group(
     "reservation-releases",
     tuple(each.__name__ for each in (AutoApproved, AutoDenied, ManuallyApproved, ManuallyDenied)),
+    codec.is_loan_event,
 )
-LAPSES: Final = Group("reservation-lapses", (ReservationTaken.__name__,))
+LAPSES: Final = Group(
+    "reservation-lapses", (ReservationTaken.__name__,), codec.is_reservation_event
+)
 
 
 class Releases:

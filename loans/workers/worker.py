@@ -185,6 +185,9 @@ class Worker:
     # In the session's thread -----------------------------------------------------------------
 
     def _take(self, delivery: DeliveredEvent) -> None:
+        if not self._group.is_ours(delivery.event):
+            delivery.ack()
+            return
         self._jobs.put(partial(self._handle, delivery))
 
     # In any of the worker's threads ----------------------------------------------------------

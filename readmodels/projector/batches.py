@@ -216,7 +216,7 @@ class Applier:
         if self._projection.keeps_revisions:
             _set_revisions(rows, events)
         for received in events:
-            if received.recorded.type not in takes:
+            if received.recorded.type not in takes or not received.is_ours:
                 continue
             if skipped and (received.position, received.recorded.id) in skipped:
                 continue
@@ -260,7 +260,7 @@ def concerns(projection: Projection, events: Sequence[Received]) -> bool:
     """Whether any of these events may change the projection's rows, and not only its checkpoint."""
     began_here: set[UUID] = set()
     for received in events:
-        if received.recorded.type in projection.takes:
+        if received.recorded.type in projection.takes and received.is_ours:
             return True
         loan_request_id = received.loan_request_id if projection.keeps_revisions else None
         if loan_request_id is None or loan_request_id in began_here:

@@ -35,6 +35,12 @@ class Received:
         return self._loan_request_id
 
     @property
+    def is_ours(self) -> bool:
+        """Whether it is an event of a loan request; others may share the store, and our types."""
+        is_json = self.recorded.content_type == codec.CONTENT_TYPE
+        return is_json and self.loan_request_id is not None
+
+    @property
     def event(self) -> LoanEvent:
         """The domain event. Decoded when first asked for, since most projections take few types.
 

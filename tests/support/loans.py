@@ -93,8 +93,10 @@ def append_a_loan_of_each_kind() -> Answer:
 
 def append_event(event_type: str, data: bytes = b"{}", *, times: int = 1) -> int:
     """Append any event to a new stream; returns the last one's commit position."""
+    id_ = uuid4()
+    is_ours = event_type in codec.LOAN_EVENTS
     return event_store_client().append_to_stream(
-        f"Other:{uuid4()}",
+        codec.stream_name(id_) if is_ours else f"Other:{id_}",
         current_version=StreamState.NO_STREAM,
         events=[NewEvent(type=event_type, data=data) for _ in range(times)],
     )
@@ -140,7 +142,7 @@ def recorded_as(event_type: str, data: bytes = b"{}", *, at: int = 1) -> Recorde
         metadata=b"",
         content_type="application/json",
         id=uuid4(),
-        stream_name="LoanRequest:any",
+        stream_name=codec.stream_name(uuid4()) if event_type in codec.LOAN_EVENTS else "Other:any",
         stream_position=0,
         commit_position=at,
         prepare_position=at,

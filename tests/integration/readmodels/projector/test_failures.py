@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from io import StringIO
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
+from esdbclient import NewEvent, StreamState
 
 from lepret.common.event_store_client import event_store_client
 from loans.domain.events import AutoDenied, LoanRequested
@@ -46,6 +48,7 @@ from tests.support.read_models import ReadModelsDatabase
 
 pytestmark = pytest.mark.usefixtures("event_store", "read_models")
 
+ID = "abcdef00-0000-4000-8000-000000000001"
 WHY = "its amount was never ours"
 
 
@@ -159,6 +162,26 @@ class TestAPoisonEvent:
             wait_for(QUEUE, later.position)
         assert position_of(STATUS) == position_of(LOANS) == position_before(position)
         assert not ZOE.is_told_by(caplog.text)
+
+    @pytest.mark.parametrize(
+        ("stream", "content_type"),
+        [
+            ("Shop:1", "application/json"),
+            ("LoanRequest:1", "application/json"),
+            (f"LoanRequest:{ID.upper()}", "application/json"),
+            (f"LoanRequest:{ID}", "application/octet-stream"),
+        ],
+    )
+    def test_of_another_application_is_passed_over(self, stream: str, content_type: Any) -> None:
+        foreign = NewEvent(type="LoanRequested", data=b"{}", content_type=content_type)
+        position = event_store_client().append_to_stream(
+            stream, current_version=StreamState.ANY, events=foreign, timeout=SECONDS
+        )
+        with following(STATUS), following(LOANS), following(QUEUE):
+            for each in (STATUS, LOANS, QUEUE):
+                wait_for(each, position)
+        assert not Failure.objects.exists()
+        assert rows(STATUS) == rows(LOANS) == rows(QUEUE) == []
 
     def test_that_the_database_refuses_is_found_among_the_others(
         self, read_models: ReadModelsDatabase

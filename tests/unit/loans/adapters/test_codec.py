@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -26,6 +27,7 @@ from loans.domain.events import (
     ReservationReleased,
     ReservationTaken,
 )
+from tests.support.loans import recorded_as
 
 ID = UUID("00000000-0000-4000-8000-000000000001")
 COMMAND_ID = UUID("00000000-0000-4000-8000-000000000002")
@@ -147,10 +149,49 @@ def test_the_name_of_a_stream_has_the_loan_requests_id() -> None:
     assert codec.loan_request_id(codec.stream_name(ID)) == ID
 
 
-@pytest.mark.parametrize("name", [str(ID), f"Reservation:{ID}", "LoanRequest:any", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        str(ID),
+        f"Reservation:{ID}",
+        "LoanRequest:ABCDEF00-0000-4000-8000-000000000001",
+        f"LoanRequest:{ID.hex}",
+        f"LoanRequest:{{{ID}}}",
+        f"LoanRequest:{ID} ",
+        f"loanRequest:{ID}",
+        "LoanRequest:any",
+        "",
+    ],
+)
 def test_other_streams_have_no_loan_request(name: str) -> None:
     with pytest.raises(ValueError, match=r"stream of a loan request|badly formed"):
         codec.loan_request_id(name)
+
+
+HASH = "0a" * 32
+
+
+@pytest.mark.parametrize(
+    ("change", "is_loan_event", "is_reservation_event"),
+    [
+        ({}, True, False),
+        ({"stream_name": f"Shop:{ID}"}, False, False),
+        ({"content_type": "application/octet-stream"}, False, False),
+        ({"type": "OrderPlaced"}, False, False),
+        ({"type": "ReservationTaken"}, False, False),
+        ({"type": "ReservationTaken", "stream_name": f"Reservation:{HASH}"}, False, True),
+        ({"type": "ReservationTaken", "stream_name": f"Reservation:{HASH.upper()}"}, False, False),
+        ({"type": "ReservationTaken", "stream_name": "Reservation:table-7"}, False, False),
+        ({"type": "LoanRequested", "stream_name": f"Reservation:{HASH}"}, False, False),
+    ],
+)
+def test_events_of_other_applications_are_not_taken_for_ours(
+    change: dict[str, Any], is_loan_event: bool, is_reservation_event: bool
+) -> None:
+    ours = recorded_as("LoanRequested")
+    event = dataclasses.replace(ours, **change)
+    assert codec.is_loan_event(event) is is_loan_event
+    assert codec.is_reservation_event(event) is is_reservation_event
 
 
 def test_types_of_a_newer_version_are_ignored() -> None:

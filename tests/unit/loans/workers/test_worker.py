@@ -7,7 +7,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final, cast
 from uuid import uuid4
@@ -25,7 +25,9 @@ from tests.support.processes import wait_until
 
 SECONDS: Final = 10.0
 SOON: Final = Redelivery(retries=2, longest_delay=0.01)
-GROUP: Final = Group("a-group", ("SomethingHappened",))
+GROUP: Final = Group(
+    "a-group", ("SomethingHappened",), lambda event: event.stream_name.startswith("Something:")
+)
 
 
 def happened(*, retry_count: int = 0, age: float = 3600.0) -> RecordedEvent:
@@ -214,6 +216,17 @@ class TestAnEvent:
 
         assert working.answers == [("ack", event)]
         assert working.handler.handled == [event]
+
+    def test_of_another_application_is_acknowledged_and_not_handled(self, begin: Begin) -> None:
+        working = begin(Raiser(TryAgain("never")))
+        foreign = [
+            working.subscription.put(replace(happened(), stream_name=f"Shop:{number}"))
+            for number in range(300)
+        ]
+        working.wait_for_answers(300)
+
+        assert working.answers == [("ack", event) for event in foreign]
+        assert working.handler.handled == []
 
     def test_that_failed_is_given_back_after_its_delay(self, begin: Begin) -> None:
         working = begin(Raiser(TryAgain("not now", after=0.02)), redelivery=Redelivery(2, 0.03))
