@@ -7,7 +7,6 @@ errors in its own way.
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Annotated, Final
 from uuid import UUID, uuid5
 
@@ -22,10 +21,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from loans.domain import text
 from loans.domain.credit_score import CreditScore
 from loans.domain.events import DenialReason
 
-SHORTEST_NAME: Final = 2
 LONGEST_NAME: Final = 200
 HIGHEST_AMOUNT: Final = 9_999_999_999
 LONGEST_TEXT: Final = 500
@@ -33,39 +32,45 @@ LONGEST_USERNAME: Final = 150
 LATEST_REVISION: Final = 2**63 - 1
 NATIONAL_ID_PATTERN: Final = "[0-9]{6}[A-Za-z]{2}"
 
-# Control characters, and characters that reorder the text around them or break the line: a name
-# must not change what an underwriter reads in the table.
-_UNPRINTABLE_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_BIDI_OVERRIDES: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def _is_unprintable(character: str) -> bool:
-    return (
-        unicodedata.category(character) in _UNPRINTABLE_CATEGORIES or character in _BIDI_OVERRIDES
-    )
+# What is longer as it was sent is not looked at. Each letter may come with its marks, and spaces.
+_MUCH_LONGER: Final = 4
+_LONGEST_NATIONAL_ID_SENT: Final = 100
 
 
 def _valid_name(value: str) -> str:
-    name = value.strip()
+    if len(value) > _MUCH_LONGER * LONGEST_NAME:
+        raise _name_too_long()
+    name = re.sub(" {2,}", " ", text.cleaned(value))
     if not name:
         raise PydanticCustomError("name_missing", "Enter a name.")
-    if any(map(_is_unprintable, name)):
-        raise PydanticCustomError("name_characters", "A name has no control characters.")
-    if len(name) < SHORTEST_NAME:
-        raise PydanticCustomError("name_too_short", "A name has at least two characters.")
+    if not text.is_printable(name):
+        raise PydanticCustomError(
+            "name_characters", "A name has no control characters, or others that cannot be shown."
+        )
+    if text.has_odd_marks(name):
+        raise PydanticCustomError(
+            "name_marks", "A name has at most four accents on a letter, and none on its own."
+        )
+    if not text.has_letter(name):
+        raise PydanticCustomError("name_without_letters", "A name has at least one letter.")
     if len(name) > LONGEST_NAME:
-        raise PydanticCustomError("name_too_long", "A name has at most 200 characters.")
+        raise _name_too_long()
     return name
 
 
+def _name_too_long() -> PydanticCustomError:
+    return PydanticCustomError("name_too_long", "A name has at most 200 characters.")
+
+
 def _valid_national_id(value: str) -> str:
-    if not value:
+    national_id = text.without_separators(value[:_LONGEST_NATIONAL_ID_SENT])
+    if not national_id:
         raise PydanticCustomError("national_id_missing", "Enter a national ID.")
-    if not re.fullmatch(NATIONAL_ID_PATTERN, value):
+    if len(value) > _LONGEST_NATIONAL_ID_SENT or not re.fullmatch(NATIONAL_ID_PATTERN, national_id):
         raise PydanticCustomError(
             "national_id_format", "A national ID is six digits and two letters, such as 123456aa."
         )
-    return value.lower()
+    return national_id.lower()
 
 
 def _valid_amount(value: object) -> object:
@@ -82,23 +87,42 @@ def _valid_amount(value: object) -> object:
 
 
 def _valid_text(value: str) -> str:
-    text = value.replace("\r\n", "\n").strip()
-    if len(text) > LONGEST_TEXT:
-        raise PydanticCustomError("text_too_long", "At most 500 characters.")
-    if any(_is_unprintable(character) for character in text if character != "\n"):
-        raise PydanticCustomError("text_characters", "No control characters but line breaks.")
-    return text
+    if len(value) > _MUCH_LONGER * LONGEST_TEXT:
+        raise _text_too_long()
+    several_lines = text.cleaned(value.replace("\r\n", "\n"))
+    if not text.is_printable(several_lines.replace("\n", "")):
+        raise PydanticCustomError(
+            "text_characters",
+            "No control characters but line breaks, or others that cannot be shown.",
+        )
+    if text.has_odd_marks(several_lines):
+        raise PydanticCustomError(
+            "text_marks", "At most four accents on a letter, and none on its own."
+        )
+    if len(several_lines) > LONGEST_TEXT:
+        raise _text_too_long()
+    return several_lines
+
+
+def _text_too_long() -> PydanticCustomError:
+    return PydanticCustomError("text_too_long", "At most 500 characters.")
 
 
 Name = Annotated[
     str,
     AfterValidator(_valid_name),
-    WithJsonSchema({"type": "string", "minLength": SHORTEST_NAME, "maxLength": LONGEST_NAME}),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}),
 ]
 NationalId = Annotated[
     str,
     AfterValidator(_valid_national_id),
-    WithJsonSchema({"type": "string", "pattern": f"^{NATIONAL_ID_PATTERN}$"}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^{NATIONAL_ID_PATTERN}$",
+            "description": "Spaces and hyphens in it, and the case of letters, make no difference.",
+        }
+    ),
 ]
 Amount = Annotated[
     int,

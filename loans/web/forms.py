@@ -12,12 +12,15 @@ from uuid import uuid4
 import pydantic
 from django import forms
 from django.utils import timezone
+from django.utils.functional import lazy
 
+from lepret.common.formats import currency_name, money
 from lepret.common.input_errors import describe
-from loans.domain.commands import ApproveLoan, DenyLoan, LoanCommand, RequestLoan
+from loans.domain.commands import HIGHEST_AMOUNT, ApproveLoan, DenyLoan, LoanCommand, RequestLoan
 from loans.domain.events import DenialReason
+from loans.web.amounts import amount_in, what_is_wrong_with
 
-# More digits than any amount has, and few enough for int() to be fast.
+# More digits than any revision has, and few enough for int() to be fast.
 _MOST_DIGITS: Final = 100
 
 DENIAL_REASON_LABELS: Final[Mapping[str, str]] = {
@@ -51,16 +54,24 @@ class CommandForm(forms.Form, Generic[C]):
             self.command = self.command_class.model_validate(fields)  # type: ignore[assignment]
         except pydantic.ValidationError as invalid:
             for error in invalid.errors():
-                self._show(str(error["loc"][0]), describe(error))
+                self._show(str(error["loc"][0]), self.describe(error))
         return self.cleaned_data
 
     def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:
         """The typed values, converted to the command's types."""
         return filled_in
 
+    def describe(self, error: Mapping[str, Any]) -> str:
+        """What is wrong with a field, as a sentence."""
+        return describe(error)
+
     def _show(self, name: str, message: str) -> None:
         is_visible = name in self.fields and not self.fields[name].widget.is_hidden
         self.add_error(name if is_visible else None, message)
+
+
+def _about_amounts() -> str:
+    return f"Whole {currency_name()}, such as {money(10_000)}."
 
 
 class RequestLoanForm(CommandForm[RequestLoan]):
@@ -84,7 +95,7 @@ class RequestLoanForm(CommandForm[RequestLoan]):
     amount = forms.Field(
         label="Amount",
         required=False,
-        help_text="A whole number, digits only.",
+        help_text=lazy(_about_amounts, str)(),
         widget=forms.TextInput({"inputmode": "numeric"}),
     )
     address = forms.Field(
@@ -104,7 +115,18 @@ class RequestLoanForm(CommandForm[RequestLoan]):
         self.data = {**{name: self.data.get(name) for name in self.fields}, "id": str(uuid4())}
 
     def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:
-        return filled_in | {"amount": _number_in(filled_in["amount"])}
+        return filled_in | {"amount": amount_in(filled_in["amount"])}
+
+    def describe(self, error: Mapping[str, Any]) -> str:
+        match error["type"]:
+            case "amount_format":
+                return what_is_wrong_with(self.cleaned_data["amount"])
+            case "amount_too_low":
+                return f"An amount is at least {money(1)}."
+            case "amount_too_high":
+                return f"An amount is at most {money(HIGHEST_AMOUNT)}."
+            case _:
+                return super().describe(error)
 
     def _show(self, name: str, message: str) -> None:
         if name == "id":

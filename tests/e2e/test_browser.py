@@ -37,18 +37,52 @@ def test_an_applicant_sees_the_outcome_without_a_reload(
     assert national_id not in applicant.content()
 
 
-def test_errors_appear_beside_the_field_while_typing_and_go_when_corrected(applicant: Page) -> None:
+def test_errors_appear_when_a_field_is_left_and_go_as_soon_as_it_is_right(applicant: Page) -> None:
     applicant.goto("/")
     national_id = applicant.get_by_label("National ID")
 
     national_id.press_sequentially("12345")
+    national_id.press("Tab")
     expect(applicant.locator("#id_national_id_error")).to_contain_text("six digits")
     expect(national_id).to_have_attribute("aria-invalid", "true")
     expect(applicant.locator("#id_name_error")).to_be_empty()
 
+    national_id.press("End")
     national_id.press_sequentially("6aa")
     expect(applicant.locator("#id_national_id_error")).to_be_empty()
     expect(national_id).to_have_attribute("aria-invalid", "false")
+    expect(national_id).to_be_focused()
+
+
+def test_nothing_is_announced_until_a_field_is_left_with_an_error(applicant: Page) -> None:
+    applicant.goto("/")
+    applicant.evaluate(
+        """() => {
+          window.announced = [];
+          const live = "[aria-live], [role=alert], [role=status]";
+          new MutationObserver((changes) => {
+            for (const { target, addedNodes } of changes) {
+              const at = target.closest?.(live) ?? target.parentElement?.closest(live);
+              const isNew = [...addedNodes].some((each) => each.matches?.(live));
+              if (at || isNew) announced.push((at ?? target).textContent.trim());
+            }
+          }).observe(document, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    # Slower than any delay of the page, so that each key could be answered.
+    applicant.get_by_label("National ID").press_sequentially("851458fn", delay=600)
+    with applicant.expect_response(re.compile("/validate/")):
+        applicant.keyboard.press("Tab")
+    amount = applicant.get_by_label("Amount")
+    amount.press_sequentially("10.5", delay=600)
+    assert applicant.evaluate("announced") == []
+
+    amount.press("Tab")
+    expect(applicant.locator("#id_amount_error")).to_contain_text("Whole British pounds only")
+    amount.focus()
+    with applicant.expect_response(re.compile("/validate/")):
+        amount.press("Tab")
+    assert applicant.evaluate("announced") == ["Whole British pounds only, such as £10,000."]
 
 
 def test_while_it_waits_the_button_says_so_and_is_disabled(applicant: Page) -> None:

@@ -9,7 +9,21 @@ document.addEventListener("htmx:afterSwap", (event) => {
     keepFormId({ isBack: false });
     showFirstError(document.getElementById("apply"));
   }
-  if (target.matches(".field-error")) markValidity(event.target);
+});
+
+// The place for a field's error is a live region, which stays while its words change: whoever hears
+// the page is told once. An error appears when its field is left, and typing only takes it away.
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const { target: place, serverResponse, requestConfig } = detail;
+  if (!place.matches(".field-error")) return;
+  const answer = new DOMParser().parseFromString(serverResponse, "text/html");
+  const words = answer.querySelector(".field-error")?.textContent.trim();
+  const input = inputOf(place);
+  const isOutdated = requestConfig.parameters[input.name] !== input.value;
+  const isTyping = requestConfig.triggeringEvent.type === "input";
+  if (words === undefined || isOutdated || (isTyping && words)) return;
+  if (place.textContent.trim() !== words) place.textContent = words;
+  markValidity(place);
 });
 
 function showFirstError(form) {
@@ -45,10 +59,14 @@ window.addEventListener("pageshow", (event) => {
 });
 
 function markValidity(error) {
-  const input = error.closest(".field").querySelector("input, select, textarea");
+  const input = inputOf(error);
   const isInvalid = error.textContent.trim() !== "";
   // A field that is valid and was never invalid is not marked.
   if (isInvalid || input.hasAttribute("aria-invalid")) input.setAttribute("aria-invalid", String(isInvalid));
   const helptext = document.getElementById(`${input.id}_helptext`);
   input.setAttribute("aria-describedby", [helptext?.id, error.id].filter(Boolean).join(" "));
+}
+
+function inputOf(error) {
+  return error.closest(".field").querySelector("input, select, textarea");
 }

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
-from tests.support.bad_input import BAD_AMOUNTS_IN_JSON, BAD_AMOUNTS_TYPED, BAD_TEXT, GOOD
+from loans.web.amounts import amount_in
+from loans.web.forms import RequestLoanForm
+from tests.support.api import application, somebody
+from tests.support.bad_input import (
+    AMOUNTS_TYPED,
+    BAD_AMOUNTS_IN_JSON,
+    BAD_AMOUNTS_TYPED,
+    BAD_TEXT,
+    GOOD,
+    PASTED,
+)
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
@@ -62,6 +74,62 @@ def test_a_good_field_shows_no_error_while_typing(client: Client, field: str) ->
     assert response.content.decode().split(">", 1)[1].strip() == "</small>"
 
 
+@pytest.mark.parametrize(("field", "typed", "_meant"), PASTED.values(), ids=PASTED.keys())
+def test_what_is_pasted_shows_no_error(client: Client, field: str, typed: str, _meant: str) -> None:
+    response = client.post(f"/validate/?field={field}", {field: typed})
+    assert response.content.decode().split(">", 1)[1].strip() == "</small>"
+
+
+@pytest.mark.parametrize(("typed", "amount"), AMOUNTS_TYPED.items(), ids=AMOUNTS_TYPED.keys())
+def test_amounts_are_taken_as_people_write_them(typed: str, amount: int) -> None:
+    form = RequestLoanForm({"id": str(uuid4()), **TYPED, "amount": typed})
+    assert form.is_valid(), form.errors
+    assert form.command.amount == amount
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("10.50", "Whole British pounds only, such as £10,000."),
+        ("10.000", "Write, for example, 10,000 or 10000."),
+        ("$10000", "An amount is in British pounds"),
+        ("10000 EUR", "An amount is in British pounds"),
+        ("ten", "Write a whole number of British pounds in digits, such as £10,000."),
+        ("-5", "An amount is at least £1."),
+        ("10,000,000,000", "An amount is at most £9,999,999,999."),
+    ],
+)
+def test_the_words_say_what_is_wrong_with_an_amount(typed: str, words: str) -> None:
+    [error] = RequestLoanForm({**TYPED, "amount": typed}).errors["amount"]
+    assert words in error
+
+
+@pytest.mark.parametrize(
+    ("currency", "typed", "amount"),
+    [
+        ("CAD", "$10,000", 10_000),
+        ("CAD", "CA$10,000", 10_000),
+        ("USD", "US$ 5", 5),
+        ("CHF", "CHF 10'000.00", 10_000),
+        ("EUR", "10.000,00 €", 10_000),
+        ("EUR", "£10,000", "£10,000"),
+    ],
+)
+def test_amounts_are_in_the_currency_of_the_settings(
+    settings: Settings, currency: str, typed: str, amount: int | str
+) -> None:
+    settings.CURRENCY = currency
+    assert amount_in(typed) == amount
+
+
+def test_the_form_shows_the_currency_beside_the_amount(client: Client, settings: Settings) -> None:
+    settings.CURRENCY = "EUR"
+    html = client.get("/").content.decode()
+    assert re.search(r'<span aria-hidden="true">€</span><input type="text" name="amount"', html)
+    assert "Whole euros, such as €10,000." in html
+    assert 'inputmode="numeric"' in html
+
+
 @pytest.mark.parametrize("query", ["", "?field=no_such_field"])
 def test_validation_while_typing_needs_a_field_of_the_form(client: Client, query: str) -> None:
     assert client.post(f"/validate/{query}", TYPED).status_code == 400
@@ -76,6 +144,29 @@ def test_the_api_names_the_field(client: Client, field: str, value: Any) -> None
     assert response["Content-Type"] == "application/problem+json"
     assert [error["field"] for error in problem["errors"]] == [field]
     assert all(error["message"].endswith(".") for error in problem["errors"])
+
+
+@pytest.mark.parametrize("pasted", ["{0}{2}", " {0} {1}\t", "{0}-{2}", "{0}\u2011\u200b{1}"])
+def test_a_national_id_pasted_is_the_same_persons(client: Client, pasted: str) -> None:
+    first = application(score=5)
+    digits, letters = first["national_id"][:6], first["national_id"][6:]
+    assert post_json(client, first).status_code == 201
+
+    sent = pasted.format(digits, letters, letters.upper())
+    again = {"name": "Ann Example", "amount": "5000", "national_id": sent}
+    by_api = post_json(client, {**again, "amount": 5000})
+    by_form = client.post("/", {**again, "id": str(uuid4())})
+
+    assert (by_api.status_code, by_form.status_code) == (409, 409)
+
+
+def test_a_call_sent_again_with_other_spaces_is_the_same_call(client: Client) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    body = {"name": "Jos\u00e9 Example", "national_id": somebody(), "amount": 5000}
+    spaced = {**body, "name": " Jose\u0301  Example", "national_id": f" {body['national_id']}-"}
+    first, second = post_json(client, body, **key), post_json(client, spaced, **key)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] == second.json()["id"]
 
 
 @pytest.mark.parametrize("field", ["name", "national_id", "amount"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime
+from itertools import chain, zip_longest
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,9 +14,30 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from loans.domain.commands import ApproveLoan, DenyLoan, RequestLoan
-from tests.support.bad_input import BAD_AMOUNTS_IN_JSON, BAD_TEXT, GOOD
+from tests.support.bad_input import BAD_AMOUNTS_IN_JSON, BAD_TEXT, GOOD, PASTED
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
+SEPARATORS = [
+    "",
+    " ",
+    "-",
+    "\t",
+    "\u00a0",
+    "\u2007",
+    "\u2011",
+    "\u2212",
+    "\u200b",
+    "\u2069",
+    "\ufeff",
+]
+
+
+def odd_text() -> st.SearchStrategy[str]:
+    """Text with more of what nobody sees, of joiners and of accents than chance would give."""
+    odd = "a\u0627\u0915\u094d\u0323\u0301\u200c\u200d\u200b\u200e\u202e\u3164\u2800\u00a0 \t\n"
+    return (
+        st.text() | st.text(st.sampled_from(odd)) | st.text(st.sampled_from(odd) | st.characters())
+    )
 
 
 def request_loan(**changes: Any) -> RequestLoan:
@@ -30,6 +53,13 @@ def test_bad_text_is_refused_by_field(field: str, value: str) -> None:
     with pytest.raises(ValidationError) as invalid:
         request_loan(**{field: value})
     assert fields_refused(invalid) == [field]
+
+
+@pytest.mark.parametrize(("field", "sent", "meant"), PASTED.values(), ids=PASTED.keys())
+def test_what_means_one_thing_only_is_taken_for_that(field: str, sent: str, meant: str) -> None:
+    command = request_loan(**{field: sent})
+    assert getattr(command, field) == meant
+    assert getattr(request_loan(**{field: meant}), field) == meant
 
 
 @pytest.mark.parametrize("amount", BAD_AMOUNTS_IN_JSON.values(), ids=BAD_AMOUNTS_IN_JSON.keys())
@@ -91,15 +121,36 @@ def test_every_well_formed_national_id_is_accepted(national_id: str) -> None:
     assert request_loan(national_id=national_id).national_id == national_id.lower()
 
 
-@given(st.text())
-def test_a_name_is_either_accepted_trimmed_or_refused_by_field(name: str) -> None:
-    accepted, refused = None, []
+@given(odd_text())
+def test_a_name_is_refused_by_field_or_visible_and_kept_as_it_is_from_then_on(sent: str) -> None:
+    name, refused = None, []
     try:
-        accepted = request_loan(name=name).name
+        name = request_loan(name=sent).name
     except ValidationError as invalid:
         refused = [error["loc"][0] for error in invalid.errors()]
-    assert (accepted, refused) in ((name.strip(), []), (None, ["name"]))
-    assert accepted is None or 2 <= len(accepted) <= 200
+    if name is None:
+        assert refused == ["name"]
+        return
+    assert 1 <= len(name) <= 200
+    assert request_loan(name=name).name == name == unicodedata.normalize("NFC", name).strip()
+    assert any(character.isalpha() for character in name)
+    assert not set(name) & set("\t\n\u200b\u200e\u200f\u202e\u2066\u3164\u115f\u2800\ufeff")
+
+
+@given(odd_text())
+def test_a_text_is_refused_or_kept_as_it_is_from_then_on(sent: str) -> None:
+    try:
+        address = request_loan(address=sent).address
+    except ValidationError:
+        return
+    assert request_loan(address=address).address == address
+    assert len(address) <= 500
+
+
+@given(st.lists(st.sampled_from(SEPARATORS), min_size=9, max_size=9))
+def test_separators_anywhere_in_a_national_id_make_no_difference(separators: list[str]) -> None:
+    sent = "".join(chain.from_iterable(zip_longest(separators, "123456AB", fillvalue="")))
+    assert request_loan(national_id=sent).national_id == "123456ab"
 
 
 def test_commands_cannot_be_changed() -> None:
