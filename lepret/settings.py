@@ -48,8 +48,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # These four set headers. They come before those that answer by themselves.
+    # These set headers, or rewrite answers. They come before those that answer by themselves.
     "lepret.common.answer_headers.answer_headers",
+    "lepret.api.refusals.refusals_are_problems",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",

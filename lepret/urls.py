@@ -7,6 +7,7 @@ from django.urls import include, path
 
 from lepret.api.openapi import DESCRIPTION, TAGS, DocumentedApi
 from lepret.api.problems import answer_with_problems, page_not_found
+from lepret.api.refusals import nothing_here
 from lepret.api.throttling import throttles
 from lepret.common import health
 from lepret.staff import own_sessions, pages, passwords, second_factor_pages
@@ -34,6 +35,7 @@ answer_with_problems(api, PROBLEMS, queries.PROBLEMS)
 urlpatterns = [
     path("", include("loans.urls")),
     path("", include("readmodels.urls")),
+    path("api", nothing_here),
     path("api/", api.urls),
     # Before admin's own, to which its pages link.
     path("admin/login/", StaffLoginView.as_view(for_admin=True)),

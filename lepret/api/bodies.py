@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from http import HTTPStatus
 from itertools import islice
@@ -16,11 +17,13 @@ from typing import Any, Final, NoReturn
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
+from django.utils.datastructures import MultiValueDict
 from ninja.parser import Parser
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from lepret.api.problems import Problem
-from lepret.common.input_errors import MOST_ERRORS
+from lepret.api.problems import FieldError, Problem
+from lepret.common.content_codings import ACCEPT_ENCODING, is_encoded
+from lepret.common.input_errors import MOST_ERRORS, shortened
 
 JSON: Final = "application/json"
 _WITHOUT_A_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -51,28 +54,59 @@ class StrictParser(Parser):
     """Refuses what is not JSON in UTF-8, and what two readers may understand differently."""
 
     def parse_body(self, request: HttpRequest) -> dict[str, Any]:
+        if request.body.startswith(codecs.BOM_UTF8):
+            raise _unreadable("It begins with a byte-order mark, which JSON does not have.")
         try:
             body: dict[str, Any] = json.loads(
                 request.body.decode(), object_pairs_hook=_object_of, parse_constant=_refuse_constant
             )
-        except (ValueError, RecursionError):  # RecursionError: it is nested too deeply
-            raise Problem(HTTPStatus.BAD_REQUEST, "The body is no JSON in UTF-8.") from None
+        except UnicodeDecodeError:
+            raise _unreadable("It is not in UTF-8.") from None
+        except json.JSONDecodeError as error:
+            where = f"line {error.lineno}, column {error.colno}"
+            raise _unreadable(f"It is no JSON: look at {where}.") from None
+        except RecursionError:
+            raise _unreadable("It is nested too deeply.") from None
+        except ValueError:  # More digits than Python reads.
+            raise _unreadable("A number in it has too many digits.") from None
         return body
+
+    def parse_querydict(
+        self, data: MultiValueDict[str, Any], list_fields: list[str], request: HttpRequest
+    ) -> dict[str, Any]:
+        twice = [
+            name for name, values in data.lists() if len(values) > 1 and name not in list_fields
+        ]
+        if twice:
+            status = HTTPStatus.UNPROCESSABLE_ENTITY
+            raise Problem(status, "Some values cannot be used.", errors=_given_twice(twice))
+        values: dict[str, Any] = super().parse_querydict(data, list_fields, request)
+        return values
 
 
 def only_json(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Answer 415 (RFC 9110, section 15.5.16) to a call with a body that is not sent as JSON."""
+    """Answer 415 (RFC 9110, section 15.5.16) to a call with a body that is not sent as JSON.
+
+    Nor is a body that is sent compressed.
+    """
 
     @wraps(run)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if request.method in _WITHOUT_A_BODY or _is_json(request) or _is_empty(request):
+        if request.method in _WITHOUT_A_BODY or _is_empty(request):
             return run(request, *args, **kwargs)
-        detail = f"Send the body as JSON in UTF-8, with `Content-Type: {JSON}`."
-        return Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept": JSON}
-        ).response()
+        if is_encoded(request):
+            detail = "Send the body uncompressed, without `Content-Encoding`."
+            return _unsupported(detail, ACCEPT_ENCODING)
+        if not _is_json(request):
+            detail = f"Send the body as JSON in UTF-8, with `Content-Type: {JSON}`."
+            return _unsupported(detail, {"Accept": JSON})
+        return run(request, *args, **kwargs)
 
     return checked
+
+
+def _unsupported(detail: str, headers: Mapping[str, str]) -> HttpResponse:
+    return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers).response()
 
 
 def _is_json(request: HttpRequest) -> bool:
@@ -98,9 +132,21 @@ def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         # RFC 8259, section 4: readers differ in which of the values they take.
-        raise Problem(HTTPStatus.BAD_REQUEST, "The body has two fields of the same name.")
+        times = Counter(name for name, _ in pairs)
+        twice = [name for name in times if times[name] > 1]
+        raise _unreadable("It has two fields of the same name.", _given_twice(twice))
     return members
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise Problem(HTTPStatus.BAD_REQUEST, f"The body is no JSON: {name} is no number there.")
+    raise _unreadable(f"It is no JSON: {name} is no number there.")
+
+
+def _unreadable(why: str, errors: Sequence[FieldError] = ()) -> Problem:
+    detail = f"The body cannot be read. {why}"
+    return Problem(HTTPStatus.BAD_REQUEST, detail, errors=errors)
+
+
+def _given_twice(names: Sequence[str]) -> list[FieldError]:
+    message = "This must not be given more than once."
+    return [FieldError(field=shortened(name), message=message) for name in names[:MOST_ERRORS]]

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from lepret.api.problems import Problem
+from lepret.common.api_calls import is_call
 
 _REFUSAL: Final = (
     "Call this API over HTTPS. What was sent could be read on its way: a token that was in it must "
@@ -28,8 +29,8 @@ def https_only(
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        is_call = request.path.startswith("/api/")
-        if settings.SECURE_SSL_REDIRECT and is_call and not request.is_secure():
+        is_secure = request.is_secure() or not settings.SECURE_SSL_REDIRECT
+        if is_call(request.path) and not is_secure:
             return _refused()
         return get_response(request)
 

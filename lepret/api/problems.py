@@ -8,7 +8,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
@@ -16,6 +16,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError, ValidationErrorContext
 from pydantic import BaseModel, Field
 
+from lepret.common.api_calls import is_call
 from lepret.common.error_places import type_and_place
 from lepret.common.input_errors import MOST_ERRORS, describe, shortened
 
@@ -41,12 +42,16 @@ class ProblemDocument(BaseModel):
     errors: list[FieldError] = Field(default_factory=list)
 
 
-# Any call may be answered with these: bad token, too many calls, a bug, something is down.
-_ANY_CALL: Final = frozenset({401, 429, 500, 503})
+# Any call may be answered with these: unreadable, bad token, too many calls, a bug, an outage.
+_ANY_CALL: Final = frozenset({400, 401, 429, 500, 503})
 
 
 # The titles of RFC 9110; Python has older ones before version 3.13.
-_TITLES: Final[Mapping[int, str]] = {413: "Content Too Large", 422: "Unprocessable Content"}
+_TITLES: Final[Mapping[int, str]] = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    422: "Unprocessable Content",
+}
 
 
 def title_of(status: int) -> str:
@@ -191,6 +196,9 @@ _PROBLEMS: Final[ProblemMakers] = {
     ValidationError: _invalid,
     HttpError: _http_error,
     Http404: lambda _: not_found(),
+    SuspiciousOperation: lambda _: Problem(
+        HTTPStatus.BAD_REQUEST, "The request is not valid: it has too many parameters."
+    ),
     RequestDataTooBig: lambda _: Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large."
     ),
@@ -213,6 +221,6 @@ def _answer(make: Callable[[Any], Problem], request: HttpRequest, error: Any) ->
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404 for an unknown address: a problem document under `/api/`, otherwise a page."""
-    if request.path.startswith("/api/"):
+    if is_call(request.path):
         return not_found().response()
     return defaults.page_not_found(request, exception)

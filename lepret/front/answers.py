@@ -10,6 +10,7 @@ from typing import Final
 
 from lepret.api.problems import CONTENT_TYPE, ProblemDocument, title_of
 from lepret.common.answer_headers import headers_of_any_answer
+from lepret.front.targets import Asked
 
 _PAGE: Final = """<!doctype html>
 <html lang="en">
@@ -35,10 +36,10 @@ class Refusal:
         if self.retry_after is not None:
             yield "Retry-After", str(self.retry_after)
 
-    def as_bytes(self, path: bytes, *, with_body: bool = True) -> bytes:
+    def as_bytes(self, asked: Asked) -> bytes:
         """The whole answer: under `/api/` a problem document, otherwise a page."""
         title = title_of(self.status)
-        if path.startswith(b"/api/"):
+        if asked.target.is_call:
             content_type = CONTENT_TYPE
             document = ProblemDocument(title=title, status=self.status, detail=self.detail)
             body = document.model_dump_json().encode()
@@ -52,7 +53,7 @@ class Refusal:
             *(f"{name}: {value}" for name, value in self.headers()),
         ]
         head = "\r\n".join(lines).encode() + b"\r\n\r\n"
-        return head + body if with_body else head
+        return head if asked.method == b"HEAD" else head + body
 
 
 BAD_REQUEST: Final = Refusal(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.")

@@ -27,6 +27,7 @@ from lepret.front import answers
 from lepret.front.answers import Refusal
 from lepret.front.fairness import Counted, GivenTurn, LoopShare, TooManyWaiting, Turns, Waiting
 from lepret.front.limits import Limits
+from lepret.front.targets import Asked, Target
 
 # While the rest of a refused request comes in, it is read in such intervals, in seconds.
 _SECONDS_BETWEEN_READS: Final = 0.01
@@ -79,6 +80,7 @@ class Channel(HTTPChannel):
         self._is_counted = True
         self._is_idle = True
         self._pieces = 0
+        self._first_line = b""
         # What has come in and may not be looked at yet.
         self._held = b""
         self._holding: Any = None
@@ -132,7 +134,10 @@ class Channel(HTTPChannel):
         LineReceiver.dataReceived(self, data)
 
     def lineReceived(self, line: bytes) -> None:
-        if not hasattr(self, "_command") and len(line) > self.front.limits.target_bytes:
+        is_first = not hasattr(self, "_command")
+        if is_first:
+            self._first_line = line
+        if is_first and len(line) > self.front.limits.target_bytes:
             self.refuse(answers.TARGET_TOO_LONG)
         elif line[:1] in (b" ", b"\t"):
             # A header that goes on in a second line, which a server may refuse: RFC 9112, 5.2.
@@ -141,6 +146,7 @@ class Channel(HTTPChannel):
             super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
+        self._first_line = self._first_line or line
         is_header = hasattr(self, "_command")
         self.refuse(answers.HEADERS_TOO_LARGE if is_header else answers.TARGET_TOO_LONG)
 
@@ -173,6 +179,7 @@ class Channel(HTTPChannel):
 
     def requestDone(self, request: Any) -> None:
         self._is_idle = True
+        self._first_line = b""
         super().requestDone(request)
 
     # What goes out ------------------------------------------------------------------------------
@@ -215,7 +222,7 @@ class Channel(HTTPChannel):
             return
         self._is_refused = True
         self.setTimeout(None)
-        self.transport.write(self._answer(refusal))
+        self.transport.write(refusal.as_bytes(self._asked()))
         # What has come in is not needed any more.
         self.clearLineBuffer()
         self._transferDecoder = None
@@ -228,12 +235,11 @@ class Channel(HTTPChannel):
         else:
             self.loseConnection()
 
-    def _answer(self, refusal: Refusal) -> bytes:
+    def _asked(self) -> Asked:
         if self._handlingRequest:
             request = self.requests[-1]
-            return refusal.as_bytes(request.uri, with_body=request.method != b"HEAD")
-        with_body = getattr(self, "_command", b"") != b"HEAD"
-        return refusal.as_bytes(getattr(self, "_path", b""), with_body=with_body)
+            return Asked(request.method, Target.of(request.uri))
+        return Asked.in_line(self._first_line or self._buffer)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         too_large = self._receivedHeaderSize > self.totalHeadersSize
@@ -348,13 +354,14 @@ class Request(http_protocol.WebRequest):
 
         Returns whether there is one.
         """
-        scheme, separator, rest = self.uri.partition(b"://")
-        if separator and scheme.lower() in (b"http", b"https"):
-            host, slash, path = rest.partition(b"/")
-            self.requestHeaders.setRawHeaders(b"Host", [host])
-            self.uri = slash + path or b"/"
-        self.path = self.uri.partition(b"?")[0]
-        return self.path.startswith(b"/")
+        target = Target.of(self.uri)
+        if target.host is not None:
+            self.requestHeaders.setRawHeaders(b"Host", [target.host])
+        if target.is_call:
+            # A server may ignore this (RFC 9110, section 7.8), and the API has no websockets.
+            self.requestHeaders.removeHeader(b"Upgrade")
+        self.uri, self.path = target.uri, target.path
+        return target.path.startswith(b"/")
 
     def _caller(self) -> str:
         forwarded_for = b",".join(self.requestHeaders.getRawHeaders(b"X-Forwarded-For", []))
@@ -432,15 +439,20 @@ class _Refused(Protocol):
         self._front = front
         self._address = address
         self._is_counted = False
+        self._is_answered = False
 
     def connectionMade(self) -> None:
         if not self._front.lingering.enter(self._address):
             self.transport.abortConnection()
             return
         self._is_counted = True
-        self.transport.write(answers.TOO_MANY_CONNECTIONS.as_bytes(b""))
-        self.transport.loseWriteConnection()
         reactor.callLater(_SECONDS_TO_READ_A_REFUSAL, self.transport.abortConnection)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._is_answered:
+            self._is_answered = True
+            self.transport.write(answers.TOO_MANY_CONNECTIONS.as_bytes(Asked.in_line(data)))
+            self.transport.loseWriteConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._is_counted:

@@ -21,6 +21,7 @@ from lepret.common.turns import current_turn
 from lepret.front.answers import Refusal
 from lepret.front.fairness import GivenTurn
 from lepret.front.http import Front, HTTPFactory
+from lepret.front.targets import Asked
 
 # After this many seconds a handshake keeps nobody else waiting: most of its time it only waits.
 _LONGEST_TURN: Final = 0.25
@@ -76,7 +77,7 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: object = None) -> None:
         """Refuse the handshake as other requests are refused: `reason` would repeat the request."""
         refusal = Refusal(HTTPStatus(code), "This is no websocket that can be opened.")
-        self.sendData(refusal.as_bytes(b""))
+        self.sendData(refusal.as_bytes(Asked()))
 
     # What the page sends ------------------------------------------------------------------------
 

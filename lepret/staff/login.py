@@ -92,7 +92,7 @@ def page_with_secrets(view: View) -> View:
 
     @never_cache
     @sensitive_post_parameters("password", "code")
-    @require_http_methods(["GET", "POST"])
+    @require_http_methods(["GET", "HEAD", "POST"])
     @wraps(view)
     def guarded(request: HttpRequest) -> HttpResponse:
         try:

@@ -14,12 +14,13 @@ from django.http import HttpResponse
 from django.shortcuts import resolve_url
 from django.utils import timezone
 from django.utils.http import quote_etag
-from ninja import Router, Status
+from ninja import Status
 from pydantic import BaseModel
 
 from lepret.api.auth import ApiRequest, Bearer
 from lepret.api.openapi import ETAG, header
 from lepret.api.problems import CONTENT_TYPE, problems
+from lepret.api.routing import Router
 from lepret.common.callers import address_of
 from lepret.models import Scope
 from loans.application import use_cases
@@ -50,7 +51,7 @@ _LINKS: Final = {
     summary="Apply for a loan",
     tags=["Loan requests"],
     auth=Bearer(Scope.CREATE, is_needed=False),
-    response={201: LoanRequestAnswer, **problems(400, 403, 409, 413, 415, 422)},
+    response={201: LoanRequestAnswer, **problems(403, 409, 413, 415, 422)},
     openapi_extra={
         "responses": {
             201: {
@@ -96,7 +97,7 @@ def request_loan(
 _DECISION: Final[dict[str, Any]] = {
     "tags": ["Underwriting"],
     "auth": Bearer(Scope.DECIDE),
-    "response": {200: LoanRequestAnswer, **problems(400, 403, 404, 409, 412, 413, 415, 422, 428)},
+    "response": {200: LoanRequestAnswer, **problems(403, 404, 409, 412, 413, 415, 422, 428)},
     "openapi_extra": {
         "responses": {
             200: {"description": "Decided, now or when it was first sent.", "headers": ETAG},

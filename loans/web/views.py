@@ -101,10 +101,10 @@ def approve(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
 
 @never_cache
 @underwriter_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def deny(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
     """Ask for the reason, then deny a request that is under review."""
-    if request.method == "GET":
+    if request.method != "POST":
         form = DenyLoanForm(initial={"shown_revision": request.GET.get("shown_revision", "")})
         return _ask_reason(request, form, loan_request_id)
     form = DenyLoanForm(request.POST, known=_known(request, loan_request_id))

@@ -12,13 +12,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import resolve_url
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
-from ninja import Query, Router
+from ninja import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from lepret.api.auth import Bearer
 from lepret.api.openapi import ETAG, EXAMPLE_ID, EXAMPLE_STATUS, header
 from lepret.api.problems import Problem, ProblemMakers, problems, unavailable
+from lepret.api.routing import Router
 from lepret.models import Scope
 from readmodels.models import PendingRequest, Place, Status
 from readmodels.pages.event_history import HistoryUnavailable

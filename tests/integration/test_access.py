@@ -91,9 +91,11 @@ GET   /readyz                                 200       200       200          2
 GET   /metrics                                403       403       403          403    403
 
 GET   /api/openapi.json                       200       200       200          200    200
-POST  /api/openapi.json                       200       200       200          200    200
+POST  /api/openapi.json                       405       405       405          405    405
 GET   /api/docs                               200       200       200          200    200
-POST  /api/docs                               200       200       200          200    200
+POST  /api/docs                               405       405       405          405    405
+GET   /api                                    404       404       404          404    404
+POST  /api                                    404       404       404          404    404
 GET   /api/                                   404       404       404          404    404
 POST  /api/                                   404       404       404          404    404
 POST  /api/loan-requests                      400       400       400          400    400
@@ -177,7 +179,7 @@ PEOPLE: Final = {
 }
 OTHER_METHODS: Final = ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 # They take no cookie for a login, and need no token of a form.
-WITHOUT_CSRF_TOKEN: Final = ("/validate/", "/api/")
+WITHOUT_CSRF_TOKEN: Final = ("/validate/", "/api")
 
 
 @dataclass(frozen=True)
@@ -340,6 +342,15 @@ class TestPages:
                 if response.status_code < 300 and "200" not in may and response.content:
                     opened.add(f"{method} {address}")
         assert opened == set()
+
+    def test_head_is_answered_as_get_is(self, loan: UUID) -> None:
+        browser = browser_of("superuser", someone("superuser"))
+        different = {}
+        for address, path in paths(loan):
+            get, head = (browser.generic(method, path) for method in ("GET", "HEAD"))
+            if head.status_code != get.status_code or head.content:
+                different[address] = f"{head.status_code} instead of {get.status_code}"
+        assert different == {}
 
     def test_only_pages_that_heed_no_login_do_without_a_forms_token(self, loan: UUID) -> None:
         browser = browser_of("superuser", someone("superuser"), enforce_csrf_checks=True)

@@ -1,8 +1,10 @@
-"""Which types of bodies the API takes."""
+"""Which types of bodies the API takes, and that it takes none that is compressed."""
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from lepret.urls import api
+from tests.support.api import somebody
 from tests.support.bad_input import GOOD
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
@@ -19,8 +22,10 @@ APPLY = "/api/loan-requests"
 BODY = json.dumps({**GOOD, "national_id": "999999aa"})
 
 
-def post(path: str, content_type: str, body: str = BODY) -> Any:
-    return Client().generic("POST", path, body, content_type=content_type)
+def post(
+    path: str, content_type: str, body: str | bytes = BODY, headers: Mapping[str, str] | None = None
+) -> Any:
+    return Client().generic("POST", path, body, content_type=content_type, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +63,29 @@ def test_anything_else_is_refused_and_the_answer_says_what_is_taken(content_type
     assert response["Content-Type"] == "application/problem+json"
     assert response["Accept"] == "application/json"
     assert "application/json" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", " , identity"])
+def test_a_body_that_is_not_compressed_is_taken(coding: str) -> None:
+    body = json.dumps({**GOOD, "national_id": somebody()})
+    response = post(APPLY, "application/json", body, {"Content-Encoding": coding})
+    assert response.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "coding",
+    ["gzip", "GZIP", "x-gzip", "deflate", "br", "zstd", "gzip, gzip", "identity,gzip", "none-such"],
+)
+def test_a_compressed_body_is_refused_whatever_it_holds(coding: str) -> None:
+    for content_type in ("application/json", "text/plain"):
+        for body in (gzip.compress(BODY.encode()), b"no stream", BODY):
+            response = post(APPLY, content_type, body, {"Content-Encoding": coding})
+            assert response.status_code == 415
+            assert response["Content-Type"] == "application/problem+json"
+            # RFC 9110, section 15.5.16: it tells this from a type that is not taken.
+            assert response["Accept-Encoding"] == "identity"
+            assert "Accept" not in response
+            assert "uncompressed" in response.json()["detail"]
 
 
 def operations() -> list[tuple[str, str]]:

@@ -198,10 +198,60 @@ def test_the_api_refuses_what_only_some_readers_take_for_json(client: Client, am
     assert len(response.content) < 300
 
 
-def test_the_api_refuses_two_fields_of_one_name(client: Client) -> None:
-    response = post_json(client, json.dumps(GOOD)[:-1] + ', "name": "Bob Example"}')
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ('"name": "Bob Example"', "name"),
+        (r'"n\u0061me": "Bob Example"', "name"),
+        ('"name": "Ann Example"', "name"),
+        ('"id": null, "id": null', "id"),
+        ('"x": [{"y": {"z": "secret", "z": "secret"}}]', "z"),
+        ('"": 1, "": 2', ""),
+        (r'"\ud800": 1, "\uD800": 2', r"\ud800"),
+        ('"' + "x" * 20_000 + '": 1, "' + "x" * 20_000 + '": 2', "x" * 60 + "…"),
+    ],
+)
+def test_the_api_refuses_two_fields_of_one_name_and_names_it(
+    client: Client, more: str, field: str
+) -> None:
+    response = post_json(client, f"{json.dumps(GOOD)[:-1]}, {more}}}")
+    problem = response.json()
     assert response.status_code == 400
-    assert response.json()["detail"] == "The body has two fields of the same name."
+    assert response["Content-Type"] == "application/problem+json"
+    assert problem["detail"] == "The body cannot be read. It has two fields of the same name."
+    assert problem["errors"] == [
+        {"field": field, "message": "This must not be given more than once."}
+    ]
+
+
+def test_the_api_names_few_of_many_fields_that_are_there_twice(client: Client) -> None:
+    fields = [f'"field{number}": 1' for number in range(1500)]
+    response = post_json(client, "{" + ", ".join(fields + fields) + "}")
+    assert response.status_code == 400
+    assert len(response.json()["errors"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (b'{"name": "Zo\xeb"}', "It is not in UTF-8."),
+        (b'{"name": "\xed\xa0\x80"}', "It is not in UTF-8."),
+        (b"\xef\xbb\xbf{}", "It begins with a byte-order mark, which JSON does not have."),
+        ('{"name": "secret",}', "It is no JSON: look at line 1, column 19."),
+        ('{\n"name": secret}', "It is no JSON: look at line 2, column 9."),
+        ('{"name": "\x01"}', "It is no JSON: look at line 1, column 11."),
+        ('{"amount": NaN}', "It is no JSON: NaN is no number there."),
+        ('{"amount": ' + "9" * 5_000 + "}", "A number in it has too many digits."),
+        ("[" * 60_000, "It is nested too deeply."),
+        ('{"a":' * 10_000 + "1" + "}" * 10_000, "It is nested too deeply."),
+    ],
+)
+def test_the_api_says_why_it_cannot_read_a_document(
+    client: Client, document: str | bytes, why: str
+) -> None:
+    response = post_json(client, document)
+    assert response.status_code == 400
+    assert response.json()["detail"] == f"The body cannot be read. {why}"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "latin-1"])

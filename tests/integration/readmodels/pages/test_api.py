@@ -67,6 +67,25 @@ class TestLoanRequest:
             "it is for commands"
         )
 
+    def test_head_has_the_tag_and_the_condition_of_get(self, client: Client) -> None:
+        path = f"/api/loan-requests/{known_loan(revision=3).id}"
+        response = client.head(path)
+        assert (response.status_code, response["ETag"], response.content) == (200, '"3"', b"")
+        assert response["Content-Length"] == client.get(path)["Content-Length"]
+        assert client.head(path, headers={"If-None-Match": '"3"'}).status_code == 304
+        assert client.head(f"/api/loan-requests/{uuid4()}").status_code == 404
+
+    @pytest.mark.parametrize("values", [("1", "2"), ("1", "1"), ("", "1"), ("1", "x", "2")])
+    def test_an_after_that_is_given_twice_names_the_field(
+        self, client: Client, values: tuple[str, ...]
+    ) -> None:
+        response = client.get(f"/api/loan-requests/{known_loan().id}", {"after": values})
+        assert response.status_code == 422
+        assert response["Content-Type"] == "application/problem+json"
+        assert response.json()["errors"] == [
+            {"field": "after", "message": "This must not be given more than once."}
+        ]
+
     def test_what_is_not_up_to_date_has_no_tag(self, client: Client, settings: Settings) -> None:
         settings.READ_MODEL_WAIT_SECONDS = 0.1
         path, ahead = f"/api/loan-requests/{known_loan(revision=3).id}", {"after": 2**40}
