@@ -30,7 +30,7 @@ class _Throttle(BaseThrottle):
         rate, caller = self.rate(), self.caller_of(cast(ApiRequest, request))
         if rate is None or caller is None:
             return True
-        return self._limits.count("calls", caller, rate).is_allowed
+        return self._limits.count(self._limits.window("calls", caller, rate)).is_allowed
 
     def wait(self) -> float | None:
         """Seconds until the next window begins."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -36,24 +37,32 @@ class Counters:
         )
         self._asks_from = 0.0
 
-    def increment(self, key: str, *, seconds: int) -> int:
+    def look(self, *keys: str) -> dict[str, int]:
+        """The counters and marks that are there, with their values, in one round trip."""
+        return self._ask(lambda: cache.get_many(keys), if_unknown={})
+
+    def increment(self, key: str, *, seconds: int, is_new: bool = False) -> int:
         """Increment a counter that expires after `seconds`. Returns its value; 0 if unknown.
 
-        The increment is atomic, so that concurrent calls are all counted.
+        The increment is atomic, so that concurrent calls are all counted. `is_new`: the counter was
+        not there a moment ago, so that it is made first, which takes one round trip instead of two.
         """
-        return self._ask(lambda: 1 if cache.add(key, 1, seconds) else cache.incr(key), if_unknown=0)
+
+        def count() -> int:
+            if not is_new:
+                with suppress(ValueError):  # It is not there.
+                    return cache.incr(key)
+            return 1 if cache.add(key, 1, seconds) else cache.incr(key)
+
+        return self._ask(count, if_unknown=0)
 
     def decrement(self, key: str) -> None:
         """Take an increment back, unless the counter has expired."""
         self._ask(lambda: cache.decr(key), if_unknown=0)
 
     def mark(self, key: str, *, seconds: int) -> None:
-        """Make `is_marked` true for this key, for `seconds`."""
+        """Have `look` find this key, for `seconds`."""
         self._ask(lambda: cache.set(key, 1, seconds), if_unknown=None)
-
-    def is_marked(self, key: str) -> bool:
-        """Whether `mark` was called for this key."""
-        return self._ask(lambda: cache.get(key) is not None, if_unknown=False)
 
     def _ask(self, question: Callable[[], T], *, if_unknown: T) -> T:
         if self._clock() < self._asks_from:
@@ -72,13 +81,19 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """What was counted, how often in this window of time, and the seconds until the next one."""
+class Window:
+    """A counter for this window of time, and the seconds until the next window."""
 
     key: str
-    times: int
     rate: Rate
     wait: float
+
+
+@dataclass(frozen=True)
+class Counted(Window):
+    """What was counted, and how often in this window."""
+
+    times: int
 
     @property
     def is_allowed(self) -> bool:
@@ -97,13 +112,18 @@ class RateLimits:
         self._counters = counters
         self._clock = clock
 
-    def count(self, purpose: str, who: str, rate: Rate) -> Counted:
-        """Count once for `who`, such as an address, which the cache does not get to know."""
+    def window(self, purpose: str, who: str, rate: Rate) -> Window:
+        """Where `who`, such as an address, is counted. The cache does not get to know who it is."""
         now = self._clock()
         key = f"{self.key(purpose, who)}:{int(now // rate.seconds)}"
+        return Window(key, rate, rate.seconds - now % rate.seconds)
+
+    def count(self, window: Window, *, is_new: bool = False) -> Counted:
+        """Count once. `is_new`: a moment ago, nothing had been counted there."""
         # Longer than the window, since the clocks of web servers differ.
-        times = self._counters.increment(key, seconds=2 * rate.seconds)
-        return Counted(key, times, rate, rate.seconds - now % rate.seconds)
+        seconds = 2 * window.rate.seconds
+        times = self._counters.increment(window.key, seconds=seconds, is_new=is_new)
+        return Counted(window.key, window.rate, window.wait, times)
 
     @staticmethod
     def key(purpose: str, *parts: str) -> str:

@@ -7,12 +7,13 @@ learn who has an open request, or to keep somebody out by applying in their name
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from django.conf import settings
 
 from lepret.common.callers import network_of
-from lepret.common.rate_limits import COUNTERS, Counted, RateLimits
+from lepret.common.rate_limits import COUNTERS, Counted, RateLimits, Window
 from loans.adapters.event_store import EventStoreUnavailable, StaleRevision
 from loans.application import use_cases
 from loans.application.pace import Application
@@ -49,7 +50,9 @@ def request_loan(command: RequestLoan, *, address: str | None, application: Appl
         Whatever the use case raises.
     """
     accepted = _limits.key("accepted-application", command.model_dump_json(exclude={"issued_at"}))
-    counted = [] if COUNTERS.is_marked(accepted) else _count(command, address)
+    windows = _windows(command, address)
+    seen = COUNTERS.look(accepted, *(each.key for each in windows.values()))
+    counted = [] if accepted in seen else _count(windows, seen)
     try:
         answer = use_cases.request_loan(
             command,
@@ -67,18 +70,28 @@ def request_loan(command: RequestLoan, *, address: str | None, application: Appl
     return answer
 
 
-def _count(command: RequestLoan, address: str | None) -> list[Counted]:
-    counted = []
+def _windows(command: RequestLoan, address: str | None) -> dict[str, Window]:
+    """Where the application is counted, by the words for the log."""
+    windows = {}
     # First the address: whoever is at its limit must not use up the limits of other people.
     if address is not None and settings.APPLICATIONS_PER_ADDRESS is not None:
         network = network_of(address)
         rate = settings.APPLICATIONS_PER_ADDRESS
-        counted.append(_limits.count("applications-from", network, rate))
-        _check(counted[-1], f"from {network}")
+        windows[f"from {network}"] = _limits.window("applications-from", network, rate)
     if settings.APPLICATIONS_PER_NATIONAL_ID is not None:
         rate = settings.APPLICATIONS_PER_NATIONAL_ID
-        counted.append(_limits.count("applications-for", command.national_id, rate))
-        _check(counted[-1], f"for one national ID, the last one from {address or 'a token'}")
+        which = f"for one national ID, the last one from {address or 'a token'}"
+        windows[which] = _limits.window("applications-for", command.national_id, rate)
+    return windows
+
+
+def _count(windows: Mapping[str, Window], seen: Mapping[str, int]) -> list[Counted]:
+    counted = []
+    for which, window in windows.items():
+        if seen.get(window.key, 0) > window.rate.calls:  # And somebody has logged it.
+            raise TooManyApplications(window.wait)
+        counted.append(_limits.count(window, is_new=window.key not in seen))
+        _check(counted[-1], which)
     return counted
 
 

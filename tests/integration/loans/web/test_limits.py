@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
 DAY = 86_400
 HTMX = {"HX-Request": "true"}
+COMMANDS = ("get", "mget", "set", "setex", "exists", "incrby", "decrby", "expire", "eval")
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +182,50 @@ class TestANationalId:
         assert len(keys) >= 2
         assert not any(person in each for each in keys)
         assert not any(person in each.getMessage() for each in caplog.records)
+
+
+def commands_of(valkey: redis.Redis) -> Counter[str]:
+    """How often each command that reads or writes values was given until now."""
+    known = {
+        name.removeprefix("cmdstat_"): each for name, each in valkey.info("commandstats").items()
+    }
+    return Counter({name: each["calls"] for name, each in known.items() if name in COMMANDS})
+
+
+@pytest.mark.usefixtures("_counts_in_valkey")
+def test_an_application_asks_the_cache_few_times(
+    settings: Settings, shared_valkey: RunningValkey
+) -> None:
+    settings.APPLICATIONS_PER_NATIONAL_ID = Rate(3, DAY)
+    address, person = "192.0.2.77", somebody()
+    first = application(national_id=person)
+    with redis.Redis.from_url(shared_valkey.url) as valkey:
+
+        def commands_for(body: dict[str, Any], status: int = 201) -> dict[str, int]:
+            before = commands_of(valkey)
+            assert by_api(body, address=address).status_code == status
+            return dict(commands_of(valkey) - before)
+
+        assert commands_for(first) == {"mget": 1, "set": 3}
+        assert commands_for(first) == {"mget": 1}
+        again = {"mget": 1, "exists": 1, "incrby": 1, "set": 2}
+        assert commands_for(application()) == again
+        assert commands_for(application()) == again
+        assert commands_for(application(), 429) == {"mget": 1, "exists": 1, "incrby": 1}
+        assert commands_for(application(), 429) == {"mget": 1}
+
+
+@pytest.mark.usefixtures("_counts_in_valkey")
+def test_what_is_counted_is_forgotten_some_time_after_its_window(
+    settings: Settings, shared_valkey: RunningValkey
+) -> None:
+    for _ in range(5):
+        by_api()
+    prefix = settings.CACHES["default"]["KEY_PREFIX"]
+    with redis.Redis.from_url(shared_valkey.url) as valkey:
+        lifetimes = [valkey.ttl(each) for each in valkey.scan_iter(f"{prefix}*applications-from*")]
+    assert len(lifetimes) in (1, 2)  # Midnight may have passed meanwhile.
+    assert all(DAY < each <= 2 * DAY for each in lifetimes)
 
 
 @pytest.mark.usefixtures("_counts_in_valkey")
