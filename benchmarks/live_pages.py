@@ -16,6 +16,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
+from readmodels.live.heartbeats import is_heartbeat
+
 WHOLE_LIST: Final = '<div id="queue">'
 ROW: Final = re.compile(r'<tr id="request-([0-9a-f-]{36})"( hx-swap-oob="delete")?>')
 OPENING_AT_ONCE: Final = 20
@@ -44,7 +46,8 @@ class Page:
         """Apply the frames until the websocket is closed."""
         with contextlib.suppress(ConnectionClosed):
             async for frame in self.websocket:
-                self._apply(str(frame), time.perf_counter())
+                if not is_heartbeat(str(frame)):
+                    self._apply(str(frame), time.perf_counter())
 
     def _apply(self, frame: str, at: float) -> None:
         self.last_frame_at, self.last_frame_bytes = at, len(frame)

@@ -186,6 +186,10 @@ PROJECTOR_TUNING: dict[str, Any] = {}
 # How long, in seconds, a page or an API call waits for a read model that is a moment behind.
 READ_MODEL_WAIT_SECONDS = 2.0
 
+# How often an open page is told that it is connected. It takes the connection for lost after twice
+# this time and two seconds more without a message.
+LIVE_HEARTBEAT_SECONDS = 7.0
+
 # How many seconds a read model may be behind before `/readyz` answers 503; `None`: any number.
 READYZ_MAX_LAG_SECONDS = ENVIRONMENT.readyz_max_lag_seconds
 

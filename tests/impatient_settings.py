@@ -11,6 +11,7 @@ if _read_models["ENGINE"].endswith("sqlite3"):
     _read_models["OPTIONS"] = _read_models["OPTIONS"] | {"timeout": 1}
 
 READ_MODEL_WAIT_SECONDS = 0.1
+LIVE_HEARTBEAT_SECONDS = 0.5
 
 # How long the circuit breaker stays open, in seconds.
 CREDIT_BUREAU_BREAKER_PAUSE_SECONDS = 0.1

@@ -113,6 +113,10 @@ class Watch:
         self._given = state.number
         return Frame(state.step if is_one_behind else await state.whole(), recorded_at)
 
+    def look_again(self) -> None:
+        """Read again, and send the page what has changed."""
+        self._view.read_again()
+
     def start_over(self) -> None:
         """Read again and send the page everything, since it may be outdated."""
         self._given = None

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -25,6 +25,7 @@ from django.db import DatabaseError
 from lepret.common.backoff import jittered
 from lepret.common.callers import address_of_scope
 from readmodels.live import broadcasts, frame_latency
+from readmodels.live.heartbeats import heartbeat
 from readmodels.live.live_views import LiveViewLost, Read, ViewTimes, Watch, watching
 from readmodels.pages.event_history import HistoryUnavailable
 from readmodels.pages.page_checks import is_there, refusal_lately, refusal_now
@@ -39,8 +40,10 @@ TRY_AGAIN: Final = 4013
 BAD_MESSAGE: Final = 4400
 NOT_THERE: Final = 4404
 
-# The only message that a page sends.
+# The only messages that a page sends: when it knows that it is outdated, and when somebody, or the
+# network, is back.
 START_OVER: Final = "start over"
+LOOK_AGAIN: Final = "look again"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class PageTimes(ViewTimes):
     shared_check_for: float = 1.0
     send_timeout: float = 5.0
     start_over_interval: float = 2.0
+    heartbeat_interval: float = field(default_factory=lambda: settings.LIVE_HEARTBEAT_SECONDS)
 
 
 class Ended(Exception):
@@ -80,6 +84,7 @@ class LivePage(AsyncWebsocketConsumer):
         self._times = times
         self._staying_open: asyncio.Task[None] | None = None
         self._start_over = asyncio.Event()
+        self._look_again = asyncio.Event()
         self._checked_at = 0.0
 
     async def __call__(self, *args: Any) -> None:
@@ -100,11 +105,14 @@ class LivePage(AsyncWebsocketConsumer):
         self._staying_open = asyncio.create_task(self._stay_open())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Start over, for a page that knows that it is outdated.
+        """Start over, for a page that knows that it is outdated, or look again.
 
-        Anything else ends the page, and so does asking again and again.
+        Anything else ends the page, and so does asking again and again to start over.
         """
         if self._staying_open is None or self._staying_open.done():
+            return
+        if text_data == LOOK_AGAIN:
+            self._look_again.set()
             return
         if text_data == START_OVER and not self._start_over.is_set():
             self._start_over.set()
@@ -146,6 +154,8 @@ class LivePage(AsyncWebsocketConsumer):
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._send_frames(watch))
                     tasks.create_task(self._start_over_when_asked(watch))
+                    tasks.create_task(self._look_again_when_asked(watch))
+                    tasks.create_task(self._keep_beating())
                     tasks.create_task(self._keep_checking())
             except* Exception as errors:  # noqa: BLE001 (the browser connects again)
                 await self._close_because_of(errors.exceptions[0])
@@ -153,8 +163,7 @@ class LivePage(AsyncWebsocketConsumer):
     async def _send_frames(self, watch: Watch) -> None:
         while True:
             frame = await watch.next_frame()
-            async with asyncio.timeout(self._times.send_timeout):
-                await self.send(frame.fragments)
+            await self._send_in_time(frame.fragments)
             frame_latency.observe(self.page, frame.recorded_at)
 
     async def _start_over_when_asked(self, watch: Watch) -> None:
@@ -164,6 +173,24 @@ class LivePage(AsyncWebsocketConsumer):
             watch.start_over()
             # However often a page asks, the read model is not read all the time.
             await asyncio.sleep(self._times.start_over_interval)
+
+    async def _look_again_when_asked(self, watch: Watch) -> None:
+        while True:
+            await self._look_again.wait()
+            self._look_again.clear()
+            watch.look_again()
+            # The answer to a page that may have nothing to be sent.
+            await self._send_in_time(heartbeat())
+            await asyncio.sleep(self._times.start_over_interval)
+
+    async def _keep_beating(self) -> None:
+        while True:
+            await self._send_in_time(heartbeat())
+            await asyncio.sleep(self._times.heartbeat_interval)
+
+    async def _send_in_time(self, message: str) -> None:
+        async with asyncio.timeout(self._times.send_timeout):
+            await self.send(message)
 
     async def _keep_checking(self) -> None:
         clock = asyncio.get_running_loop().time

@@ -1,11 +1,28 @@
-// Shows whether the page is live, clears it when it has ended, and updates waiting times.
+// Keeps a page live: notices that nothing arrives any more, connects again, and shows whether it is
+// live; clears the page when it has ended.
 "use strict";
 
-const HTMX_RECONNECTS_ON = [1006, 1011, 1012, 1013];
+const SECOND = 1000;
+const { heartbeatSeconds } = document.getElementById("connection")?.dataset ?? {};
+// How long nothing may arrive: one heartbeat may be lost, and the next one late.
+const LONGEST_SILENCE = (2 * heartbeatSeconds + 2) * SECOND;
+const LONGEST_CONNECTING = Math.min(10 * SECOND, LONGEST_SILENCE);
+const LONGEST_ANSWERING = Math.min(5 * SECOND, LONGEST_SILENCE);
+// Longer than the tick below can be late in a tab that somebody looks at.
+const SHORTEST_SLEEP = 10 * SECOND;
 
-let attempts = 0; // to connect, since the page was last sent anything
-const reconnectDelay = () => Math.min(5000, 250 * 2 ** attempts++) * (0.5 + Math.random() / 2);
-htmx.config.wsReconnectDelay = reconnectDelay;
+// htmx would connect again after some of the codes. Here one timer does so after all of them.
+const NEVER = 2 ** 31 - 1;
+htmx.config.wsReconnectDelay = () => NEVER;
+
+let attempts = 0; // to connect, since the page was last sent anything to show
+const reconnectDelay = () => Math.min(5 * SECOND, 250 * 2 ** attempts++) * (0.5 + Math.random() / 2);
+
+let liveSocket; // as htmx wraps it
+let socket; // the browser's own, the last that was made
+let expectedBy; // when something must have arrived, by `performance.now()`
+let silenceTimer;
+let reconnectTimer;
 
 function showConnection(state, words) {
   const connection = document.getElementById("connection");
@@ -14,46 +31,111 @@ function showConnection(state, words) {
   connection.firstElementChild.textContent = words;
 }
 
-let liveSocket;
+function expectSomething({ within }) {
+  expectedBy = performance.now() + within;
+  clearTimeout(silenceTimer);
+  silenceTimer = setTimeout(giveUp, within);
+}
+
+// A connection can be dead without being closed, and a browser that closes it waits for the other
+// side first. So what htmx and the listener below are told is not when it closes, but when the page
+// gives it up.
+function giveUp() {
+  const silent = socket;
+  silent.close();
+  silent.dispatchEvent(new CloseEvent("close", { code: 1006 }));
+}
+
+htmx.createWebSocket = (url) => {
+  const made = new WebSocket(url);
+  let isClosed = false;
+  made.addEventListener("close", (event) => {
+    if (isClosed) event.stopImmediatePropagation();
+    isClosed = true;
+  });
+  socket = made;
+  expectSomething({ within: LONGEST_CONNECTING });
+  return made;
+};
 
 document.addEventListener("htmx:wsOpen", (event) => {
   liveSocket = event.detail.socketWrapper;
 });
 
+// A heartbeat says that the connection works, and not that the page shows what it should: only what
+// is to be shown makes the page live.
+document.addEventListener("htmx:wsBeforeMessage", (event) => {
+  expectSomething({ within: LONGEST_SILENCE });
+  const { message } = event.detail;
+  if (!message.startsWith("{")) return;
+  event.preventDefault();
+  setServerTime(JSON.parse(message).now);
+});
+
 document.addEventListener("htmx:wsAfterMessage", () => {
   attempts = 0;
   showConnection("live", "Live");
-  updateWaitingTimes();
 });
 
-document.addEventListener("htmx:wsClose", (event) => {
-  const { event: close, socketWrapper } = event.detail;
-  const ending = document.getElementById(`ended-${close.code}`);
-  if (ending) {
-    // The page may not be shown any more: the names that it shows go, too.
-    document.getElementById("main").replaceChildren(ending.content.cloneNode(true));
-    return;
-  }
+document.addEventListener("htmx:wsClose", ({ detail }) => {
+  liveSocket = detail.socketWrapper;
+  clearTimeout(silenceTimer);
+  const ending = document.getElementById(`ended-${detail.event.code}`);
+  if (ending) return end(ending);
   showConnection("lost", "Connection lost, trying again…");
-  if (!HTMX_RECONNECTS_ON.includes(close.code)) {
-    setTimeout(() => socketWrapper.reconnect(), reconnectDelay());
-  }
+  reconnectTimer = setTimeout(reconnect, reconnectDelay());
 });
 
-function waitedSince(moment) {
-  const minutes = Math.floor((Date.now() - new Date(moment).getTime()) / 60000);
-  if (minutes < 1) return "less than a minute";
-  if (minutes < 60) return minutes === 1 ? "1 minute" : `${minutes} minutes`;
-  const hours = Math.floor(minutes / 60);
-  if (hours < 48) return hours === 1 ? "1 hour" : `${hours} hours`;
-  return `${Math.floor(hours / 24)} days`;
+function reconnect() {
+  clearTimeout(reconnectTimer);
+  reconnectTimer = undefined;
+  liveSocket.reconnect();
 }
 
-function updateWaitingTimes() {
-  for (const time of document.querySelectorAll("time[data-waiting]")) {
-    time.textContent = waitedSince(time.dateTime);
-  }
+// The page may not be shown any more: the names that it shows go, too.
+function end(ending) {
+  socket = undefined;
+  document.getElementById("main").replaceChildren(ending.content.cloneNode(true));
+  showCountInTitle();
 }
 
-document.addEventListener("DOMContentLoaded", updateWaitingTimes);
-setInterval(updateWaitingTimes, 15000);
+let lookedAt = -Infinity;
+
+// Whoever comes back to the page should soon see it as it is, or that it is not live.
+function lookAgain() {
+  if (reconnectTimer) return reconnect();
+  const now = performance.now();
+  if (!socket || now - lookedAt < SECOND) return;
+  lookedAt = now;
+  expectSomething({ within: Math.min(LONGEST_ANSWERING, expectedBy - now) });
+  if (socket.readyState === WebSocket.OPEN) socket.send("look again");
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) lookAgain();
+});
+document.addEventListener("resume", lookAgain);
+window.addEventListener("online", lookAgain);
+window.addEventListener("offline", lookAgain);
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) lookAgain();
+});
+
+// A machine that sleeps stops the timers but not the clock.
+let tickedAt = Date.now();
+setInterval(() => {
+  const now = Date.now();
+  if (now - tickedAt > SHORTEST_SLEEP) lookAgain();
+  tickedAt = now;
+}, 2 * SECOND);
+
+// The number of requests that wait goes in front of the title.
+function showCountInTitle() {
+  const count = document.getElementById("queue-summary")?.dataset.count;
+  const title = document.title.replace(/^\([\d,]+\) /, "");
+  document.title = count && count !== "0" ? `(${count}) ${title}` : title;
+}
+
+for (const event of ["htmx:afterSwap", "htmx:wsAfterMessage"]) {
+  document.addEventListener(event, showCountInTitle);
+}

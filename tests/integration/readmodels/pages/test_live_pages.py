@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -31,9 +32,11 @@ from lepret.staff.session_store import SessionStore
 from lepret.staff.sessions import LAST_SEEN_AT, LOGGED_IN_AT, SessionEnd
 from readmodels.live import frame_latency
 from readmodels.live.broadcasts import UNDERWRITING, Broadcaster, loan_request_group
+from readmodels.live.heartbeats import is_heartbeat
 from readmodels.models import LoanStatus, PendingRequest, Status
 from readmodels.pages.consumers import (
     BAD_MESSAGE,
+    LOOK_AGAIN,
     NOT_THERE,
     START_OVER,
     TRY_AGAIN,
@@ -126,7 +129,15 @@ class Page:
 
     async def next_fragments(self) -> str:
         """The next fragments that are sent to it."""
-        return str(await self._socket.receive_from(SECONDS))
+        while is_heartbeat(message := str(await self._socket.receive_from(SECONDS))):
+            pass
+        return message
+
+    async def next_heartbeat(self) -> int:
+        """The time in the next message, which is a heartbeat."""
+        message = str(await self._socket.receive_from(SECONDS))
+        assert is_heartbeat(message), message
+        return int(json.loads(message)["now"])
 
     async def is_sent_nothing(self) -> bool:
         """Whether it has been sent nothing for a moment."""
@@ -142,7 +153,8 @@ class Page:
         """What it is sent until the server closes it, and with which code."""
         frames: list[str] = []
         while (output := await self._socket.receive_output(SECONDS))["type"] == "websocket.send":
-            frames.append(output["text"])
+            if not is_heartbeat(output["text"]):
+                frames.append(output["text"])
         assert output["type"] == "websocket.close", output
         return frames, output["code"]
 
@@ -619,6 +631,60 @@ class TestAStatusPage:
         loan = await add_loan_under_review()
         async with page(await websocket(status(loan))) as applicant:
             assert not ZOE.is_told_by(await applicant.next_fragments())
+
+
+class TestHeartbeats:
+    @pytest.mark.parametrize("page_of", ["queue", "status"])
+    @with_queries_in_this_thread
+    async def test_come_with_the_servers_time_though_nothing_changes(
+        self, underwriter: User, page_of: str
+    ) -> None:
+        path = QUEUE if page_of == "queue" else status(await add_loan_under_review())
+        times = PageTimes(heartbeat_interval=0.1)
+        before = time.time()
+        async with page(await websocket(path, underwriter, times=times)) as each:
+            beats = [await each.next_heartbeat()]
+            await each.next_fragments()
+            beats += [await each.next_heartbeat() for _ in range(3)]
+        assert beats == sorted(beats)
+        # Milliseconds, rounded.
+        assert 1000 * before - 1 <= beats[0]
+        assert beats[-1] <= 1000 * time.time() + 1
+
+    @with_queries_in_this_thread
+    async def test_go_on_no_longer_than_the_page_may_be_shown(self, underwriter: User) -> None:
+        times = PageTimes(check_interval=0.3, heartbeat_interval=0.05)
+        async with page(await websocket(QUEUE, underwriter, times=times)) as queue:
+            await queue.next_fragments()
+            await underwriter.groups.aclear()
+            assert await queue.closed() == NOT_UNDERWRITER.close_code
+            assert await queue.is_sent_nothing()
+
+    @with_queries_in_this_thread
+    async def test_answer_a_page_that_looks_again_and_then_comes_what_it_missed(
+        self, underwriter: User
+    ) -> None:
+        socket = await websocket(QUEUE, underwriter)
+        async with page(socket) as queue:
+            await queue.next_heartbeat()
+            await queue.next_fragments()
+            new = await add_pending_request()
+            await socket.send_to(LOOK_AGAIN)
+            await queue.next_heartbeat()
+            fragments = await queue.next_fragments()
+        assert row(new) in fragments
+        assert '<div id="queue">' not in fragments
+
+    @with_queries_in_this_thread
+    async def test_answer_few_of_many_such_messages(self, underwriter: User) -> None:
+        socket = await websocket(QUEUE, underwriter)
+        async with page(socket) as queue:
+            await queue.next_heartbeat()
+            await queue.next_fragments()
+            for _ in range(20):
+                await socket.send_to(LOOK_AGAIN)
+            await queue.next_heartbeat()
+            assert await queue.is_sent_nothing()
 
 
 class TestASlowPage:
