@@ -51,11 +51,16 @@ TAGS: Final = [
 
 # The loan request in all examples.
 EXAMPLE_ID: Final = "b9e84a3c-7a5c-4d7d-9d0f-2f6d7a1c5e11"
-EXAMPLE_STATUS: Final = {
+EXAMPLE_STATUS: Final[dict[str, Any]] = {
     "id": EXAMPLE_ID,
     "status": "under_review",
+    "amount": 5000,
+    "currency": "GBP",
     "link": f"https://loans.example.com/loans/{EXAMPLE_ID}/",
 }
+
+
+CURRENCY: Final = "The currency of the amount, by its ISO 4217 code: the same for all requests."
 
 
 def header(description: str, example: str) -> Description:

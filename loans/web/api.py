@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import resolve_url
 from django.utils import timezone
@@ -210,6 +211,13 @@ def _use_key(
 def _answered(request: ApiRequest, response: HttpResponse, answer: Answer) -> LoanRequestAnswer:
     response["ETag"] = quote_etag(str(answer.revision))
     link = request.build_absolute_uri(resolve_url("readmodels:status", answer.loan_request_id))
+    application = answer.state.application
+    assert application is not None, "what is answered was requested"
     return LoanRequestAnswer(
-        id=answer.loan_request_id, status=answer.status, link=link, position=answer.position
+        id=answer.loan_request_id,
+        status=answer.status,
+        amount=application.amount,
+        currency=settings.CURRENCY,
+        link=link,
+        position=answer.position,
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from lepret.api.bodies import StrictBody
-from lepret.api.openapi import EXAMPLE_STATUS
+from lepret.api.openapi import CURRENCY, EXAMPLE_STATUS
 from loans.domain.commands import Amount, Name, NationalId, Text
 from loans.domain.events import DenialReason
 from loans.domain.loan_request import Status
@@ -70,6 +70,8 @@ class LoanRequestAnswer(BaseModel):
 
     id: UUID
     status: Annotated[Status, WithJsonSchema({"type": "string", "enum": _STATUSES})]
+    amount: int
+    currency: str = Field(description=CURRENCY)
     link: str = Field(description="The page that shows the applicant how the request stands.")
     position: int = Field(
         description="The commit position of the last event recorded for this request. Whoever "

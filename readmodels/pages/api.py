@@ -8,6 +8,7 @@ from typing import Annotated, Final, Self
 from urllib.parse import urlencode
 from uuid import UUID
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import resolve_url
 from django.utils.cache import get_conditional_response
@@ -17,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from lepret.api.auth import Bearer
-from lepret.api.openapi import ETAG, EXAMPLE_ID, EXAMPLE_STATUS, header
+from lepret.api.openapi import CURRENCY, ETAG, EXAMPLE_ID, EXAMPLE_STATUS, header
 from lepret.api.problems import Problem, ProblemMakers, problems, unavailable
 from lepret.api.routing import Router
 from lepret.models import Scope
@@ -59,6 +60,8 @@ class LoanRequestStatus(BaseModel):
 
     id: UUID
     status: Status
+    amount: int | None = Field(description="Null as long as it is not known here yet.")
+    currency: str = Field(description=CURRENCY)
     link: str = Field(description="The page that shows the applicant how the request stands.")
     up_to_date: bool = Field(
         description="False where what was recorded, up to the position `after` if one was given, "
@@ -111,7 +114,14 @@ def loan_request(
         if isinstance(conditional, HttpResponseNotModified):
             return conditional
     link = request.build_absolute_uri(resolve_url("readmodels:status", id))
-    return LoanRequestStatus(id=id, status=known.status, link=link, up_to_date=known.is_up_to_date)
+    return LoanRequestStatus(
+        id=id,
+        status=known.status,
+        amount=known.loan and known.loan.amount,
+        currency=settings.CURRENCY,
+        link=link,
+        up_to_date=known.is_up_to_date,
+    )
 
 
 def _place_of(cursor: str) -> Place:
@@ -142,6 +152,7 @@ class QueuedRequest(BaseModel):
     name: str
     national_id: str
     amount: int
+    currency: str = Field(description=CURRENCY)
     credit_score: int
     requested_at: datetime
     etag: str = Field(description="To be sent as `If-Match` with the decision.")
@@ -149,9 +160,11 @@ class QueuedRequest(BaseModel):
     @classmethod
     def of(cls, row: PendingRequest) -> Self:
         """From a row of the read model."""
-        fields = cls.model_fields.keys() - {"etag"}
+        fields = cls.model_fields.keys() - {"currency", "etag"}
         return cls(
-            **{name: getattr(row, name) for name in fields}, etag=quote_etag(str(row.revision))
+            **{name: getattr(row, name) for name in fields},
+            currency=settings.CURRENCY,
+            etag=quote_etag(str(row.revision)),
         )
 
 
@@ -168,6 +181,7 @@ class QueueAnswer(BaseModel):
                             "name": "Ann Example",
                             "national_id": "666666aa",
                             "amount": 5000,
+                            "currency": "GBP",
                             "credit_score": 6,
                             "requested_at": "2026-11-23T09:30:00Z",
                             "etag": '"2"',

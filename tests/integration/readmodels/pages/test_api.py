@@ -34,6 +34,8 @@ class TestLoanRequest:
         assert response.json() == {
             "id": str(loan_request_id),
             "status": "approved",
+            "amount": 1,
+            "currency": "GBP",
             "link": f"http://testserver/loans/{loan_request_id}/",
             "up_to_date": True,
         }
@@ -44,6 +46,7 @@ class TestLoanRequest:
         response = self.get(client, loan_request_id)
         assert (response.status_code, response.json()["status"]) == (200, "received")
         assert response.json()["up_to_date"] is False
+        assert (response.json()["amount"], response.json()["currency"]) == (None, "GBP")
 
     def test_what_is_not_there_is_404_at_once(self, client: Client, settings: Settings) -> None:
         settings.READ_MODEL_WAIT_SECONDS = 3600

@@ -69,6 +69,7 @@ def test_each_request_has_what_an_underwriter_needs(tool: Caller) -> None:
                 "name": "Number 1",
                 "national_id": "555555aa",
                 "amount": 1000,
+                "currency": "GBP",
                 "credit_score": 5,
                 "requested_at": "2026-11-23T09:31:00Z",
                 "etag": '"2"',
