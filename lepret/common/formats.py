@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 
 from babel.numbers import format_currency, get_currency_name, get_currency_symbol
@@ -33,3 +34,12 @@ def currency_name() -> str:
 def moment(at: datetime) -> str:
     """A time in the server's zone, which it names: `29 Nov 2026, 01:33 GMT`."""
     return format_date(timezone.localtime(at), "j M Y, H:i T")
+
+
+def wait_in_words(seconds: float) -> str:
+    """How long somebody has to wait, rounded up: `a minute`, `14 minutes`, `3 hours`."""
+    minutes = math.ceil(seconds / 60)
+    if minutes <= 1:
+        return "a minute"
+    hours = math.ceil(minutes / 60)
+    return f"{minutes} minutes" if hours == 1 else f"{hours} hours"

@@ -162,6 +162,15 @@ def deny_loan(command: DenyLoan, *, event_store: EventStore) -> Answer:
     return _carry_out(command, user=command.decided_by, event_store=event_store)
 
 
+def look_up(loan_request_id: UUID, *, event_store: EventStore) -> LoanRequest:
+    """How a loan request stands by its events, which the read models may not have yet.
+
+    Raises:
+        EventStoreUnavailable: no answer in time.
+    """
+    return fold(event_store.load(codec.loan_request_stream(loan_request_id)).events)
+
+
 def _scored(command: RequestLoan, credit_bureau: CreditBureau) -> RequestLoan:
     try:
         score = credit_bureau.score(command.national_id, idempotency_key=command.command_id)

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect, retarget, trigger_client_event
 
 from lepret.common.callers import address_of
+from lepret.common.formats import wait_in_words
 from lepret.common.htmx import HtmxRequest
 from lepret.common.origins import is_from_here
 from lepret.staff.access import refusal_to_request, refused, underwriter_required
@@ -28,6 +29,7 @@ from loans.dependencies import event_store, pace
 from loans.domain.loan_request import IdAlreadyUsed, Rejection
 from loans.web import applying
 from loans.web.applying import UNAVAILABLE, TooManyApplications
+from loans.web.decided_before import DecidedBefore, decided_before, remember
 from loans.web.forms import ApproveLoanForm, DenyLoanForm, RequestLoanForm
 
 _APPLY_AGAIN: Final = (
@@ -58,20 +60,7 @@ def apply(request: HtmxRequest) -> HttpResponse:
     form = RequestLoanForm(request.POST)
     if not form.is_valid():
         return _form_again(request, form, status=422)
-    with pace().application() as this:
-        try:
-            answer = applying.request_loan(
-                form.command, address=address_of(request), application=this
-            )
-        except Rejection as rejection:
-            this.is_refused = True
-            return _form_again(request, form, _why_not(form, rejection), status=409)
-        except TooManyApplications as refusal:
-            return _later(request, form, refusal)
-        except UNAVAILABLE:
-            return _form_again(request, form, _APPLY_AGAIN, status=503)
-        status_page = resolve_url("readmodels:status", answer.loan_request_id)
-        return _redirect_to(request, _after(status_page, answer))
+    return _apply_with(request, form)
 
 
 # It changes nothing, and must still work when the page's token has expired.
@@ -114,6 +103,27 @@ def deny(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
     return _carry_out(request, deny_loan)
 
 
+def _apply_with(request: HtmxRequest, form: RequestLoanForm) -> HttpResponse:
+    with pace().application() as this:
+        try:
+            if decided := decided_before(request, form.command):
+                return _form_again(request, form, status=409, decided=decided)
+            answer = applying.request_loan(
+                form.command, address=address_of(request), application=this
+            )
+        except Rejection as rejection:
+            this.is_refused = True
+            return _form_again(request, form, _why_not(form, rejection), status=409)
+        except TooManyApplications as refusal:
+            return _later(request, form, refusal)
+        except UNAVAILABLE:
+            return _form_again(request, form, _APPLY_AGAIN, status=503)
+        status_page = resolve_url("readmodels:status", answer.loan_request_id)
+        response = _redirect_to(request, _after(status_page, answer))
+        remember(request, response, answer)
+        return response
+
+
 # Not `no-store`: going back shows the form that was sent, and sending it again is the same request.
 @cache_control(private=True, no_cache=True)
 def _blank_form(request: HtmxRequest) -> HttpResponse:
@@ -123,18 +133,10 @@ def _blank_form(request: HtmxRequest) -> HttpResponse:
 def _later(
     request: HtmxRequest, form: RequestLoanForm, refusal: TooManyApplications
 ) -> HttpResponse:
-    when = _in_words(refusal.retry_after)
+    when = wait_in_words(refusal.retry_after)
     response = _form_again(request, form, _TOO_MANY.format(problem=refusal, when=when), status=429)
     response["Retry-After"] = str(math.ceil(refusal.retry_after))
     return response
-
-
-def _in_words(seconds: float) -> str:
-    minutes = math.ceil(seconds / 60)
-    if minutes <= 1:
-        return "a minute"
-    hours = math.ceil(minutes / 60)
-    return f"{minutes} minutes" if hours == 1 else f"{hours} hours"
 
 
 def _why_not(form: RequestLoanForm, rejection: Rejection) -> str:
@@ -163,12 +165,17 @@ def _form_with_new_token(request: HtmxRequest) -> HttpResponse:
 
 
 def _form_again(
-    request: HtmxRequest, form: RequestLoanForm, problem: str = "", *, status: int
+    request: HtmxRequest,
+    form: RequestLoanForm,
+    problem: str = "",
+    *,
+    status: int,
+    decided: DecidedBefore | None = None,
 ) -> HttpResponse:
     if problem:
         form.add_error(None, problem)
     template = "loans/_apply_form.html" if request.htmx else "loans/apply.html"
-    return render(request, template, {"form": form}, status=status)
+    return render(request, template, {"form": form, "decided": decided}, status=status)
 
 
 def _redirect_to(request: HtmxRequest, url: str) -> HttpResponse:

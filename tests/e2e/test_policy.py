@@ -324,4 +324,7 @@ def test_a_browser_keeps_nothing_of_a_person(watched: Watched) -> None:
     kept = f"{stored} {watched.context.cookies()}"
     assert not ZOE.is_told_by(kept)
     assert national_id not in kept
-    assert {each["name"] for each in watched.context.cookies()} <= {"csrftoken"}
+    assert {each["name"] for each in watched.context.cookies()} <= {
+        "csrftoken",
+        "applied",
+    }

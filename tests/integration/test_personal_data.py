@@ -125,5 +125,7 @@ class TestNeitherCookiesNorAddresses:
         form = {**ZOES_FORM, "amount": "5000", "national_id": somebody(), "id": str(uuid4())}
         response = client.post("/", form)
         assert response.status_code == 302
-        assert set(client.cookies) <= {"csrftoken"}
+        assert set(client.cookies) <= {"csrftoken", "applied"}
+        assert not ZOE.is_told_by(client.cookies.output())
+        assert form["national_id"] not in client.cookies.output()
         assert response["Location"].startswith(f"/loans/{form['id']}/?after=")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.signing import TimestampSigner, b62_encode
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
@@ -99,7 +101,8 @@ class TestApply:
         assert response.status_code == 409
         assert again["amount"].value() == "7000"
         assert again["id"].value() != form["id"]
-        sent_again = client.post("/", {**form, "amount": "7000", "id": again["id"].value()})
+        wanted = {"amount": "7000", "id": again["id"].value(), "again": form["id"]}
+        sent_again = client.post("/", {**form, **wanted})
         assert sent_again["Location"].startswith(f"/loans/{again['id'].value()}/")
 
     def test_a_form_whose_id_was_lost_gets_a_new_one(self, client: Client) -> None:
@@ -141,6 +144,104 @@ class TestApply:
 
     def test_only_the_browser_itself_may_keep_the_form(self, client: Client) -> None:
         assert client.get("/")["Cache-Control"] == "private, no-cache"
+
+
+class Earlier(TimestampSigner):
+    """Signs as an hour ago."""
+
+    def timestamp(self) -> str:
+        return b62_encode(int(time.time()) - 3601)
+
+
+class TestASecondApplicationFromTheSameBrowser:
+    """As from a second tab, after the first was decided at once."""
+
+    @pytest.fixture
+    def first(self, client: Client) -> dict[str, str]:
+        """An application that was decided at once."""
+        form = filled_in(national_id=APPROVED)
+        client.post("/", form)
+        return form
+
+    def second(self, **changes: str) -> dict[str, str]:
+        return filled_in(**{"national_id": APPROVED, "amount": "7000", **changes})
+
+    @as_htmx_and_without
+    def test_is_told_what_was_decided_and_asked_again(
+        self, client: Client, first: dict[str, str], headers: dict[str, str]
+    ) -> None:
+        form = self.second(national_id=APPROVED.upper())
+
+        response = client.post("/", form, headers=headers)
+
+        html = response.content.decode()
+        assert response.status_code == 409
+        assert re.search(r"your loan of\s+£5,000 was approved on <time [^>]*data-local>", html)
+        assert f'<a href="/loans/{first["id"]}/" autofocus>' in html
+        assert typed_in(response) == form
+        assert client.get(f"/loans/{form['id']}/").status_code == 404
+
+    @as_htmx_and_without
+    def test_is_made_when_its_applicant_says_so_and_once_however_often_it_is_sent(
+        self, client: Client, first: dict[str, str], headers: dict[str, str]
+    ) -> None:
+        form = {**self.second(), "again": first["id"]}
+        for sent in (form, form, {**form, "again": ""}):
+            response = client.post("/", sent, headers=headers)
+            assert form["id"] in (response.get("Location") or response["HX-Redirect"])
+
+    @pytest.mark.parametrize("again", ["yes", "on", str(UUID(int=1)), ""])
+    def test_is_not_made_by_a_yes_to_something_else(
+        self, client: Client, first: dict[str, str], again: str
+    ) -> None:
+        assert client.post("/", {**self.second(), "again": again}).status_code == 409
+
+    def test_a_third_one_is_asked_about_the_second(
+        self, client: Client, first: dict[str, str]
+    ) -> None:
+        second = self.second()
+        client.post("/", {**second, "again": first["id"]})
+        third = client.post("/", {**self.second(), "again": first["id"]})
+        assert third.status_code == 409
+        assert f"/loans/{second['id']}/" in third.content.decode()
+
+    def test_the_first_sent_again_is_still_the_first(
+        self, client: Client, first: dict[str, str]
+    ) -> None:
+        assert client.post("/", first)["Location"].startswith(f"/loans/{first['id']}/")
+
+    def test_of_another_person_is_taken_also_in_between(
+        self, client: Client, first: dict[str, str]
+    ) -> None:
+        other = filled_in()
+        assert client.post("/", other).status_code == 302
+        response = client.post("/", self.second())
+        assert response.status_code == 409
+        assert first["id"] in response.content.decode()
+        assert other["id"] not in response.content.decode()
+
+    def test_from_another_browser_learns_nothing(self, first: dict[str, str]) -> None:
+        assert Client().post("/", self.second()).status_code == 302
+
+    @pytest.mark.parametrize(
+        ("signer", "salt"),
+        [(TimestampSigner, "another"), (Earlier, "loans.web.decided_before")],
+        ids=["forged", "old"],
+    )
+    def test_an_old_or_a_forged_cookie_tells_nothing(
+        self, client: Client, first: dict[str, str], signer: type[TimestampSigner], salt: str
+    ) -> None:
+        cookie = client.cookies["applied"]
+        assert (cookie["max-age"], cookie["httponly"], cookie["samesite"]) == (3600, True, "Lax")
+        value = TimestampSigner(salt="loans.web.decided_before").unsign(cookie.value)
+        assert value == UUID(first["id"]).hex
+        client.cookies["applied"] = signer(salt=salt).sign(value)
+        assert client.post("/", self.second()).status_code == 302
+
+    def test_a_machine_is_not_asked(self, client: Client, first: dict[str, str]) -> None:
+        body = {**application(), "national_id": APPROVED}
+        response = client.post("/api/loan-requests", body, content_type="application/json")
+        assert response.status_code == 201
 
 
 @pytest.fixture
