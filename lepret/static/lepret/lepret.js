@@ -22,3 +22,11 @@ function showFailure(form, hasFailed) {
   document.getElementById("notices")?.replaceChildren(); // They belong to an earlier request.
   words.scrollIntoView({ block: "center" });
 }
+
+// With `after` in its address, a page waits for what was just recorded. It has done so: a reload, or
+// the address where somebody keeps it, must not wait again.
+const here = new URL(location.href);
+if (here.searchParams.has("after")) {
+  here.searchParams.delete("after");
+  history.replaceState(history.state, "", here);
+}
