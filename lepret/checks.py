@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A004
+from django.core.checks import CheckMessage, Info, Tags, Warning, register  # noqa: A004
 from django.db import Error
 
 from lepret.demo.ownership import is_marked
@@ -34,13 +34,16 @@ _KEY_HINT: Final = "Set it to the output of `openssl rand -hex 32` before anythi
 Found = Iterator[tuple[str, str]]
 
 
-def _warning(number: int) -> Callable[[Callable[[Environment], Found]], object]:
+def _warning(
+    number: int, kind: type[Warning | Info] = Warning
+) -> Callable[[Callable[[Environment], Found]], object]:
     """Register a check that yields messages with hints, as warnings with the id of this number."""
 
     def decorator(check: Callable[[Environment], Found]) -> object:
         def run(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             found = check(settings.ENVIRONMENT)
-            return [Warning(text, hint=hint, id=f"lepret.W{number:03}") for text, hint in found]
+            name = f"lepret.{kind.__name__[0]}{number:03}"
+            return [kind(text, hint=hint, id=name) for text, hint in found]
 
         return register(run, Tags.security, deploy=True)
 
@@ -141,10 +144,12 @@ def database_is_for_many_processes(environment: Environment) -> Found:
 
 @_warning(10)
 def callers_are_limited(environment: Environment) -> Found:
-    """Without limits, anybody can try out who has an open request, or keep others out."""
+    """Without limits, anybody can try out who has requests, or keep others out."""
     for name in (
         "applications_per_address",
         "applications_per_national_id",
+        "lookups_per_address",
+        "lookups_per_number",
         "api_rate",
         "api_anonymous_rate",
     ):
@@ -167,6 +172,18 @@ def it_is_no_demo(environment: Environment) -> Found:
     """A demo's passwords are known to everyone."""
     if environment.lepret_demo:
         yield "LEPRET_DEMO is true: a demo's passwords are valid here.", "Unset it."
+
+
+@_warning(14, kind=Info)  # Nothing is less safe without.
+def applicants_are_told_whom_to_contact(environment: Environment) -> Found:
+    """And who has their data: the product's own notice cannot know."""
+    if not environment.contact:
+        yield "CONTACT is not set: pages do not say whom to contact.", "Set it."
+    if not environment.privacy_notice:
+        yield (
+            "PRIVACY_NOTICE_PATH is not set: /privacy/ says only what the software does.",
+            "Write a notice that says who you are and for how long you keep the data.",
+        )
 
 
 @register(Tags.security, Tags.database, deploy=True)

@@ -208,6 +208,22 @@ def _currency(code: str) -> str:
     return code
 
 
+def _text_of(path: str) -> str:
+    """The text of a file.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is not plain text in UTF-8, or is too large.
+    """
+    file = Path(path)
+    if not file.is_file() or file.stat().st_size > LARGEST_FILE_BYTES:
+        raise ValueError("no file, or a large one")
+    text = file.read_text(encoding="utf-8-sig")
+    if not text.strip() or re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text):
+        raise ValueError("empty, or not plain text")
+    return text
+
+
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -250,6 +266,16 @@ TimeZone = Annotated[
     str,
     AfterValidator(_time_zone),
     _must("be the name of a time zone such as Europe/London"),
+]
+Contact = Annotated[
+    str,
+    Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    _must("be one line of at most 200 characters"),
+]
+TextOfFile = Annotated[
+    str,
+    BeforeValidator(_text_of),
+    _must(f"name a file of plain text in UTF-8 with at most {LARGEST_FILE_BYTES} bytes"),
 ]
 Networks = Annotated[
     list[Network],
@@ -348,6 +374,8 @@ class Environment(BaseSettings):
     django_https: Flag = Field(default_factory=lambda data: not data["django_debug"])
     currency: Currency = "GBP"
     time_zone: TimeZone = "UTC"
+    contact: Contact = ""
+    privacy_notice: TextOfFile = Field("", alias="PRIVACY_NOTICE_PATH")
     django_allowed_hosts: Names = ["localhost", "127.0.0.1"]
     django_csrf_trusted_origins: Names = []
     eventstore_uri: Annotated[str, _begins_with("esdb", "esdb+discover")] = (
@@ -393,6 +421,8 @@ class Environment(BaseSettings):
     api_anonymous_rate: RateOrNone = Rate(600, 60)
     applications_per_address: RateOrNone = Rate(30, 3600)
     applications_per_national_id: RateOrNone = Rate(10, 86_400)
+    lookups_per_address: RateOrNone = Rate(30, 900)
+    lookups_per_number: RateOrNone = Rate(10, 900)
     web_request_seconds: SomeSeconds = 30.0
     web_connections_per_address: Many = 256
     web_sockets_per_address: Many = 100

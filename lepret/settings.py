@@ -154,6 +154,11 @@ API_ANONYMOUS_RATE = ENVIRONMENT.api_anonymous_rate
 APPLICATIONS_PER_ADDRESS = ENVIRONMENT.applications_per_address
 APPLICATIONS_PER_NATIONAL_ID = ENVIRONMENT.applications_per_national_id
 
+# How often one may try in vain to find a request by its number and a national ID: from an address,
+# and for a number.
+LOOKUPS_PER_ADDRESS = ENVIRONMENT.lookups_per_address
+LOOKUPS_PER_NUMBER = ENVIRONMENT.lookups_per_number
+
 # The event store, and the timeout of every call to it in seconds.
 EVENTSTORE_URI = ENVIRONMENT.eventstore_uri
 EVENTSTORE_TIMEOUT_SECONDS = 5.0
@@ -272,6 +277,11 @@ USE_I18N = True
 USE_TZ = True
 # The currency of all amounts, as ISO 4217 names it.
 CURRENCY = ENVIRONMENT.currency
+
+# Whom applicants may contact, and what they are told about their data: plain text, shown in place
+# of the product's own.
+CONTACT = ENVIRONMENT.contact
+PRIVACY_NOTICE = ENVIRONMENT.privacy_notice
 
 STATIC_URL = "static/"
 # Static files are served from the source directories, so that `collectstatic` is not needed.

@@ -10,15 +10,18 @@ from lepret.api.problems import answer_with_problems, page_not_found
 from lepret.api.refusals import nothing_here
 from lepret.api.throttling import throttles
 from lepret.common import health
+from lepret.common.privacy import privacy
 from lepret.staff import own_sessions, pages, passwords, second_factor_pages
 from lepret.staff.access import permission_denied
 from lepret.staff.login import StaffLoginView, StaffLogoutView
 from lepret.staff.passwords import StaffPasswordChangeView
 from lepret.staff.provider_sign_in import FromProvider, ToProvider
 from loans.web import api as commands
+from loans.web.national_ids import national_id_in
 from loans.web.problems import PROBLEMS
 from readmodels.monitoring import metrics, readiness
 from readmodels.pages import api as queries
+from readmodels.pages.find_page import find
 
 api = DocumentedApi(
     title="lepret",
@@ -35,6 +38,8 @@ answer_with_problems(api, PROBLEMS, queries.PROBLEMS)
 urlpatterns = [
     path("", include("loans.urls")),
     path("", include("readmodels.urls")),
+    path("find/", find(national_id_in), name="find"),
+    path("privacy/", privacy, name="privacy"),
     path("api", nothing_here),
     path("api/", api.urls),
     # Before admin's own, to which its pages link.

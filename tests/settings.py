@@ -21,4 +21,5 @@ CREDIT_BUREAU_LATENCY_SECONDS = 0.0
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 # All tests apply from one address.
 API_ANONYMOUS_RATE = APPLICATIONS_PER_ADDRESS = APPLICATIONS_PER_NATIONAL_ID = None
+LOOKUPS_PER_ADDRESS = LOOKUPS_PER_NUMBER = None
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

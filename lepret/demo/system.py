@@ -52,6 +52,8 @@ LIMITS = {
     "APPLICATIONS_PER_ADDRESS": "100000/min",
     "APPLICATIONS_PER_NATIONAL_ID": "100000/min",
 }
+# Nobody's: RFC 2606, and the numbers that Ofcom keeps for use in drama.
+CONTACT = {"CONTACT": "loans@example.com or 020 7946 0000 (nobody: this is a demo)"}
 PASSWORD = "LEPRET_DEMO_PASSWORD"  # noqa: S105 (a variable's name)
 # Short, so that a user need not wait for minutes once the credit bureau is back.
 LONGEST_SECONDS_BETWEEN_CREDIT_CHECKS = 5
@@ -232,8 +234,9 @@ class _Demo:
             "DJANGO_HTTPS": "false",
             "LEPRET_DEMO": "true",
             **LIMITS,
+            **CONTACT,
         }
-        for name in (EVENT_STORE, DATABASE, REDIS, *LIMITS, *PASSED_ON_AS_GIVEN):
+        for name in (EVENT_STORE, DATABASE, REDIS, *LIMITS, *CONTACT, *PASSED_ON_AS_GIVEN):
             if name in given:
                 chosen[name] = given[name]
         if self._outage is not None:

@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from lepret.common.htmx import HtmxRequest
+from lepret.common.request_numbers import number_of
 from lepret.staff.access import REFUSALS, underwriter_required
 from readmodels.pages.event_history import HistoryUnavailable
 from readmodels.pages.queue_page import QueuePage
@@ -48,6 +49,7 @@ def status(request: HttpRequest, loan_request_id: UUID) -> HttpResponse:
     context = {
         "loan": known.loan,
         "loan_request_id": loan_request_id,
+        "number": number_of(loan_request_id),
         "is_late": after is not None and not known.is_up_to_date,
     }
     response = render(request, "readmodels/loan_status.html", context)

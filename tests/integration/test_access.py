@@ -60,6 +60,9 @@ GET   /                                       200       200       200          2
 POST  /                                       422       422       422          422    422
 POST  /validate/                              400       400       400          400    400
 GET   /loans/<loan_request_id>/               200       200       200          200    200
+GET   /find/                                  200       200       200          200    200
+POST  /find/                                  422       422       422          422    422
+GET   /privacy/                               200       200       200          200    200
 GET   /underwriting/                          login     403       200          403    200
 POST  /underwriting/<loan_request_id>/approve/  login   403       302          403    302
 GET   /underwriting/<loan_request_id>/deny/   login     403       200          403    200

@@ -24,6 +24,8 @@ GOOD = {
     "CREDIT_BUREAU_URL": "https://bureau.example",
     "WEB_PROXIES": "1",
     "DJANGO_HTTPS": "true",
+    "CONTACT": "loans@example.com",
+    "PRIVACY_NOTICE_PATH": __file__,
 }
 # Services of this machine need neither passwords nor TLS.
 HERE = {
@@ -102,7 +104,11 @@ def test_nothing_is_wrong_with_good_settings(warnings: Warnings, changes: dict[s
         ("W010", "API_RATE", "none"),
         ("W010", "API_ANONYMOUS_RATE", "none"),
         ("W011", "WEB_PROXIES", "0"),
+        ("W010", "LOOKUPS_PER_ADDRESS", "none"),
+        ("W010", "LOOKUPS_PER_NUMBER", "none"),
         ("W012", "LEPRET_DEMO", "true"),
+        ("I014", "CONTACT", ""),
+        ("I014", "PRIVACY_NOTICE_PATH", ""),
     ],
 )
 def test_a_bad_setting_is_warned_of(warnings: Warnings, number: str, name: str, value: str) -> None:

@@ -103,6 +103,8 @@ def test_those_who_may_see_figures_are_in_networks(
         ("TIME_ZONE", "London"),
         ("TIME_ZONE", "../UTC"),
         ("TIME_ZONE", "Europe/"),
+        ("CONTACT", "loans@example.com\nor by post"),
+        ("CONTACT", "x" * 201),
         ("SESSION_HOURS", "0"),
         ("SESSION_HOURS", "nan"),
         ("SESSION_IDLE_MINUTES", "-5"),
@@ -120,6 +122,23 @@ def test_a_bad_value_is_refused_with_the_name_of_its_variable(
     monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=f"^{name} must be"):
         Environment.read(tmp_path)
+
+
+def test_a_privacy_notice_is_the_text_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "notice.txt"
+    monkeypatch.setenv("PRIVACY_NOTICE_PATH", str(file))
+    file.write_bytes("\ufeffWho we are\r\n\r\nÉtude & Söhne".encode())
+    assert Environment.read(tmp_path).privacy_notice == "Who we are\n\nÉtude & Söhne"
+    for content in (b"", b" \n", b"\xff\xfe", b"a\x00b", b"x" * (LARGEST_FILE_BYTES + 1)):
+        file.write_bytes(content)
+        with pytest.raises(ImproperlyConfigured, match=r"^PRIVACY_NOTICE_PATH must name a file"):
+            Environment.read(tmp_path)
+    for path in (tmp_path, tmp_path / "nothing", "/dev/zero"):
+        monkeypatch.setenv("PRIVACY_NOTICE_PATH", str(path))
+        with pytest.raises(ImproperlyConfigured, match=r"^PRIVACY_NOTICE_PATH must name a file"):
+            Environment.read(tmp_path)
 
 
 def test_an_identity_provider_needs_a_client_and_a_group(

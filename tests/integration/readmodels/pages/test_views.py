@@ -94,7 +94,7 @@ class TestStatusPage:
         }
         html = self.page(client, status="denied", denial_reason="other", **hours)
         assert re.findall(
-            r"<li><time[^>]*>23 November 2026, (..):30 UTC</time> (.*)</li>", html
+            r"<li><time[^>]* data-local>23 Nov 2026, (..):30 UTC</time> (.*)</li>", html
         ) == [
             ("09", "Request received"),
             ("10", "Credit check delayed"),
@@ -102,7 +102,7 @@ class TestStatusPage:
             ("12", "Passed to an underwriter"),
             ("13", "Denied"),
         ]
-        assert '<time datetime="2026-11-23T13:30:00+00:00">' in html
+        assert '<time datetime="2026-11-23T13:30:00+00:00" data-local>' in html
 
     def test_what_has_not_happened_is_not_on_the_time_line(self, client: Client) -> None:
         html = self.page(client, status="under_review", checked_at=AT, passed_on_at=AT)
@@ -115,8 +115,28 @@ class TestStatusPage:
     def test_without_javascript_it_looks_again_until_there_is_a_decision(
         self, client: Client, changes: dict[str, Any], looks_again: bool
     ) -> None:
-        refresh = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
-        assert (refresh in self.page(client, **changes)) == looks_again
+        loan = self.status(uuid4(), **changes).id
+        html = client.get(f"/loans/{loan}/", {"after": "5"}).content.decode()
+        # Without `after`: what was recorded there need not be waited for again.
+        again = f'<noscript><meta http-equiv="refresh" content="5; url=/loans/{loan}/"></noscript>'
+        assert (again in html) == looks_again
+
+    def test_amounts_have_the_currency(self, client: Client, settings: Settings) -> None:
+        settings.CURRENCY = "EUR"
+        html = self.page(client, status="approved", amount=12_500, decided_at=AT)
+        assert "Your loan of €12,500 is approved." in html
+        assert "Amount: €12,500" in html
+
+    def test_it_says_how_to_come_back_and_whom_to_ask(
+        self, client: Client, settings: Settings
+    ) -> None:
+        settings.CONTACT = "loans@example.com or 020 7946 0000"
+        loan = UUID("b9e84a3c-7a5c-4d7d-9d0f-2f6d7a1c5e11")
+        self.status(loan)
+        html = client.get(f"/loans/{loan}/").content.decode()
+        assert '<strong class="request-number">Q7M4-MF3T-BH6Q</strong>' in html
+        assert '<a href="/find/">' in html
+        assert '<a href="mailto:loans@example.com">loans@example.com</a> or 020 7946 0000' in html
 
     def test_nobody_else_keeps_it_or_is_told_its_address(self, client: Client) -> None:
         response = client.get(f"/loans/{self.status(uuid4()).id}/")
