@@ -137,7 +137,7 @@ def _count(address: str, first_id: UUID) -> list[Counted]:
         ("lookups-of", number_of(first_id), settings.LOOKUPS_PER_NUMBER),
     ):
         if rate is not None:
-            counted.append(_limits.count(purpose, who, rate))
+            counted.append(_limits.count(_limits.window(purpose, who, rate)))
             _check(counted[-1], network)
     return counted
 
