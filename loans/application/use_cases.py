@@ -18,6 +18,7 @@ from loans.adapters.credit_bureau import CreditBureau, CreditBureauUnavailable
 from loans.adapters.event_store import EventStore, Stream
 from loans.application.handling import handle
 from loans.application.reservations import Reservations
+from loans.domain import loan_request
 from loans.domain.commands import (
     ApproveLoan,
     DenyLoan,
@@ -28,7 +29,7 @@ from loans.domain.commands import (
     UnderwritersDecision,
 )
 from loans.domain.events import LoanEvent
-from loans.domain.loan_request import LoanRequest, OutOfDate, Status, decide, fold
+from loans.domain.loan_request import Application, LoanRequest, OutOfDate, Status, decide, fold
 from loans.domain.reservation import TakeReservation
 
 # The `user` in the metadata of events that no member of staff caused.
@@ -169,6 +170,16 @@ def look_up(loan_request_id: UUID, *, event_store: EventStore) -> LoanRequest:
         EventStoreUnavailable: no answer in time.
     """
     return fold(event_store.load(codec.loan_request_stream(loan_request_id)).events)
+
+
+def under_review(loan_request_id: UUID, *, event_store: EventStore) -> Application:
+    """What the applicant filled in, of a request that an underwriter may decide.
+
+    Raises:
+        UnknownLoanRequest, NotUnderReview, AlreadyDecided: it cannot be decided.
+        EventStoreUnavailable: no answer in time.
+    """
+    return loan_request.under_review(look_up(loan_request_id, event_store=event_store))
 
 
 def _scored(command: RequestLoan, credit_bureau: CreditBureau) -> RequestLoan:

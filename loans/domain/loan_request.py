@@ -253,15 +253,25 @@ def _deny(command: DenyLoan, state: LoanRequest) -> list[LoanEvent]:
 
 
 def _decide_once(event: ManuallyApproved | ManuallyDenied, state: LoanRequest) -> list[LoanEvent]:
-    if state.status is Status.NOT_REQUESTED:
-        raise UnknownLoanRequest
-    if state.decision is None and state.status is not Status.UNDER_REVIEW:
-        raise NotUnderReview
-    if state.decision is None:
-        return [event]
-    if _is_repeated(_decision_in(event), state.decision):
+    if state.decision is not None and _is_repeated(_decision_in(event), state.decision):
         return []
-    raise AlreadyDecided(state.decision)
+    under_review(state)
+    return [event]
+
+
+def under_review(state: LoanRequest) -> Application:
+    """What the applicant filled in, of a request that an underwriter may decide.
+
+    Raises:
+        UnknownLoanRequest, NotUnderReview, AlreadyDecided: it cannot be decided.
+    """
+    if state.application is None:
+        raise UnknownLoanRequest
+    if state.decision is not None:
+        raise AlreadyDecided(state.decision)
+    if state.status is not Status.UNDER_REVIEW:
+        raise NotUnderReview
+    return state.application
 
 
 def _is_repeated(new: Decision, old: Decision) -> bool:

@@ -54,7 +54,9 @@ class CommandForm(forms.Form, Generic[C]):
             self.command = self.command_class.model_validate(fields)  # type: ignore[assignment]
         except pydantic.ValidationError as invalid:
             for error in invalid.errors():
-                self._show(str(error["loc"][0]), self.describe(error))
+                # One message for each field, which may have one already.
+                if error["loc"][0] not in self.errors:
+                    self._show(str(error["loc"][0]), self.describe(error))
         return self.cleaned_data
 
     def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:

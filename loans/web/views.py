@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -16,7 +16,7 @@ from django.views import csrf
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST
-from django_htmx.http import HttpResponseClientRedirect, retarget, trigger_client_event
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget, trigger_client_event
 
 from lepret.common.callers import address_of
 from lepret.common.formats import wait_in_words
@@ -46,6 +46,7 @@ _RELOAD: Final = (
 )
 _NOTE_TOO_LONG: Final = "A note is plain text of at most 500 characters."
 _DECIDE_AGAIN: Final = "The decision could not be recorded. Please try again in a minute."
+_LOOK_AGAIN: Final = "The request cannot be shown at the moment. Please try again in a minute."
 _USED_BEFORE: Final = (
     "This form was sent before, as another application. To make this one too, send it again."
 )
@@ -83,7 +84,7 @@ def approve(request: HtmxRequest, loan_request_id: UUID) -> HttpResponse:
     form = ApproveLoanForm(request.POST, known=_known(request, loan_request_id))
     if not form.is_valid():
         problem = " ".join(map(str, form.non_field_errors())) or _NOTE_TOO_LONG
-        return _decision(request, problem, status=422)
+        return _not_decided(request, problem, status=422)
     approve_loan = partial(use_cases.approve_loan, form.command, event_store=event_store())
     return _carry_out(request, approve_loan)
 
@@ -152,7 +153,7 @@ def csrf_failure(request: HtmxRequest, reason: str = "") -> HttpResponse:
         return _form_with_new_token(request)
     if request.htmx:
         refusal = refusal_to_request(request)
-        return refused(request, refusal) if refusal else _decision(request, _RELOAD, status=403)
+        return refused(request, refusal) if refusal else _not_decided(request, _RELOAD, status=403)
     return csrf.csrf_failure(request, reason)
 
 
@@ -194,40 +195,64 @@ def _known(request: HtmxRequest, loan_request_id: UUID) -> dict[str, Any]:
 def _ask_reason(
     request: HtmxRequest, form: DenyLoanForm, loan_request_id: UUID, *, status: int = 200
 ) -> HttpResponse:
-    context = {"form": form, "loan_request_id": loan_request_id}
+    try:
+        # Whom it is about is read anew each time: nothing that the browser sends can say so.
+        application = use_cases.under_review(loan_request_id, event_store=event_store())
+    except Rejection as rejection:
+        return _not_decided(request, str(rejection), status=409)
+    except UNAVAILABLE:
+        return _try_again(request)
+    context = {"form": form, "loan_request_id": loan_request_id, "application": application}
     if not request.htmx:
         return render(request, "loans/deny.html", context, status=status)
-    # By default, responses are shown as notices; the form belongs in the dialog.
-    form_again = render(request, "loans/_deny_form.html", context, status=status)
-    return retarget(form_again, "#deny-dialog-content")
+    in_dialog = render(request, "loans/_deny_form.html", context, status=status)
+    return retarget(in_dialog, "#deny-dialog-content")
 
 
 def _carry_out(request: HtmxRequest, use_case: Callable[[], Answer]) -> HttpResponse:
     try:
         answer = use_case()
     except Rejection as rejection:
-        return _decision(request, str(rejection), status=409)
+        return _not_decided(request, str(rejection), status=409)
     except UNAVAILABLE:
-        return _decision(request, _DECIDE_AGAIN, status=503)
+        return _try_again(request)
     assert answer.state.application is not None, "what is decided was requested"
-    text = f"{answer.status.capitalize()}: {answer.state.application.name}."
+    outcome = answer.status.capitalize()
+    text = f"{outcome}: {answer.state.application.name}."
     if not request.htmx:
         messages.success(request, text)
         return redirect(_after(resolve_url("readmodels:underwriting"), answer))
-    return _decision(request, text)
+    decided = {"id": str(answer.loan_request_id), "outcome": outcome}
+    return trigger_client_event(_notice(request, text), "decided", decided)
 
 
-def _decision(request: HtmxRequest, text: str, *, status: int = 200) -> HttpResponse:
-    """Tell the underwriter the result of a decision. The read side removes the row.
-
-    After an error the page reloads its list, which may be out of date.
-    """
-    is_error = status != HTTPStatus.OK
+def _not_decided(request: HtmxRequest, text: str, *, status: int) -> HttpResponse:
+    """Tell the underwriter why, and have the page load its list, which may be out of date."""
     if not request.htmx:
         messages.error(request, text)
         return redirect("readmodels:underwriting")
-    context = {"text": text, "is_error": is_error}
+    return trigger_client_event(_notice(request, text, status=status), "outdated", after="swap")
+
+
+def _try_again(request: HtmxRequest) -> HttpResponse:
+    """Nothing was recorded, and what somebody has filled in stays as it is."""
+    text = _DECIDE_AGAIN if request.method == "POST" else _LOOK_AGAIN
+    if not request.htmx:
+        messages.error(request, text)
+        return redirect("readmodels:underwriting")
+    return _notice(request, text, status=503, belongs_in=("notices", "deny-problem"))
+
+
+def _notice(
+    request: HtmxRequest,
+    text: str,
+    *,
+    status: int = 200,
+    belongs_in: Sequence[str] = ("notices",),
+) -> HttpResponse:
+    """A notice where the page expects one, or else above the older ones on the page."""
+    context = {"text": text, "is_error": status != HTTPStatus.OK}
     notice = render(request, "loans/_notice.html", context, status=status)
-    if is_error:
-        trigger_client_event(notice, "outdated", after="swap")
-    return trigger_client_event(notice, "decision")
+    if request.htmx.target in belongs_in:
+        return notice
+    return reswap(retarget(notice, "#notices"), "afterbegin")

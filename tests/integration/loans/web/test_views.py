@@ -330,8 +330,43 @@ class TestDecisions:
             response = client.post(path, as_shown(reason=reason), headers=HTMX)
             assert response.status_code == 422
             assert f'value="{UNDER_REVIEW_AT}"' in response.content.decode()
+            assert len(response.context["form"].errors["reason"]) == 1
         done = client.post(path, as_shown(reason="too_much_debt", note=""), headers=HTMX)
         assert "Denied: Ann Example." in done.content.decode()
+
+    @pytest.mark.usefixtures("underwriter")
+    @as_htmx_and_without
+    def test_a_denial_says_whose_it_is_even_after_an_error_and_whatever_the_address_says(
+        self, client: Client, headers: dict[str, str]
+    ) -> None:
+        path = f"/underwriting/{request_loan(client)}/deny/"
+        somebody_else = {"name": "Bob Else", "whom": "Bob Else"}
+        asked = client.get(path, as_shown(**somebody_else), headers=headers)
+        again = client.post(path, as_shown(reason="", **somebody_else), headers=headers)
+        for response in (asked, again):
+            page = response.content.decode()
+            assert "Deny the request of Ann Example" in page
+            assert "£5,000" in page
+            assert "Bob Else" not in page
+
+    @pytest.mark.usefixtures("underwriter")
+    def test_a_denial_can_be_cancelled_without_javascript(self, client: Client) -> None:
+        page = client.get(f"/underwriting/{request_loan(client)}/deny/").content.decode()
+        assert '<a href="/underwriting/">Cancel</a>' in page
+        assert "data-close-dialog" not in page
+
+    @pytest.mark.usefixtures("underwriter")
+    @as_htmx_and_without
+    def test_what_cannot_be_denied_has_no_form(
+        self, client: Client, headers: dict[str, str]
+    ) -> None:
+        decided = request_loan(client)
+        client.post(f"/underwriting/{decided}/approve/", as_shown())
+        for loan, why in ((decided, "Already approved by uma"), (uuid4(), "no loan request")):
+            path = f"/underwriting/{loan}/deny/"
+            page = client.get(path, as_shown(), headers=headers, follow=True).content.decode()
+            assert why in page
+            assert "<select" not in page
 
     @pytest.mark.usefixtures("underwriter")
     def test_a_second_decision_is_told_of_the_first_and_reloads_the_list(
@@ -409,6 +444,28 @@ class TestDecisions:
         response = client.post(f"/underwriting/{uuid4()}/approve/", as_shown(), headers=HTMX)
         assert response.status_code == 503
         assert "try again" in response.content.decode()
+
+    @pytest.mark.usefixtures("underwriter", "no_event_store")
+    @pytest.mark.parametrize("reason", ["other", ""])
+    def test_without_the_event_store_what_was_filled_in_stays_in_the_dialog(
+        self, client: Client, reason: str
+    ) -> None:
+        path = f"/underwriting/{uuid4()}/deny/"
+        from_dialog = {**HTMX, "HX-Target": "deny-problem"}
+        response = client.post(path, as_shown(reason=reason), headers=from_dialog)
+        assert response.status_code == 503
+        assert "HX-Retarget" not in response
+        assert "try again" in response.content.decode()
+
+    @pytest.mark.usefixtures("underwriter", "no_event_store")
+    @as_htmx_and_without
+    def test_without_the_event_store_nobody_is_asked_for_a_reason(
+        self, client: Client, headers: dict[str, str]
+    ) -> None:
+        path = f"/underwriting/{uuid4()}/deny/"
+        response = client.get(path, as_shown(), headers=headers, follow=True)
+        assert "cannot be shown at the moment" in response.content.decode()
+        assert "<select" not in response.content.decode()
 
     @pytest.mark.usefixtures("underwriter")
     @pytest.mark.parametrize("action", ["approve", "deny"])
