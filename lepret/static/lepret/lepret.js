@@ -19,7 +19,6 @@ function showFailure(form, hasFailed) {
   if (!words) return;
   words.hidden = !hasFailed;
   if (!hasFailed) return;
-  document.getElementById("notices")?.replaceChildren(); // They belong to an earlier request.
   words.scrollIntoView({ block: "center" });
 }
 

@@ -72,7 +72,7 @@ def test_an_empty_queue_is_listed_too() -> None:
 
 def test_a_row_shows_what_an_underwriter_must_know() -> None:
     html = page(FIRST).changes_since(page())
-    for shown in ("Ann Example", "1,234,567", "555555aa", ">5<", "2026-11-23T09:31:00+00:00"):
+    for shown in ("Ann Example", "£1,234,567", "555555aa", ">5<", "2026-11-23T09:31:00+00:00"):
         assert shown in html
 
 
@@ -110,7 +110,7 @@ def test_a_request_that_belongs_between_others_has_the_list_sent_anew() -> None:
 def test_a_request_that_says_something_else_has_the_list_sent_anew() -> None:
     html = page(FIRST._replace(amount=7), SECOND).changes_since(page(FIRST, SECOND))
     assert is_listed_anew(html)
-    assert ">7<" in html
+    assert ">£7<" in html
 
 
 def test_a_request_whose_stream_has_moved_on_has_the_list_sent_anew() -> None:
