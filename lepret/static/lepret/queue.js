@@ -188,7 +188,7 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
 });
 
 document.addEventListener("decided", ({ detail }) => {
-  denyDialog().close();
+  denyDialog()?.close();
   const id = `request-${detail.id}`;
   decidedHere.add(id);
   order = order.filter((each) => each !== id);
