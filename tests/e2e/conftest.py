@@ -38,6 +38,16 @@ def sessions(demo: Demo) -> dict[str, str]:
 
 
 @pytest.fixture
+def page(browser: Browser, demo: Demo) -> Iterator[Page]:
+    yield from page_of(browser, demo)
+
+
+@pytest.fixture
+def other_page(browser: Browser, demo: Demo) -> Iterator[Page]:
+    yield from page_of(browser, demo)
+
+
+@pytest.fixture
 def applicant(browser: Browser, demo: Demo) -> Iterator[Page]:
     yield from page_of(browser, demo)
 

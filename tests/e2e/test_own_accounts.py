@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import new_page
 from tests.support.demo import Demo
-from tests.support.pages import expect_live, log_in, open_queue, page_of, someone
+from tests.support.pages import expect_live, log_in, open_queue, someone
 
 PHONE_WIDTH = 360
-
-
-@pytest.fixture
-def page(browser: Browser, demo: Demo) -> Iterator[Page]:
-    yield from page_of(browser, demo)
-
-
-@pytest.fixture
-def other_page(browser: Browser, demo: Demo) -> Iterator[Page]:
-    yield from page_of(browser, demo)
 
 
 def add_user(admin: Page, name: str, password: str) -> None:
@@ -46,9 +34,7 @@ def test_a_new_underwriter_chooses_a_password_and_an_administrator_logs_her_out(
     add_user(other_page, name, given)
 
     page.goto("/underwriting/")
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill(given)
-    page.get_by_role("button", name="Log in", exact=True).click()
+    log_in(page, name, given)
     expect(page.get_by_role("heading", name="Choose your password")).to_be_visible()
     page.goto("/underwriting/")
     expect(page.get_by_role("heading", name="Choose your password")).to_be_visible()

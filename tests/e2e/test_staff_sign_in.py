@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.support.demo import Demo, running_demo
 from tests.support.identity_providers import RealProvider, running_real_provider
-from tests.support.pages import expect_live, log_in, open_queue, page_of
+from tests.support.pages import expect_live, give_code, log_in, open_queue
 from tests.support.processes import free_port
 from tests.support.second_factors import Phone
 
@@ -45,21 +45,6 @@ def demo(
     data_dir = tmp_path_factory.mktemp("demo") / "data"
     with running_demo(data_dir, port=port, environment=environment) as demo:
         yield demo
-
-
-@pytest.fixture
-def page(browser: Browser, demo: Demo) -> Iterator[Page]:
-    yield from page_of(browser, demo)
-
-
-@pytest.fixture
-def other_page(browser: Browser, demo: Demo) -> Iterator[Page]:
-    yield from page_of(browser, demo)
-
-
-def give_code(page: Page, code: str, button: str) -> None:
-    page.get_by_role("textbox", name="Code").fill(code)
-    page.get_by_role("button", name=button, exact=True).click()
 
 
 def test_a_second_factor_is_set_up_and_used(page: Page, other_page: Page, demo: Demo) -> None:

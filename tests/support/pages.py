@@ -32,10 +32,24 @@ def live_queue_of(browser: Browser, demo: Demo, session: str) -> Iterator[Page]:
         yield page
 
 
-def log_in(page: Page, name: str) -> None:
+def log_in(page: Page, name: str, password: str | None = None) -> None:
+    """Send the login form; the password is the name, unless it is given."""
     page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill(name)
+    page.get_by_label("Password").fill(name if password is None else password)
     page.get_by_role("button", name="Log in", exact=True).click()
+
+
+def log_in_at(page: Page, path: str, name: str) -> None:
+    """Open this path, and be there after the login."""
+    page.goto(path)
+    log_in(page, name)
+    expect(page).to_have_url(re.compile(re.escape(path)))
+
+
+def give_code(page: Page, code: str, button: str) -> None:
+    """Send the code of a second factor."""
+    page.get_by_role("textbox", name="Code").fill(code)
+    page.get_by_role("button", name=button, exact=True).click()
 
 
 def open_queue(page: Page, name: str) -> None:
