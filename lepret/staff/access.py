@@ -39,9 +39,12 @@ class Refusal:
 
     close_code: int
     words: str
+    is_session_over: bool = True
 
 
-NOT_UNDERWRITER: Final = Refusal(4403, "Your account may not decide on loan requests.")
+NOT_UNDERWRITER: Final = Refusal(
+    4403, "Your account may not decide on loan requests.", is_session_over=False
+)
 SOMEBODY_ELSE: Final = Refusal(4410, "Somebody else has logged in in this browser.")
 ENDED: Final = {
     end: Refusal(close_code, f"You were logged out because {end}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
@@ -64,11 +63,6 @@ def account(demo: Demo) -> Account:
     return Account(demo, someone().replace(" ", "-").lower())
 
 
-@pytest.fixture
-def page(browser: Browser, demo: Demo) -> Iterator[Page]:
-    yield from page_of(browser, demo)
-
-
 def main(page: Page) -> str:
     return page.locator("#main").inner_text()
 
@@ -99,6 +93,9 @@ def test_names_go_within_ten_seconds_and_the_page_says_why(
     assert name not in page.title()
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.get_by_role("link", name="Log in")).to_have_attribute("href", "/underwriting/")
+    # There is nothing to log out of, unless only the role is gone.
+    log_out = page.get_by_role("button", name="Log out")
+    expect(log_out).to_have_count(1 if "may not decide" in words else 0)
     # It does not come back by itself.
     assert page.locator("#connection").count() == 0
 
