@@ -111,7 +111,7 @@ def status(page: Page) -> Locator:
 
 def row(page: Page, name: str) -> Locator:
     """Someone's row in the underwriters' queue."""
-    return page.get_by_role("row", name=re.compile(name))
+    return page.get_by_role("row", name=re.compile(re.escape(name)))
 
 
 def deny(page: Page, name: str) -> None:
