@@ -273,6 +273,8 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = ENVIRONMENT.time_zone
+# Django's own pages write times as `lepret.common.formats.moment` does.
+FORMAT_MODULE_PATH = ["lepret.common.date_formats"]
 USE_I18N = True
 USE_TZ = True
 # The currency of all amounts, as ISO 4217 names it.

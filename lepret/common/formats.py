@@ -8,7 +8,7 @@ from datetime import datetime
 from babel.numbers import format_currency, get_currency_name, get_currency_symbol
 from django.conf import settings
 from django.utils import timezone
-from django.utils.dateformat import format as format_date
+from django.utils.formats import date_format
 
 _LOCALE = "en"
 
@@ -33,7 +33,7 @@ def currency_name() -> str:
 
 def moment(at: datetime) -> str:
     """A time in the server's zone, which it names: `29 Nov 2026, 01:33 GMT`."""
-    return format_date(timezone.localtime(at), "j M Y, H:i T")
+    return date_format(timezone.localtime(at), "DATETIME_FORMAT")
 
 
 def wait_in_words(seconds: float) -> str:
