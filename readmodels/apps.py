@@ -7,4 +7,4 @@ from django.apps import AppConfig
 
 class ReadModelsConfig(AppConfig):
     name = "readmodels"
-    verbose_name = "Read models"
+    verbose_name = "Loans"  # In admin.

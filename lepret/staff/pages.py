@@ -14,6 +14,8 @@ from lepret.staff.roles import is_back_office, is_underwriter, login_required
 @login_required
 def home_of_role(request: HttpRequest) -> HttpResponse:
     """Redirect to the page that this user works on; say so to those who have none yet."""
+    if request.user.is_superuser and request.user.is_staff:
+        return redirect("admin:index")
     if is_underwriter(request.user):
         return redirect("readmodels:underwriting")
     if is_back_office(request.user):

@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 # Two addresses of Django's admin are regular expressions.
 _REGULAR_EXPRESSIONS = {
-    "admin/^(?P<app_label>auth|lepret|readmodels)/$": "admin/<app_label>/",
+    "admin/^(?P<app_label>lepret|auth|readmodels)/$": "admin/<app_label>/",
     "admin/(?P<url>.*)$": "admin/<url>",
 }
 
