@@ -230,6 +230,9 @@ class LoanRequest(OfOneRequest):
     )
     revision = _revision()
 
+    class Meta:
+        indexes = [models.Index(fields=["decided_at"], name="loan_request_decided_at")]
+
 
 class ParkedCreditCheck(models.Model):
     """A request whose credit check has failed too often and waits for an operator."""

@@ -143,8 +143,8 @@ GET   /admin/lepret/apitoken/<object_id>/change/   login  login   login        4
 
 GET   /admin/readmodels/*/                    login     login     login        200    200
 POST  /admin/readmodels/*/                    login     login     login        200    200
-GET   /admin/readmodels/*/<object_id>/history/  login   login     login        200    200
-POST  /admin/readmodels/*/<object_id>/history/  login   login     login        200    200
+GET   /admin/readmodels/*/<object_id>/history/  login   login     login        302    302
+POST  /admin/readmodels/*/<object_id>/history/  login   login     login        302    302
 GET   /admin/readmodels/*/<object_id>/change/   login   login     login        200    200
 GET   /admin/*/*/add/                         login     login     login        403    403
 POST  /admin/*/*/add/                         login     login     login        403    403

@@ -1,176 +1,23 @@
-"""The back office in Django's admin: read-only, even for superusers. Only events change rows."""
+"""Lists about projections: how far each has come, what stopped it, and what it skips."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.template.loader import render_to_string
-from django.urls import reverse
-from django.utils.html import format_html
+from django.db.models import Model
+from django.http import HttpRequest
 
-from lepret.staff.roles import is_back_office
-from readmodels.models import (
-    Checkpoint,
-    Failure,
-    LoanRequest,
-    LoanStatus,
-    ParkedCreditCheck,
-    PendingRequest,
-    Rebuild,
-    SkippedEvent,
-)
+from readmodels.admin.read_only import ReadOnlyAdmin
+from readmodels.models import Checkpoint, Failure, Rebuild, SkippedEvent
 from readmodels.monitoring.status import ProjectionStatus, read_statuses, speed_of
-from readmodels.pages.csv_export import csv_response
-from readmodels.pages.event_history import HistoryUnavailable, history_of
 from readmodels.projections import PROJECTIONS
-
-admin.site.site_header = admin.site.site_title = "lepret back office"
-admin.site.index_title = "Loan requests and what is built from them"
 
 _UNKNOWN: Final = "unknown: the event store does not answer"
 _Figure = Callable[[Any, ProjectionStatus], str]
-
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[Any]
-else:  # Django's own class takes no type parameter at run time.
-    ModelAdmin = admin.ModelAdmin
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    """Lets the back office view rows, and nobody change them."""
-
-    list_per_page = 50
-    show_full_result_count = False
-
-    def headings(self) -> dict[str, str | None]:
-        """The title and the subtitle of the list, if they differ from Django's."""
-        return {}
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return super().changelist_view(request, {**self.headings(), **(extra_context or {})})
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return is_back_office(request.user)
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return is_back_office(request.user)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-@admin.action(description="Export the selected rows as CSV")
-def export_as_csv(
-    model_admin: ReadOnlyAdmin, request: HttpRequest, queryset: QuerySet[Any]
-) -> StreamingHttpResponse:
-    return csv_response(queryset)
-
-
-@admin.register(LoanRequest)
-class LoanRequestAdmin(ReadOnlyAdmin):
-    """All loan requests, each with its history from the event store."""
-
-    list_display = (
-        "requested_at",
-        "name",
-        "national_id",
-        "amount",
-        "credit_score",
-        "status",
-        "decided_by",
-        "decided_at",
-    )
-    list_display_links = ("requested_at", "name")
-    list_filter = ("status", "credit_score", "requested_at", "decided_by")
-    search_fields = ("id", "name", "national_id", "decided_by")
-    date_hierarchy = "requested_at"
-    ordering = ("-requested_at",)
-    actions = (export_as_csv,)
-    fields = (
-        "id",
-        "status",
-        "name",
-        "national_id",
-        "amount",
-        "address",
-        "credit_score",
-        "parked_because",
-        "requested_at",
-        "decided_at",
-        "decided_by",
-        "denial_reason",
-        "note",
-        "revision",
-        "history",
-    )
-
-    @admin.display(description="History, from the event store")
-    def history(self, loan_request: LoanRequest) -> str:
-        try:
-            entries = history_of(loan_request.id)
-        except HistoryUnavailable:
-            return "The event store does not answer at the moment."
-        return render_to_string("readmodels/_history.html", {"entries": entries})
-
-
-@admin.register(PendingRequest)
-class PendingRequestAdmin(ReadOnlyAdmin):
-    """The underwriters' queue."""
-
-    list_display = ("requested_at", "name", "national_id", "amount", "credit_score")
-    list_filter = ("credit_score", "requested_at")
-    search_fields = ("id", "name", "national_id")
-    ordering = ("requested_at",)
-    actions = (export_as_csv,)
-
-
-@admin.register(LoanStatus)
-class LoanStatusAdmin(ReadOnlyAdmin):
-    """What applicants see."""
-
-    list_display = ("id", "status", "amount", "received_at", "decided_at")
-    list_filter = ("status", "received_at")
-    search_fields = ("id",)
-    ordering = ("-received_at",)
-    actions = (export_as_csv,)
-
-
-@admin.register(ParkedCreditCheck)
-class ParkedCreditCheckAdmin(ReadOnlyAdmin):
-    """Credit checks that have failed too often and wait for an operator."""
-
-    list_display = ("parked_at", "reason", "attempts", "loan_request")
-    list_display_links = None
-    list_filter = ("parked_at",)
-    search_fields = ("id", "reason")
-    ordering = ("parked_at",)
-    actions = (export_as_csv,)
-    fields = ("loan_request", "parked_at", "reason", "attempts")
-
-    @admin.display(description="Loan request, with its history")
-    def loan_request(self, parked: ParkedCreditCheck) -> str:
-        url = reverse("admin:readmodels_loanrequest_change", args=[parked.id])
-        return format_html('<a href="{}">{}</a>', url, parked.id)
-
-    def headings(self) -> dict[str, str | None]:
-        return {
-            "title": "Credit checks that were given up",
-            "subtitle": "To have all of them done again: manage.py check_credit --replay-parked",
-        }
 
 
 def _add_statuses(checkpoints: Iterable[Any]) -> None:
@@ -207,6 +54,7 @@ class StatusChangeList(ChangeList):
 class CheckpointAdmin(ReadOnlyAdmin):
     """The status of each projection: its position, its lag and more."""
 
+    explained = "How far each read model has come, and how far it is behind."
     list_display = (
         "name",
         "state",
@@ -273,8 +121,10 @@ class CheckpointAdmin(ReadOnlyAdmin):
 class FailureAdmin(ReadOnlyAdmin):
     """Stopped projections, each with the event that it cannot handle."""
 
+    explained = "Projections that stand still, each with the event that stopped it."
     list_display = ("stopped", "position", "event_type", "error", "attempts", "failed_at")
     fields = (*list_display, "event_id", "stream_name")
+    list_filter = ("name", "in_rebuild")
     ordering = ("name", "in_rebuild")
 
     @admin.display(description="Stands still", ordering="name")
@@ -289,6 +139,7 @@ class FailureAdmin(ReadOnlyAdmin):
 class SkippedEventAdmin(ReadOnlyAdmin):
     """Events that a projection skips for good."""
 
+    explained = "Events that a projection leaves out for good, and who decided that."
     list_display = (
         "projection",
         "position",
@@ -311,6 +162,7 @@ class SkippedEventAdmin(ReadOnlyAdmin):
 class RebuildAdmin(ReadOnlyAdmin):
     """Tables that are being built beside the live ones."""
 
+    explained = "Read models that are being built anew beside those that pages read."
     list_display = (
         "projection",
         "version",

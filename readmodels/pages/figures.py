@@ -1,0 +1,100 @@
+"""What the back office's first page counts, in five queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db.models import Count, Q, QuerySet
+from django.utils.http import urlencode
+
+from readmodels.models import Failure, LoanRequest, ParkedCreditCheck, Status
+
+_APPROVED: Final = Q(status=Status.APPROVED)
+_DENIED: Final = Q(status=Status.DENIED)
+_BY_SCORE: Final = Q(decided_by="")
+WAITING: Final = "waiting"
+
+# What a filter's value means: its name for people, and the condition.
+OUTCOMES: Final[Mapping[str, tuple[str, Q]]] = {
+    WAITING: ("Waiting for a decision", Q(status__in=(Status.RECEIVED, Status.UNDER_REVIEW))),
+    "approved-by-underwriter": ("Approved by an underwriter", _APPROVED & ~_BY_SCORE),
+    "denied-by-underwriter": ("Denied by an underwriter", _DENIED & ~_BY_SCORE),
+    "approved-by-score": ("Approved automatically", _APPROVED & _BY_SCORE),
+    "denied-by-score": ("Denied automatically", _DENIED & _BY_SCORE),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number, what it counts, and the query string of the list of what is counted."""
+
+    name: str
+    count: int
+    query: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the first page shows. Days begin at midnight in the zone that times are shown in."""
+
+    today: list[Figure]
+    by_status: list[Figure]
+    parked_checks: int
+    stopped: list[str]
+    stopped_rebuilds: list[str]
+
+    @property
+    def needs_somebody(self) -> bool:
+        """Whether anything waits for an operator."""
+        return bool(self.parked_checks or self.stopped or self.stopped_rebuilds)
+
+
+def read_figures(now: datetime) -> Figures:
+    """Count everything anew; `now` says which day it is, and in which zone.
+
+    Raises:
+        OperationalError, InterfaceError: the database is away.
+    """
+    by_status = _by_status(LoanRequest.objects.all())
+    failures = list(Failure.objects.order_by("name"))
+    return Figures(
+        today=_today(now, waiting=by_status[Status.RECEIVED] + by_status[Status.UNDER_REVIEW]),
+        by_status=[
+            Figure(status.label, by_status[status], urlencode({"status__exact": status.value}))
+            for status in Status
+        ],
+        parked_checks=ParkedCreditCheck.objects.count(),
+        stopped=[each.name for each in failures if not each.in_rebuild],
+        stopped_rebuilds=[each.name for each in failures if each.in_rebuild],
+    )
+
+
+def _today(now: datetime, *, waiting: int) -> list[Figure]:
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    ends = {"gte": midnight, "lt": midnight + timedelta(days=1)}
+
+    def since_midnight(field: str) -> dict[str, Any]:
+        return {f"{field}__{end}": at for end, at in ends.items()}
+
+    received, decided = since_midnight("requested_at"), since_midnight("decided_at")
+    decisions = _by_status(LoanRequest.objects.filter(**decided))
+    return [
+        Figure("Received", LoanRequest.objects.filter(**received).count(), urlencode(received)),
+        *(
+            Figure(
+                str(status.label),
+                decisions[status],
+                urlencode({**decided, "status__exact": status}),
+            )
+            for status in (Status.APPROVED, Status.DENIED)
+        ),
+        Figure("Waiting now", waiting, urlencode({"outcome": WAITING})),
+    ]
+
+
+def _by_status(requests: QuerySet[LoanRequest]) -> dict[Status, int]:
+    counted = dict(requests.values_list("status").annotate(Count("pk")).order_by())
+    return {status: counted.get(status.value, 0) for status in Status}
