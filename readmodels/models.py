@@ -231,7 +231,10 @@ class LoanRequest(OfOneRequest):
     revision = _revision()
 
     class Meta:
-        indexes = [models.Index(fields=["decided_at"], name="loan_request_decided_at")]
+        indexes = [
+            models.Index(fields=["decided_at"], name="loan_request_decided_at"),
+            models.Index(fields=["decided_by"], name="loan_request_decided_by"),
+        ]
 
 
 class ParkedCreditCheck(models.Model):
@@ -244,3 +247,29 @@ class ParkedCreditCheck(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class SearchWord(models.Model):
+    """A word by which a loan request is found: one of the applicant's name, or the national ID.
+
+    `word` is folded (`readmodels/projections/search_words.py`). Requests are looked for by the
+    beginnings of words.
+    """
+
+    request_id = models.UUIDField()
+    word = models.CharField(max_length=50)
+    # After its columns: `SearchWord(pk=…)` sets the fields in this order.
+    pk = models.CompositePrimaryKey("request_id", "word")
+
+    class Meta:
+        indexes = [
+            # The classes are PostgreSQL's, whose LIKE otherwise uses no index.
+            models.Index(
+                fields=["word", "request_id"],
+                name="search_word",
+                opclasses=["varchar_pattern_ops", "uuid_ops"],
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.word} of {self.request_id}"

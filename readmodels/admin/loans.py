@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Model
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -24,6 +24,7 @@ from readmodels.admin.filters import (
 from readmodels.admin.read_only import WORK, ReadOnlyAdmin, amount, export_as_csv
 from readmodels.models import LoanRequest, LoanStatus, ParkedCreditCheck, PendingRequest
 from readmodels.pages.event_history import AUTOMATIC_RULES, HistoryUnavailable, history_of
+from readmodels.pages.search import Found, QuickSearch, look_for
 
 
 def person_and_amount(row: LoanRequest | PendingRequest) -> str:
@@ -38,7 +39,7 @@ def decided_by(row: LoanRequest) -> str:
 
 
 @admin.register(LoanRequest)
-class LoanRequestAdmin(ReadOnlyAdmin):
+class LoanRequestAdmin(QuickSearch, ReadOnlyAdmin):
     """All loan requests, each with its history from the event store."""
 
     section = WORK
@@ -85,6 +86,9 @@ class LoanRequestAdmin(ReadOnlyAdmin):
         "revision",
     )
 
+    def look_for(self, text: str, rows: QuerySet[Any]) -> Found:
+        return look_for(text, rows, also=Q(decided_by=text.strip()))
+
     def heading_of(self, row: LoanRequest) -> str:
         return person_and_amount(row)
 
@@ -112,7 +116,7 @@ class RequestsChangeList(ChangeList):
         _add_requests(self.result_list)
 
 
-class OfOneRequestAdmin(ReadOnlyAdmin):
+class OfOneRequestAdmin(QuickSearch, ReadOnlyAdmin):
     """Rows that have the id of a loan request, and name it."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -148,6 +152,9 @@ class ParkedCreditCheckAdmin(OfOneRequestAdmin):
     ordering = ("parked_at",)
     actions = (export_as_csv,)
     fields = ("loan_request", "parked_at", "reason", "attempts")
+
+    def look_for(self, text: str, rows: QuerySet[Any]) -> Found:
+        return look_for(text, rows, also=Q(reason__icontains=text))
 
     def headings(self) -> dict[str, str | None]:
         return {

@@ -6,13 +6,20 @@ from readmodels.projections import (
     loan_requests,
     loan_status,
     parked_credit_checks,
+    search_words,
     underwriters_queue,
 )
 from readmodels.projections.base import Projection
 
 PROJECTIONS: dict[str, Projection] = {
     module.PROJECTION.name: module.PROJECTION
-    for module in (underwriters_queue, loan_status, loan_requests, parked_credit_checks)
+    for module in (
+        underwriters_queue,
+        loan_status,
+        loan_requests,
+        parked_credit_checks,
+        search_words,
+    )
 }
 
 __all__ = ["PROJECTIONS", "Projection"]

@@ -46,6 +46,7 @@ QUEUE: Final = PROJECTIONS["underwriters_queue"]
 STATUS: Final = PROJECTIONS["loan_status"]
 LOANS: Final = PROJECTIONS["loan_requests"]
 PARKED_CHECKS: Final = PROJECTIONS["parked_credit_checks"]
+WORDS: Final = PROJECTIONS["search_words"]
 
 
 def give(projection: Projection, *events: LoanEvent) -> None:

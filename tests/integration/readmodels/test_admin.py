@@ -24,9 +24,12 @@ from readmodels.models import (
     ParkedCreditCheck,
     PendingRequest,
     Rebuild,
+    SearchWord,
     SkippedEvent,
 )
+from readmodels.pages.search import MOST_LISTED
 from readmodels.projections import PROJECTIONS
+from readmodels.projections.search_words import words_of
 from tests.support.api import application
 from tests.support.loans import append_event
 from tests.support.projection_statuses import checkpoint, failure, rebuild, skipped_event
@@ -61,6 +64,13 @@ def loan_request(name: str = "Ann Example", **changes: Any) -> LoanRequest:
     return LoanRequest.objects.create(id=uuid4(), name=name, **{**row, **changes})
 
 
+def have_words(request_id: UUID, name: str, national_id: str) -> None:
+    """Make a request one that is found."""
+    SearchWord.objects.bulk_create(
+        SearchWord(request_id=request_id, word=word) for word in words_of(name, national_id)
+    )
+
+
 @pytest.fixture
 def clerk(client: Client) -> User:
     user = make_clerk()
@@ -76,10 +86,28 @@ class TestBackOffice:
 
     def test_it_finds_by_name_national_id_and_id(self, client: Client) -> None:
         ann = loan_request("Ann Example", national_id="123456aa")
-        loan_request("Bob Builder", national_id="654321bb")
+        bob = loan_request("Bob Builder", national_id="654321bb")
+        for row in (ann, bob):
+            have_words(row.id, row.name, row.national_id)
         for words in ("ann", "123456aa", str(ann.id)):
             found = client.get(url(LoanRequest), {"q": words}).context["cl"].result_list
             assert [row.id for row in found] == [ann.id]
+
+    def test_of_very_many_hits_it_lists_the_first_and_says_so(self, client: Client) -> None:
+        rows = LoanRequest.objects.bulk_create(
+            LoanRequest(id=uuid4(), name="Ann", amount=number, requested_at=AT)
+            for number in range(MOST_LISTED + 1)
+        )
+        SearchWord.objects.bulk_create(SearchWord(request_id=row.id, word="ann") for row in rows)
+
+        response = client.get(url(LoanRequest), {"q": "ann", "o": "-4"})
+        narrowed = client.get(url(LoanRequest), {"q": "ann", "amount": "7"})
+
+        changes = response.context["cl"]
+        assert (changes.result_count, changes.result_list[0].amount) == (MOST_LISTED, MOST_LISTED)
+        assert f"more than {MOST_LISTED:,}" in response.content.decode()
+        assert [row.amount for row in narrowed.context["cl"].result_list] == [7]
+        assert "more than" not in narrowed.content.decode()
 
     def test_it_filters_and_sorts(self, client: Client) -> None:
         for number, status in enumerate(("approved", "denied", "approved")):
@@ -183,7 +211,8 @@ class TestProjections:
     def test_what_is_not_built_is_named(self, client: Client) -> None:
         checkpoint("loan_status", 1)
         html = client.get(url(Checkpoint)).content.decode()
-        assert "Not built yet: loan_requests, parked_credit_checks, underwriters_queue" in html
+        others = "loan_requests, parked_credit_checks, search_words, underwriters_queue"
+        assert f"Not built yet: {others}" in html
 
     def test_a_checkpoint_without_a_projection_is_called_left_over(self, client: Client) -> None:
         Checkpoint.objects.create(name="gone", position=1)

@@ -68,5 +68,6 @@ def test_an_unknown_projection_is_answered_with_those_that_there_are() -> None:
         call_command("project", "loan_status", "loans", "nothing")
     assert str(refusal.value) == (
         "No projection loans, nothing. There are: "
-        "underwriters_queue, loan_status, loan_requests, parked_credit_checks."
+        "underwriters_queue, loan_status, loan_requests, parked_credit_checks, "
+        "search_words."
     )
