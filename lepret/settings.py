@@ -62,6 +62,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "lepret.staff.sessions.StaffSessionMiddleware",
     "lepret.staff.access.AdminRefusals",
+    "lepret.common.admin_input.AdminInput",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]

@@ -21,7 +21,7 @@ from readmodels.admin.filters import (
     OutcomeFilter,
     UnderwriterFilter,
 )
-from readmodels.admin.read_only import WORK, ReadOnlyAdmin, amount, export_as_csv
+from readmodels.admin.read_only import EXPORTS, WORK, ReadOnlyAdmin, amount
 from readmodels.models import LoanRequest, LoanStatus, ParkedCreditCheck, PendingRequest
 from readmodels.pages.event_history import AUTOMATIC_RULES, HistoryUnavailable, history_of
 from readmodels.pages.search import Found, QuickSearch, look_for
@@ -67,7 +67,7 @@ class LoanRequestAdmin(QuickSearch, ReadOnlyAdmin):
     search_fields = ("id", "name", "national_id", "decided_by")
     date_hierarchy = "requested_at"
     ordering = ("-requested_at",)
-    actions = (export_as_csv,)
+    actions = EXPORTS
     fields: ClassVar[Any] = (
         "status",
         "name",
@@ -150,7 +150,7 @@ class ParkedCreditCheckAdmin(OfOneRequestAdmin):
     list_filter = (("parked_at", DayFilter),)
     search_fields = ("id", "reason")
     ordering = ("parked_at",)
-    actions = (export_as_csv,)
+    actions = EXPORTS
     fields = ("loan_request", "parked_at", "reason", "attempts")
 
     def look_for(self, text: str, rows: QuerySet[Any]) -> Found:
@@ -173,7 +173,7 @@ class PendingRequestAdmin(OfOneRequestAdmin):
     list_filter = (("requested_at", DayFilter), ("amount", AmountFilter), "credit_score")
     search_fields = ("id", "name", "national_id")
     ordering = ("requested_at",)
-    actions = (export_as_csv,)
+    actions = EXPORTS
     fields: ClassVar[Any] = (*list_display, "loan_request", "revision")
 
     def heading_of(self, row: PendingRequest) -> str:
@@ -194,7 +194,7 @@ class LoanStatusAdmin(OfOneRequestAdmin):
     )
     search_fields = ("id",)
     ordering = ("-received_at",)
-    actions = (export_as_csv,)
+    actions = EXPORTS
     fields: ClassVar[Any] = (
         "loan_request",
         "status",

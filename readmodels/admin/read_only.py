@@ -13,7 +13,7 @@ from django.utils.text import capfirst
 
 from lepret.common.formats import money
 from lepret.staff.roles import is_back_office
-from readmodels.pages.csv_export import csv_response
+from readmodels.pages.exports import csv_response, xlsx_response
 
 # The sections of the first page.
 WORK: Final = "Work"
@@ -92,4 +92,21 @@ def amount(row: Any) -> str:
 def export_as_csv(
     model_admin: ReadOnlyAdmin, request: HttpRequest, queryset: QuerySet[Any]
 ) -> StreamingHttpResponse:
-    return csv_response(queryset)
+    return csv_response(request, queryset)
+
+
+@admin.action(description="Export the selected rows as CSV, with semicolons")
+def export_as_csv_with_semicolons(
+    model_admin: ReadOnlyAdmin, request: HttpRequest, queryset: QuerySet[Any]
+) -> StreamingHttpResponse:
+    return csv_response(request, queryset, separator=";")
+
+
+@admin.action(description="Export the selected rows as XLSX")
+def export_as_xlsx(
+    model_admin: ReadOnlyAdmin, request: HttpRequest, queryset: QuerySet[Any]
+) -> StreamingHttpResponse:
+    return xlsx_response(request, queryset)
+
+
+EXPORTS: Final = (export_as_csv, export_as_csv_with_semicolons, export_as_xlsx)

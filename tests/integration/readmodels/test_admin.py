@@ -163,7 +163,7 @@ class TestBackOffice:
         export = {"action": "export_as_csv", "_selected_action": [str(row.id)]}
         response: Any = client.post(url(LoanRequest), export)
         text = b"".join(response.streaming_content).decode()
-        [exported] = csv.DictReader(io.StringIO(text))
+        [exported] = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
         assert exported["name"] == "'=1+1"
         assert exported["amount"] == "5000"
         assert exported["id"] == str(row.id)
