@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import IO, Any, Final
-from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings

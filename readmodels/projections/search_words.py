@@ -23,36 +23,18 @@ _DIVIDED_BY_APOSTROPHES: Final = str.maketrans(_APOSTROPHES, " " * len(_APOSTROP
 # Letters that do not fall into a letter and a mark (Unicode Standard Annex 15).
 _LETTERS: Final = str.maketrans(
     {
-        "ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ı": "i", "ĸ": "k", "ŋ": "n",
+        "ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ı": "i", "ĸ": "k", "ŋ": "n",  # noqa: RUF001
         "ƒ": "f", "ɓ": "b", "ɖ": "d", "ɗ": "d", "ƙ": "k", "ɨ": "i", "ə": "e", "æ": "ae", "œ": "oe",
         "þ": "th",
     }
 )  # fmt: skip
-_WORD: Final = 50
-# Nobody's name has as many. Each word is a row, and strangers choose their names.
-_MOST_WORDS: Final = 40
-
-# Apostrophes, and what is typed or set in their place.
-_APOSTROPHES: Final = "'`´‘’‚‛′‵ʹʻʼʽʾʿˈˊˋ׳＇"  # noqa: RUF001
-_WITHOUT_APOSTROPHES: Final = str.maketrans("", "", _APOSTROPHES)
-_DIVIDED_BY_APOSTROPHES: Final = str.maketrans(_APOSTROPHES, " " * len(_APOSTROPHES))
-# Letters that do not fall into a letter and a mark (Unicode Standard Annex 15).
-_LETTERS: Final = str.maketrans(
-    {
-        "ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ı": "i", "ĸ": "k", "ŋ": "n",
-        "ƒ": "f", "ɓ": "b", "ɖ": "d", "ɗ": "d", "ƙ": "k", "ɨ": "i", "ə": "e", "æ": "ae", "œ": "oe",
-        "þ": "th",
-    }
-)  # fmt: skip
-# Marks on letters, and characters that nobody sees.
-_DROPPED: Final = {"Mn", "Me", "Cf"}
 _WORD: Final = re.compile(r"[^\W_]+")
 
 
 def folded(text: str) -> str:
     """The text without case, accents, apostrophes, and differences that nobody sees.
 
-    `José`, `JOSÉ` and `Jose` are `jose`, `O’Hara` is `ohara`, `Groß` is `gross`, `Ångström` is
+    `José`, `JOSÉ` and `Jose` are `jose`, `O'Hara` is `ohara`, `Groß` is `gross`, `Ångström` is
     `angstrom`, and full-width letters are ordinary ones, in all of Unicode's normal forms.
     """
     text = unicodedata.normalize("NFKD", text.translate(_WITHOUT_APOSTROPHES))
@@ -81,7 +63,7 @@ def words_of(name: str, national_id: str) -> list[str]:
 
 def _words_of_name(name: str) -> Iterator[str]:
     for part in unicodedata.normalize("NFC", name).split():
-        # `Anne-Marie` is found as `Annemarie` too, and `O’Hara` as `Hara`.
+        # `Anne-Marie` is found as `Annemarie` too, and `O'Hara` as `Hara`.
         yield from words_in(part)
         yield "".join(words_in(part))[:_LONGEST_WORD]
         yield from words_in(part.translate(_DIVIDED_BY_APOSTROPHES))

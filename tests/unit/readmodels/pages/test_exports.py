@@ -36,7 +36,7 @@ FORMULAS = (
     ),
     *(
         "\u202e=1",
-        "\u3000＝1",
+        "\u3000＝1",  # noqa: RUF001
         "\u0301=1",
         "\tx",
         "\rx",
@@ -80,10 +80,13 @@ def cells() -> list[dict[str, tuple[str, str]]]:
     assert sheet.find(f".//{MAIN}f") is None, "no formulas"
     assert sheet.find(f".//{MAIN}pane") is not None, "the heading stays"
     heading, *rows = [
-        [(cell.get("t", "n"), "".join(cell.itertext())) for cell in row]
+        {
+            cell.get("r", "").rstrip("0123456789"): (cell.get("t", "n"), "".join(cell.itertext()))
+            for cell in row
+        }
         for row in sheet.iter(f"{MAIN}row")
     ]
-    return [dict(zip((text for _, text in heading), row, strict=False)) for row in rows]
+    return [{heading[place][1]: cell for place, cell in row.items()} for row in rows]
 
 
 @pytest.mark.parametrize("text", FORMULAS, ids=ascii)

@@ -17,7 +17,7 @@ SPELLINGS = {
     "gross": ("Groß", "GROSS", "GROẞ"),
     "lukasz": ("Łukasz", "ŁUKASZ", "łukasz"),
     "osterbaek": ("Østerbæk", "ØSTERBÆK"),
-    "isik": ("Işık", "ISIK", "Işik", "İŞIK"),
+    "isik": ("Işık", "ISIK", "Işik", "İŞIK"),  # noqa: RUF001
     "angstrom": ("Ångström", "Ångström"),
     "νικοσ": ("Νίκος", "ΝΊΚΟΣ"),
     "зинаида": ("Зинаида", "ЗИНАИДА"),
