@@ -111,8 +111,12 @@ def _response(
 
 async def _in_threads(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     # All in the request's own thread, which has the connection to the database.
-    while (chunk := await sync_to_async(next)(chunks, None)) is not None:
+    while (chunk := await sync_to_async(_next)(chunks)) is not None:
         yield chunk
+
+
+def _next(chunks: Iterator[bytes]) -> bytes | None:
+    return next(chunks, None)
 
 
 def _csv(rows: QuerySet[Any], separator: str) -> Iterator[bytes]:

@@ -143,8 +143,8 @@ class FirstOnly(Pages):
 
     @cached_property
     def count(self) -> int:
-        first = self.object_list.order_by()[:MOST_LISTED]
-        return int(first.count())
+        assert isinstance(self.object_list, QuerySet)
+        return self.object_list.order_by()[:MOST_LISTED].count()
 
 
 class QuickSearch(AdminOfRequests):
