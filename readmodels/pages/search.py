@@ -19,6 +19,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
+from lepret.common.request_numbers import NoNumber, ids_with
 from readmodels.database import read_models_connection
 from readmodels.models import SearchWord
 from readmodels.projections.search_words import words_in
@@ -114,6 +115,14 @@ def _begins_with(column: str, text: str) -> Q:
 
 
 def _conditions_on_id(text: str) -> list[Q]:
+    """For an id or its beginning, and for a number as applicants read it out."""
+    try:
+        return [Q(pk__range=ids_with(text)), *_conditions_on_digits(text)]
+    except NoNumber:
+        return _conditions_on_digits(text)
+
+
+def _conditions_on_digits(text: str) -> list[Q]:
     digits = re.sub(r"[\s{}-]", "", text).lower().removeprefix("urn:uuid:")
     if not _PART_OF_ID.fullmatch(digits):
         return []
@@ -154,7 +163,7 @@ class QuickSearch(AdminOfRequests):
     """
 
     search_help_text = (
-        "The beginnings of a name’s words, a national ID, or a request’s number. "  # noqa: RUF001
+        "The beginnings of a name’s words, a national ID, or a request’s number or id. "  # noqa: RUF001
         "Case, accents and apostrophes do not matter."
     )
 

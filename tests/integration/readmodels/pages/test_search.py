@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.db.models import Q
 
+from lepret.common.request_numbers import number_of
 from readmodels.models import LoanRequest, LoanStatus
 from readmodels.pages.search import Found, look_for
 from tests.support.projectors import LOANS, STATUS, WORDS, give
@@ -82,6 +83,12 @@ def test_finds_by_an_id_or_its_beginning_and_in_other_tables(ids: dict[str, UUID
         assert names(text) == [HARA[0]]
         assert [row.id for row in look_for(text, LoanStatus.objects.all()).rows] == [wanted]
     assert [row.id for row in look_for("o'hara", LoanStatus.objects.all()).rows] == [wanted]
+
+
+def test_finds_by_the_number_that_applicants_read_out(ids: dict[str, UUID]) -> None:
+    number = number_of(ids[LI[0]])
+    for typed in (number, number.lower(), number.replace("-", " ")):
+        assert names(typed) == [LI[0]]
 
 
 def test_finds_by_who_decided(ids: dict[str, UUID]) -> None:
