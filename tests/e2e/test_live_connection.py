@@ -287,6 +287,22 @@ class TestTheTitle:
         expect(page).to_have_title("Requests to decide · lepret")
 
 
+def test_a_status_that_is_sent_again_is_not_shown_again(
+    browser: Browser, lively: WebServer
+) -> None:
+    """Screen readers would read it out again."""
+    with page_at(lively.base_url, browser, timezone_id="America/New_York") as page:
+        apply(page, someone(), "999999aa")
+        expect(status(page)).to_have_text("Approved")
+        page.add_init_script(
+            "document.addEventListener('DOMContentLoaded', () => {"
+            " document.getElementById('loan-status').isAsLoaded = true; });"
+        )
+        page.reload()
+        expect_live(page)
+        assert page.evaluate("document.getElementById('loan-status').isAsLoaded") is True
+
+
 class TestTimes:
     TIME: Final = '<time datetime="2026-11-29T01:33:00+00:00" data-local>as sent</time>'
 

@@ -72,6 +72,20 @@ document.addEventListener("htmx:wsBeforeMessage", (event) => {
   setServerTime(JSON.parse(message).now);
 });
 
+// Each connection begins with the status. Screen readers would read out once more what is replaced by
+// the same.
+document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
+  const { target, fragment } = detail;
+  if (target.matches("#loan-status") && wordsOf(target) === wordsOf(fragment)) detail.shouldSwap = false;
+});
+
+/** What a status says; of times, what they are and not how they are written. */
+function wordsOf(status) {
+  const copy = status.cloneNode(true);
+  for (const time of copy.querySelectorAll("time")) time.textContent = time.dateTime;
+  return copy.textContent.replace(/\s+/g, " ").trim();
+}
+
 document.addEventListener("htmx:wsAfterMessage", () => {
   attempts = 0;
   showConnection("live", "Live");
