@@ -161,9 +161,9 @@ class Turns:
         return self._take(free[0], self._lines[free[0]].heavy)
 
     def _may_have_another(self, caller: str) -> bool:
-        limits = self._limits
-        most = limits.at_once if self.is_among_others(caller) else limits.turns_per_address
-        unread = self._unread[caller]
+        limits, unread = self._limits, self._unread[caller]
+        has_one = unread or self.is_among_others(caller)
+        most = limits.at_once if has_one else limits.turns_per_address
         if self._working[caller] >= most or unread >= limits.unread_per_address:
             return False
         return self._turns[caller] + unread < limits.turns_per_address

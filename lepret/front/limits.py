@@ -50,7 +50,7 @@ class Limits:
     # Both kinds, together and of one address; and of these such whose answers wait to be read, each
     # of which may take up as much memory as the largest file.
     turns: int = 64
-    turns_per_address: int = 16
+    turns_per_address: int = 32
     unread_per_address: int = 8
     waiting_per_address: int = 256
     longest_wait_seconds: float = 10.0
