@@ -112,9 +112,12 @@ def _apply_with(request: HtmxRequest, form: RequestLoanForm) -> HttpResponse:
             answer = applying.request_loan(
                 form.command, address=address_of(request), application=this
             )
+        except IdAlreadyUsed:
+            this.is_refused = True
+            return _form_for_another(request, form)
         except Rejection as rejection:
             this.is_refused = True
-            return _form_again(request, form, _why_not(form, rejection), status=409)
+            return _form_again(request, form, str(rejection), status=409)
         except TooManyApplications as refusal:
             return _later(request, form, refusal)
         except UNAVAILABLE:
@@ -140,11 +143,11 @@ def _later(
     return response
 
 
-def _why_not(form: RequestLoanForm, rejection: Rejection) -> str:
-    if not isinstance(rejection, IdAlreadyUsed):
-        return str(rejection)
+def _form_for_another(request: HtmxRequest, form: RequestLoanForm) -> HttpResponse:
+    """The form of a request that was made already, for another one: it says so, and asks."""
+    seen = form.command.id
     form.take_new_id()
-    return _USED_BEFORE
+    return _form_again(request, form, _USED_BEFORE, status=409, seen=seen)
 
 
 def csrf_failure(request: HtmxRequest, reason: str = "") -> HttpResponse:
@@ -172,11 +175,15 @@ def _form_again(
     *,
     status: int,
     decided: DecidedBefore | None = None,
+    seen: UUID | None = None,
 ) -> HttpResponse:
+    """`seen`: a request that the applicant was told of, and need not be asked about once more."""
     if problem:
         form.add_error(None, problem)
     template = "loans/_apply_form.html" if request.htmx else "loans/apply.html"
-    return render(request, template, {"form": form, "decided": decided}, status=status)
+    return render(
+        request, template, {"form": form, "decided": decided, "seen": seen}, status=status
+    )
 
 
 def _redirect_to(request: HtmxRequest, url: str) -> HttpResponse:
