@@ -246,12 +246,15 @@ document.addEventListener("click", (event) => {
   const on = row?.id ?? event.target; // by its id, since a row may have been replaced
   const isSecond = isSecondClick(event);
   if (row && event.target.closest(".decision") && !isDone(row)) {
-    if (row.ariaDisabled === "true") refuse(event, !isSecond);
+    if (row.ariaDisabled === "true" && !isByKey(event)) refuse(event, !isSecond);
     else if (isSecond && lastClick.on !== on) refuse(event, false);
   }
   lastClick = { at: event.timeStamp, x: event.clientX, y: event.clientY, on: isSecond ? lastClick.on : on };
   lastRow = row ?? lastRow;
 }, true);
+
+// Whoever presses a key is at no place that a row could come to.
+const isByKey = (event) => event.isTrusted && event.detail === 0;
 
 // Not by `event.detail`, which counts only clicks within the time that the system is set to.
 function isSecondClick(event) {
