@@ -60,7 +60,7 @@ def _is_admin(request: HttpRequest) -> bool:
     return request.resolver_match is not None and request.resolver_match.app_name == "admin"
 
 
-def _is_refused(parameter: tuple[str, str]) -> bool:
+def _is_refused(parameter: tuple[str, Any]) -> bool:
     key, value = parameter
     lookups = key.split(LOOKUP_SEP)
     # Django makes no valid SQL of a range with more or fewer ends than two.

@@ -6,9 +6,10 @@ import re
 
 from playwright.sync_api import Browser, Page, expect
 
+from lepret.staff.roles import UNDERWRITERS
 from tests.support.browser import new_page
 from tests.support.demo import Demo
-from tests.support.pages import expect_live, log_in, open_queue, someone
+from tests.support.pages import expect_live, log_in, make_user, open_queue, someone
 
 PHONE_WIDTH = 360
 
@@ -51,17 +52,18 @@ def test_a_new_underwriter_chooses_a_password_and_an_administrator_logs_her_out(
     expect(page.locator("#main")).to_contain_text("your session was ended elsewhere")
 
 
-def test_a_session_is_ended_from_another_browser(page: Page, other_page: Page) -> None:
-    open_queue(page, "underwriter")
+def test_a_session_is_ended_from_another_browser(page: Page, other_page: Page, demo: Demo) -> None:
+    name = make_user(demo, UNDERWRITERS)
+    open_queue(page, name)
     expect_live(page)
-    open_queue(other_page, "underwriter")
+    open_queue(other_page, name)
     other_page.get_by_role("link", name="Account").click()
     other_page.get_by_role("link", name="Sessions").click()
     other_page.get_by_label("Current password").fill("wrong")
     other_page.get_by_role("button", name="End all others").click()
     expect(other_page.get_by_text("This is not your password")).to_be_visible()
     expect_live(page)
-    other_page.get_by_label("Current password").fill("underwriter")
+    other_page.get_by_label("Current password").fill(name)
     other_page.get_by_role("button", name="End all others").click()
     expect(other_page.get_by_text("You are logged in nowhere else")).to_be_visible()
     expect(page.locator("#main")).to_contain_text("your session was ended elsewhere")

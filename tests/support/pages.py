@@ -118,3 +118,16 @@ def deny(page: Page, name: str) -> None:
     row(page, name).get_by_role("button", name="Deny", exact=True).click()
     page.get_by_label("Reason").select_option(label="Too much debt")
     page.get_by_role("button", name="Deny request").click()
+
+
+def make_user(demo: Demo, *groups: str) -> str:
+    """A user in these groups, whose password is the name."""
+    name = f"user-{uuid4().hex[:8]}"
+    code = (
+        "from django.contrib.auth.models import Group, User;"
+        f"user = User.objects.create_user({name!r}, password={name!r});"
+        f"user.groups.set(Group.objects.filter(name__in={groups!r}))"
+    )
+    done = demo.manage("shell", "--no-imports", "-c", code)
+    assert done.returncode == 0, done.stderr
+    return name

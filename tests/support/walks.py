@@ -25,6 +25,7 @@ from tests.support.pages import (
     give_code,
     log_in,
     log_in_at,
+    make_user,
     row,
     someone,
     status,
@@ -93,7 +94,7 @@ def by_an_underwriter(page: Page, demo: Demo) -> Iterator[str]:
     expect(page.get_by_role("dialog")).to_be_visible()
     yield "the dialog"
     page.get_by_role("button", name="Deny request").click()
-    expect(page.get_by_role("dialog")).to_contain_text("required")
+    expect(page.get_by_role("alert").filter(has_text="Choose a reason")).to_be_visible()
     yield "the dialog with an error"
     page.keyboard.press("Escape")
     deny(page, denied)
@@ -291,13 +292,3 @@ WALKS: Final[Mapping[str, Walk]] = {
         to_where_something_goes_wrong,
     )
 }
-
-
-def make_user(demo: Demo) -> str:
-    """A user without a role, whose password is the name."""
-    name = f"user-{uuid4().hex[:8]}"
-    make = f"User.objects.create_user({name!r}, password={name!r})"
-    code = f"from django.contrib.auth.models import User; {make}"
-    done = demo.manage("shell", "--no-imports", "-c", code)
-    assert done.returncode == 0, done.stderr
-    return name

@@ -616,7 +616,7 @@ class TestAStatusPage:
             broadcaster.send({loan_request_group(loan): {loan}})
             fragments = await applicant.next_fragments()
         assert "Approved" in fragments
-        assert "Your loan of 5,000 is approved" in fragments
+        assert "Your loan of £5,000 is approved" in fragments
 
     @with_queries_in_this_thread
     async def test_changes_when_the_broadcast_was_lost(self) -> None:
