@@ -55,7 +55,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "lepret.api.https_only.https_only",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "lepret.common.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "lepret.common.unreadable_forms.refuse_unreadable_forms",

@@ -68,14 +68,17 @@ def test_answers_that_are_not_read_count_as_turns_of_their_address_only(
 ) -> None:
     is_read = requests.turns.unread("a")
     requests.ask("a1", "a2", "a3")
-    assert requests.working == ["a1", "a2"]
-    requests.ask("b1", "c1", "d1")
-    assert requests.working == ["a1", "a2", "b1", "c1", "d1"]
+    assert requests.working == ["a1"]
+    requests.ask("b1", "c1", "d1", "e1")
+    assert requests.working == ["a1", "b1", "c1", "d1", "e1"]
 
-    requests.end("a1")
+    for name in ("a1", "b1", "c1", "d1", "e1"):
+        requests.end(name)
+    assert requests.working == ["a2"]
     is_read()
+    requests.now += 10
     requests.end("a2")
-    assert requests.working == ["b1", "c1", "d1", "a3"]
+    assert requests.working == ["a3"]
 
 
 def test_without_reading_there_are_no_more_turns(requests: Requests) -> None:
