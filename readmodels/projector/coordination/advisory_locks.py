@@ -10,7 +10,7 @@ import os
 import socket
 import zlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, Final, Self
 
 import psycopg
@@ -135,7 +135,13 @@ def only_one(what: str) -> Iterator[bool]:
             is_free = _ask(
                 connection, "SELECT pg_try_advisory_lock(%s, %s)", ONLY_ONE, key_of(what)
             )
-        yield is_free
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                # The server may notice only a moment later that the session is closed.
+                with suppress(psycopg.Error):
+                    _ask(connection, "SELECT pg_advisory_unlock(%s, %s)", ONLY_ONE, key_of(what))
 
 
 class _BoundedConnection(psycopg.Connection[TupleRow]):
