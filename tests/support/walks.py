@@ -96,7 +96,7 @@ def by_an_underwriter(page: Page, demo: Demo) -> Iterator[str]:
     page.get_by_role("button", name="Deny request").click()
     expect(page.get_by_role("alert").filter(has_text="Choose a reason")).to_be_visible()
     yield "the dialog with an error"
-    page.keyboard.press("Escape")
+    wait_until(lambda: _escapes_from_the_dialog(page), PATIENCE_MS / 1000)
     deny(page, denied)
     expect(page.locator("#notices")).to_contain_text(f"Denied: {denied}.")
     row(page, approved).get_by_role("button", name="Approve", exact=True).click()
@@ -108,6 +108,11 @@ def by_an_underwriter(page: Page, demo: Demo) -> Iterator[str]:
     expect(other.get_by_role("heading", name="Staff login")).to_be_visible()
     expect(page.get_by_role("heading", name="This page has ended")).to_be_visible()
     yield "the queue after a logout in another tab"
+
+
+def _escapes_from_the_dialog(page: Page) -> bool:
+    page.keyboard.press("Escape")
+    return page.get_by_role("dialog").is_hidden()
 
 
 def with_an_empty_queue(page: Page, demo: Demo) -> Iterator[str]:
