@@ -124,7 +124,6 @@ class SharedClient(EventStoreDBClient):
 
     append_to_stream = _in_time(EventStoreDBClient.append_to_stream)
     get_stream = _in_time(EventStoreDBClient.get_stream)
-    get_current_version = _in_time(EventStoreDBClient.get_current_version)
     get_commit_position = _in_time(EventStoreDBClient.get_commit_position)
     get_subscription_info = _in_time(EventStoreDBClient.get_subscription_info)
     create_subscription_to_all = _in_time(EventStoreDBClient.create_subscription_to_all)

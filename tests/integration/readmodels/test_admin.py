@@ -20,9 +20,7 @@ from readmodels.models import (
     Checkpoint,
     Failure,
     LoanRequest,
-    LoanStatus,
     ParkedCreditCheck,
-    PendingRequest,
     Rebuild,
     SearchWord,
     SkippedEvent,
@@ -31,6 +29,7 @@ from readmodels.pages.search import MOST_LISTED
 from readmodels.projections import PROJECTIONS
 from readmodels.projections.search_words import words_of
 from tests.support.api import application
+from tests.support.back_office import IN_BACK_OFFICE
 from tests.support.loans import append_event
 from tests.support.projection_statuses import checkpoint, failure, rebuild, skipped_event
 from tests.support.staff import make_clerk, make_underwriter
@@ -43,16 +42,6 @@ pytestmark = [
 ]
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-MODELS = (
-    LoanRequest,
-    PendingRequest,
-    LoanStatus,
-    ParkedCreditCheck,
-    Checkpoint,
-    Failure,
-    SkippedEvent,
-    Rebuild,
-)
 
 
 def url(model: Any, page: str = "") -> str:
@@ -80,7 +69,7 @@ def clerk(client: Client) -> User:
 
 @pytest.mark.usefixtures("clerk")
 class TestBackOffice:
-    @pytest.mark.parametrize("model", MODELS)
+    @pytest.mark.parametrize("model", IN_BACK_OFFICE)
     def test_it_sees_every_list(self, client: Client, model: Any) -> None:
         assert client.get(url(model)).status_code == 200
 
@@ -244,7 +233,7 @@ class TestProjections:
 
 
 @pytest.mark.parametrize("who", ["clerk", "superuser"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", IN_BACK_OFFICE)
 def test_nobody_adds_changes_or_deletes(client: Client, who: str, model: Any) -> None:
     superuser = who == "superuser"
     client.force_login(User.objects.create_superuser("root") if superuser else make_clerk())
@@ -260,7 +249,7 @@ def test_nobody_adds_changes_or_deletes(client: Client, who: str, model: Any) ->
     assert "delete_selected" not in client.get(url(model)).content.decode()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", IN_BACK_OFFICE)
 def test_underwriters_and_other_staff_do_not_see_it(client: Client, model: Any) -> None:
     client.force_login(User.objects.create_user("staff", is_staff=True))
     assert client.get(url(model)).status_code == 403

@@ -14,16 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lepret.models import ApiToken
-from readmodels.models import (
-    Checkpoint,
-    Failure,
-    LoanRequest,
-    LoanStatus,
-    ParkedCreditCheck,
-    PendingRequest,
-    Rebuild,
-    SkippedEvent,
-)
+from readmodels.models import LoanRequest
+from tests.support.back_office import IN_BACK_OFFICE
 from tests.support.read_models import ReadModelsDatabase
 
 pytestmark = [
@@ -34,18 +26,7 @@ pytestmark = [
 ]
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-MODELS: tuple[Any, ...] = (
-    LoanRequest,
-    PendingRequest,
-    LoanStatus,
-    ParkedCreditCheck,
-    Checkpoint,
-    Failure,
-    SkippedEvent,
-    Rebuild,
-    User,
-    ApiToken,
-)
+MODELS: tuple[Any, ...] = (*IN_BACK_OFFICE, User, ApiToken)
 # The same in each process, since it is in the names of tests.
 NOBODY = "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
 VALUES = (
