@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ def read_models(
 
     Not pytest-django's test database: threads and other processes see what is committed here.
     """
-    with django_db_blocker.unblock():
+    with django_db_blocker.unblock(), ExitStack() as afterwards:
         if request.param == "sqlite":
             template = request.getfixturevalue("sqlite_template")
             url = _copy_of_sqlite(template, tmp_path / "readmodels.sqlite3", settings)
@@ -172,6 +173,7 @@ def read_models(
             server = request.getfixturevalue("postgresql")
             templates = request.getfixturevalue("postgresql_template")
             url = _copy_in_postgresql(server, templates, settings)
+            afterwards.callback(server.end_sessions, url)
         with read_models_at(url, settings, is_migrated=True) as database:
             yield database
 

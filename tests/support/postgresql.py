@@ -26,6 +26,14 @@ class RunningPostgreSQL:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self._url._replace(path=f"/{name}").geturl()
 
+    def end_sessions(self, url: str) -> None:
+        """End all sessions of a database that threads have left open: there is room for few."""
+        with psycopg.connect(self._url.geturl(), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [urlsplit(url).path.removeprefix("/")],
+            )
+
 
 @contextmanager
 def running_server() -> Iterator[PostgresServer]:
