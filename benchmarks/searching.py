@@ -97,7 +97,7 @@ def _search(text: str) -> int:
     """Do what the list does; returns how many hits it lists."""
     found = look_for(text, LoanRequest.objects.all(), also=Q(decided_by=text))
     rows = found.rows.order_by("-requested_at", "-pk")
-    paginator = FirstOnly(rows, PAGE) if found.are_many else Paginator(rows, PAGE)
+    paginator = FirstOnly(found, rows, PAGE) if found.are_many else Paginator(rows, PAGE)
     list(paginator.page(1).object_list)
     return paginator.count
 

@@ -7,8 +7,10 @@ count hits guesses how many there are, and reads a whole table where it guesses 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -31,7 +33,10 @@ else:  # Django's own classes take no type parameter when they run.
     Pages = Paginator
     AdminOfRequests = object
 
-MOST_LISTED: Final = 2_000
+MOST_LISTED: Final = 1_000
+# Of more hits than this, the first in some order are found sooner by going through all rows in that
+# order than by sorting the hits.
+MOST_SORTED: Final = 8_000
 _MOST_WORDS: Final = 8
 # As long as the first part of an id: fewer hexadecimal digits may be a name, such as Ada.
 _SHORTEST_ID: Final = 8
@@ -41,14 +46,23 @@ _PART_OF_ID: Final = re.compile(rf"[0-9a-f]{{{_SHORTEST_ID},{_ID_DIGITS}}}")
 
 @dataclass(frozen=True)
 class Found:
-    """Rows that were found, and whether they are many."""
+    """Rows that were found, and if they are many, the same in a form that is quick to count."""
 
     rows: QuerySet[Any]
-    are_many: bool = False
+    to_count: QuerySet[Any] | None = None
+
+    @property
+    def are_many(self) -> bool:
+        return self.to_count is not None
 
 
 def look_for(
-    text: str, rows: QuerySet[Any], *, also: Q | None = None, most: int = MOST_LISTED
+    text: str,
+    rows: QuerySet[Any],
+    *,
+    also: Q | None = None,
+    most: int = MOST_LISTED,
+    most_sorted: int = MOST_SORTED,
 ) -> Found:
     """Those of `rows` that are about a loan request that `text` means; all, if it is blank.
 
@@ -62,10 +76,15 @@ def look_for(
     few = _few(ways, conditions, rows, most)
     if few is not None:
         return Found(rows.filter(pk__in=few))
-    anyhow = Q()
-    for condition in (*(way.condition() for way in ways if way.words), *conditions):
-        anyhow |= condition
-    return Found(rows.filter(anyhow), are_many=True)
+    ways = [way for way in ways if way.words]
+    return Found(
+        rows.filter(_any_of(way.condition(most_sorted) for way in ways) | _any_of(conditions)),
+        to_count=rows.filter(_any_of(way.is_listed() for way in ways) | _any_of(conditions)),
+    )
+
+
+def _any_of(conditions: Iterable[Q]) -> Q:
+    return reduce(or_, conditions, Q())
 
 
 @dataclass(frozen=True)
@@ -87,12 +106,18 @@ class _Words:
             found = found.filter(_has_word(word, "request_id"))
         return found.values_list("request_id", flat=True)
 
-    def condition(self) -> Q:
-        """The same, on rows that have the ids of requests."""
+    def condition(self, most_sorted: int) -> Q:
+        """The same, on rows that have the ids of requests; finds the first soon."""
+        if self.ids()[: most_sorted + 1].count() <= most_sorted:
+            return self.is_listed()
         condition = Q()
         for word in self.words:
             condition &= Q(_has_word(word, "pk"))
         return condition
+
+    def is_listed(self) -> Q:
+        """The same; finds all of them soon."""
+        return Q(pk__in=self.ids())
 
 
 def _together(text: str) -> list[_Words]:
@@ -150,10 +175,14 @@ def _few(
 class FirstOnly(Pages):
     """The first of many rows: counting them all would take longer than finding them."""
 
+    def __init__(self, found: Found, rows: QuerySet[Any], per_page: int) -> None:
+        super().__init__(rows, per_page)
+        self._found = found
+
     @cached_property
     def count(self) -> int:
-        assert isinstance(self.object_list, QuerySet)
-        return self.object_list.order_by()[:MOST_LISTED].count()
+        assert self._found.to_count is not None
+        return self._found.to_count.order_by()[:MOST_LISTED].count()
 
 
 class QuickSearch(AdminOfRequests):
@@ -175,29 +204,31 @@ class QuickSearch(AdminOfRequests):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         found = self.look_for(search_term, queryset)
-        request.META[_ARE_MANY] = found.are_many
+        request.META[_FOUND] = found
         return found.rows, False
 
     def get_paginator(
         self, request: HttpRequest, queryset: QuerySet[Any], per_page: int, *rest: Any
     ) -> Pages:
-        if not request.META.get(_ARE_MANY):
+        found = request.META.get(_FOUND)
+        if found is None or not found.are_many:
             return super().get_paginator(request, queryset, per_page, *rest)
-        paginator = FirstOnly(queryset, per_page)
+        paginator = FirstOnly(found, queryset, per_page)
         if paginator.count == MOST_LISTED:
             messages.info(request, _MANY)
         return paginator
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
-        if request.META.get(_ARE_MANY):
+        found = request.META.get(_FOUND)
+        if found is not None and found.are_many:
             # To offer years, it would look for the first and the last of all hits.
             changelist.date_hierarchy = None
         return changelist
 
 
-# Where a request keeps whether its hits are many: one ModelAdmin serves many requests at once.
-_ARE_MANY: Final = "lepret.search_finds_many"
+# Where a request keeps what was found: one ModelAdmin serves many requests at once.
+_FOUND: Final = "lepret.search_found"
 _MANY: Final = (
     f"There are more than {MOST_LISTED:,} of these. The list has the first {MOST_LISTED:,}; longer "
     "words or a filter find fewer. An export of all of them has them all."

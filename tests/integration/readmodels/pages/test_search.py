@@ -37,17 +37,21 @@ def ids(read_models: ReadModelsDatabase) -> dict[str, UUID]:
     return ids
 
 
-def requests(text: str, most: int) -> Found:
+def requests(text: str, **limits: int) -> Found:
     rows = LoanRequest.objects.order_by("national_id")
-    return look_for(text, rows, also=Q(decided_by=text), most=most)
+    return look_for(text, rows, also=Q(decided_by=text), **limits)
 
 
 def names(text: str) -> list[str]:
-    few, many = (requests(text, most) for most in (100, 0))
+    few, many = requests(text), requests(text, most=0)
+    very_many = requests(text, most=0, most_sorted=0)
     found = [row.name for row in few.rows]
     # However many are many, they are the same.
-    assert [row.name for row in many.rows] == found
-    assert (few.are_many, many.are_many) == (False, bool(found) and not text.isspace())
+    assert [row.name for row in many.rows] == [row.name for row in very_many.rows] == found
+    assert not few.are_many
+    if found and not text.isspace():
+        assert many.to_count is not None
+        assert many.to_count.count() == len(found)
     return found
 
 
