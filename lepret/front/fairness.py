@@ -68,6 +68,9 @@ class Turns:
         self._lines: dict[str, _Line] = {}
         self._working: Counter[str] = Counter()
         self._heavy_working = 0
+        # While others want something, no heavy request begins before this time.
+        self._heavy_from = 0.0
+        self._heavy_timer: asyncio.TimerHandle | None = None
         self._turns: Counter[str] = Counter()
         self._unread: Counter[str] = Counter()
         self._seen: OrderedDict[str, float] = OrderedDict()
@@ -156,9 +159,22 @@ class Turns:
         for caller in free:
             if self._lines[caller].light:
                 return self._take(caller, self._lines[caller].light)
-        if not free or self._heavy_working:
+        if not free or self._heavy_working or self._heavy_rests(free[0]):
             return None
         return self._take(free[0], self._lines[free[0]].heavy)
+
+    def _heavy_rests(self, caller: str) -> bool:
+        """Whether heavy requests have had their share of the time; if so, goes on later."""
+        seconds = self._heavy_from - self._clock()
+        if seconds <= 0 or not self.is_among_others(caller):
+            return False
+        if self._heavy_timer is None:
+            self._heavy_timer = self.loop.call_later(seconds, self._go_on_with_heavy)
+        return True
+
+    def _go_on_with_heavy(self) -> None:
+        self._heavy_timer = None
+        self._give()
 
     def _may_have_another(self, caller: str) -> bool:
         limits, unread = self._limits, self._unread[caller]
@@ -214,6 +230,7 @@ class Turns:
             if turn.is_working:
                 return
             turn.is_working = True
+            turn.working_since = self._clock()
             self._working[turn.caller] += 1
             self._heavy_working += turn.is_heavy
 
@@ -224,11 +241,19 @@ class Turns:
                 return
             turn.is_working = False
             self._working[turn.caller] -= 1
-            self._heavy_working -= turn.is_heavy
+            if turn.is_heavy:
+                self._rest_of_heavy(turn)
             if not self._working[turn.caller]:
                 del self._working[turn.caller]
         if self._lines:  # Most often nobody waits, and the loop need not be woken.
             self.on_loop(self._give)
+
+    def _rest_of_heavy(self, turn: GivenTurn) -> None:
+        self._heavy_working -= 1
+        now = self._clock()
+        worked = now - turn.working_since
+        rest = worked * (1 / self._limits.heavy_share - 1)
+        self._heavy_from = max(self._heavy_from, now + rest)
 
     def on_loop(self, change: Callable[[], None]) -> None:
         """Call something on the event loop: at once, if this is its thread."""
@@ -250,6 +275,7 @@ class GivenTurn:
         self.caller = caller
         self.is_heavy = is_heavy
         self.is_working = False
+        self.working_since = 0.0
         self._turns = turns
         self._holds = 0
         turns.begin(self)

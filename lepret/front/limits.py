@@ -54,8 +54,10 @@ class Limits:
     unread_per_address: int = 8
     waiting_per_address: int = 256
     longest_wait_seconds: float = 10.0
-    # Bodies larger than that are handled one at a time, after other requests.
+    # Bodies larger than that are handled one at a time, after other requests, and while others want
+    # something, for no more than this share of the time.
     heavy_body_bytes: int = 4_096
+    heavy_share: float = 0.2
 
     # What a page may send over its websocket: in one message, and in ten seconds.
     socket_message_bytes: int = 1_024

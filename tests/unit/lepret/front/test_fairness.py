@@ -142,6 +142,35 @@ def test_large_bodies_are_handled_one_at_a_time_and_last(requests: Requests) -> 
     assert requests.working == ["a6", "a4"]
 
 
+def test_among_others_large_bodies_have_a_share_of_the_time(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    requests = Requests(loop, Limits(heavy_share=0.25))
+    requests.ask("b1")
+    requests.ask("a1", "a2", is_heavy=True)
+    requests.now = 0.1
+    requests.end("a1")
+    assert requests.working == ["b1"]
+
+    requests.ask("a3")
+    assert requests.working == ["b1", "a3"]
+    requests.now = 0.39
+    requests.end("a3")
+    assert requests.working == ["b1"]
+
+    requests.now = 0.41
+    loop.call_later(0.4, loop.stop)
+    loop.run_forever()
+    assert requests.working == ["b1", "a2"]
+
+
+def test_alone_large_bodies_follow_each_other_at_once(requests: Requests) -> None:
+    requests.ask("a1", "a2", is_heavy=True)
+    requests.now = 1.0
+    requests.end("a1")
+    assert requests.working == ["a2"]
+
+
 def test_a_request_that_only_waits_lets_others_go_on(requests: Requests) -> None:
     requests.ask("b1")
     requests.ask("a1", "a2", "a3")
