@@ -311,7 +311,8 @@ class LoopShare:
     """How much of the event loop's time each address takes: an account that runs full.
 
     The loop accepts connections, reads, and refuses what is too much, for all. While others want
-    something, an address that has taken more than its share is read more slowly.
+    something, an address that has taken more than its share is read more slowly, and one that still
+    takes more can open no connection.
     """
 
     def __init__(self, turns: Turns, limits: Limits, clock: Callable[[], float]) -> None:
@@ -335,6 +336,11 @@ class LoopShare:
         if too_much <= 0 or not self._turns.is_among_others(address):
             return 0.0
         return too_much / self._limits.loop_share
+
+    def is_spent(self, address: str) -> bool:
+        """Whether this address takes so much more that reading it more slowly is not enough."""
+        spent = self._limits.loop_spent_seconds
+        return self._level(address) > spent and self._turns.is_among_others(address)
 
     def _level(self, address: str) -> float:
         taken, at = self._taken.get(address, (0.0, 0.0))

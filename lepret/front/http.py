@@ -32,9 +32,11 @@ from lepret.front.targets import Asked, Target
 # While the rest of a refused request comes in, it is read in such intervals, in seconds.
 _SECONDS_BETWEEN_READS: Final = 0.01
 _SECONDS_TO_READ_A_REFUSAL: Final = 1.0
-# What the event loop itself takes for a read and for a new connection, in seconds.
+# What the event loop itself takes for a read, for a connection from beginning to end, and to close
+# one at once, in seconds.
 _SECONDS_FOR_A_READ: Final = 0.000_1
-_SECONDS_FOR_A_CONNECTION: Final = 0.000_3
+_SECONDS_FOR_A_CONNECTION: Final = 0.000_5
+_SECONDS_TO_CLOSE: Final = 0.000_1
 _BYTES_IN_A_CHUNK: Final = 256
 # A Content-Length with more digits is an error, not a size.
 _MOST_DIGITS: Final = 18
@@ -114,6 +116,11 @@ class Channel(HTTPChannel):
             self._holding = self.callLater(wait, self._go_on)
 
     def _go_on(self) -> None:
+        # Read first: whoever has gone meanwhile gets no answer, and need cost no more.
+        self._networkProducer.resumeProducing()
+        self._holding = self.callLater(0, self._look_at_held)
+
+    def _look_at_held(self) -> None:
         self._holding = None
         data, self._held = self._held, b""
         self._networkProducer.resumeProducing()
@@ -467,8 +474,12 @@ class HTTPFactory(http_protocol.HTTPFactory):
         self.front = Front(Limits.from_settings(), proxies=settings.WEB_PROXIES)
         self.timeOut = self.front.limits.request_seconds
 
-    def buildProtocol(self, addr: IAddress | None) -> Channel | _Refused:
+    def buildProtocol(self, addr: IAddress | None) -> Channel | _Refused | None:
+        """The connection's protocol; `None` closes it at once, without an answer."""
         address = network_of(getattr(addr, "host", UNKNOWN))
+        if not self.front.proxies and self.front.loop_share.is_spent(address):
+            self.front.loop_share.take(address, _SECONDS_TO_CLOSE)
+            return None
         self.front.loop_share.take(address, _SECONDS_FOR_A_CONNECTION)
         if not self.front.connections.enter(address):
             return _Refused(self.front, address)

@@ -38,9 +38,10 @@ class Limits:
     lingering_per_address: int = 4
 
     # The share of the event loop's time that an address may take while others want something, after
-    # so many seconds of it; and how many are remembered.
+    # so many seconds of it; after how many it can open no connection; and how many are remembered.
     loop_share: float = 0.2
     loop_seconds: float = 0.05
+    loop_spent_seconds: float = 0.15
     loop_most_seconds: float = 0.25
 
     # Requests of one address that are worked on while others want something too.

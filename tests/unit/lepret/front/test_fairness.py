@@ -280,6 +280,20 @@ def test_an_address_that_takes_too_much_of_the_loop_is_read_later_if_others_are_
     assert share.wait("a") == pytest.approx(1.0)
 
 
+def test_an_address_that_takes_still_more_is_spent_for_a_while(requests: Requests) -> None:
+    limits = Limits(loop_share=0.1, loop_spent_seconds=0.5, loop_most_seconds=1.0)
+    share = LoopShare(requests.turns, limits, lambda: requests.now)
+    share.take("a", 0.6)
+    assert not share.is_spent("a")
+
+    requests.ask("b1")
+    assert share.is_spent("a")
+    assert not share.is_spent("b")
+
+    requests.now = 1.1
+    assert not share.is_spent("a")
+
+
 def test_things_are_counted_by_address_and_together() -> None:
     counted = Counted(2, 3)
     assert [counted.enter(address) for address in "aaabb"] == [True, True, False, True, False]
