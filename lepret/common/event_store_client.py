@@ -6,15 +6,14 @@ import atexit
 import threading
 
 from django.conf import settings
-from esdbclient import EventStoreDBClient
 
 from lepret.common.event_store_connection import SharedClient
 
 _lock = threading.Lock()
-_clients: dict[str, EventStoreDBClient] = {}
+_clients: dict[str, SharedClient] = {}
 
 
-def event_store_client() -> EventStoreDBClient:
+def event_store_client() -> SharedClient:
     """The client for `settings.EVENTSTORE_URI`, created at the first call.
 
     Threads share one client. It must not be created before a fork, and so not at import.

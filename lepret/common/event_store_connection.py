@@ -11,6 +11,9 @@ import inspect
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
@@ -27,6 +30,8 @@ from esdbclient.exceptions import (
 )
 from esdbclient.streams import ReadResponse, StreamsService
 from grpc.experimental import ChannelOptions
+
+from lepret.common.other_clocks import OtherClock
 
 # No call with a deadline lasts longer. Subscriptions do, but end with their broken connection.
 SECONDS_UNTIL_CLOSED: Final = 15.0
@@ -47,29 +52,49 @@ class ReadCutOff(GrpcError):
 
 
 class _WholeRead(AbstractReadResponse):
-    """The events of a read, which ends only if they were all."""
+    """The events of a read, which ends only if they were all. `clock` hears when it was."""
 
-    def __init__(self, response: ReadResponse) -> None:
+    def __init__(self, response: ReadResponse, clock: OtherClock) -> None:
         self._response = response
+        self._clock: OtherClock | None = clock
 
     def __next__(self) -> RecordedEvent:
+        call = cast(grpc.Call, self._response._read_resps)  # noqa: SLF001
         try:
-            return next(self._response)
+            event = next(self._response)
         except StopIteration:
             # esdbclient ends a read that this process has cancelled, as if it were complete.
-            call = cast(grpc.Call, self._response._read_resps)  # noqa: SLF001
             if call.code() is not grpc.StatusCode.OK:
                 raise ReadCutOff from None
+            self._note_time(call)
             raise
+        self._note_time(call)
+        return event
 
     def stop(self) -> None:
         self._response.stop()
 
+    def _note_time(self, call: grpc.Call) -> None:
+        # Once, since it is when the answer began.
+        if self._clock is not None:
+            _note_time(call, self._clock)
+            self._clock = None
+
+
+def _note_time(call: grpc.Call, clock: OtherClock) -> None:
+    # EventStoreDB's web server sends it with each answer, as RFC 9110 wants (section 6.6.1).
+    date = dict(call.initial_metadata() or ()).get("date")
+    if isinstance(date, str):
+        with suppress(ValueError):
+            clock.hear(parsedate_to_datetime(date))
+
 
 class _WholeReads(StreamsService):
+    clock: OtherClock
+
     def read(self, **options: Any) -> Any:
         response = super().read(**options)
-        return response if options.get("subscribe") else _WholeRead(response)
+        return response if options.get("subscribe") else _WholeRead(response, self.clock)
 
 
 def _in_time(method: Method) -> Method:
@@ -115,11 +140,19 @@ def _is_broken_by(error: Exception) -> bool:
 class SharedClient(EventStoreDBClient):
     """A client that many threads share."""
 
-    def __init__(self, uri: str, *, seconds_until_closed: float = SECONDS_UNTIL_CLOSED) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        seconds_until_closed: float = SECONDS_UNTIL_CLOSED,
+        clock: OtherClock | None = None,
+    ) -> None:
         self._seconds_until_closed = seconds_until_closed
         # The connection over which a call has succeeded last.
         self.worked: ESDBConnection | None = None
         self._replaced: dict[threading.Timer, ESDBConnection] = {}
+        # The store's, as its answers to reads tell it.
+        self.clock: Final = clock or OtherClock()
         super().__init__(uri)
 
     append_to_stream = _in_time(EventStoreDBClient.append_to_stream)
@@ -128,6 +161,18 @@ class SharedClient(EventStoreDBClient):
     get_subscription_info = _in_time(EventStoreDBClient.get_subscription_info)
     create_subscription_to_all = _in_time(EventStoreDBClient.create_subscription_to_all)
     replay_parked_events = _in_time(EventStoreDBClient.replay_parked_events)
+
+    def store_time(self, *, timeout: float) -> datetime:
+        """The time by the store's clock, by which it says when events were recorded.
+
+        Asks the store if it has said nothing lately; `timeout` is in seconds.
+
+        Raises:
+            EventStoreDBClientException: it does not answer.
+        """
+        if not self.clock.is_fresh:
+            self.get_commit_position(timeout=timeout)
+        return self.clock.now()
 
     def reconnect(self, grpc_target: str | None = None) -> None:
         self.replace(self._connection, grpc_target)
@@ -170,5 +215,7 @@ class SharedClient(EventStoreDBClient):
     ) -> ESDBConnection:
         channel = self._construct_grpc_channel(grpc_target, (*grpc_options, *_CHANNEL_OPTIONS))
         connection = ESDBConnection(channel, grpc_target, self.connection_spec)
-        connection.streams = _WholeReads(channel, self.connection_spec, connection._grpc_streamers)  # noqa: SLF001
+        reads = _WholeReads(channel, self.connection_spec, connection._grpc_streamers)  # noqa: SLF001
+        reads.clock = self.clock
+        connection.streams = reads
         return connection

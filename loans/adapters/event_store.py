@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Generic, Protocol
 from uuid import UUID
 
-from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent, StreamState
+from esdbclient import NewEvent, RecordedEvent, StreamState
 from esdbclient.exceptions import EventStoreDBClientException, NotFound, WrongCurrentVersion
 
+from lepret.common.event_store_connection import SharedClient
 from lepret.common.turns import waiting_elsewhere
 from loans.adapters import codec
 from loans.adapters.codec import E, StreamId
@@ -30,12 +32,14 @@ class Recorded(Generic[E]):
     """An event with its place in the store, and the id of its command, if known.
 
     `position` is its commit position; right after an append, that of the append's last event.
+    `recorded_at` is when it was recorded, by the store's clock; `None` right after an append.
     """
 
     event: E
     revision: int
     position: int
     command_id: UUID | None
+    recorded_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,13 @@ class EventStore(Protocol):
             EventStoreUnavailable: no answer in time.
         """
 
+    def now(self) -> datetime:
+        """The time by the store's clock, which is the one by which events are recorded.
+
+        Raises:
+            EventStoreUnavailable: no answer in time.
+        """
+
 
 class EventStoreDB:
     """An `EventStore` in EventStoreDB, or in anything that speaks its protocol.
@@ -106,7 +117,7 @@ class EventStoreDB:
     seconds, bounds each call.
     """
 
-    def __init__(self, connect: Callable[[], EventStoreDBClient], *, timeout: float) -> None:
+    def __init__(self, connect: Callable[[], SharedClient], *, timeout: float) -> None:
         self._connect = connect
         self._timeout = timeout
 
@@ -145,6 +156,13 @@ class EventStoreDB:
         except EventStoreDBClientException as error:
             raise EventStoreUnavailable from error
 
+    def now(self) -> datetime:
+        try:
+            with waiting_elsewhere():
+                return self._connect().store_time(timeout=self._timeout)
+        except EventStoreDBClientException as error:
+            raise EventStoreUnavailable from error
+
 
 def _stream(stream: StreamId[E], recorded: Sequence[RecordedEvent]) -> Stream[E]:
     known = (_recorded(stream, each) for each in recorded)
@@ -165,6 +183,7 @@ def _recorded(stream: StreamId[E], recorded: RecordedEvent) -> Recorded[E] | Non
         revision=recorded.stream_position,
         position=recorded.commit_position,
         command_id=codec.command_id(recorded.metadata),
+        recorded_at=recorded.recorded_at,
     )
 
 

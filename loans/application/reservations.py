@@ -40,7 +40,8 @@ class Reservations:
     """The reservations in an event store.
 
     A reservation lapses if its request is not recorded within `lapse_after`: the process that was
-    about to record it has probably died.
+    about to record it has probably died. The event store's clock counts, and no other: it has
+    recorded when the reservation was taken.
     """
 
     def __init__(self, event_store: EventStore, *, key: bytes, lapse_after: timedelta) -> None:
@@ -74,7 +75,7 @@ class Reservations:
             EventStoreUnavailable, StaleRevision: as `handle`.
         """
         self._release_if(
-            lambda hold: hold.id == loan_request_id, self.stream_of(national_id), now=now
+            lambda hold, _: hold.id == loan_request_id, self.stream_of(national_id), now=now
         )
 
     def settle(self, stream_id: ReservationStreamId, *, now: datetime) -> None:
@@ -84,6 +85,18 @@ class Reservations:
             EventStoreUnavailable, StaleRevision: as `handle`.
         """
         self._release_if(partial(self._is_over, now=now), stream_id, now=now)
+
+    def seconds_left(self, taken_at: datetime) -> float:
+        """In how many seconds a reservation lapses that was recorded at `taken_at`; 0 if it may.
+
+        Raises:
+            EventStoreUnavailable: no answer in time.
+        """
+        held = self._event_store.now() - taken_at
+        # Taken far in the future: the store's clock was put back. To lapse early costs a retry.
+        if abs(held) >= self._lapse_after:
+            return 0.0
+        return min(self._lapse_after, self._lapse_after - held).total_seconds()
 
     def stream_of(self, national_id: str) -> ReservationStreamId:
         """A person's stream; the case of the national ID's letters does not matter."""
@@ -97,20 +110,20 @@ class Reservations:
         try:
             return decide(command, hold)
         except HeldByAnother as other:
-            if not self._is_over(other.hold, now=command.issued_at):
+            if not self._is_over(other.hold, stream, now=command.issued_at):
                 raise OpenRequestExists from None
             return decide(command.model_copy(update={"instead_of": other.hold.id}), hold)
 
     def _release_if(
         self,
-        is_needless: Callable[[Hold], bool],
+        is_needless: Callable[[Hold, Stream[ReservationEvent]], bool],
         stream_id: ReservationStreamId,
         *,
         now: datetime,
     ) -> None:
         stream = self._event_store.load(stream_id)
         hold = fold(stream.events)
-        if hold is None or not is_needless(hold):
+        if hold is None or not is_needless(hold, stream):
             return
         release = ReleaseReservation(id=hold.id, covers=hold.covers, issued_at=now)
         handle(
@@ -122,16 +135,18 @@ class Reservations:
             loaded=stream,
         )
 
-    def _is_over(self, hold: Hold, *, now: datetime) -> bool:
+    def _is_over(self, hold: Hold, reservation: Stream[ReservationEvent], *, now: datetime) -> bool:
         """Whether a request no longer needs its hold: it is decided, or can no longer be recorded.
 
         If it was not recorded in time, this appends `ApplicationLapsed`, so that it cannot be.
         """
+        taken_at = reservation.recorded[-1].recorded_at
+        assert taken_at is not None, "a hold by another was loaded, not appended"
         lapse = LapseApplication(id=hold.id, revision=hold.covers, issued_at=now)
 
         def decide_to_lapse(stream: Stream[LoanEvent]) -> list[LoanEvent]:
             is_recorded_or_closed = stream.revision != hold.covers
-            if is_recorded_or_closed or now - hold.since < self._lapse_after:
+            if is_recorded_or_closed or self.seconds_left(taken_at) > 0:
                 return []
             return loan_request.decide(lapse, loan_request.fold(stream.events))
 

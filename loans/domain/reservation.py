@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from functools import reduce
 from typing import assert_never
 from uuid import UUID, uuid5
@@ -50,11 +49,10 @@ ReservationCommand = TakeReservation | ReleaseReservation
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The request that holds a reservation, for which revision of its stream, and since when."""
+    """The request that holds a reservation, and for which revision of its stream."""
 
     id: UUID
     covers: int | None
-    since: datetime
 
 
 class HeldByAnother(Exception):
@@ -114,7 +112,7 @@ def evolve(hold: Hold | None, event: ReservationEvent) -> Hold | None:
     """The hold on the reservation after `event`; `None` if it is free."""
     match event:
         case ReservationTaken():
-            return Hold(event.id, event.covers, event.occurred_at)
+            return Hold(event.id, event.covers)
         case ReservationReleased():
             return None
         case _:

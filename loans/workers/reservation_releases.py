@@ -7,7 +7,6 @@ still needed. Without it, the reservations of people who never apply again would
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils import timezone
@@ -63,28 +62,20 @@ class Releases:
 class Lapses:
     """A `Handler` of `ReservationTaken`: lapses reservations whose request was not recorded."""
 
-    def __init__(self, *, reservations: Reservations, after: timedelta) -> None:
+    def __init__(self, *, reservations: Reservations) -> None:
         self._reservations = reservations
-        self._after = after
 
     def handle(self, event: RecordedEvent) -> None:
         """Release the reservation, unless its request is open. Raises `NotYet` if too early."""
-        lapses_at = _occurred_at(event) + self._after
-        wait = (lapses_at - timezone.now()).total_seconds()
-        if wait > 0:
-            raise NotYet(wait)
+        assert event.recorded_at is not None, "the event store sends it with every event"
+        if seconds := self._reservations.seconds_left(event.recorded_at):
+            raise NotYet(seconds)
         stream = codec.reservation_stream(event.stream_name)
         self._reservations.settle(stream, now=timezone.now())
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
         """Log it."""
         _log_parked(event, reason, attempts)
-
-
-def _occurred_at(event: RecordedEvent) -> datetime:
-    taken = codec.decode_as(codec.RESERVATION_EVENTS, event.type, event.data, event.metadata)
-    assert taken is not None, "the group has no other types"
-    return taken.occurred_at
 
 
 def _log_parked(event: RecordedEvent, reason: str, attempts: int) -> None:

@@ -13,19 +13,25 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
-from django.utils import timezone
-from esdbclient import EventStoreDBClient, RecordedEvent
+from esdbclient import RecordedEvent
 from esdbclient.exceptions import EventStoreDBClientException
 
 from lepret.common.backoff import Backoff, jittered
 from lepret.common.error_places import type_and_place
+from lepret.common.event_store_connection import SharedClient
 from lepret.common.outages import Outage
 from loans.adapters.event_store import EventStoreUnavailable
 from loans.workers.delay_queue import DelayQueue
-from loans.workers.groups import MESSAGE_TIMEOUT_SECONDS, Group, PersistentSubscription
+from loans.workers.groups import (
+    CALL_TIMEOUT_SECONDS,
+    MESSAGE_TIMEOUT_SECONDS,
+    Group,
+    PersistentSubscription,
+)
 from loans.workers.redelivery import Redelivery
 
 logger = logging.getLogger(__name__)
@@ -99,7 +105,7 @@ class Worker:
         group: Group,
         handler: Handler,
         *,
-        connect: Callable[[], EventStoreDBClient],
+        connect: Callable[[], SharedClient],
         redelivery: Redelivery,
         threads: int,
         timings: Timings = TIMINGS,
@@ -216,7 +222,12 @@ class Worker:
             delivery.ack()
 
     def _try_again(self, delivery: DeliveredEvent, failure: TryAgain) -> None:
-        if self._redelivery.is_used_up(delivery.retry_count, age=delivery.age):
+        try:
+            now = self._connect().store_time(timeout=CALL_TIMEOUT_SECONDS)
+        except _EVENT_STORE_AWAY:
+            self._wait_for_store(partial(self._try_again, delivery, failure))
+            return
+        if self._redelivery.is_used_up(delivery.retry_count, age=delivery.age(now)):
             self._give_up(delivery, failure.reason)
             return
         delay = self._redelivery.delay(delivery.retry_count, at_least=failure.after)
@@ -288,11 +299,10 @@ class DeliveredEvent:
         """How often the event was delivered before."""
         return self.event.retry_count or 0
 
-    @property
-    def age(self) -> float:
-        """Seconds since the event was recorded."""
+    def age(self, now: datetime) -> float:
+        """Seconds since the event was recorded; `now` is by the event store's clock."""
         assert self.event.recorded_at is not None, "the event store sends it with every event"
-        return (timezone.now() - self.event.recorded_at).total_seconds()
+        return (now - self.event.recorded_at).total_seconds()
 
     def ack(self) -> None:
         """Tell the event store that the event was handled."""

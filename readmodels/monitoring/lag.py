@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from django.utils import timezone
-from esdbclient import EventStoreDBClient, RecordedEvent
+from esdbclient import RecordedEvent
 from esdbclient.exceptions import DeadlineExceeded, EventStoreDBClientException
 
 from lepret.common.event_store_client import event_store_client
+from lepret.common.event_store_connection import SharedClient
 
 MOST_COUNTED: Final = 10_000
 READ_SECONDS: Final = 1.5
@@ -52,7 +52,7 @@ def lags_at(
     *,
     count_up_to: int = MOST_COUNTED,
     read_seconds: float = READ_SECONDS,
-    client: EventStoreDBClient | None = None,
+    client: SharedClient | None = None,
 ) -> Lags:
     """How far each of `positions` is behind. Uses the process's client if none is given.
 
@@ -107,16 +107,16 @@ class _Count:
 class _Reader:
     """Reads an event store, for no longer than `seconds` at a time."""
 
-    client: EventStoreDBClient
+    client: SharedClient
     seconds: float
 
     def lags(self, positions: Iterable[int], count_up_to: int) -> Lags:
         count = _Count(positions)
         self._read_back(count, count_up_to)
-        lags = {at: _lag(tail.events, tail.oldest) for at, tail in count.found.items()}
+        lags = {at: self._lag(tail.events, tail.oldest) for at, tail in count.found.items()}
         for position in count.not_found:
             after = self._event_after(position)
-            lags[position] = _lag(count.tail.events, after, is_at_least=True)
+            lags[position] = self._lag(count.tail.events, after, is_at_least=True)
         return Lags(count.store_position, lags)
 
     def _read_back(self, count: _Count, count_up_to: int) -> None:
@@ -141,14 +141,12 @@ class _Reader:
         )
         return next((event for event in events if (event.commit_position or 0) > position), None)
 
+    def _lag(self, events: int, oldest: RecordedEvent | None, *, is_at_least: bool = False) -> Lag:
+        recorded_at = oldest.recorded_at if oldest is not None else None
+        return Lag(self._age(recorded_at), events, is_at_least)
 
-def _lag(events: int, oldest: RecordedEvent | None, *, is_at_least: bool = False) -> Lag:
-    recorded_at = oldest.recorded_at if oldest is not None else None
-    return Lag(_age(recorded_at), events, is_at_least)
-
-
-def _age(recorded_at: datetime | None) -> float:
-    if recorded_at is None:
-        return 0.0
-    # The store's clock may be a little ahead of this one.
-    return max(0.0, (timezone.now() - recorded_at).total_seconds())
+    def _age(self, recorded_at: datetime | None) -> float:
+        if recorded_at is None:
+            return 0.0
+        # By the store's clock, which the read has just heard, to the second.
+        return max(0.0, (self.client.clock.now() - recorded_at).total_seconds())

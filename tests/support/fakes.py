@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,12 +18,16 @@ from loans.domain.events import Event, LoanEvent
 
 @dataclass
 class FakeEventStore:
-    """Streams in a dictionary. Each append first runs the next of `before_append`, if any."""
+    """Streams in a dictionary. Each append first runs the next of `before_append`, if any.
+
+    `clock` is the store's own.
+    """
 
     streams: dict[str, list[Recorded[Any]]] = field(default_factory=dict)
     before_append: list[Callable[[], object]] = field(default_factory=list)
     event_ids: list[UUID] = field(default_factory=list)
     is_away: bool = False
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def load(self, stream: StreamId[E]) -> Stream[E]:
         if self.is_away:
@@ -53,10 +57,13 @@ class FakeEventStore:
         if len(recorded) != start:
             raise StaleRevision
         for number, (event, event_id) in enumerate(zip(events, ids, strict=True), start):
-            new = Recorded(event, number, len(self.event_ids), command_id)
+            new = Recorded(event, number, len(self.event_ids), command_id, self.now())
             self.streams.setdefault(stream.name, []).append(new)
             self.event_ids.append(event_id)
         return len(self.event_ids) - 1
+
+    def now(self) -> datetime:
+        return self.clock()
 
     def events_of(self, loan_request_id: UUID) -> list[LoanEvent]:
         """The events of a loan request."""

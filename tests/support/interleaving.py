@@ -68,7 +68,7 @@ class TakingTurns(FakeEventStore):
     """An actor's access to the shared event store."""
 
     def __init__(self, shared: FakeEventStore, actor: Actor) -> None:
-        super().__init__(streams=shared.streams, event_ids=shared.event_ids)
+        super().__init__(streams=shared.streams, event_ids=shared.event_ids, clock=shared.clock)
         self._actor = actor
 
     def load(self, stream: StreamId[E]) -> Stream[E]:

@@ -5,6 +5,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from email.utils import formatdate
+from functools import lru_cache
 from urllib.parse import quote
 
 from lepret.eventstore.rpc import Call, Handler, Methods, Refusal, StatusCode, place_of
@@ -40,7 +42,6 @@ _TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b
 _LONGEST_TIMEOUT = 10 * 365 * 24 * 3600.0
 
 _RESPONSE: tuple[Header, ...] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
-_RESPONSE_BLOCK = encode_headers(_RESPONSE)
 _OK_BLOCK = encode_headers([(b"grpc-status", b"0")])
 _NOT_GRPC_BLOCK = encode_headers([(b":status", b"415")])
 
@@ -208,7 +209,7 @@ class GrpcCall:
     def _begin_answer(self) -> None:
         if not self._answering:
             self._answering = True
-            self._stream.send_headers(_RESPONSE_BLOCK)
+            self._stream.send_headers(_response_block(int(time.time())))
 
     async def _run(self, handler: Handler) -> None:
         try:
@@ -301,6 +302,12 @@ class GrpcServer:
             call.end(refusal)
         if self._calls:
             await asyncio.wait(self._calls)
+
+
+@lru_cache(maxsize=1)
+def _response_block(now: int) -> bytes:
+    """The headers of an answer that begins at this second: clients learn our time from it."""
+    return encode_headers([*_RESPONSE, (b"date", formatdate(now, usegmt=True).encode())])
 
 
 async def _unknown_method(call: Call) -> None:

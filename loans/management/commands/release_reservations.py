@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -44,10 +43,7 @@ class Command(BaseCommand):
         seconds = options["lapse_after"]
         handlers: dict[Group, Handler] = {
             RELEASES: Releases(event_store=event_store(), reservations=reservations()),
-            LAPSES: Lapses(
-                reservations=reservations(lapse_after_seconds=seconds),
-                after=timedelta(seconds=seconds),
-            ),
+            LAPSES: Lapses(reservations=reservations(lapse_after_seconds=seconds)),
         }
         workers = [
             Worker(

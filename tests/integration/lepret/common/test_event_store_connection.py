@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from esdbclient import NewEvent, StreamState
 from esdbclient.exceptions import DeadlineExceeded, EventStoreDBClientException, NotFound
 
 from lepret.common.event_store_connection import ReadCutOff, SharedClient
+from lepret.common.other_clocks import OtherClock
 from tests.support.event_store import RunningEventStore, running_event_store
 from tests.support.processes import wait_until
 
@@ -132,3 +134,17 @@ def test_a_store_that_hangs_is_asked_once_within_the_time(
             with pytest.raises(DeadlineExceeded):
                 call(client)
             assert time.monotonic() - began < 2 * 3
+
+
+@pytest.mark.parametrize("days", [-1, 0, 1])
+def test_the_stores_time_is_known_whatever_our_own_clock_says(
+    store: RunningEventStore, days: int
+) -> None:
+    def right() -> datetime:
+        return datetime.now(UTC)
+
+    wrong = OtherClock(clock=lambda: right() + timedelta(days=days))
+    with closing(SharedClient(store.uri, clock=wrong)) as client:
+        assert not wrong.is_fresh
+        assert abs(client.store_time(timeout=SECONDS) - right()) < timedelta(seconds=SECONDS)
+        assert wrong.is_fresh

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
-from esdbclient import EventStoreDBClient, NewEvent, StreamState
+from esdbclient import NewEvent, StreamState
 
+from lepret.common.event_store_connection import SharedClient
 from loans.adapters.codec import loan_request_stream
 from loans.adapters.event_store import EventStoreDB, EventStoreUnavailable, StaleRevision, Stream
 from loans.domain.events import AutoApproved, AutoDenied, CreditChecked, LoanEvent
@@ -22,17 +23,17 @@ AT = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module", params=["embedded", "eventstoredb"])
-def client(request: pytest.FixtureRequest) -> Iterator[EventStoreDBClient]:
+def client(request: pytest.FixtureRequest) -> Iterator[SharedClient]:
     with ExitStack() as servers:
         if request.param == "embedded":
             uri = request.getfixturevalue("shared_event_store").uri
         else:
             uri = servers.enter_context(running_eventstoredb())
-        yield servers.enter_context(EventStoreDBClient(uri))
+        yield servers.enter_context(closing(SharedClient(uri)))
 
 
 @pytest.fixture
-def store(client: EventStoreDBClient) -> EventStoreDB:
+def store(client: SharedClient) -> EventStoreDB:
     return EventStoreDB(lambda: client, timeout=5)
 
 
@@ -80,7 +81,7 @@ def test_as_left_by_ends_with_the_commands_last_event(store: EventStoreDB) -> No
 
 
 def test_metadata_names_correlation_cause_user_and_version(
-    store: EventStoreDB, client: EventStoreDBClient
+    store: EventStoreDB, client: SharedClient
 ) -> None:
     request, command = uuid4(), uuid4()
     append(store, checked(request), revision=None, command=command)
@@ -118,7 +119,7 @@ def test_a_revision_that_is_not_the_last_is_stale(
 
 
 def test_event_types_of_a_newer_version_count_but_are_left_out(
-    store: EventStoreDB, client: EventStoreDBClient
+    store: EventStoreDB, client: SharedClient
 ) -> None:
     request = uuid4()
     append(store, checked(request), revision=None, command=uuid4())
@@ -133,7 +134,7 @@ def test_event_types_of_a_newer_version_count_but_are_left_out(
 
 
 def test_a_server_that_is_down_is_an_error_within_the_timeout() -> None:
-    client = EventStoreDBClient(f"esdb://127.0.0.1:{free_port()}?tls=false")
+    client = SharedClient(f"esdb://127.0.0.1:{free_port()}?tls=false")
     store, began = EventStoreDB(lambda: client, timeout=2), time.monotonic()
     with pytest.raises(EventStoreUnavailable):
         store.load(loan_request_stream(uuid4()))

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -46,11 +47,16 @@ THREADS: Final = 8
 
 
 def request(
-    credit_bureau: CreditBureau, *, national_id: str = ANN, loan_request_id: UUID | None = None
+    credit_bureau: CreditBureau,
+    *,
+    national_id: str = ANN,
+    loan_request_id: UUID | None = None,
+    at: datetime | None = None,
+    lapse_after_seconds: float | None = None,
 ) -> Answer:
     command = RequestLoan(
         id=loan_request_id or uuid4(),
-        issued_at=timezone.now(),
+        issued_at=at or timezone.now(),
         name="Ann Example",
         national_id=national_id,
         amount=5000,
@@ -59,7 +65,7 @@ def request(
         command,
         event_store=loans_store(),
         credit_bureau=credit_bureau,
-        reservations=reservations(),
+        reservations=reservations(lapse_after_seconds=lapse_after_seconds),
     )
 
 
@@ -165,6 +171,34 @@ class TestARequestThatIsNeverRecorded:
         assert types_of(late) == ["ApplicationLapsed"]
         assert most_open_at_once(loan_events()) == 1
 
+    @pytest.mark.parametrize("days", [-1, 1])
+    def test_lapses_whatever_the_clocks_of_other_machines_say(
+        self, event_store: RunningEventStore, days: int
+    ) -> None:
+        """Both that of the server that died and that of the worker."""
+        wrong = timedelta(days=days)
+        with pytest.raises(Killed):
+            request(Meanwhile(die), at=timezone.now() + wrong)
+        with worker_with_clock(event_store, ahead=-wrong):
+            wait_until_released()
+
+        assert request(FakeCreditBureau(5)).status is Status.UNDER_REVIEW
+
+    @pytest.mark.parametrize("days", [-1, 1])
+    @pytest.mark.usefixtures("event_store")
+    def test_lapses_without_a_worker_too(self, days: int) -> None:
+        with pytest.raises(Killed):
+            request(Meanwhile(die), at=timezone.now() + timedelta(days=days))
+        with pytest.raises(OpenRequestExists):
+            request(FakeCreditBureau(5))
+
+        def accepted() -> bool:
+            with suppress(OpenRequestExists):
+                return bool(request(FakeCreditBureau(5), lapse_after_seconds=1.0))
+            return False
+
+        wait_until(accepted, SECONDS)
+
 
 class TestAThousandRequestsAtTheSameTime:
     def test_leave_nobody_with_more_than_one_open_at_any_moment(
@@ -226,6 +260,26 @@ def outcomes_of(process: subprocess.Popen[str]) -> Counter[str]:
     output, _ = process.communicate(timeout=3 * SECONDS)
     assert process.returncode == 0
     return Counter(json.loads(output))
+
+
+@contextmanager
+def worker_with_clock(event_store: RunningEventStore, *, ahead: timedelta) -> Iterator[None]:
+    """A worker that runs during the block, as on a machine whose clock is `ahead` of ours."""
+    command = ("release_reservations", "--lapse-after=1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.wrong_clock", str(ahead.total_seconds()), *command],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.impatient_settings",
+            "EVENTSTORE_URI": event_store.uri,
+        },
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextmanager

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from esdbclient import EventStoreDBClient
+from django.utils import timezone
 
+from lepret.common.event_store_connection import SharedClient
+from lepret.common.other_clocks import OtherClock
 from readmodels.monitoring.lag import Lag, LagUnknown, lags_at
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import append_event
@@ -27,7 +30,7 @@ def test_an_empty_store_leaves_nobody_behind(event_store: RunningEventStore) -> 
     assert lags.by_position == {0: Lag()}
 
 
-class CountingClient(EventStoreDBClient):
+class CountingClient(SharedClient):
     """Counts how often the store is read."""
 
     reads = 0
@@ -92,3 +95,13 @@ def test_a_store_that_is_away_is_unknown(event_store: RunningEventStore) -> None
     event_store.stop()
     with pytest.raises(LagUnknown):
         lags_at([0])
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_the_age_is_by_the_clock_of_the_store(event_store: RunningEventStore, days: int) -> None:
+    positions(1)
+    wrong = OtherClock(clock=lambda: timezone.now() + timedelta(days=days))
+    with closing(SharedClient(event_store.uri, clock=wrong)) as client:
+        [lag] = lags_at([0], client=client).by_position.values()
+    assert 0 <= lag.seconds < 3600
+    assert lag.events == 1

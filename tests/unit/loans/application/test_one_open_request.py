@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, cycle
 from typing import Final
 from uuid import UUID
 
@@ -33,6 +33,7 @@ from tests.support.interleaving import Actor, Killed, take_turns
 
 NOW: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 MUCH_LATER: Final = NOW + timedelta(minutes=5)
+FAR_FUTURE: Final = NOW + timedelta(days=36_500)
 ANN: Final = "123456aa"
 FIRST, SECOND, THIRD = (UUID(int=number) for number in (1, 2, 3))
 
@@ -67,9 +68,13 @@ def approve(store: EventStore, loan_request_id: UUID) -> Answer:
     return approve_loan(command, event_store=store)
 
 
-def settle(store: FakeEventStore, *, at: datetime = NOW) -> None:
+def settle(store: FakeEventStore) -> None:
     reservations = reservations_in(store)
-    reservations.settle(reservations.stream_of(ANN), now=at)
+    reservations.settle(reservations.stream_of(ANN), now=NOW)
+
+
+def the_store_says(store: FakeEventStore, moment: datetime) -> None:
+    store.clock = lambda: moment
 
 
 def release(store: FakeEventStore, loan_request_id: UUID) -> None:
@@ -145,7 +150,8 @@ def test_the_reservation_of_an_open_request_is_kept_however_old_it_is() -> None:
     store = FakeEventStore()
     request(store, FIRST)
     release(store, FIRST)
-    settle(store, at=NOW + timedelta(days=365))
+    the_store_says(store, FAR_FUTURE)
+    settle(store)
     assert types_in_the_reservation(store) == ["ReservationTaken"]
 
 
@@ -159,9 +165,10 @@ def test_a_late_release_leaves_the_reservation_of_the_next_request_alone() -> No
         request(store, THIRD)
 
 
-def paused_before_recording(store: FakeEventStore) -> Actor:
+def paused_before_recording(store: FakeEventStore, *, at: datetime = NOW) -> Actor:
     """An actor that has taken the reservation for `FIRST`, and not recorded the request yet."""
-    actor = Actor(store, lambda its_store: request(its_store, FIRST))
+    the_store_says(store, NOW)
+    actor = Actor(store, lambda its_store: request(its_store, FIRST, at=at))
     actor.begin()
     actor.go()  # loads the request's stream
     actor.go()  # takes the reservation
@@ -180,7 +187,28 @@ def test_another_request_is_refused_until_the_reservation_lapses() -> None:
     paused_before_recording(store).kill()
     with pytest.raises(OpenRequestExists):
         request(store, SECOND)
-    assert request(store, SECOND, at=MUCH_LATER).status is Status.UNDER_REVIEW
+    the_store_says(store, MUCH_LATER)
+    assert request(store, SECOND).status is Status.UNDER_REVIEW
+
+
+@pytest.mark.parametrize("days", [-365, -1, 1, 365])
+@pytest.mark.parametrize("who", ["the one that died", "the other"])
+def test_a_server_with_a_wrong_clock_changes_nothing_about_that(days: int, who: str) -> None:
+    store, wrong = FakeEventStore(), NOW + timedelta(days=days)
+    first, second = (wrong, NOW) if who == "the one that died" else (NOW, wrong)
+    paused_before_recording(store, at=first).kill()
+    the_store_says(store, NOW + timedelta(seconds=59))
+    with pytest.raises(OpenRequestExists):
+        request(store, SECOND, at=second)
+    the_store_says(store, NOW + timedelta(seconds=60))
+    assert request(store, SECOND, at=second).status is Status.UNDER_REVIEW
+
+
+def test_it_lapses_if_the_store_says_an_earlier_time_than_when_it_was_taken() -> None:
+    store = FakeEventStore()
+    paused_before_recording(store).kill()
+    the_store_says(store, NOW - timedelta(days=1))
+    assert request(store, SECOND).status is Status.UNDER_REVIEW
 
 
 def test_the_reservation_of_a_process_that_died_is_released() -> None:
@@ -188,14 +216,16 @@ def test_the_reservation_of_a_process_that_died_is_released() -> None:
     paused_before_recording(store).kill()
     settle(store)
     assert types_in_the_reservation(store) == ["ReservationTaken"]
-    settle(store, at=MUCH_LATER)
+    the_store_says(store, MUCH_LATER)
+    settle(store)
     assert types_in_the_reservation(store) == ["ReservationTaken", "ReservationReleased"]
 
 
 def test_a_process_that_was_paused_is_refused_if_another_request_was_made() -> None:
     store = FakeEventStore()
     late = paused_before_recording(store)
-    request(store, SECOND, at=MUCH_LATER)
+    the_store_says(store, MUCH_LATER)
+    request(store, SECOND)
     while not late.ended:
         late.go()
     assert isinstance(late.raised, OpenRequestExists)
@@ -205,31 +235,33 @@ def test_a_process_that_was_paused_is_refused_if_another_request_was_made() -> N
 def test_a_process_that_was_paused_takes_the_reservation_again_if_it_is_free() -> None:
     store = FakeEventStore()
     late = paused_before_recording(store)
-    settle(store, at=MUCH_LATER)
+    the_store_says(store, MUCH_LATER)
+    settle(store)
     while not late.ended:
         late.go()
     assert late.raised is None
     with pytest.raises(OpenRequestExists):
-        request(store, SECOND, at=MUCH_LATER)
+        request(store, SECOND)
 
 
 def test_a_form_sent_again_after_it_lapsed_is_accepted() -> None:
     store = FakeEventStore()
     paused_before_recording(store).kill()
-    settle(store, at=MUCH_LATER)
-    assert request(store, FIRST, at=MUCH_LATER).status is Status.UNDER_REVIEW
+    the_store_says(store, MUCH_LATER)
+    settle(store)
+    assert request(store, FIRST).status is Status.UNDER_REVIEW
     with pytest.raises(OpenRequestExists):
-        request(store, SECOND, at=MUCH_LATER)
+        request(store, SECOND)
 
 
 WORK: Final = {
     "first": lambda store: request(store, FIRST),
     "first again": lambda store: request(store, FIRST, at=MUCH_LATER),
-    "second": lambda store: request(store, SECOND, at=MUCH_LATER),
-    "third, scored at once": lambda store: request(store, THIRD, score=9, at=MUCH_LATER),
+    "second": lambda store: request(store, SECOND, at=NOW - timedelta(days=1)),
+    "third, scored at once": lambda store: request(store, THIRD, score=9, at=FAR_FUTURE),
     "release first": lambda store: release(store, FIRST),
     "approve first": lambda store: approve(store, FIRST),
-    "settle": lambda store: settle(store, at=MUCH_LATER),
+    "settle": settle,
 }
 REFUSED: Final = (Rejection, StaleRevision, Killed)
 
@@ -257,28 +289,37 @@ def _follow(event: LoanEvent, is_open: set[UUID]) -> None:
 
 # Whose turn it is, and for how many calls. Most errors need only a few changes of turn.
 TURNS: Final = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), max_size=12)
+# What the store's clock says from one call to the next: it may stand still, jump, or go back.
+SECONDS: Final = st.lists(st.integers(-200, 200) | st.integers(-(10**6), 10**6), min_size=1)
 
 
 @settings(max_examples=300, deadline=None)
 @given(
     work=st.lists(st.sampled_from(sorted(WORK)), min_size=2, max_size=6),
     turns=TURNS,
+    seconds=SECONDS,
     killed=st.lists(st.integers(0, 5), max_size=2),
 )
-def test_at_most_one_is_open_in_any_order_of_calls(
-    work: list[str], turns: list[tuple[int, int]], killed: list[int]
+def test_at_most_one_is_open_in_any_order_of_calls_whatever_clocks_say(
+    work: list[str], turns: list[tuple[int, int]], seconds: list[int], killed: list[int]
 ) -> None:
-    check_at_most_one(work, turns, killed)
+    check_at_most_one(work, turns, seconds, killed)
 
 
 @settings(max_examples=600, deadline=None)
-@given(turns=TURNS)
-def test_at_most_one_is_open_when_an_application_lapses(turns: list[tuple[int, int]]) -> None:
-    check_at_most_one(["first", "settle", "second", "first again", "settle"], turns, killed=[])
+@given(turns=TURNS, seconds=SECONDS)
+def test_at_most_one_is_open_when_an_application_lapses(
+    turns: list[tuple[int, int]], seconds: list[int]
+) -> None:
+    work = ["first", "settle", "second", "first again", "settle"]
+    check_at_most_one(work, turns, seconds, killed=[])
 
 
-def check_at_most_one(work: list[str], turns: list[tuple[int, int]], killed: list[int]) -> None:
-    store = FakeEventStore()
+def check_at_most_one(
+    work: list[str], turns: list[tuple[int, int]], seconds: list[int], killed: list[int]
+) -> None:
+    moments = cycle(NOW + timedelta(seconds=each) for each in seconds)
+    store = FakeEventStore(clock=lambda: next(moments))
     actors = [Actor(store, WORK[name]) for name in work]
     order = chain.from_iterable([number] * calls for number, calls in turns)
     take_turns(actors, order, killed=killed)
@@ -292,7 +333,8 @@ def check_at_most_one(work: list[str], turns: list[tuple[int, int]], killed: lis
     for loan_request_id in (FIRST, SECOND, THIRD):
         if store.events_of(loan_request_id) and open_requests(store) == {loan_request_id}:
             approve(store, loan_request_id)
-    assert request(store, UUID(int=4), at=MUCH_LATER + timedelta(minutes=5)).revision == 2
+    the_store_says(store, FAR_FUTURE)
+    assert request(store, UUID(int=4)).revision == 2
 
 
 def open_requests(store: FakeEventStore) -> set[UUID]:

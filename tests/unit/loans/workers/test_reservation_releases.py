@@ -45,9 +45,12 @@ class Desk:
         return command.id
 
     def take(self, *, ago: timedelta) -> None:
-        """Take the reservation for a request that is never recorded."""
-        command = TakeReservation(id=uuid4(), issued_at=timezone.now() - ago, covers=None)
+        """Take the reservation for a request that is never recorded, on a server far behind."""
+        wrong = timezone.now() - timedelta(days=1)
+        command = TakeReservation(id=uuid4(), issued_at=wrong, covers=None)
+        self.store.clock = lambda: timezone.now() - ago
         self.reservations.take(command, national_id=ANN)
+        self.store.clock = timezone.now
 
     def release_after(self, loan_request_id: UUID) -> None:
         """Handle the last event of a request's stream."""
@@ -56,14 +59,14 @@ class Desk:
         releases.handle(recorded(event))
 
     def lapse(self) -> None:
-        Lapses(reservations=self.reservations, after=MINUTE).handle(self.taken)
+        Lapses(reservations=self.reservations).handle(self.taken)
 
     @property
     def taken(self) -> RecordedEvent:
         """The first event of the reservation's stream."""
-        taken = self.store.load(self.stream).events[0]
-        event = recorded_as(type(taken).__name__, taken.model_dump_json().encode())
-        return replace(event, stream_name=self.stream.name)
+        taken = self.store.load(self.stream).recorded[0]
+        event = recorded_as(type(taken.event).__name__, taken.event.model_dump_json().encode())
+        return replace(event, stream_name=self.stream.name, recorded_at=taken.recorded_at)
 
     @property
     def types(self) -> list[str]:
@@ -113,7 +116,7 @@ class TestAReservationThatWasTaken:
         taken_long_ago = desk.taken
         desk.lapse()
         desk.request(5)
-        Lapses(reservations=desk.reservations, after=MINUTE).handle(taken_long_ago)
+        Lapses(reservations=desk.reservations).handle(taken_long_ago)
 
         assert desk.types == ["ReservationTaken", "ReservationReleased", "ReservationTaken"]
 
@@ -124,7 +127,7 @@ class TestAnEventThatIsParked:
     ) -> None:
         """The name stands for a person, although it does not identify them."""
         desk.take(ago=MINUTE)
-        lapses = Lapses(reservations=desk.reservations, after=MINUTE)
+        lapses = Lapses(reservations=desk.reservations)
         lapses.give_up(desk.taken, reason="KeyError at x.py:1", attempts=25)
 
         assert "Parked ReservationTaken at 1 after 25 attempts (KeyError at x.py:1)" in caplog.text

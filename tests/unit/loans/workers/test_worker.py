@@ -8,15 +8,16 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, cast
 from uuid import uuid4
 
 import pytest
 from django.utils import timezone
-from esdbclient import EventStoreDBClient, RecordedEvent
+from esdbclient import RecordedEvent
 from esdbclient.exceptions import AlreadyExists, ServiceUnavailable
 
+from lepret.common.event_store_connection import SharedClient
 from loans.adapters.event_store import EventStoreUnavailable
 from loans.workers.groups import Group
 from loans.workers.redelivery import Redelivery
@@ -85,6 +86,13 @@ class FakeClient:
     subscriptions: list[FakeSubscription] = field(default_factory=list)
     is_away: bool = False
     attempts: int = 0
+    ahead: timedelta = timedelta()
+
+    def store_time(self, **_: Any) -> datetime:
+        """Its clock is `ahead` of ours."""
+        if self.is_away:
+            raise ServiceUnavailable("away")
+        return timezone.now() + self.ahead
 
     def create_subscription_to_all(self, *_: Any, **__: Any) -> None:
         self.attempts += 1
@@ -132,7 +140,7 @@ class Working:
         worker = Worker(
             GROUP,
             handler,
-            connect=lambda: cast(EventStoreDBClient, self.client),
+            connect=lambda: cast(SharedClient, self.client),
             redelivery=redelivery,
             threads=threads,
             timings=timings,
@@ -264,6 +272,18 @@ class TestAnEvent:
         working.wait_for_answers(1)
 
         assert working.answers == [("retry", event)]
+
+    @pytest.mark.parametrize("days", [-1, 1])
+    def test_is_as_old_as_the_stores_clock_says(self, begin: Begin, days: int) -> None:
+        """By which it was recorded; that of the worker may be another."""
+        working = begin(Raiser(TryAgain("no"), TryAgain("no")), redelivery=Redelivery(2, 0.05))
+        working.client.ahead = timedelta(days=days)
+        new = working.subscription.put(happened(retry_count=40, age=-86_400.0 * days))
+        working.wait_for_answers(1)
+        old = working.subscription.put(happened(retry_count=40, age=3600 - 86_400.0 * days))
+        working.wait_for_answers(2)
+
+        assert working.answers == [("retry", new), ("park", old)]
 
     def test_that_raises_any_exception_fails_without_personal_data(
         self, begin: Begin, caplog: pytest.LogCaptureFixture
