@@ -160,6 +160,9 @@ class SharedClient(EventStoreDBClient):
     get_commit_position = _in_time(EventStoreDBClient.get_commit_position)
     get_subscription_info = _in_time(EventStoreDBClient.get_subscription_info)
     create_subscription_to_all = _in_time(EventStoreDBClient.create_subscription_to_all)
+    update_subscription_to_all = _in_time(EventStoreDBClient.update_subscription_to_all)
+    delete_subscription = _in_time(EventStoreDBClient.delete_subscription)
+    list_subscriptions = _in_time(EventStoreDBClient.list_subscriptions)
     replay_parked_events = _in_time(EventStoreDBClient.replay_parked_events)
 
     def store_time(self, *, timeout: float) -> datetime:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from esdbclient.exceptions import EventStoreDBClientException
@@ -16,12 +17,18 @@ from loans.workers.groups import LONGEST_DELAY_SECONDS, Group, GroupUnknown
 from loans.workers.worker import TIMINGS, Worker
 
 
-def add_replay_parked(parser: ArgumentParser) -> None:
-    """Add the option `--replay-parked` to a command."""
-    parser.add_argument(
+def add_group_options(parser: ArgumentParser) -> None:
+    """Add the options `--replay-parked` and `--delete-old-groups` to a command."""
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--replay-parked",
         action="store_true",
         help="make the running workers retry all parked events, print how many, and exit",
+    )
+    instead.add_argument(
+        "--delete-old-groups",
+        action="store_true",
+        help="delete the groups that other versions of the workers have left, and exit",
     )
 
 
@@ -52,16 +59,23 @@ def work(workers: Sequence[Worker], *, command: BaseCommand, name: str) -> None:
         close_event_store_client()
 
 
-def replay_parked(groups: Sequence[Group], *, command: BaseCommand) -> None:
-    """Have the parked events of each group delivered to its workers again.
+def is_about_groups(
+    options: Mapping[str, Any], groups: Sequence[Group], *, command: BaseCommand
+) -> bool:
+    """Do what one of these options says; returns false if none was given.
 
     Raises:
         CommandError: there is no such group, or the event store is away.
     """
+    if options["replay_parked"]:
+        act: Callable[[Group], str] = _replay_parked
+    elif options["delete_old_groups"]:
+        act = _delete_old
+    else:
+        return False
     try:
         for group in groups:
-            count = group.replay_parked(event_store_client())
-            command.stdout.write(f"{group.name}: {count} parked to be tried anew.")
+            command.stdout.write(act(group))
     except GroupUnknown as group_name:
         raise CommandError(
             f"The event store has no group {group_name}: no worker has ever taken part in it."
@@ -70,6 +84,17 @@ def replay_parked(groups: Sequence[Group], *, command: BaseCommand) -> None:
         raise CommandError(f"The event store is away ({type(error).__qualname__}).") from None
     finally:
         close_event_store_client()
+    return True
+
+
+def _replay_parked(group: Group) -> str:
+    count = group.replay_parked(event_store_client())
+    return f"{group.purpose}: {count} parked to be tried anew."
+
+
+def _delete_old(group: Group) -> str:
+    names = group.delete_others(event_store_client())
+    return f"{group.purpose}: deleted {', '.join(names) or 'nothing'}."
 
 
 def delay(text: str) -> float:

@@ -18,7 +18,9 @@ from loans.workers.worker import TryAgain
 
 logger = logging.getLogger(__name__)
 
-CREDIT_CHECKS: Final = Group("credit-checks", (LoanRequested.__name__,), codec.is_loan_event)
+CREDIT_CHECKS: Final = Group(
+    "credit-checks", (LoanRequested.__name__,), codec.is_loan_event, command="check_credit"
+)
 
 
 class CreditChecks:

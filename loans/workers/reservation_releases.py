@@ -32,9 +32,13 @@ RELEASES: Final = Group(
     "reservation-releases",
     tuple(each.__name__ for each in (AutoApproved, AutoDenied, ManuallyApproved, ManuallyDenied)),
     codec.is_loan_event,
+    command="release_reservations",
 )
 LAPSES: Final = Group(
-    "reservation-lapses", (ReservationTaken.__name__,), codec.is_reservation_event
+    "reservation-lapses",
+    (ReservationTaken.__name__,),
+    codec.is_reservation_event,
+    command="release_reservations",
 )
 
 

@@ -117,9 +117,10 @@ class Worker:
         self._timings = timings
         self._jobs: DelayQueue[Callable[[], None]] = DelayQueue()
         self._threads = [
-            threading.Thread(target=self._work, name=f"{group.name}-{number}", daemon=True)
+            threading.Thread(target=self._work, name=f"{group.purpose}-{number}", daemon=True)
             for number in range(threads)
         ]
+        self._is_prepared = False
         self._backoff = Backoff()
         self._outage = Outage(logger, "the event store", consequence="trying to come back")
 
@@ -149,6 +150,7 @@ class Worker:
 
     def _begin(self) -> Session | None:
         try:
+            self._prepare()
             session = Session(self._group.subscribe(self._connect()), self._take)
         except _EVENT_STORE_AWAY as error:
             self._outage.begin(type(error).__qualname__)
@@ -157,6 +159,11 @@ class Worker:
         self._outage.end()
         self._backoff.reset()
         return session
+
+    def _prepare(self) -> None:
+        if not self._is_prepared:
+            self._group.prepare(self._connect())
+            self._is_prepared = True
 
     def _watch(self, session: Session, stop: threading.Event) -> None:
         """Wait until the worker is stopped or the session is lost."""

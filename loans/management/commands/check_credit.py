@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand
 from lepret.common.event_store_client import event_store_client
 from lepret.common.option_types import whole_number
 from loans.dependencies import credit_bureau, event_store
-from loans.management.common import add_replay_parked, delay, replay_parked, work
+from loans.management.common import add_group_options, delay, is_about_groups, work
 from loans.workers.credit_checks import CREDIT_CHECKS, CreditChecks
 from loans.workers.redelivery import Redelivery
 from loans.workers.worker import Worker
@@ -44,11 +44,10 @@ class Command(BaseCommand):
             default=settings.CREDIT_CHECK_THREADS,
             help="how many requests are checked at the same time (default: %(default)s)",
         )
-        add_replay_parked(parser)
+        add_group_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["replay_parked"]:
-            replay_parked([CREDIT_CHECKS], command=self)
+        if is_about_groups(options, [CREDIT_CHECKS], command=self):
             return
         worker = Worker(
             CREDIT_CHECKS,

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 
 from lepret.common.event_store_client import event_store_client
 from loans.dependencies import event_store, reservations
-from loans.management.common import add_replay_parked, delay, replay_parked, work
+from loans.management.common import add_group_options, delay, is_about_groups, work
 from loans.workers.groups import Group
 from loans.workers.redelivery import Redelivery
 from loans.workers.reservation_releases import LAPSES, RELEASES, Lapses, Releases
@@ -34,11 +34,10 @@ class Command(BaseCommand):
             default=settings.RESERVATION_LAPSES_AFTER_SECONDS,
             help="how long a request may take to be recorded (default: %(default)g)",
         )
-        add_replay_parked(parser)
+        add_group_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["replay_parked"]:
-            replay_parked([RELEASES, LAPSES], command=self)
+        if is_about_groups(options, [RELEASES, LAPSES], command=self):
             return
         seconds = options["lapse_after"]
         handlers: dict[Group, Handler] = {
