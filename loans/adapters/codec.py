@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar, get_args
 from uuid import UUID, uuid5
 
@@ -92,6 +92,11 @@ def is_reservation_event(event: RecordedEvent) -> bool:
     """Whether it is an event of a person's reservation, as `is_loan_event`."""
     is_ours = _RESERVATION_NAME.fullmatch(event.stream_name) is not None
     return is_ours and event.type in RESERVATION_EVENTS and event.content_type == CONTENT_TYPE
+
+
+def without_payload(event: RecordedEvent) -> RecordedEvent:
+    """The event without data and metadata, of which others' may have megabytes."""
+    return replace(event, data=b"", metadata=b"")
 
 
 def loan_request_stream(loan_request_id: UUID) -> StreamId[LoanEvent]:

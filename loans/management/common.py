@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from esdbclient.exceptions import EventStoreDBClientException
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
+from lepret.common.memory import keep_memory_small
 from lepret.common.option_types import number_in
 from lepret.common.stopping import WAKE_SECONDS, stop_on_signals
 from loans.workers.groups import LONGEST_DELAY_SECONDS, Group, GroupUnknown
@@ -38,6 +39,7 @@ def work(workers: Sequence[Worker], *, command: BaseCommand, name: str) -> None:
     Raises:
         CommandError: a worker has ended by itself.
     """
+    keep_memory_small()
     stop = threading.Event()
     stop_on_signals(stop)
     is_ready = [threading.Event() for _ in workers]

@@ -24,6 +24,7 @@ from lepret.common.backoff import Backoff, jittered
 from lepret.common.error_places import type_and_place
 from lepret.common.event_store_connection import SharedClient
 from lepret.common.outages import Outage
+from loans.adapters import codec
 from loans.adapters.event_store import EventStoreUnavailable
 from loans.workers.delay_queue import DelayQueue
 from loans.workers.groups import (
@@ -78,7 +79,10 @@ class NotYet(Exception):
 
 
 class Handler(Protocol):
-    """What a worker does with the events of its group. Used by several threads at once."""
+    """What a worker does with the events of its group. Used by several threads at once.
+
+    The events come without their data and metadata, since many may have to wait.
+    """
 
     def handle(self, event: RecordedEvent) -> None:
         """Handle an event. Another worker may be handling it too, or may have handled it.
@@ -279,7 +283,8 @@ class Session:
         try:
             for event in self.subscription:
                 self.heard_at = time.monotonic()
-                self._take(DeliveredEvent(event, self))
+                # Handlers read the stream, which has more than this event by then.
+                self._take(DeliveredEvent(codec.without_payload(event), self))
             self.lost = "it ended the subscription"
         except _EVENT_STORE_AWAY as error:
             self.lost = type(error).__qualname__

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,12 +196,17 @@ class Feed:
         self._cursors: set[FeedCursor] = set()
         self._before = after  # The position before the window.
         self._window: list[Received] = []
+        # For each event in the window, the bytes of all events before it; and of all there were.
+        self._bytes_before: list[int] = []
+        self._bytes = 0
         self._first = 0  # The index of the first event in the window.
         self._end = 0  # The index of the next event to come.
         self._history_ends_at = math.inf
         self._failure: Exception | None = None
         self._heard_at = time.monotonic()
-        self._room_until = 0.0  # Up to this index the reader need not check for room.
+        self._room_until = 0.0  # Up to this index the reader need not check for room,
+        self._room_until_bytes = 0  # as long as there were fewer bytes than this.
+        self._is_full = False  # The reader waits for room.
         self._wake_at = math.inf  # A cursor waits for the event before this index.
 
     def start(self) -> None:
@@ -261,8 +266,7 @@ class Feed:
             self._wait_for(cursor, 1, timeout)
             if cursor not in self._cursors:
                 return Batch([])  # Left behind: its next event may have left the window.
-            begin = cursor.index - self._first
-            events = self._window[begin : begin + limit]
+            events = self._next_for(cursor, limit)
             cursor.index += len(events)
             self._let_the_reader_go_on()
             caught_up = not cursor.is_caught_up and cursor.index >= self._history_ends_at
@@ -274,6 +278,16 @@ class Feed:
         self._probe_if_silent()
         return Batch([])
 
+    def _next_for(self, cursor: FeedCursor, limit: int) -> list[Received]:
+        begin = cursor.index - self._first
+        most_bytes = self._bytes_up_to(cursor.index) + self._tuning.batch_bytes
+        end = bisect_left(self._bytes_before, most_bytes, begin)
+        return self._window[begin : min(end, begin + limit)]
+
+    def _bytes_up_to(self, index: int) -> int:
+        """How many bytes there were before the event with this index."""
+        return self._bytes if index == self._end else self._bytes_before[index - self._first]
+
     def _wait_for(self, cursor: FeedCursor, count: int, timeout: float) -> None:
         self._condition.wait_for(lambda: self._has(cursor, count), timeout)
 
@@ -282,21 +296,30 @@ class Feed:
             return True
         if not cursor.is_caught_up and self._end >= self._history_ends_at:
             return True
+        if self._is_full and self._end > cursor.index:
+            return True  # More would come only after these are taken.
         self._wake_at = min(self._wake_at, cursor.index + count)
         return False
 
     def _let_the_reader_go_on(self) -> None:
         self._shrink_window()
-        if self._end >= self._room_until:
+        if self._is_full:
             self._condition.notify_all()
 
     def _shrink_window(self) -> None:
-        surplus = self._slowest_index() - self._tuning.keep - self._first
+        slowest = self._slowest_index()
+        surplus = slowest - self._tuning.keep - self._first
+        bytes_to_keep_from = self._bytes_up_to(slowest) - self._tuning.keep_bytes
+        surplus_bytes = bytes_to_keep_from - self._bytes_up_to(self._first)
         # Many at once, since the rest of the window has to move.
-        if surplus >= self._tuning.keep:
-            self._before = self._window[surplus - 1].position
-            del self._window[:surplus]
-            self._first += surplus
+        if surplus < self._tuning.keep and surplus_bytes < self._tuning.keep_bytes:
+            return
+        surplus = max(surplus, bisect_left(self._bytes_before, bytes_to_keep_from))
+        surplus = min(surplus, slowest - self._first)
+        self._before = self._window[surplus - 1].position
+        del self._window[:surplus]
+        del self._bytes_before[:surplus]
+        self._first += surplus
 
     def _slowest_index(self) -> int:
         return min((cursor.index for cursor in self._cursors), default=self._end)
@@ -351,9 +374,11 @@ class Feed:
 
     def _append(self, received: Received) -> None:
         with self._condition:
-            if self._end >= self._room_until:
+            if self._end >= self._room_until or self._bytes >= self._room_until_bytes:
                 self._wait_for_room()
             self._window.append(received)
+            self._bytes_before.append(self._bytes)
+            self._bytes += received.size
             self._end += 1
             self._heard_at = time.monotonic()
             if self._end >= self._wake_at:
@@ -368,15 +393,20 @@ class Feed:
 
     def _wait_for_room(self) -> None:
         while not self._is_closed.is_set() and not self._has_room():
+            self._is_full = True
+            self._condition.notify_all()
             if not self._condition.wait_for(self._may_go_on, self._tuning.most_wait_seconds):
                 self._leave_the_slowest_behind()
+        self._is_full = False
 
     def _may_go_on(self) -> bool:
         return self._is_closed.is_set() or self._has_room()
 
     def _has_room(self) -> bool:
-        self._room_until = self._slowest_index() + self._tuning.ahead
-        return self._end < self._room_until
+        slowest = self._slowest_index()
+        self._room_until = slowest + self._tuning.ahead
+        self._room_until_bytes = self._bytes_up_to(slowest) + self._tuning.ahead_bytes
+        return self._end < self._room_until and self._bytes < self._room_until_bytes
 
     def _leave_the_slowest_behind(self) -> None:
         if all(cursor.index < self._end for cursor in self._cursors):

@@ -104,6 +104,7 @@ class Held:
         self._tuning = tuning
         self._clock = clock
         self._events: list[Received] = []
+        self._bytes = 0
         self._since = 0.0
         self._are_urgent = False
 
@@ -114,13 +115,14 @@ class Held:
         if not self._events:
             self._since = self._clock()
         self._events += events
+        self._bytes += sum(each.size for each in events)
         self._are_urgent = self._projection.group is not None and concerns(
             self._projection, self._events
         )
 
     def are_due(self) -> bool:
         """Whether they are to be applied now."""
-        if self._are_urgent or len(self._events) >= self._tuning.batch_size:
+        if self._are_urgent or self._are_many():
             return True
         return bool(self._events) and self.seconds_left() <= 0
 
@@ -132,8 +134,12 @@ class Held:
 
     def take(self) -> list[Received]:
         """Return all of them and hold them no longer."""
-        events, self._events, self._are_urgent = self._events, [], False
+        events, self._events, self._bytes, self._are_urgent = self._events, [], 0, False
         return events
+
+    def _are_many(self) -> bool:
+        most, most_bytes = self._tuning.batch_size, self._tuning.batch_bytes
+        return len(self._events) >= most or self._bytes >= most_bytes
 
 
 class Follower:

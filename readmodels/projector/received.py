@@ -11,18 +11,32 @@ from esdbclient import RecordedEvent
 from loans.adapters import codec
 from loans.domain.events import LoanEvent
 
+# An event without a payload, with what Python needs for it.
+_OVERHEAD: Final = 1_000
+
 
 class Received:
-    """A recorded event at its commit position."""
+    """A recorded event at its commit position. Others' events are kept without their payload.
 
-    __slots__ = ("_event", "_loan_request_id", "position", "recorded")
+    `size` is about how many bytes it takes in memory.
+    """
+
+    __slots__ = ("_event", "_loan_request_id", "position", "recorded", "size")
 
     def __init__(self, recorded: RecordedEvent) -> None:
         assert recorded.commit_position is not None, "events of $all have a position"
         self.position: Final = recorded.commit_position
-        self.recorded: Final = recorded
         self._event: LoanEvent | None = None
         self._loan_request_id: UUID | EllipsisType | None = ...  # not looked at yet
+        self.recorded = recorded
+        if not (recorded.type in codec.LOAN_EVENTS and self.is_ours):
+            self.recorded = codec.without_payload(recorded)
+        self.size: Final = (
+            _OVERHEAD
+            + len(self.recorded.data)
+            + len(self.recorded.metadata)
+            + len(recorded.stream_name)
+        )
 
     @property
     def loan_request_id(self) -> UUID | None:

@@ -14,6 +14,8 @@ class Tuning:
 
     # Followers and rebuilds.
     batch_size: int = 500
+    # A batch ends earlier with the event that makes it larger than this.
+    batch_bytes: int = 4_000_000
     poll_seconds: float = 0.5
     # How long a live event that no page shows may wait for others to share its commit.
     hold_seconds: float = 0.1
@@ -30,6 +32,9 @@ class Tuning:
     # all its cursors have taken, so that others can join.
     ahead: int = 1_000
     keep: int = 1_000
+    # The same in bytes: whichever comes first. One event may be more than that by itself.
+    ahead_bytes: int = 16_000_000
+    keep_bytes: int = 4_000_000
     # While there is history to be read, a batch waits this long to become full.
     linger_seconds: float = 0.1
     # A cursor that makes the others wait for longer than this is left behind ...

@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
+from lepret.common.memory import keep_memory_small
 from lepret.common.stopping import stop_on_signals
 from readmodels.management.common import add_names, named
 from readmodels.projections import Projection
@@ -78,6 +79,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{name}: {outcome}")
 
     def _rebuild(self, projections: Sequence[Projection], *, to_older: bool) -> None:
+        keep_memory_small()
         stop = threading.Event()
         stop_on_signals(stop)
         feeds = Feeds(EventStoreSource(event_store_client))

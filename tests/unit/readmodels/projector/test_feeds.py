@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, cycle
+from typing import Final
 
 import pytest
 from esdbclient import RecordedEvent
@@ -121,7 +122,12 @@ class FakeStore:
 
 
 def event(at: int) -> RecordedEvent:
-    return recorded_as("Any", at=at)
+    return recorded_as("Any", b"", at=at)
+
+
+def large_event(at: int) -> RecordedEvent:
+    """One of ours, of about 100 kB."""
+    return recorded_as("LoanRequested", b"x" * 100_000, at=at)
 
 
 def events(number: int) -> list[RecordedEvent]:
@@ -237,6 +243,41 @@ class TestABatch:
             assert take(cursor) == Taken(history, caught_up=True)
             subscription.deliver(later)
             assert take(cursor) == Taken([later])
+
+
+class TestABatchOfLargeEvents:
+    TUNING: Final = replace(LINGERING, batch_bytes=250_000, ahead_bytes=450_000, keep_bytes=100_000)
+
+    def test_ends_with_the_event_that_makes_it_too_large(self) -> None:
+        arrived = [large_event(at) for at in range(1, 6)]
+        with only_cursor(FakeSubscription(*arrived, CaughtUp()), self.TUNING) as cursor:
+            taken = [take(cursor).events for _ in range(2)]
+        assert taken == [arrived[:3], arrived[3:]]
+
+    def test_does_not_wait_for_more_than_there_is_room_for(self) -> None:
+        arrived = [large_event(at) for at in range(1, 20)]
+        patient = replace(self.TUNING, batch_bytes=10**9, linger_seconds=SECONDS)
+        with only_cursor(FakeSubscription(*arrived, CaughtUp()), patient, ahead=100) as cursor:
+            assert take(cursor, limit=100) == Taken(arrived[:5])
+            assert take_up_to(cursor, 19, limit=100) == numbers(5, 19)
+
+    def test_leaves_no_more_than_so_many_bytes_read_ahead_or_kept(self) -> None:
+        subscription = FakeSubscription(*[large_event(at) for at in range(1, 31)])
+        feeds = Feeds(FakeSource(subscription), replace(self.TUNING, ahead=100, keep=100))
+        with feeds.after(0) as cursor:
+            taken: list[int] = []
+            while len(taken) < 30:
+                taken += [each.commit_position or 0 for each in take(cursor).events]
+                [kept] = feeds.window_sizes
+                # Five ahead, and at most twice what is kept, with the event that is too much.
+                assert kept <= 5 + 3
+            assert taken == numbers(0, 30)
+
+    def test_of_others_has_no_payload_and_counts_as_small(self) -> None:
+        small = events(10)
+        arrived = [replace(each, data=b"x" * 100_000, metadata=b"{}") for each in small]
+        with only_cursor(FakeSubscription(*arrived, CaughtUp()), self.TUNING) as cursor:
+            assert take(cursor) == Taken(small, caught_up=True)
 
 
 class TestAFailure:

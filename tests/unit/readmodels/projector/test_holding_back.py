@@ -96,3 +96,15 @@ def test_held_events_are_taken_in_order_and_once() -> None:
     assert kept.take() == []
     assert not kept.are_due()
     assert kept.seconds_left() == Tuning().poll_seconds
+
+
+def test_large_events_are_applied_before_they_are_many() -> None:
+    batch = stream(REQUESTED, CHECKED)
+    few = Held(PROJECTIONS["loan_requests"], Tuning(batch_bytes=10_000), clock=Clock())
+    few.add(batch)
+    assert not few.are_due()
+    few.add([Received(recorded_as("LoanRequested", b"x" * 10_000))])
+    assert few.are_due()
+    few.take()
+    few.add(batch)
+    assert not few.are_due()
