@@ -14,8 +14,8 @@ from typing import Final
 
 from django.contrib.auth.models import User
 from django.db.models import Q
-from django.utils import timezone
 
+from lepret.common.database_clock import database_time
 from lepret.models import ApiToken, Scope
 
 # People, and programs that scan repositories for secrets, recognise a token by this.
@@ -42,7 +42,7 @@ def issue(
 
 def find(token: str) -> ApiToken | None:
     """The stored token, if it is usable now; records its use."""
-    now = timezone.now()
+    now = database_time()
     found = (
         ApiToken.objects.usable(now).select_related("user").filter(digest=_digest(token)).first()
     )
@@ -53,7 +53,7 @@ def find(token: str) -> ApiToken | None:
 
 def revoke(token: ApiToken) -> None:
     """Revoke a token. If it already is, the earlier time stays."""
-    ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
+    ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=database_time())
 
 
 def _digest(token: str) -> str:

@@ -6,7 +6,6 @@ Whom of the staff a page, admin or a websocket is refused for want of a role, is
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -21,6 +20,7 @@ from django.views import defaults
 from django_htmx.http import reswap, retarget
 
 from lepret.common.callers import address_of
+from lepret.common.database_clock import database_time
 from lepret.common.htmx import HtmxRequest
 from lepret.staff.login_needed import ask_to_log_in
 from lepret.staff.roles import is_underwriter
@@ -70,7 +70,7 @@ def refusal_to_session(
     key of the user whom an open page was shown to. `asked_from` is the address of somebody who asks
     to open it, whose refusal is logged.
     """
-    found = whose(session_key, now=time.time(), lifetimes=Lifetimes.from_settings())
+    found = whose(session_key, now=database_time().timestamp(), lifetimes=Lifetimes.from_settings())
     refusal = _refusal_to(found)
     if refusal is NOT_UNDERWRITER and asked_from is not None:
         _log_refusal(cast(User, found), asked_from, "a websocket of underwriters")

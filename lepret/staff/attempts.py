@@ -17,9 +17,9 @@ from typing import Final
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Q
-from django.utils import timezone
 
 from lepret.common.callers import network_of
+from lepret.common.database_clock import database_time
 from lepret.common.keyed_hashes import keyed_hash
 from lepret.models import LoginFailures
 
@@ -104,7 +104,7 @@ def counted(counters: Sequence[Counter], now: datetime | None = None) -> Iterato
     Raises:
         TooManyAttempts: a limit is reached. The block is not entered.
     """
-    now = now or timezone.now()
+    now = now or database_time()
     _refuse_if_reached(counters, now)
     with _taking_turns():
         _count(counters, now)
@@ -114,7 +114,7 @@ def counted(counters: Sequence[Counter], now: datetime | None = None) -> Iterato
 
 def is_at_limit(counters: Sequence[Counter], now: datetime | None = None) -> bool:
     """Whether the next attempt would be refused."""
-    return any(_reached(counters, now or timezone.now()))
+    return any(_reached(counters, now or database_time()))
 
 
 def unlock(*, username: str | None = None, address: str | None = None) -> int:

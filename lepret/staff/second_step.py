@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.utils.crypto import constant_time_compare
 
+from lepret.common.database_clock import database_time
 from lepret.models import AuthenticatorApp
 from lepret.staff import devices, second_factor, sessions
 
@@ -30,7 +30,10 @@ class WaitingSignIn:
     def of(cls, request: HttpRequest) -> WaitingSignIn | None:
         """The one in this session; `None` if there is none, or if it took too long."""
         kept = request.session.get(_WAITING)
-        if kept is None or time.time() >= kept["since"] + settings.SECOND_STEP_SECONDS:
+        if (
+            kept is None
+            or database_time().timestamp() >= kept["since"] + settings.SECOND_STEP_SECONDS
+        ):
             return None
         if kept["backend"] not in settings.AUTHENTICATION_BACKENDS:
             return None
@@ -56,7 +59,7 @@ def wait_for_second_step(request: HttpRequest, user: User, next_url: str) -> Htt
         "user": user.pk,
         "backend": user.backend,
         "hash": user.get_session_auth_hash(),
-        "since": time.time(),
+        "since": database_time().timestamp(),
         "next": next_url,
     }
     request.session.set_expiry(settings.SECOND_STEP_SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,16 +16,17 @@ from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
 from django.dispatch import receiver
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.functional import SimpleLazyObject
 
 from lepret.common.callers import address_of
+from lepret.common.database_clock import database_time
 from lepret.models import InitialPassword, StaffSession
 from lepret.staff import second_factor
 from lepret.staff.session_store import SessionStore
 
-# Keys of a session's data. The values of the first two are seconds since 1970.
+# Keys of a session's data. The values of the first two are seconds since 1970, by the database's
+# clock, since the clocks of web servers differ.
 LOGGED_IN_AT: Final = "logged_in_at"
 LAST_SEEN_AT: Final = "last_seen_at"
 ADDRESS: Final = "address"
@@ -89,7 +89,9 @@ def end_of(request: HttpRequest) -> SessionEnd | None:
     """
     if settings.SESSION_COOKIE_NAME not in request.COOKIES or request.user.is_authenticated:
         return None
-    found = _user_in(request.session, now=time.time(), lifetimes=Lifetimes.from_settings())
+    found = _user_in(
+        request.session, now=database_time().timestamp(), lifetimes=Lifetimes.from_settings()
+    )
     if found is None and request.session.session_key is not None:
         return None  # Nobody has logged in with it yet.
     return found if isinstance(found, SessionEnd) else SessionEnd.LOGGED_OUT
@@ -104,8 +106,8 @@ def log_in(request: HttpRequest, user: User) -> None:
 
 def current_sessions(user: User) -> list[SessionStore]:
     """The sessions in which `user` is logged in now."""
-    now, lifetimes = time.time(), Lifetimes.from_settings()
-    rows = StaffSession.objects.filter(user_id=user.pk, expire_date__gt=timezone.now())
+    now, lifetimes = database_time().timestamp(), Lifetimes.from_settings()
+    rows = StaffSession.objects.filter(user_id=user.pk, expire_date__gt=database_time())
     sessions = [SessionStore(row.session_key) for row in rows]
     return [each for each in sessions if _owner_of(each, now=now, lifetimes=lifetimes) == user]
 
@@ -130,7 +132,7 @@ def owner_of(request: HttpRequest) -> User | None:
     """The user, also one who may do nothing yet but choose a password."""
     if request.user.is_authenticated:
         return request.user
-    now, lifetimes = time.time(), Lifetimes.from_settings()
+    now, lifetimes = database_time().timestamp(), Lifetimes.from_settings()
     found = _owner_of(request.session, now=now, lifetimes=lifetimes)
     return found if isinstance(found, User) else None
 
@@ -170,7 +172,9 @@ def _evaluated(user: SimpleLazyObject[Any]) -> Any:
 
 
 def _user_of(request: HttpRequest) -> User | AnonymousUser:
-    now, lifetimes = time.time(), Lifetimes.from_settings()
+    if auth.SESSION_KEY not in request.session:
+        return AnonymousUser()  # The database need not be there.
+    now, lifetimes = database_time().timestamp(), Lifetimes.from_settings()
     user = _user_in(request.session, now=now, lifetimes=lifetimes)
     if not isinstance(user, User):
         return AnonymousUser()
@@ -222,7 +226,7 @@ def _seen(request: HttpRequest, now: float) -> dict[str, Any]:
 
 @receiver(user_logged_in)
 def _begin(request: HttpRequest, user: User, **kwargs: Any) -> None:
-    now = time.time()
+    now = database_time().timestamp()
     request.session.update({LOGGED_IN_AT: now, **_seen(request, now)})
     is_by_password = request.session[auth.BACKEND_SESSION_KEY] != settings.OIDC_BACKEND
     if is_by_password and InitialPassword.objects.filter(user=user).exists():

@@ -236,17 +236,22 @@ def _retry_after(response: httpx2.Response) -> float | None:
     The header holds seconds or a date: RFC 9110, section 10.2.3.
     """
     text = response.headers.get("Retry-After", "")
-    seconds = float(text) if text.isascii() and text.isdigit() else _seconds_until(text)
+    if text.isascii() and text.isdigit():
+        seconds: float | None = float(text)
+    else:
+        # By the clock there, if the answer tells it: ours may be another.
+        now = _moment_in(response.headers.get("Date", "")) or datetime.now(UTC)
+        until = _moment_in(text)
+        seconds = None if until is None else (until - now).total_seconds()
     return None if seconds is None else min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
-def _seconds_until(http_date: str) -> float | None:
+def _moment_in(http_date: str) -> datetime | None:
     try:
         date = email.utils.parsedate_to_datetime(http_date)
     except (ValueError, OverflowError, IndexError):
         return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return (date - datetime.now(UTC)).total_seconds()
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _is_failure(error: BaseException) -> bool:
