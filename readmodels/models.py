@@ -38,6 +38,8 @@ class Progress(models.Model):
 
     `recorded_at` is when the store recorded that event. `events` counts the events applied since
     the table was empty, and `events_per_second` is how fast they were at `moved_at`.
+    By the event's id, stream and revision it is found out whether the store still has it. They are
+    about the event at `event_position`: an older version of the program moves `position` alone.
     """
 
     name = models.CharField(max_length=100, primary_key=True)
@@ -47,6 +49,10 @@ class Progress(models.Model):
     moved_at = models.DateTimeField(auto_now=True)
     events = models.BigIntegerField(default=0)
     events_per_second = models.FloatField(default=0)
+    event_position = models.BigIntegerField(null=True)
+    event_id = models.UUIDField("event ID", null=True)
+    event_stream = models.TextField(default="", db_default="")
+    event_revision = models.BigIntegerField(null=True)
 
     class Meta:
         abstract = True
@@ -58,10 +64,12 @@ class Progress(models.Model):
 class Checkpoint(Progress):
     """How far a projection's live table has come, and the version that built it.
 
-    `builds` is the number of its last rebuild.
+    `builds` is the number of its last rebuild. `store_replaced` says that a projector has found
+    another event store than the one that the rows come from.
     """
 
     builds = models.PositiveIntegerField(default=0)
+    store_replaced = models.BooleanField(default=False, db_default=False)
 
 
 class Rebuild(Progress):

@@ -17,6 +17,7 @@ from readmodels.monitoring.status import ProjectionStatus, read_statuses, speed_
 from readmodels.projections import PROJECTIONS
 
 _UNKNOWN: Final = "unknown: the event store does not answer"
+_STORE_REPLACED: Final = "the event store went back, or is another one"
 _Figure = Callable[[Any, ProjectionStatus], str]
 
 
@@ -25,6 +26,10 @@ def _add_statuses(checkpoints: Iterable[Any]) -> None:
     statuses = read_statuses()
     for checkpoint in checkpoints:
         checkpoint.status = statuses.get(checkpoint.name)
+
+
+def _why_unknown(status: ProjectionStatus) -> str:
+    return f"unknown: {_STORE_REPLACED}" if status.store_replaced else _UNKNOWN
 
 
 def _status_column(description: str, *, if_gone: str = "") -> Callable[[_Figure], Any]:
@@ -93,11 +98,11 @@ class CheckpointAdmin(ReadOnlyAdmin):
 
     @_status_column("Lag in seconds")
     def lag_in_seconds(self, status: ProjectionStatus) -> str:
-        return f"{status.lag.seconds:.1f}" if status.lag else _UNKNOWN
+        return f"{status.lag.seconds:.1f}" if status.lag else _why_unknown(status)
 
     @_status_column("Lag in events")
     def lag_in_events(self, status: ProjectionStatus) -> str:
-        return status.lag.events_in_words if status.lag else _UNKNOWN
+        return status.lag.events_in_words if status.lag else _why_unknown(status)
 
     @_status_column("Events per second")
     def speed(self, status: ProjectionStatus) -> str:
@@ -110,7 +115,9 @@ class CheckpointAdmin(ReadOnlyAdmin):
     @_status_column("Stands still because of")
     def last_error(self, status: ProjectionStatus) -> str:
         failure = status.failure
-        return f"{failure.event_type} at {failure.position}: {failure.error}" if failure else ""
+        if failure is None:
+            return _STORE_REPLACED if status.store_replaced else ""
+        return f"{failure.event_type} at {failure.position}: {failure.error}"
 
     @_status_column("Position of the event store's last event", if_gone=_UNKNOWN)
     def store_position(self, status: ProjectionStatus) -> str:

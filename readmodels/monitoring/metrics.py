@@ -56,7 +56,7 @@ class ProjectionsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics of one scrape."""
         statuses = self._read()
-        is_up = bool(statuses) and all(each.lag is not None for each in statuses)
+        is_up = bool(statuses) and all(each.store_position is not None for each in statuses)
         yield _up(is_up)
         if statuses:
             for name, words, figure in _GAUGES:
@@ -116,8 +116,8 @@ _GAUGES: Final[tuple[tuple[str, str, Figure], ...]] = (
     ),
     (
         "lepret_projection_stopped",
-        "1 where the projection stands still at an event that it cannot handle.",
-        lambda each: each.state is State.STOPPED,
+        "1 where the projection stands still: before an event, or after the store was replaced.",
+        lambda each: each.state in (State.STOPPED, State.STORE_REPLACED),
     ),
     (
         "lepret_projection_rebuilding",

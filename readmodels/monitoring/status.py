@@ -13,10 +13,21 @@ from enum import StrEnum
 from typing import Final
 
 from django.utils import timezone
+from esdbclient.exceptions import EventStoreDBClientException
 
+from lepret.common.event_store_client import event_store_client
 from readmodels.models import Checkpoint, Failure, Progress, Rebuild
-from readmodels.monitoring.lag import MOST_COUNTED, Lag, Lags, LagUnknown, lags_at
+from readmodels.monitoring.lag import (
+    MOST_COUNTED,
+    READ_SECONDS,
+    Lag,
+    Lags,
+    LagUnknown,
+    lags_at,
+)
 from readmodels.projections import PROJECTIONS
+from readmodels.projector import bookmarks
+from readmodels.projector.bookmarks import Bookmark, StoreReplaced
 
 # The speed of a projection that has applied nothing for so long is 0.
 SPEED_HOLDS_FOR: Final = timedelta(seconds=10)
@@ -26,6 +37,7 @@ class State(StrEnum):
     """The status of a projection in a few words."""
 
     STOPPED = "stopped"
+    STORE_REPLACED = "store replaced"
     NOT_BUILT = "not built"
     REBUILDING = "rebuilding"
     NEW_VERSION_WAITING = "new version waiting"
@@ -40,7 +52,9 @@ class ProjectionStatus:
 
     `code_version` is the version that this program has, `version` the one that built the rows.
     `store_position` and `lag` are `None` if the event store did not answer. `failure` is why the
-    projection is stopped, `rebuild_failure` why the rebuild beside it is.
+    projection is stopped, `rebuild_failure` why the rebuild beside it is. `store_replaced` says
+    that the rows come from another event store, or from this one before it went back; there is no
+    `lag` then.
     """
 
     name: str
@@ -51,21 +65,22 @@ class ProjectionStatus:
     rebuild_failure: Failure | None = None
     store_position: int | None = None
     lag: Lag | None = None
+    store_replaced: bool = False
 
     @property
     def state(self) -> State:
         """The worst of the states that apply."""
-        if self.failure is not None:
-            return State.STOPPED
-        if self.rebuild is not None:
-            return State.REBUILDING
-        if self.checkpoint is None:
-            return State.NOT_BUILT
-        if self.checkpoint.version < self.code_version:
-            return State.NEW_VERSION_WAITING
-        if self.lag is None:
-            return State.UNKNOWN
-        return State.BEHIND if self.lag.events else State.LEVEL
+        is_outdated = self.checkpoint is not None and self.checkpoint.version < self.code_version
+        states = (
+            (State.STOPPED, self.failure is not None),
+            (State.STORE_REPLACED, self.store_replaced),
+            (State.REBUILDING, self.rebuild is not None),
+            (State.NOT_BUILT, self.checkpoint is None),
+            (State.NEW_VERSION_WAITING, is_outdated),
+            (State.UNKNOWN, self.lag is None),
+            (State.BEHIND, self.lag is not None and self.lag.events > 0),
+        )
+        return next((state for state, applies in states if applies), State.LEVEL)
 
     @property
     def version(self) -> int | None:
@@ -76,6 +91,11 @@ class ProjectionStatus:
     def position(self) -> int:
         """The position of the last event that was applied; 0 if none was."""
         return self.checkpoint.position if self.checkpoint else 0
+
+    @property
+    def bookmark(self) -> Bookmark:
+        """The last event that was applied."""
+        return Bookmark.of(self.checkpoint) if self.checkpoint else Bookmark()
 
     @property
     def events(self) -> int:
@@ -98,6 +118,8 @@ class ProjectionStatus:
         """What is wrong, in words; empty if nothing is."""
         if self.failure is not None:
             return f"stopped at {self.failure.position}: {self.failure.error}"
+        if self.store_replaced:
+            return "the event store went back, or is another one: `manage.py rebuild`"
         if self.checkpoint is None:
             return "not built"
         if self.lag is None:
@@ -119,7 +141,7 @@ def read_statuses(
 ) -> dict[str, ProjectionStatus]:
     """The status of each projection by its name; of all of them if none is named.
 
-    Three queries, and one read of the event store, for all together. No more than `count_up_to`
+    Three queries, and few reads of the event store, for all together. No more than `count_up_to`
     waiting events are counted.
 
     Raises:
@@ -128,7 +150,8 @@ def read_statuses(
     statuses = _statuses_in_database(names or PROJECTIONS)
     with contextlib.suppress(LagUnknown):
         lags = lags_at((each.position for each in statuses), count_up_to=count_up_to)
-        statuses = [_with_lag(each, lags) for each in statuses]
+        lost = _lost({each.bookmark for each in statuses})
+        statuses = [_with_lag(each, lags, lost) for each in statuses]
     return {each.name: each for each in statuses}
 
 
@@ -140,7 +163,8 @@ def _statuses_in_database(names: Iterable[str]) -> list[ProjectionStatus]:
         ProjectionStatus(
             name=name,
             code_version=PROJECTIONS[name].version,
-            checkpoint=checkpoints.get(name),
+            checkpoint=(checkpoint := checkpoints.get(name)),
+            store_replaced=checkpoint is not None and checkpoint.store_replaced,
             rebuild=rebuilds.get(name),
             failure=failures.get((name, False)),
             rebuild_failure=failures.get((name, True)),
@@ -149,6 +173,31 @@ def _statuses_in_database(names: Iterable[str]) -> list[ProjectionStatus]:
     ]
 
 
-def _with_lag(status: ProjectionStatus, lags: Lags) -> ProjectionStatus:
-    lag = lags.by_position[status.position]
-    return replace(status, store_position=lags.store_position, lag=lag)
+def _lost(at: Collection[Bookmark]) -> Collection[Bookmark]:
+    """Those that were not set in this event store.
+
+    Raises:
+        LagUnknown: the event store did not answer in time.
+    """
+    return {each for each in at if _is_lost(each)}
+
+
+def _is_lost(bookmark: Bookmark) -> bool:
+    try:
+        bookmarks.check(bookmark, event_store_client(), timeout=READ_SECONDS)
+    except StoreReplaced:
+        return True
+    except EventStoreDBClientException as error:
+        raise LagUnknown from error
+    return False
+
+
+def _with_lag(status: ProjectionStatus, lags: Lags, lost: Collection[Bookmark]) -> ProjectionStatus:
+    # Also if only the projector has found it: it may be connected to another store.
+    store_replaced = status.store_replaced or status.bookmark in lost
+    return replace(
+        status,
+        store_position=lags.store_position,
+        lag=None if store_replaced else lags.by_position[status.position],
+        store_replaced=store_replaced,
+    )

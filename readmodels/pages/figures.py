@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import BooleanField, Count, Q, QuerySet, Value
 from django.utils.http import urlencode
 
-from readmodels.models import Failure, LoanRequest, ParkedCreditCheck, Status
+from readmodels.models import Checkpoint, Failure, LoanRequest, ParkedCreditCheck, Status
 
 _APPROVED: Final = Q(status=Status.APPROVED)
 _DENIED: Final = Q(status=Status.DENIED)
@@ -38,18 +38,24 @@ class Figure:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the first page shows. Days begin at midnight in the zone that times are shown in."""
+    """What the first page shows. Days begin at midnight in the zone that times are shown in.
+
+    `of_another_store` are the projections whose event store was replaced.
+    """
 
     today: list[Figure]
     by_status: list[Figure]
     parked_checks: int
     stopped: list[str]
     stopped_rebuilds: list[str]
+    of_another_store: list[str]
 
     @property
     def needs_somebody(self) -> bool:
         """Whether anything waits for an operator."""
-        return bool(self.parked_checks or self.stopped or self.stopped_rebuilds)
+        return bool(
+            self.parked_checks or self.stopped or self.stopped_rebuilds or self.of_another_store
+        )
 
 
 def read_figures(now: datetime) -> Figures:
@@ -59,7 +65,7 @@ def read_figures(now: datetime) -> Figures:
         OperationalError, InterfaceError: the database is away.
     """
     by_status = _by_status(LoanRequest.objects.all())
-    failures = list(Failure.objects.order_by("name"))
+    standing_still = _standing_still()
     return Figures(
         today=_today(now, waiting=by_status[Status.RECEIVED] + by_status[Status.UNDER_REVIEW]),
         by_status=[
@@ -67,9 +73,18 @@ def read_figures(now: datetime) -> Figures:
             for status in Status
         ],
         parked_checks=ParkedCreditCheck.objects.count(),
-        stopped=[each.name for each in failures if not each.in_rebuild],
-        stopped_rebuilds=[each.name for each in failures if each.in_rebuild],
+        stopped=[name for name, in_rebuild in standing_still if in_rebuild is False],
+        stopped_rebuilds=[name for name, in_rebuild in standing_still if in_rebuild],
+        of_another_store=[name for name, in_rebuild in standing_still if in_rebuild is None],
     )
+
+
+def _standing_still() -> list[tuple[str, bool | None]]:
+    """Names of projections, and whether it is their rebuild; `None` if their store was replaced."""
+    none = Value(None, output_field=BooleanField(null=True))
+    replaced = Checkpoint.objects.filter(store_replaced=True).values_list("name", none)
+    failures = Failure.objects.values_list("name", "in_rebuild")
+    return list(failures.union(replaced, all=True).order_by("name"))
 
 
 def _today(now: datetime, *, waiting: int) -> list[Figure]:

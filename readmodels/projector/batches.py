@@ -20,6 +20,7 @@ from readmodels.database import read_models_transaction
 from readmodels.models import Checkpoint, Progress, Rebuild, SkippedEvent
 from readmodels.projections import Projection
 from readmodels.projections.rows import Rows
+from readmodels.projector.bookmarks import Bookmark
 from readmodels.projector.received import Received
 from readmodels.projector.tables import build_table
 
@@ -103,7 +104,7 @@ class Applier:
         projection: Projection,
         table: type[Model],
         checkpoint: QuerySet[Any],
-        position: int,
+        bookmark: Bookmark,
         committed: Committed,
     ) -> None:
         self._projection = projection
@@ -114,7 +115,8 @@ class Applier:
             SkippedEvent.objects.filter(name=projection.name).values_list("position", "event_id")
         )
         self._recent = Pace()
-        self.position = position
+        self.bookmark = bookmark
+        """The last event that was applied."""
         self.pace = 0.0
         """Events per second."""
 
@@ -132,7 +134,7 @@ class Applier:
             raise NewerVersionIsLive
         # Filtered by version: once a newer one is live, an older one changes nothing.
         row = Checkpoint.objects.filter(name=projection.name, version=checkpoint.version)
-        return cls(projection, projection.model, row, checkpoint.position, committed)
+        return cls(projection, projection.model, row, Bookmark.of(checkpoint), committed)
 
     @classmethod
     def of_rebuild(
@@ -141,7 +143,12 @@ class Applier:
         """For the table of a rebuild."""
         table = build_table(projection.model, rebuild.build)
         row = Rebuild.objects.filter(name=rebuild.name, build=rebuild.build)
-        return cls(projection, table, row, rebuild.position, committed)
+        return cls(projection, table, row, Bookmark.of(rebuild), committed)
+
+    @property
+    def position(self) -> int:
+        """The commit position of the last event that was applied."""
+        return self.bookmark.position
 
     def apply(self, events: Sequence[Received]) -> None:
         """Apply the events after the position, in as few transactions as possible.
@@ -170,7 +177,7 @@ class Applier:
             raise CheckpointGone
         if progress.position < self.position:
             raise CheckpointWentBack
-        self.position = progress.position
+        self.bookmark = Bookmark.of(progress)
 
     def _apply_batch(self, events: Sequence[Received]) -> None:
         while fresh := [each for each in events if each.position > self.position]:
@@ -179,7 +186,7 @@ class Applier:
             if changes is None:
                 self.refresh()
             else:
-                self.position = fresh[-1].position
+                self.bookmark = Bookmark.at(fresh[-1].recorded)
                 self._committed(self.position, changes)
 
     def _commit(self, events: Sequence[Received]) -> Changes | None:
@@ -198,11 +205,9 @@ class Applier:
             raise EventNotHandled(self._projection.name, events[0], error) from None
 
     def _move_checkpoint(self, events: Sequence[Received]) -> bool:
-        last = events[-1]
         return bool(
             self._checkpoint.filter(position=self.position).update(
-                position=last.position,
-                recorded_at=last.recorded.recorded_at,
+                **Bookmark.at(events[-1].recorded).columns,
                 moved_at=timezone.now(),
                 events=F("events") + len(events),
                 events_per_second=self.pace,

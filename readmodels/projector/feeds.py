@@ -20,6 +20,8 @@ from typing import Final, Protocol
 from esdbclient import EventStoreDBClient, RecordedEvent
 from esdbclient.exceptions import EventStoreDBClientException
 
+from readmodels.projector import bookmarks
+from readmodels.projector.bookmarks import Bookmark, StoreReplaced
 from readmodels.projector.received import Received
 from readmodels.projector.tuning import DEFAULT, Tuning
 
@@ -60,6 +62,9 @@ class EventSource(Protocol):
     def last_position(self) -> int:
         """The commit position of the last event; 0 if there is none."""
 
+    def check(self, bookmark: Bookmark) -> None:
+        """Raise `StoreReplaced` if this is not the store in which the bookmark was set."""
+
 
 class EventStoreSource:
     """Reads from the event store, with the client that `connect` returns."""
@@ -79,6 +84,9 @@ class EventStoreSource:
     def last_position(self) -> int:
         return self._connect().get_commit_position(timeout=self._probe_timeout)
 
+    def check(self, bookmark: Bookmark) -> None:
+        bookmarks.check(bookmark, self._connect(), timeout=self._probe_timeout)
+
 
 class Feeds:
     """The feeds of a process: as few as the positions of its projections allow."""
@@ -90,9 +98,9 @@ class Feeds:
         self._feeds: list[Feed] = []
 
     @contextmanager
-    def after(self, position: int) -> Iterator[FeedCursor]:
-        """A cursor that begins with the event after a position."""
-        cursor = FeedCursor(self, position)
+    def after(self, bookmark: Bookmark) -> Iterator[FeedCursor]:
+        """A cursor that begins with the event after a bookmark."""
+        cursor = FeedCursor(self, bookmark)
         try:
             yield cursor
         finally:
@@ -114,7 +122,7 @@ class Feeds:
             for feed in self._feeds:
                 if feed.admit(cursor, only_near=cursor.was_left_behind):
                     return feed
-            feed = Feed(self.source, cursor.position, self._tuning)
+            feed = Feed(self.source, cursor.bookmark, self._tuning)
             is_admitted = feed.admit(cursor)
             assert is_admitted, "a feed begins where its first cursor is"
             self._feeds.append(feed)
@@ -140,10 +148,12 @@ class Feeds:
 class FeedCursor:
     """One projection's position in a feed. For one thread only."""
 
-    def __init__(self, feeds: Feeds, position: int) -> None:
+    def __init__(self, feeds: Feeds, bookmark: Bookmark) -> None:
         self._feeds = feeds
         self._feed: Feed | None = None
-        self.position = position
+        self._is_sure_of_the_store = False
+        self.bookmark = bookmark
+        """The last event that was taken."""
         self.is_caught_up = False
         self.was_left_behind = False
         self.index = 0
@@ -157,12 +167,22 @@ class FeedCursor:
         Raises:
             SubscriptionEnded, SubscriptionStalled, EventStoreDBClientException: after all events
                 that arrived before were returned. The next call subscribes anew.
+            StoreReplaced: the subscription would not begin after the event that was taken last.
         """
         batch = self._nearest_feed().take(self, limit=limit, timeout=timeout)
+        if not self._is_sure_of_the_store and (batch.events or batch.caught_up):
+            # Again, since the store may have been replaced just before the subscription began.
+            self._feeds.source.check(self.bookmark)
+            self._is_sure_of_the_store = True
         if batch.events:
-            self.position = batch.events[-1].position
+            self.bookmark = Bookmark.at(batch.events[-1].recorded)
         self.is_caught_up |= batch.caught_up
         return batch
+
+    @property
+    def position(self) -> int:
+        """The commit position of the last event that was taken."""
+        return self.bookmark.position
 
     def close(self) -> None:
         """Leave the feed."""
@@ -174,6 +194,9 @@ class FeedCursor:
         feed = self._feed
         if feed is None or not feed.has(self):
             self.close()
+            # Before subscribing, which EventStoreDB refuses where no event begins.
+            self._feeds.source.check(self.bookmark)
+            self._is_sure_of_the_store = False
             self._feed = self._feeds.join(self)
         elif self._feeds.count > 1 and (older := self._feeds.older_for(self, feed)):
             self._feeds.leave(feed, self)
@@ -185,7 +208,7 @@ class FeedCursor:
 class Feed:
     """One subscription, from a position on, and a window of the latest events from it."""
 
-    def __init__(self, source: EventSource, after: int, tuning: Tuning) -> None:
+    def __init__(self, source: EventSource, after: Bookmark, tuning: Tuning) -> None:
         self._source = source
         self._tuning = tuning
         self._thread = threading.Thread(target=self._read, name="feed", daemon=True)
@@ -194,7 +217,7 @@ class Feed:
         # All that follows changes only under the condition's lock.
         self._condition = threading.Condition()
         self._cursors: set[FeedCursor] = set()
-        self._before = after  # The position before the window.
+        self._before = after  # The event before the window.
         self._window: list[Received] = []
         # For each event in the window, the bytes of all events before it; and of all there were.
         self._bytes_before: list[int] = []
@@ -234,8 +257,7 @@ class Feed:
         With `only_near`, not if it is far behind the feed's end: it would be left behind again.
         """
         with self._condition:
-            last = self._window[-1].position if self._window else self._before
-            if self._failure or not self._before <= cursor.position <= last:
+            if self._failure or not self._holds(cursor.position):
                 return False
             place = bisect_right(self._window, cursor.position, key=lambda each: each.position)
             index = self._first + place
@@ -245,6 +267,12 @@ class Feed:
             cursor.was_left_behind = False
             self._cursors.add(cursor)
             return True
+
+    def _holds(self, position: int) -> bool:
+        return self._before.position <= position <= self._last().position
+
+    def _last(self) -> Bookmark:
+        return Bookmark.at(self._window[-1].recorded) if self._window else self._before
 
     def dismiss(self, cursor: FeedCursor) -> bool:
         """Take a cursor off; returns whether it was the last."""
@@ -316,7 +344,7 @@ class Feed:
             return
         surplus = max(surplus, bisect_left(self._bytes_before, bytes_to_keep_from))
         surplus = min(surplus, slowest - self._first)
-        self._before = self._window[surplus - 1].position
+        self._before = Bookmark.at(self._window[surplus - 1].recorded)
         del self._window[:surplus]
         del self._bytes_before[:surplus]
         self._first += surplus
@@ -327,18 +355,20 @@ class Feed:
     def _probe_if_silent(self) -> None:
         """After a long silence, ask the store whether it has events that did not arrive.
 
-        A connection that breaks without notice leaves a subscription waiting for ever.
+        A connection that breaks without notice leaves a subscription waiting for ever. Meanwhile
+        the store may have been replaced.
         """
         with self._condition:
             if time.monotonic() - self._heard_at < self._tuning.probe_after_idle_seconds:
                 return
             self._heard_at = time.monotonic()
             end = self._end
-            last = self._window[-1].position if self._window else self._before
+            last = self._last()
         try:
-            if self._source.last_position() <= last:
+            self._source.check(last)
+            if self._source.last_position() <= last.position:
                 return
-        except EVENT_STORE_AWAY as failure:
+        except (*EVENT_STORE_AWAY, StoreReplaced) as failure:
             # For all cursors on this feed.
             self._fail(failure)
             return
@@ -352,7 +382,7 @@ class Feed:
 
     def _read(self) -> None:
         try:
-            self._subscription = self._source.subscribe(self._before)
+            self._subscription = self._source.subscribe(self._before.position)
             self._read_all(self._subscription)
         except Exception as failure:  # noqa: BLE001 (raised to those who ask for batches)
             self._fail(failure)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.db import connections
 
+from readmodels.models import Checkpoint
 from readmodels.projections import Projection
 from readmodels.projector import failures
 from readmodels.projector.batches import (
@@ -29,6 +30,7 @@ from readmodels.projector.batches import (
     NewerVersionIsLive,
     concerns,
 )
+from readmodels.projector.bookmarks import StoreReplaced
 from readmodels.projector.coordination.coordinator import Coordinator
 from readmodels.projector.feeds import EVENT_STORE_AWAY, Feeds
 from readmodels.projector.received import Received
@@ -169,7 +171,7 @@ class Follower:
         self._recovery = Recovery(projection.name, stop=stop, backoff=tuning.backoff())
         self._attempts = failures.Attempts()
         self._stands_aside = False  # For the rows of a newer version.
-        self._is_ahead = False  # Of the event store, after an older one was restored.
+        self._is_lost = False  # In another event store than that of its rows.
         self._is_first_build = False  # Until caught up, through losses and new attempts.
 
     def run(self) -> None:
@@ -186,7 +188,7 @@ class Follower:
         """Apply what the store holds by now, and return.
 
         Raises:
-            EventNotHandled, NewerVersionIsLive, DatabaseAway, django.db.Error,
+            EventNotHandled, NewerVersionIsLive, StoreReplaced, DatabaseAway, django.db.Error,
             EventStoreDBClientException, SubscriptionEnded: the first failure.
         """
         self._follow(once=True)
@@ -201,6 +203,8 @@ class Follower:
             pass  # The next attempt begins at the new checkpoint.
         except NewerVersionIsLive:
             self._stand_aside()
+        except StoreReplaced:
+            self._wait_for_a_rebuild()
         except (*EVENT_STORE_AWAY, *DATABASE_AWAY) as loss:
             self._recovery.wait_after(loss)
         except EventNotHandled as failure:
@@ -223,7 +227,7 @@ class Follower:
         )
         held = Held(self._projection, self._tuning)
         try:
-            with self._feeds.after(applier.position) as cursor:
+            with self._feeds.after(applier.bookmark) as cursor:
                 while self._goes_on():
                     batch = cursor.next_batch(
                         limit=self._tuning.batch_size, timeout=held.seconds_left()
@@ -231,9 +235,6 @@ class Follower:
                     held.add(batch.events)
                     if batch.caught_up or not cursor.is_caught_up or held.are_due():
                         applier.apply(held.take())
-                    elif self._is_ahead:
-                        # No event arrives until a rebuild has moved the checkpoint back.
-                        applier.refresh()
                     if batch.caught_up:
                         announcements.go_live()
                         self._note_caught_up(applier.position)
@@ -267,22 +268,34 @@ class Follower:
         self._stands_aside = True
         self._stop.wait(self._tuning.stopped_poll_seconds)
 
+    def _wait_for_a_rebuild(self) -> None:
+        """Change nothing until the checkpoint fits the event store, or the store the checkpoint."""
+        if not self._is_lost:
+            logger.error(
+                "%s: the event store has another history than the rows. It went back to an older "
+                "state, or is another store. Nothing is changed. If this is the right store, "
+                "`manage.py rebuild %s`",
+                self._name,
+                self._name,
+            )
+        self._is_lost = True
+        try:
+            self._mark_checkpoint(store_replaced=True)
+        except DATABASE_AWAY as loss:
+            self._recovery.wait_after(loss)
+            return
+        self._recovery.end()
+        self._stop.wait(self._tuning.stopped_poll_seconds)
+
+    def _mark_checkpoint(self, *, store_replaced: bool) -> None:
+        unlike = Checkpoint.objects.filter(name=self._name, store_replaced=not store_replaced)
+        if unlike.exists():  # Otherwise SQLite would be locked for nothing.
+            unlike.update(store_replaced=store_replaced)
+
     def _note_caught_up(self, position: int) -> None:
+        self._mark_checkpoint(store_replaced=False)
         self._recovery.end()
         logger.info("%s is caught up at %d", self._name, position)
+        self._is_lost = False
         self._stands_aside = False
         self._is_first_build = False
-        self._warn_if_ahead(position)
-
-    def _warn_if_ahead(self, position: int) -> None:
-        # Only after the store's events were replaced, as by restoring an older backup.
-        last = self._feeds.source.last_position()
-        self._is_ahead = position > last
-        if self._is_ahead:
-            logger.warning(
-                "%s is at %d, ahead of the event store's last event at %d: is it another store? "
-                "Rebuild the read model.",
-                self._name,
-                position,
-                last,
-            )

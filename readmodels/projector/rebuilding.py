@@ -27,6 +27,7 @@ from readmodels.projector.batches import (
     EventNotHandled,
     NewerVersionIsLive,
 )
+from readmodels.projector.bookmarks import Bookmark, StoreReplaced
 from readmodels.projector.coordination.advisory_locks import only_one
 from readmodels.projector.feeds import EVENT_STORE_AWAY, FeedCursor, Feeds
 from readmodels.projector.recovery import Recovery
@@ -126,8 +127,15 @@ def switch(
         if rebuild is None:
             raise CheckpointGone
         put_in_place(build_table(projection.model, rebuild.build), projection.model)
-        for moved in ("version", "position", "recorded_at", "events", "events_per_second"):
-            setattr(checkpoint, moved, getattr(rebuild, moved))
+        moved = {
+            **Bookmark.of(rebuild).columns,
+            "version": rebuild.version,
+            "events": rebuild.events,
+            "events_per_second": rebuild.events_per_second,
+            "store_replaced": False,
+        }
+        for name, value in moved.items():
+            setattr(checkpoint, name, value)
         checkpoint.save()
         rebuild.delete()
         Failure.objects.filter(name=projection.name).delete()
@@ -168,8 +176,8 @@ class Rebuilder:
         self._to_older = to_older
         self._tuning = tuning
         self._attempts = failures.Attempts()
-        of = f"The rebuild of {projection.name}"
-        self._recovery = Recovery(of, stop=stop, backoff=tuning.backoff())
+        self._of = f"The rebuild of {projection.name}"
+        self._recovery = Recovery(self._of, stop=stop, backoff=tuning.backoff())
 
     def run(self) -> None:
         """Rebuild, and try again after any loss.
@@ -226,11 +234,20 @@ class Rebuilder:
             raise RebuildRunsElsewhere from None
         except CheckpointWentBack:
             pass  # Another process found the table gone and began anew: so does the next attempt.
+        except StoreReplaced:
+            self._begin_anew()
         except (*EVENT_STORE_AWAY, *DATABASE_AWAY) as loss:
             self._recovery.wait_after(loss)
         except EventNotHandled as failure:
             self._retry_or_stop(failure)
         return False
+
+    def _begin_anew(self) -> None:
+        """Drop what was built from the events of another store."""
+        logger.warning("%s begins anew: the event store has another history", self._of)
+        with contextlib.suppress(*DATABASE_AWAY):
+            drop(self._projection)
+        self._recovery.wait()
 
     def _build(self) -> bool:
         """Go on from the rebuild's checkpoint; returns whether the new rows are live."""
@@ -239,7 +256,7 @@ class Rebuilder:
         applier = Applier.of_rebuild(
             self._projection, rebuild, lambda position, changes: self._recovery.end()
         )
-        with self._feeds.after(applier.position) as cursor:
+        with self._feeds.after(applier.bookmark) as cursor:
             while not self._stop.is_set():
                 batch = cursor.next_batch(
                     limit=self._tuning.batch_size, timeout=self._tuning.poll_seconds
@@ -253,27 +270,31 @@ class Rebuilder:
         return False
 
     def _switch(self, applier: Applier, cursor: FeedCursor) -> bool:
-        beyond_the_end = self._live_position_beyond_the_end(applier.position)
+        lost = self._lost_live_position(applier.position)
         most_seconds = self._tuning.finish_seconds
 
         def finish(live: int) -> bool:
             # Applies the last events of the live rows. Otherwise a rebuild would never catch up
             # with rows that change all the time.
             give_up_at = time.monotonic() + most_seconds
-            while applier.position < live != beyond_the_end and time.monotonic() < give_up_at:
+            while applier.position < live != lost and time.monotonic() < give_up_at:
                 batch = cursor.next_batch(limit=self._tuning.batch_size, timeout=most_seconds / 10)
                 if batch.events:
                     applier.apply(batch.events)
-            return applier.position >= live or live == beyond_the_end
+            return applier.position >= live or live == lost
 
         return switch(self._projection, finish, to_older=self._to_older)
 
-    def _live_position_beyond_the_end(self, position: int) -> int | None:
-        """The live rows' position, if it is beyond the store's end: an older one was restored."""
-        live = Checkpoint.objects.get(name=self._name).position
-        if position >= live or live <= self._feeds.source.last_position():
+    def _lost_live_position(self, position: int) -> int | None:
+        """The live rows' position, if it is not to be reached: it is that of another store."""
+        live = Bookmark.of(Checkpoint.objects.get(name=self._name))
+        if position >= live.position:
             return None
-        return live
+        try:
+            self._feeds.source.check(live)
+        except StoreReplaced:
+            return live.position
+        return None
 
     def _retry_or_stop(self, failure: EventNotHandled) -> None:
         attempts = self._attempts.at(failure.received.position)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,13 +18,13 @@ from uuid import UUID, uuid4
 from lepret.common.event_store_client import event_store_client
 from loans.domain.events import LoanEvent, LoanRequested
 from loans.domain.loan_request import Status
-from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest
+from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest, Rebuild
 from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projections.rows import Rows
 from readmodels.projector.coordination.coordinator import Coordinator, NoCoordinator
 from readmodels.projector.feeds import CatchUpSubscription, EventSource, EventStoreSource, Feeds
 from readmodels.projector.follower import Announcer, Follower
-from readmodels.projector.rebuilding import Advance, Rebuilder
+from readmodels.projector.rebuilding import Advance, Rebuilder, RebuildInterrupted
 from readmodels.projector.tuning import DEFAULT, Tuning
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import ZOE, append_a_loan_of_each_kind, recorded_loans
@@ -209,6 +209,20 @@ def rebuild(*projections: Projection, batch_size: int = DEFAULT.batch_size) -> N
     """Rebuild in this thread, until the rows are live; all projections if none is named."""
     for projection in projections or PROJECTIONS.values():
         new_rebuilder(projection, batch_size=batch_size).run()
+
+
+def interrupted(projection: Projection, *, after: int = 5) -> int:
+    """Interrupt a rebuild after its first events; returns its position."""
+    stop = threading.Event()
+
+    def stop_it(advance: Advance) -> None:
+        stop.set()
+
+    rebuilder = new_rebuilder(projection, stop=stop, advanced=stop_it, batch_size=after)
+    with suppress(RebuildInterrupted):
+        rebuilder.run()
+    position: int = Rebuild.objects.get(name=projection.name).position
+    return position
 
 
 def position_of(projection: Projection) -> int:

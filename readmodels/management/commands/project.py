@@ -20,6 +20,7 @@ from readmodels.management.common import add_names, named
 from readmodels.projections import Projection
 from readmodels.projector import failures
 from readmodels.projector.batches import DATABASE_AWAY, EventNotHandled, NewerVersionIsLive
+from readmodels.projector.bookmarks import StoreReplaced
 from readmodels.projector.coordination.coordinator import NoCoordinator, coordinator
 from readmodels.projector.feeds import EVENT_STORE_AWAY, EventStoreSource, Feeds
 from readmodels.projector.follower import Follower
@@ -150,6 +151,11 @@ def run_all(jobs: Sequence[Job], stop: threading.Event) -> None:
             ) from None
         except NewerVersionIsLive:
             raise CommandError("A newer version's rows are live; nothing was changed.") from None
+        except StoreReplaced:
+            raise CommandError(
+                "The event store went back, or is another one; nothing was changed. If it is the "
+                "right one, `manage.py rebuild`."
+            ) from None
         except RebuildRunsElsewhere:
             raise CommandError("Another process rebuilds it, or has just done so.") from None
         except (EventNotHandled, RebuildStopped) as error:

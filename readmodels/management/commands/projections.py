@@ -19,12 +19,12 @@ DEFAULT_MAX_LAG_SECONDS: Final = 60.0
 
 _HELP: Final = """\
 Show the status of each projection. The exit status is 1 if one is stopped, not built, or further
-behind than --max-lag, or if its lag is unknown since the event store does not answer; stderr says
-which.
+behind than --max-lag, if its rows come from another event store, or if its lag is unknown since the
+event store does not answer; stderr says which.
 
 --json prints a list with one object for each projection:
-  name, state     the state is stopped, rebuilding, not built, new version waiting, unknown,
-                  behind or level
+  name, state     the state is stopped, store replaced, rebuilding, not built, new version
+                  waiting, unknown, behind or level
   version         the version that built the rows; null if there are none
   code_version    the version of this program
   position        the commit position of the last event that was applied

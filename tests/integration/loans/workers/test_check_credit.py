@@ -19,6 +19,7 @@ from loans.workers.credit_checks import CREDIT_CHECKS
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import ZOE, append_requested_loan
 from tests.support.processes import wait_until
+from tests.support.replaced_stores import backed_up, replace_store
 from tests.support.workers import (
     SECONDS,
     Workers,
@@ -68,6 +69,37 @@ class TestWorkersThatAreKilled:
         answered = [each["answered"] for each in asks.values()]
         assert min(answered) == 1
         assert sum(answered) <= len(ids) + KILLS * THREADS
+
+
+class TestWorkersWhoseEventStoreIsReplaced:
+    """How far their group is, is kept in the store itself, and goes back with it."""
+
+    def test_by_an_older_state_score_what_was_recorded_since(
+        self, workers: Workers, event_store: RunningEventStore
+    ) -> None:
+        with workers.credit_bureau():
+            worker = workers.check_credit()
+            before = append_deferred(3)
+            wait_until_checked(before)
+            older = backed_up(event_store, "older")
+            wait_until_checked(before + append_deferred(3))
+
+            replace_store(event_store, older)
+
+            wait_until_checked(before + append_deferred(5))
+            assert worker.stop() == 0
+
+    def test_by_another_one_make_their_group_there(
+        self, workers: Workers, event_store: RunningEventStore
+    ) -> None:
+        with workers.credit_bureau():
+            worker = workers.check_credit()
+            wait_until_checked(append_deferred(3))
+
+            replace_store(event_store, None)
+
+            wait_until_checked(append_deferred(5))
+            assert worker.stop() == 0
 
 
 class TestWorkersThatAreNotKilled:

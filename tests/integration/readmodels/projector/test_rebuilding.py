@@ -24,7 +24,6 @@ from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projector.coordination.advisory_locks import only_one
 from readmodels.projector.rebuilding import (
     Advance,
-    RebuildInterrupted,
     RebuildRunsElsewhere,
     switch,
 )
@@ -49,6 +48,7 @@ from tests.support.projectors import (
     assert_read_models_tell_what_the_events_say,
     catch_up,
     following,
+    interrupted,
     manage_py,
     new_rebuilder,
     position_of,
@@ -72,20 +72,6 @@ def checkpoints() -> list[dict[str, Any]]:
     """The columns of all checkpoints, except those that differ between builds."""
     columns = ("name", "version", "position", "recorded_at", "events")
     return [{**each} for each in Checkpoint.objects.order_by("name").values(*columns)]
-
-
-def interrupted(projection: Projection, *, after: int = 5) -> int:
-    """Interrupt a rebuild after its first events; returns its position."""
-    stop = threading.Event()
-
-    def stop_it(advance: Advance) -> None:
-        stop.set()
-
-    rebuilder = new_rebuilder(projection, stop=stop, advanced=stop_it, batch_size=after)
-    with pytest.raises(RebuildInterrupted):
-        rebuilder.run()
-    position: int = Rebuild.objects.get(name=projection.name).position
-    return position
 
 
 class TestWhatWasBuiltAnew:

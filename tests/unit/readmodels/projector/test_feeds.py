@@ -18,6 +18,7 @@ from esdbclient.exceptions import DeadlineExceeded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from readmodels.projector.bookmarks import Bookmark, StoreReplaced
 from readmodels.projector.feeds import (
     Batch,
     FeedCursor,
@@ -95,6 +96,9 @@ class FakeSource:
     def last_position(self) -> int:
         return self.last
 
+    def check(self, bookmark: Bookmark) -> None:
+        """It is always the same store."""
+
 
 class FakeStore:
     """Has an event at each position from 1 on; any number of subscriptions can read them."""
@@ -119,6 +123,9 @@ class FakeStore:
 
     def last_position(self) -> int:
         return len(self._events)
+
+    def check(self, bookmark: Bookmark) -> None:
+        """It is always the same store."""
 
 
 def event(at: int) -> RecordedEvent:
@@ -155,7 +162,9 @@ def only_cursor(
 ) -> Iterator[FeedCursor]:
     """A cursor on a feed of its own, which must end with the block."""
     with no_thread_left():
-        with Feeds(FakeSource(subscription), replace(tuning, ahead=ahead)).after(0) as cursor:
+        with Feeds(FakeSource(subscription), replace(tuning, ahead=ahead)).after(
+            Bookmark()
+        ) as cursor:
             yield cursor
         assert subscription.is_stopped
 
@@ -165,7 +174,7 @@ def cursors(feeds: Feeds, *positions: int) -> Iterator[list[FeedCursor]]:
     """A cursor after each position; no feed may be left at the end of the block."""
     with no_thread_left():
         with ExitStack() as stack:
-            yield [stack.enter_context(feeds.after(position)) for position in positions]
+            yield [stack.enter_context(feeds.after(Bookmark(position))) for position in positions]
         assert feeds.count == 0
 
 
@@ -264,7 +273,7 @@ class TestABatchOfLargeEvents:
     def test_leaves_no_more_than_so_many_bytes_read_ahead_or_kept(self) -> None:
         subscription = FakeSubscription(*[large_event(at) for at in range(1, 31)])
         feeds = Feeds(FakeSource(subscription), replace(self.TUNING, ahead=100, keep=100))
-        with feeds.after(0) as cursor:
+        with feeds.after(Bookmark()) as cursor:
             taken: list[int] = []
             while len(taken) < 30:
                 taken += [each.commit_position or 0 for each in take(cursor).events]
@@ -301,7 +310,7 @@ class TestAFailure:
     def test_to_subscribe_is_raised(self) -> None:
         with (
             no_thread_left(),
-            Feeds(FakeSource(Lost()), SHORT_WAITS).after(0) as cursor,
+            Feeds(FakeSource(Lost()), SHORT_WAITS).after(Bookmark()) as cursor,
             pytest.raises(Lost),
         ):
             take(cursor)
@@ -372,6 +381,57 @@ class TestTheProbe:
             assert take(cursor) == Taken([on_its_way])
 
 
+class ReplaceableSource(FakeSource):
+    """Its store is replaced when it has been compared so many times."""
+
+    def __init__(self, *subscriptions: FakeSubscription, after: int) -> None:
+        super().__init__(*subscriptions)
+        self.compared: list[int] = []
+        self._after = after
+
+    def check(self, bookmark: Bookmark) -> None:
+        self.compared.append(bookmark.position)
+        if len(self.compared) > self._after:
+            raise StoreReplaced
+
+
+class TestAStoreThatWasReplaced:
+    def test_is_noticed_before_anything_is_asked_of_it(self) -> None:
+        source = ReplaceableSource(after=0)  # It has no subscription.
+        with cursors(Feeds(source, SHORT_WAITS), 3) as (cursor,), pytest.raises(StoreReplaced):
+            take(cursor)
+        assert source.compared == [3]
+
+    def test_just_before_the_subscription_began_is_noticed_before_events_are_handed_out(
+        self,
+    ) -> None:
+        source = ReplaceableSource(FakeSubscription(event(4)), after=1)
+        with cursors(Feeds(source, SHORT_WAITS), 3) as (cursor,), pytest.raises(StoreReplaced):
+            take(cursor)
+        assert source.compared == [3, 3]
+
+    def test_is_noticed_at_each_new_subscription(self) -> None:
+        source = ReplaceableSource(FakeSubscription(event(4), Lost()), after=2)
+        with cursors(Feeds(source, SHORT_WAITS), 3) as (cursor,):
+            assert take_up_to(cursor, 4) == [4]
+            with pytest.raises(Lost):
+                take(cursor)
+            with pytest.raises(StoreReplaced):
+                take(cursor)
+        assert source.compared == [3, 3, 4]
+
+    def test_behind_a_connection_that_broke_without_notice_is_noticed_after_a_silence(
+        self,
+    ) -> None:
+        source = ReplaceableSource(FakeSubscription(event(4)), after=2)
+        with cursors(Feeds(source, PROBING_AT_ONCE), 3) as (cursor,):
+            assert take_up_to(cursor, 4) == [4]
+            assert cursor.next_batch(limit=1, timeout=0.01) == Batch([])
+            with pytest.raises(StoreReplaced):
+                take(cursor)
+        assert source.compared == [3, 3, 4]
+
+
 class TestAFeed:
     def test_reads_no_more_ahead_than_allowed(self) -> None:
         subscription = FakeSubscription(*events(20))
@@ -409,7 +469,7 @@ class TestAFeed:
                 is_left.wait(SECONDS)
                 return super().subscribe(after)
 
-        with Feeds(SlowSource(subscription), SHORT_WAITS).after(0) as cursor:
+        with Feeds(SlowSource(subscription), SHORT_WAITS).after(Bookmark()) as cursor:
             assert cursor.next_batch(limit=1, timeout=0.0) == Batch([])
         is_left.set()
 
@@ -561,7 +621,7 @@ class RestartingReader:
         self.begin = self.position = position
         self.taken: list[int] = []
         self._feeds = feeds
-        self.cursor = FeedCursor(feeds, position)
+        self.cursor = FeedCursor(feeds, Bookmark(position))
 
     def take(self, *, limit: int) -> None:
         try:
@@ -575,4 +635,4 @@ class RestartingReader:
 
     def begin_again(self) -> None:
         self.cursor.close()
-        self.cursor = FeedCursor(self._feeds, self.position)
+        self.cursor = FeedCursor(self._feeds, Bookmark(self.position))
