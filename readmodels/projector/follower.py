@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.db import connections
 
+from readmodels.database import read_models_connection
 from readmodels.models import Checkpoint
 from readmodels.projections import Projection
 from readmodels.projector import failures
@@ -144,6 +145,41 @@ class Held:
         return len(self._events) >= most or self._bytes >= most_bytes
 
 
+class Lookout:
+    """Looks every few seconds whether the checkpoint is still where the follower has left it.
+
+    It is not, if an older database was restored: without an event, nothing else would tell.
+    """
+
+    def __init__(self, applier: Applier, seconds: float) -> None:
+        self._applier = applier
+        self._seconds = seconds
+        self._looked_at = time.monotonic()
+        self._is_gone = False
+
+    def look(self) -> None:
+        """Look, if it is time to.
+
+        Raises:
+            CheckpointWentBack.
+            CheckpointGone: twice in a row, since a table that is being restored is empty at first.
+        """
+        if time.monotonic() - self._looked_at < self._seconds:
+            return
+        self._looked_at = time.monotonic()
+        # SQLite's file may have been replaced by another one.
+        read_models_connection().close()
+        try:
+            self._applier.refresh()
+            self._is_gone = False
+        except DATABASE_AWAY:
+            pass  # That matters only when there is something to write.
+        except CheckpointGone:
+            if self._is_gone:
+                raise
+            self._is_gone = True
+
+
 class Follower:
     """Follows the event store for one projection's live rows, until `stop` is set.
 
@@ -226,9 +262,11 @@ class Follower:
             most_late=self._tuning.most_late_changes,
         )
         held = Held(self._projection, self._tuning)
+        lookout = Lookout(applier, self._tuning.checkpoint_seconds)
         try:
             with self._feeds.after(applier.bookmark) as cursor:
                 while self._goes_on():
+                    lookout.look()
                     batch = cursor.next_batch(
                         limit=self._tuning.batch_size, timeout=held.seconds_left()
                     )

@@ -21,6 +21,8 @@ class Tuning:
     hold_seconds: float = 0.1
     # How often a projection that is stopped asks whether it may go on.
     stopped_poll_seconds: float = 1.0
+    # How often a follower looks whether an older database was restored.
+    checkpoint_seconds: float = 3.0
     first_retry_seconds: float = 0.1
     longest_retry_seconds: float = 5.0
     # How many changes from before a projection is live are announced when it is.
