@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar, get_args
 from uuid import UUID, uuid5
 
 from esdbclient import RecordedEvent
 
-from loans.domain.events import Event, LoanEvent, ReservationEvent
+from loans.domain.events import Event, LoanEvent, LossEvent, ReservationEvent
 
 E = TypeVar("E", bound=Event)
 
@@ -26,6 +27,11 @@ LOAN_EVENTS: Final[Mapping[str, type[LoanEvent]]] = {
 RESERVATION_EVENTS: Final[Mapping[str, type[ReservationEvent]]] = {
     each.__name__: each for each in get_args(ReservationEvent)
 }
+LOSS_EVENTS: Final[Mapping[str, type[LossEvent]]] = {
+    each.__name__: each for each in get_args(LossEvent)
+}
+# What read models are built from.
+PROJECTED_EVENTS: Final[Mapping[str, type[LoanEvent | LossEvent]]] = {**LOAN_EVENTS, **LOSS_EVENTS}
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -34,18 +40,28 @@ UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}
 
 STREAM_PREFIX: Final = "LoanRequest:"
 RESERVATION_PREFIX: Final = "Reservation:"
+LOSS_PREFIX: Final = "LostLoanRequest:"
 
 _RESERVATION_NAME: Final = re.compile(rf"{RESERVATION_PREFIX}[0-9a-f]{{64}}")
+
+# EventStoreDB's own name, and its types for what an operator has done to a stream.
+METADATA_PREFIX: Final = "$$"
+METADATA_TYPE: Final = "$metadata"
+TOMBSTONE_TYPE: Final = "$streamDeleted"
 
 CONTENT_TYPE: Final = "application/json"
 
 
 @dataclass(frozen=True)
 class StreamId(Generic[E]):
-    """A stream's name, and the classes of its events by type name."""
+    """A stream's name, and the classes of its events by type name.
+
+    `needs_all` is false if its last event alone says how it stands.
+    """
 
     name: str
     classes: Mapping[str, type[E]]
+    needs_all: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,15 +79,15 @@ def stream_name(loan_request_id: UUID) -> str:
     return f"{STREAM_PREFIX}{loan_request_id}"
 
 
-def loan_request_id(name: str) -> UUID:
+def loan_request_id(name: str, *, prefix: str = STREAM_PREFIX) -> UUID:
     """The id of the loan request whose stream has this name.
 
     Raises:
         ValueError: it is not the stream of a loan request.
     """
-    prefix, id_ = name[: len(STREAM_PREFIX)], name[len(STREAM_PREFIX) :]
+    id_ = name[len(prefix) :]
     # `UUID` also takes capitals, braces and more: those are the streams of others.
-    if prefix != STREAM_PREFIX or str(loan_request_id := UUID(id_)) != id_:
+    if not name.startswith(prefix) or str(loan_request_id := UUID(id_)) != id_:
         raise ValueError("not the stream of a loan request")
     return loan_request_id
 
@@ -88,15 +104,49 @@ def is_loan_event(event: RecordedEvent) -> bool:
     return event.type in LOAN_EVENTS and event.content_type == CONTENT_TYPE
 
 
+def is_reservation_name(name: str) -> bool:
+    """Whether it is the stream of a person's reservation."""
+    return _RESERVATION_NAME.fullmatch(name) is not None
+
+
 def is_reservation_event(event: RecordedEvent) -> bool:
     """Whether it is an event of a person's reservation, as `is_loan_event`."""
-    is_ours = _RESERVATION_NAME.fullmatch(event.stream_name) is not None
+    is_ours = is_reservation_name(event.stream_name)
     return is_ours and event.type in RESERVATION_EVENTS and event.content_type == CONTENT_TYPE
 
 
 def without_payload(event: RecordedEvent) -> RecordedEvent:
     """The event without data and metadata, of which others' may have megabytes."""
     return replace(event, data=b"", metadata=b"")
+
+
+def is_loss_event(event: RecordedEvent) -> bool:
+    """Whether it says that the stream of a loan request is gone, or back, as `is_loan_event`."""
+    try:
+        loan_request_id(event.stream_name, prefix=LOSS_PREFIX)
+    except ValueError:
+        return False
+    return event.type in LOSS_EVENTS and event.content_type == CONTENT_TYPE
+
+
+def metadata_stream_name(name: str) -> str:
+    """The stream in which EventStoreDB keeps what an operator has set for a stream."""
+    return f"{METADATA_PREFIX}{name}"
+
+
+def is_truncated_by(metadata: bytes) -> bool:
+    """Whether a stream's metadata hide its first events, as they do once it was deleted."""
+    before = read_metadata(metadata).get("$tb")
+    return isinstance(before, int) and before > 0
+
+
+def max_age_in(metadata: bytes) -> timedelta | None:
+    """After how long a stream's metadata hide its events; `None` if they do not."""
+    seconds = read_metadata(metadata).get("$maxAge")
+    try:
+        return timedelta(seconds=seconds) if isinstance(seconds, int) and seconds > 0 else None
+    except OverflowError:
+        return None
 
 
 def loan_request_stream(loan_request_id: UUID) -> StreamId[LoanEvent]:
@@ -106,7 +156,12 @@ def loan_request_stream(loan_request_id: UUID) -> StreamId[LoanEvent]:
 
 def reservation_stream(name: str) -> StreamId[ReservationEvent]:
     """The stream of a person's reservation."""
-    return StreamId(name, RESERVATION_EVENTS)
+    return StreamId(name, RESERVATION_EVENTS, needs_all=False)
+
+
+def loss_stream(loan_request_id: UUID) -> StreamId[LossEvent]:
+    """The stream that says whether the stream of a loan request is gone."""
+    return StreamId(f"{LOSS_PREFIX}{loan_request_id}", LOSS_EVENTS, needs_all=False)
 
 
 def encode(event: Event, *, command_id: UUID, user: str) -> Encoded:
@@ -190,6 +245,6 @@ def read_metadata(metadata: bytes) -> dict[str, Any]:
     """An event's metadata; empty if there is none, or if it is not a JSON object."""
     try:
         values = json.loads(metadata or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -6,11 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Generic, Protocol
+from typing import Any, Generic, Protocol
 from uuid import UUID
 
 from esdbclient import NewEvent, RecordedEvent, StreamState
-from esdbclient.exceptions import EventStoreDBClientException, NotFound, WrongCurrentVersion
+from esdbclient.exceptions import (
+    EventStoreDBClientException,
+    FailedPrecondition,
+    NotFound,
+    StreamIsDeleted,
+    WrongCurrentVersion,
+)
 
 from lepret.common.event_store_connection import SharedClient
 from lepret.common.turns import waiting_elsewhere
@@ -25,6 +31,10 @@ class EventStoreUnavailable(Exception):
 
 class StaleRevision(Exception):
     """Other writers have appended after the revision that the decision was based on."""
+
+
+class StreamGone(Exception):
+    """An operator has deleted or truncated the stream: what it said cannot be known any more."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,17 @@ class EventStore(Protocol):
         """The stream as it is now; an empty one if it does not exist.
 
         Raises:
+            StreamGone: it is not whole: its first event, if it `needs_all`, or every one is gone.
+            EventStoreUnavailable: no answer in time.
+        """
+
+    def assume_new(self, stream: StreamId[E]) -> Stream[E]:
+        """An empty stream, without looking for events: appending fails if there are any.
+
+        What was deleted must be looked for, since appending to it as a new stream would succeed.
+
+        Raises:
+            StreamGone: it was deleted.
             EventStoreUnavailable: no answer in time.
         """
 
@@ -99,6 +120,7 @@ class EventStore(Protocol):
 
         Raises:
             StaleRevision: the stream does not end at `revision`.
+            StreamGone: it was deleted for good.
             EventStoreUnavailable: no answer in time.
         """
 
@@ -122,14 +144,18 @@ class EventStoreDB:
         self._timeout = timeout
 
     def load(self, stream: StreamId[E]) -> Stream[E]:
-        try:
-            with waiting_elsewhere():
-                recorded = self._connect().get_stream(stream.name, timeout=self._timeout)
-        except NotFound:
-            return Stream()
-        except EventStoreDBClientException as error:
-            raise EventStoreUnavailable from error
+        recorded = self._read(stream.name)
+        if recorded is None:
+            return self.assume_new(stream)
+        if not recorded or (stream.needs_all and recorded[0].stream_position > 0):
+            raise StreamGone
         return _stream(stream, recorded)
+
+    def assume_new(self, stream: StreamId[E]) -> Stream[E]:
+        metadata = self._read(codec.metadata_stream_name(stream.name), backwards=True, limit=1)
+        if metadata and codec.is_truncated_by(metadata[0].data):
+            raise StreamGone
+        return Stream()
 
     def append(
         self,
@@ -154,6 +180,8 @@ class EventStoreDB:
         except WrongCurrentVersion as error:
             raise StaleRevision from error
         except EventStoreDBClientException as error:
+            if _is_of_a_tombstone(error):
+                raise StreamGone from error
             raise EventStoreUnavailable from error
 
     def now(self) -> datetime:
@@ -162,6 +190,24 @@ class EventStoreDB:
                 return self._connect().store_time(timeout=self._timeout)
         except EventStoreDBClientException as error:
             raise EventStoreUnavailable from error
+
+    def _read(self, name: str, **options: Any) -> Sequence[RecordedEvent] | None:
+        """The events of a stream; `None` if it does not exist, or was deleted so that it may."""
+        try:
+            with waiting_elsewhere():
+                return self._connect().get_stream(name, timeout=self._timeout, **options)
+        except NotFound:
+            return None
+        except StreamIsDeleted as error:
+            raise StreamGone from error
+        except EventStoreDBClientException as error:
+            raise EventStoreUnavailable from error
+
+
+def _is_of_a_tombstone(error: EventStoreDBClientException) -> bool:
+    # Which of the two it is depends on the call that esdbclient makes.
+    is_refused = isinstance(error, FailedPrecondition) and "is deleted" in str(error)
+    return is_refused or isinstance(error, StreamIsDeleted)
 
 
 def _stream(stream: StreamId[E], recorded: Sequence[RecordedEvent]) -> Stream[E]:

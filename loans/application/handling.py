@@ -33,6 +33,7 @@ def handle(
 
     Raises:
         StaleRevision: other writers were faster, `ATTEMPTS` times in a row.
+        StreamGone: the stream was deleted or truncated.
         EventStoreUnavailable: no answer in time.
     """
     for attempt in stamina.retry_context(

@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 
 from lepret.common.keyed_hashes import keyed_hash
 from loans.adapters.codec import StreamId
-from loans.adapters.event_store import EventStore, StaleRevision
+from loans.adapters.event_store import EventStore, StaleRevision, StreamGone
 from loans.domain.events import Event
 
 STREAM_PREFIX: Final = "IdempotencyKey:"
@@ -34,6 +34,10 @@ class IdempotencyKeyUsed(Event):
 
 class KeyUsedOtherwise(Exception):
     """The caller has used the key for another call."""
+
+
+class KeyGone(Exception):
+    """The record of what the key was used for was deleted for good, and cannot be made again."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class IdempotencyKeys:
 
         Raises:
             KeyUsedOtherwise: the key was used for another call.
+            KeyGone: nobody knows any more what it was used for.
             EventStoreUnavailable: no answer in time; trying again is safe.
         """
         fingerprint = keyed_hash(self._secret, "idempotent call", *call).hex()
@@ -75,6 +80,8 @@ class IdempotencyKeys:
             )
         except StaleRevision:
             raise KeyUsedOtherwise from None
+        except StreamGone:
+            raise KeyGone from None
 
     def stream_of(self, key: IdempotencyKey) -> StreamId[IdempotencyKeyUsed]:
         """The stream of a caller's key."""

@@ -7,16 +7,18 @@ same time.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from lepret.common.keyed_hashes import keyed_hash
 from loans.adapters import codec
 from loans.adapters.codec import StreamId
-from loans.adapters.event_store import EventStore, Stream
+from loans.adapters.event_store import EventStore, StaleRevision, Stream, StreamGone
 from loans.application.handling import handle
 from loans.domain import loan_request
 from loans.domain.commands import LapseApplication
@@ -26,10 +28,13 @@ from loans.domain.reservation import (
     Hold,
     OpenRequestExists,
     ReleaseReservation,
+    ReservationIsGone,
     TakeReservation,
     decide,
     fold,
 )
+
+logger = logging.getLogger(__name__)
 
 RESERVATIONS: Final = "reservations"
 
@@ -56,33 +61,52 @@ class Reservations:
 
         Raises:
             OpenRequestExists: the person has a request that is not decided, or not recorded yet.
+            ReservationIsGone: nobody can tell, since an operator has deleted the stream.
             EventStoreUnavailable, StaleRevision: as `handle`.
         """
-        # Most people have no reservation stream yet; the append fails if there is one.
-        handle(
-            self._event_store,
-            self.stream_of(national_id),
-            partial(self._take, command),
-            command=command,
-            user=RESERVATIONS,
-            loaded=Stream(),
-        )
+        stream_id = self.stream_of(national_id)
+        try:
+            # Most people have no reservation stream yet; the append fails if there is one.
+            stream = self._event_store.assume_new(stream_id)
+            self._take_in(stream_id, command, stream)
+        except StreamGone:
+            stream_id, stream = self._in_use(national_id)
+            if stream.revision is None:
+                # Without its name, which stands for a person.
+                logger.error("Refused an application: its applicant's reservation is gone")
+                raise ReservationIsGone from None
+            self._take_in(stream_id, command, stream)
 
     def release(self, loan_request_id: UUID, *, national_id: str, now: datetime) -> None:
         """Release the reservation of a request that is decided, if it holds one.
 
         Raises:
-            EventStoreUnavailable, StaleRevision: as `handle`.
+            EventStoreUnavailable, StaleRevision, StreamGone: as `handle`.
         """
-        self._release_if(
-            lambda hold, _: hold.id == loan_request_id, self.stream_of(national_id), now=now
-        )
+        stream_id, _ = self._in_use(national_id)
+        self._release_if(lambda hold, _: hold.id == loan_request_id, stream_id, now=now)
+
+    def restore(self, gone: ReservationStreamId, last: ReservationEvent) -> None:
+        """Go on in another stream with the last event of one that is gone. Once is enough.
+
+        Raises:
+            EventStoreUnavailable: not restored; doing it again is safe.
+        """
+        # If it was restored before, it has gone on since.
+        with contextlib.suppress(StaleRevision):
+            self._event_store.append(
+                self._successor_of(gone),
+                [last],
+                revision=None,
+                command_id=uuid5(last.id, gone.name),
+                user=RESERVATIONS,
+            )
 
     def settle(self, stream_id: ReservationStreamId, *, now: datetime) -> None:
         """Release a reservation whose request is decided, or was not recorded in time.
 
         Raises:
-            EventStoreUnavailable, StaleRevision: as `handle`.
+            EventStoreUnavailable, StaleRevision, StreamGone: as `handle`.
         """
         self._release_if(partial(self._is_over, now=now), stream_id, now=now)
 
@@ -100,8 +124,51 @@ class Reservations:
 
     def stream_of(self, national_id: str) -> ReservationStreamId:
         """A person's stream; the case of the national ID's letters does not matter."""
-        name = keyed_hash(self._key, RESERVATIONS, national_id.lower()).hex()
+        return self._stream_named_by(national_id.lower())
+
+    def is_gone(self, stream_id: ReservationStreamId) -> bool:
+        """Whether nothing is left of a reservation's stream.
+
+        Raises:
+            EventStoreUnavailable: no answer in time.
+        """
+        try:
+            self._event_store.load(stream_id)
+        except StreamGone:
+            return True
+        return False
+
+    def _successor_of(self, gone: ReservationStreamId) -> ReservationStreamId:
+        """The stream in which a reservation goes on when its own is gone."""
+        return self._stream_named_by(gone.name)
+
+    def _stream_named_by(self, text: str) -> ReservationStreamId:
+        name = keyed_hash(self._key, RESERVATIONS, text).hex()
         return codec.reservation_stream(f"{codec.RESERVATION_PREFIX}{name}")
+
+    def _in_use(self, national_id: str) -> tuple[ReservationStreamId, Stream[ReservationEvent]]:
+        """The person's stream, or the one in which their reservation has gone on or will."""
+        stream_id = self.stream_of(national_id)
+        while True:
+            try:
+                return stream_id, self._event_store.load(stream_id)
+            except StreamGone:
+                stream_id = self._successor_of(stream_id)
+
+    def _take_in(
+        self,
+        stream_id: ReservationStreamId,
+        command: TakeReservation,
+        loaded: Stream[ReservationEvent],
+    ) -> None:
+        handle(
+            self._event_store,
+            stream_id,
+            partial(self._take, command),
+            command=command,
+            user=RESERVATIONS,
+            loaded=loaded,
+        )
 
     def _take(
         self, command: TakeReservation, stream: Stream[ReservationEvent]
@@ -136,7 +203,7 @@ class Reservations:
         )
 
     def _is_over(self, hold: Hold, reservation: Stream[ReservationEvent], *, now: datetime) -> bool:
-        """Whether a request no longer needs its hold: it is decided, or can no longer be recorded.
+        """Whether a request no longer needs its hold: it can no longer be recorded, or decided.
 
         If it was not recorded in time, this appends `ApplicationLapsed`, so that it cannot be.
         """
@@ -151,9 +218,12 @@ class Reservations:
             return loan_request.decide(lapse, loan_request.fold(stream.events))
 
         stream_id = codec.loan_request_stream(hold.id)
-        stream = handle(
-            self._event_store, stream_id, decide_to_lapse, command=lapse, user=RESERVATIONS
-        )
+        try:
+            stream = handle(
+                self._event_store, stream_id, decide_to_lapse, command=lapse, user=RESERVATIONS
+            )
+        except StreamGone:
+            return True
         state = loan_request.fold(stream.events)
         if state.application is None:
             return stream.revision != hold.covers

@@ -17,6 +17,7 @@ from loans.adapters import codec
 from loans.adapters.credit_bureau import CreditBureau, CreditBureauUnavailable
 from loans.adapters.event_store import EventStore, Stream
 from loans.application.handling import handle
+from loans.application.losses import noting_loss
 from loans.application.reservations import Reservations
 from loans.domain import loan_request
 from loans.domain.commands import (
@@ -72,7 +73,9 @@ def request_loan(
 
     Raises:
         IdAlreadyUsed: the id belongs to another application.
+        LoanRequestIsGone: the id belongs to a request whose events were deleted.
         OpenRequestExists: the person has a request that is not decided yet.
+        ReservationIsGone: nobody can tell whether the person has one.
         EventStoreUnavailable, StaleRevision: not recorded; sending the command again is safe.
     """
     stream_id = codec.loan_request_stream(command.id)
@@ -88,11 +91,12 @@ def request_loan(
         scored = scored or _scored(command, credit_bureau)
         return decide(scored, state)
 
-    stream = handle(event_store, stream_id, decide_on, command=command, user=APPLICANT)
-    if scored is not None and scored.credit_score is None:
-        # The event store confirms an append that it already has. If the same command was sent at
-        # the same moment and did get a score, the stream holds more than was appended here.
-        stream = event_store.load(stream_id).as_left_by(command.command_id)
+    with noting_loss(command.id, event_store=event_store, now=command.issued_at):
+        stream = handle(event_store, stream_id, decide_on, command=command, user=APPLICANT)
+        if scored is not None and scored.credit_score is None:
+            # The event store confirms an append that it already has. If the same command was sent
+            # at the same moment and did get a score, the stream holds more than was appended here.
+            stream = event_store.load(stream_id).as_left_by(command.command_id)
     return _answer(command.id, stream, is_new=scored is not None)
 
 
@@ -109,9 +113,11 @@ def check_credit(
 
     Raises:
         CreditBureauUnavailable: it gave no score; nothing was recorded.
+        LoanRequestIsGone: its events were deleted.
         EventStoreUnavailable, StaleRevision: not recorded; doing it again is safe.
     """
-    stream = event_store.load(codec.loan_request_stream(loan_request_id))
+    with noting_loss(loan_request_id, event_store=event_store, now=clock()):
+        stream = event_store.load(codec.loan_request_stream(loan_request_id))
     state = fold(stream.events)
     if state.application is None or state.credit_score is not None:
         return None
@@ -126,7 +132,7 @@ def park_credit_check(
     """Record that the credit bureau is no longer asked about a request, and why.
 
     Raises:
-        UnknownLoanRequest: there is no such request.
+        UnknownLoanRequest, LoanRequestIsGone: there is no such request any more.
         EventStoreUnavailable, StaleRevision: not recorded; doing it again is safe.
     """
     command = ParkCreditCheck(id=loan_request_id, issued_at=now, reason=reason, attempts=attempts)
@@ -139,9 +145,11 @@ def release_reservation(
     """Release the reservation of a request that is decided, if it still holds one.
 
     Raises:
-        EventStoreUnavailable, StaleRevision: not released; doing it again is safe.
+        LoanRequestIsGone: its events were deleted, and with them whose reservation it is.
+        EventStoreUnavailable, StaleRevision, StreamGone: as `Reservations.release`.
     """
-    state = fold(event_store.load(codec.loan_request_stream(loan_request_id)).events)
+    with noting_loss(loan_request_id, event_store=event_store, now=now):
+        state = fold(event_store.load(codec.loan_request_stream(loan_request_id)).events)
     if state.application is not None and state.decision is not None:
         national_id = state.application.national_id
         reservations.release(loan_request_id, national_id=national_id, now=now)
@@ -151,7 +159,7 @@ def approve_loan(command: ApproveLoan, *, event_store: EventStore) -> Answer:
     """Approve a request that is under review.
 
     Raises:
-        UnknownLoanRequest, NotUnderReview, AlreadyDecided: it cannot be decided.
+        UnknownLoanRequest, LoanRequestIsGone, NotUnderReview, AlreadyDecided: it cannot be decided.
         OutOfDate: it has changed since it was shown.
         EventStoreUnavailable, StaleRevision: not recorded; sending the command again is safe.
     """
@@ -163,23 +171,25 @@ def deny_loan(command: DenyLoan, *, event_store: EventStore) -> Answer:
     return _carry_out(command, user=command.decided_by, event_store=event_store)
 
 
-def look_up(loan_request_id: UUID, *, event_store: EventStore) -> LoanRequest:
+def look_up(loan_request_id: UUID, *, now: datetime, event_store: EventStore) -> LoanRequest:
     """How a loan request stands by its events, which the read models may not have yet.
 
     Raises:
+        LoanRequestIsGone: its events were deleted.
         EventStoreUnavailable: no answer in time.
     """
-    return fold(event_store.load(codec.loan_request_stream(loan_request_id)).events)
+    with noting_loss(loan_request_id, event_store=event_store, now=now):
+        return fold(event_store.load(codec.loan_request_stream(loan_request_id)).events)
 
 
-def under_review(loan_request_id: UUID, *, event_store: EventStore) -> Application:
+def under_review(loan_request_id: UUID, *, now: datetime, event_store: EventStore) -> Application:
     """What the applicant filled in, of a request that an underwriter may decide.
 
     Raises:
-        UnknownLoanRequest, NotUnderReview, AlreadyDecided: it cannot be decided.
+        UnknownLoanRequest, LoanRequestIsGone, NotUnderReview, AlreadyDecided: it cannot be decided.
         EventStoreUnavailable: no answer in time.
     """
-    return loan_request.under_review(look_up(loan_request_id, event_store=event_store))
+    return loan_request.under_review(look_up(loan_request_id, now=now, event_store=event_store))
 
 
 def _scored(command: RequestLoan, credit_bureau: CreditBureau) -> RequestLoan:
@@ -193,14 +203,15 @@ def _scored(command: RequestLoan, credit_bureau: CreditBureau) -> RequestLoan:
 def _carry_out(
     command: LoanCommand, *, user: str, event_store: EventStore, loaded: LoanStream | None = None
 ) -> Answer:
-    stream = handle(
-        event_store,
-        codec.loan_request_stream(command.id),
-        partial(_decide_on, command),
-        command=command,
-        user=user,
-        loaded=loaded,
-    )
+    with noting_loss(command.id, event_store=event_store, now=command.issued_at):
+        stream = handle(
+            event_store,
+            codec.loan_request_stream(command.id),
+            partial(_decide_on, command),
+            command=command,
+            user=user,
+            loaded=loaded,
+        )
     return _answer(command.id, stream)
 
 

@@ -133,3 +133,17 @@ class ReservationReleased(Event):
 
 
 ReservationEvent = ReservationTaken | ReservationReleased
+
+
+class LoanRequestGone(Event):
+    """The stream of the request `id` is no longer whole: an operator deleted or truncated it.
+
+    It is recorded in a stream of its own, since nothing can be appended to a deleted one.
+    """
+
+
+class LoanRequestBack(Event):
+    """The stream of the request `id`, which was gone, is whole again."""
+
+
+LossEvent = LoanRequestGone | LoanRequestBack

@@ -104,6 +104,16 @@ class UnknownLoanRequest(Rejection):
         super().__init__("There is no loan request with this id.")
 
 
+class LoanRequestIsGone(Rejection):
+    """The events of the request were deleted or truncated, so nobody can tell how it stands."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The record of this loan request was deleted or cut short, so it can no longer be "
+            "decided. Its applicant may apply again."
+        )
+
+
 class NotUnderReview(Rejection):
     """The request has not been scored yet, so there is nothing to decide."""
 

@@ -76,6 +76,16 @@ class OpenRequestExists(Rejection):
         )
 
 
+class ReservationIsGone(Rejection):
+    """The events of the reservation were deleted: nobody can tell whether a request holds it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "We cannot take this application now: our record of earlier applications is not "
+            "complete. It has to be restored here first. Please contact us."
+        )
+
+
 def decide(command: ReservationCommand, hold: Hold | None) -> list[ReservationEvent]:
     """The events that `command` causes; none if it was carried out before.
 
@@ -120,5 +130,8 @@ def evolve(hold: Hold | None, event: ReservationEvent) -> Hold | None:
 
 
 def fold(events: Iterable[ReservationEvent]) -> Hold | None:
-    """The hold on the reservation after all of `events`, oldest first."""
+    """The hold on the reservation after all of `events`, oldest first.
+
+    The last one alone says so: those before it may be missing.
+    """
     return reduce(evolve, events, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
 from esdbclient.exceptions import EventStoreDBClientException
@@ -14,8 +14,13 @@ from lepret.common.event_store_client import close_event_store_client, event_sto
 from lepret.common.memory import keep_memory_small
 from lepret.common.option_types import number_in
 from lepret.common.stopping import WAKE_SECONDS, stop_on_signals
+from loans.dependencies import event_store
 from loans.workers.groups import LONGEST_DELAY_SECONDS, Group, GroupUnknown
+from loans.workers.losses import LOSSES, Losses
+from loans.workers.redelivery import Redelivery
 from loans.workers.worker import TIMINGS, Worker
+
+_REDELIVERY_OF_LOSSES: Final = Redelivery(retries=24, longest_delay=300.0)
 
 
 def add_group_options(parser: ArgumentParser) -> None:
@@ -30,6 +35,17 @@ def add_group_options(parser: ArgumentParser) -> None:
         "--delete-old-groups",
         action="store_true",
         help="delete the groups that other versions of the workers have left, and exit",
+    )
+
+
+def losses_worker() -> Worker:
+    """What every process with workers does as well: notice streams that an operator deleted."""
+    return Worker(
+        LOSSES,
+        Losses(event_store=event_store()),
+        connect=event_store_client,
+        redelivery=_REDELIVERY_OF_LOSSES,
+        threads=1,
     )
 
 
@@ -76,7 +92,7 @@ def is_about_groups(
     else:
         return False
     try:
-        for group in groups:
+        for group in (*groups, LOSSES):
             command.stdout.write(act(group))
     except GroupUnknown as group_name:
         raise CommandError(

@@ -52,7 +52,7 @@ _LINKS: Final = {
     summary="Apply for a loan",
     tags=["Loan requests"],
     auth=Bearer(Scope.CREATE, is_needed=False),
-    response={201: LoanRequestAnswer, **problems(403, 409, 413, 415, 422)},
+    response={201: LoanRequestAnswer, **problems(403, 409, 410, 413, 415, 422)},
     openapi_extra={
         "responses": {
             201: {
@@ -65,6 +65,10 @@ _LINKS: Final = {
                 "description": "The application cannot be taken now: the id belongs to another "
                 "one, or the person may have a request that is not decided yet.",
                 "content": {CONTENT_TYPE: {"example": {"detail": str(OpenRequestExists())}}},
+            },
+            410: {
+                "description": "The id belongs to a request whose record was deleted. Apply with "
+                "another id, and another `Idempotency-Key`."
             },
         }
     },
@@ -98,7 +102,7 @@ def request_loan(
 _DECISION: Final[dict[str, Any]] = {
     "tags": ["Underwriting"],
     "auth": Bearer(Scope.DECIDE),
-    "response": {200: LoanRequestAnswer, **problems(403, 404, 409, 412, 413, 415, 422, 428)},
+    "response": {200: LoanRequestAnswer, **problems(403, 404, 409, 410, 412, 413, 415, 422, 428)},
     "openapi_extra": {
         "responses": {
             200: {"description": "Decided, now or when it was first sent.", "headers": ETAG},
@@ -106,6 +110,7 @@ _DECISION: Final[dict[str, Any]] = {
                 "description": "It is decided already, differently or by someone else: `detail` "
                 "says by whom and when. Or it is not under review."
             },
+            410: {"description": "Its record was deleted: nobody can decide it any more."},
             412: {
                 "description": "It has changed since it was shown: `ETag` says to what.",
                 "headers": ETAG,

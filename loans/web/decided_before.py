@@ -20,7 +20,7 @@ from loans.application import use_cases
 from loans.application.use_cases import Answer
 from loans.dependencies import event_store
 from loans.domain.commands import RequestLoan
-from loans.domain.loan_request import Application, Decision
+from loans.domain.loan_request import Application, Decision, LoanRequestIsGone
 
 WITHIN_SECONDS: Final = 3600
 # Of a family, or of several people in an office.
@@ -49,7 +49,12 @@ def decided_before(request: HttpRequest, command: RequestLoan) -> DecidedBefore 
     if command.id in ids:
         return None
     for loan_request_id in ids:
-        state = use_cases.look_up(loan_request_id, event_store=event_store())
+        try:
+            state = use_cases.look_up(
+                loan_request_id, now=command.issued_at, event_store=event_store()
+            )
+        except LoanRequestIsGone:
+            continue
         application = state.application
         if application is None or application.national_id != command.national_id:
             continue

@@ -10,8 +10,14 @@ from django.utils.http import quote_etag
 
 from lepret.api.problems import FieldError, Problem, ProblemMakers, unavailable
 from loans.adapters.event_store import EventStoreUnavailable, StaleRevision
-from loans.application.idempotency import KeyUsedOtherwise
-from loans.domain.loan_request import IdAlreadyUsed, OutOfDate, Rejection, UnknownLoanRequest
+from loans.application.idempotency import KeyGone, KeyUsedOtherwise
+from loans.domain.loan_request import (
+    IdAlreadyUsed,
+    LoanRequestIsGone,
+    OutOfDate,
+    Rejection,
+    UnknownLoanRequest,
+)
 from loans.web.applying import TooManyApplications
 from loans.web.headers import IDEMPOTENCY_KEY
 
@@ -46,8 +52,10 @@ def _too_many(refusal: TooManyApplications) -> Problem:
 
 PROBLEMS: Final[ProblemMakers] = {
     KeyUsedOtherwise: lambda _: bad_key("This key was used for another call."),
+    KeyGone: lambda _: bad_key("The record of this key was deleted. Send the call with another."),
     IdAlreadyUsed: _id_already_used,
     UnknownLoanRequest: lambda rejection: Problem(HTTPStatus.NOT_FOUND, str(rejection)),
+    LoanRequestIsGone: lambda rejection: Problem(HTTPStatus.GONE, str(rejection)),
     OutOfDate: _out_of_date,
     Rejection: lambda rejection: Problem(HTTPStatus.CONFLICT, str(rejection)),
     TooManyApplications: _too_many,

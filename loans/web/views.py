@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -12,6 +12,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render, resolve_url
+from django.utils import timezone
 from django.views import csrf
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -26,7 +27,7 @@ from lepret.staff.access import refusal_to_request, refused, underwriter_require
 from loans.application import use_cases
 from loans.application.use_cases import Answer
 from loans.dependencies import event_store, pace
-from loans.domain.loan_request import IdAlreadyUsed, Rejection
+from loans.domain.loan_request import IdAlreadyUsed, LoanRequestIsGone, Rejection
 from loans.web import applying
 from loans.web.applying import UNAVAILABLE, TooManyApplications
 from loans.web.decided_before import DecidedBefore, decided_before, remember
@@ -47,9 +48,15 @@ _RELOAD: Final = (
 _NOTE_TOO_LONG: Final = "A note is plain text of at most 500 characters."
 _DECIDE_AGAIN: Final = "The decision could not be recorded. Please try again in a minute."
 _LOOK_AGAIN: Final = "The request cannot be shown at the moment. Please try again in a minute."
-_USED_BEFORE: Final = (
-    "This form was sent before, as another application. To make this one too, send it again."
-)
+_WHY_ANOTHER: Final[Mapping[type[Rejection], str]] = {
+    IdAlreadyUsed: (
+        "This form was sent before, as another application. To make this one too, send it again."
+    ),
+    LoanRequestIsGone: (
+        "This form was sent before, and the record of that request was deleted here since. To "
+        "apply once more, send it again."
+    ),
+}
 _TOO_MANY: Final = "{problem} What you typed is still here: please send it again in {when}."
 
 
@@ -112,9 +119,9 @@ def _apply_with(request: HtmxRequest, form: RequestLoanForm) -> HttpResponse:
             answer = applying.request_loan(
                 form.command, address=address_of(request), application=this
             )
-        except IdAlreadyUsed:
+        except (IdAlreadyUsed, LoanRequestIsGone) as rejection:
             this.is_refused = True
-            return _form_for_another(request, form)
+            return _form_for_another(request, form, _WHY_ANOTHER[type(rejection)])
         except Rejection as rejection:
             this.is_refused = True
             return _form_again(request, form, str(rejection), status=409)
@@ -143,11 +150,11 @@ def _later(
     return response
 
 
-def _form_for_another(request: HtmxRequest, form: RequestLoanForm) -> HttpResponse:
+def _form_for_another(request: HtmxRequest, form: RequestLoanForm, problem: str) -> HttpResponse:
     """The form of a request that was made already, for another one: it says so, and asks."""
     seen = form.command.id
     form.take_new_id()
-    return _form_again(request, form, _USED_BEFORE, status=409, seen=seen)
+    return _form_again(request, form, problem, status=409, seen=seen)
 
 
 def csrf_failure(request: HtmxRequest, reason: str = "") -> HttpResponse:
@@ -204,7 +211,9 @@ def _ask_reason(
 ) -> HttpResponse:
     try:
         # Whom it is about is read anew each time: nothing that the browser sends can say so.
-        application = use_cases.under_review(loan_request_id, event_store=event_store())
+        application = use_cases.under_review(
+            loan_request_id, now=timezone.now(), event_store=event_store()
+        )
     except Rejection as rejection:
         return _not_decided(request, str(rejection), status=409)
     except UNAVAILABLE:

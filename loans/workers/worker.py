@@ -25,7 +25,8 @@ from lepret.common.error_places import type_and_place
 from lepret.common.event_store_connection import SharedClient
 from lepret.common.outages import Outage
 from loans.adapters import codec
-from loans.adapters.event_store import EventStoreUnavailable
+from loans.adapters.event_store import EventStoreUnavailable, StreamGone
+from loans.domain.loan_request import LoanRequestIsGone
 from loans.workers.delay_queue import DelayQueue
 from loans.workers.groups import (
     CALL_TIMEOUT_SECONDS,
@@ -60,6 +61,11 @@ class Timings:
 
 TIMINGS: Final = Timings()
 
+# More than an operator sets for a stream, which is read.
+_MOST_KEPT_BYTES: Final = 4_096
+
+_GONE: Final = (StreamGone, LoanRequestIsGone)
+
 
 class TryAgain(Exception):
     """An event could not be handled, for this reason. Retry after at least `after` seconds."""
@@ -81,7 +87,7 @@ class NotYet(Exception):
 class Handler(Protocol):
     """What a worker does with the events of its group. Used by several threads at once.
 
-    The events come without their data and metadata, since many may have to wait.
+    Events with much data come without, since many may have to wait.
     """
 
     def handle(self, event: RecordedEvent) -> None:
@@ -91,6 +97,7 @@ class Handler(Protocol):
             TryAgain: it failed, and is to be retried.
             NotYet: it is to be handled later.
             EventStoreUnavailable: it is to be handled later; this does not count as a retry.
+            StreamGone, LoanRequestIsGone: there is nothing left to do.
         """
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
@@ -223,6 +230,8 @@ class Worker:
             self._jobs.put(again, after=too_early.seconds)
         except EventStoreUnavailable:
             self._wait_for_store(again)
+        except _GONE:
+            _pass_over(delivery)
         except TryAgain as failure:
             self._try_again(delivery, failure)
         except Exception as error:  # noqa: BLE001 (no event may end the worker)
@@ -250,12 +259,21 @@ class Worker:
         except EventStoreUnavailable:
             self._wait_for_store(partial(self._give_up, delivery, reason))
             return
+        except _GONE:
+            _pass_over(delivery)
+            return
         except Exception as error:  # noqa: BLE001 (it is parked in any case)
             logger.error("Could not tell that %s is parked: %s", delivery, type_and_place(error))
         delivery.park()
 
     def _wait_for_store(self, job: Callable[[], None]) -> None:
         self._jobs.put(job, after=jittered(self._timings.ask_again_after))
+
+
+def _pass_over(delivery: DeliveredEvent) -> None:
+    """Be done with an event whose stream, or another that it is about, was deleted or truncated."""
+    logger.warning("Passed over %s: a stream that it needs was deleted or truncated", delivery)
+    delivery.ack()
 
 
 class Session:
@@ -283,11 +301,16 @@ class Session:
         try:
             for event in self.subscription:
                 self.heard_at = time.monotonic()
-                # Handlers read the stream, which has more than this event by then.
-                self._take(DeliveredEvent(codec.without_payload(event), self))
+                self._take(DeliveredEvent(_light(event), self))
             self.lost = "it ended the subscription"
         except _EVENT_STORE_AWAY as error:
             self.lost = type(error).__qualname__
+
+
+def _light(event: RecordedEvent) -> RecordedEvent:
+    # Of our own events handlers read the stream, which has more than one event by then.
+    is_light = len(event.data) + len(event.metadata) <= _MOST_KEPT_BYTES
+    return event if is_light else codec.without_payload(event)
 
 
 class DeliveredEvent:

@@ -11,31 +11,41 @@ from uuid import UUID
 from loans.adapters import codec
 from loans.adapters.codec import E, StreamId
 from loans.adapters.credit_bureau import CreditBureauUnavailable
-from loans.adapters.event_store import EventStoreUnavailable, Recorded, StaleRevision, Stream
+from loans.adapters.event_store import (
+    EventStoreUnavailable,
+    Recorded,
+    StaleRevision,
+    Stream,
+    StreamGone,
+)
 from loans.application.reservations import Reservations
 from loans.domain.events import Event, LoanEvent
 
 
 @dataclass
 class FakeEventStore:
-    """Streams in a dictionary. Each append first runs the next of `before_append`, if any.
+    """Streams in a dictionary; those named in `gone` were deleted.
 
-    `clock` is the store's own.
+    Each append first runs the next of `before_append`, if any. `clock` is the store's own.
     """
 
     streams: dict[str, list[Recorded[Any]]] = field(default_factory=dict)
     before_append: list[Callable[[], object]] = field(default_factory=list)
     event_ids: list[UUID] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
     is_away: bool = False
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def load(self, stream: StreamId[E]) -> Stream[E]:
-        if self.is_away:
-            raise EventStoreUnavailable
+        self._answer_about(stream)
         recorded = self.streams.get(stream.name, [])
         if not recorded:
             return Stream()
         return Stream(tuple(recorded), recorded[-1].revision, recorded[-1].position)
+
+    def assume_new(self, stream: StreamId[E]) -> Stream[E]:
+        self._answer_about(stream)
+        return Stream()
 
     def append(
         self,
@@ -48,6 +58,8 @@ class FakeEventStore:
     ) -> int:
         if self.before_append:
             self.before_append.pop(0)()
+        if stream.name in self.gone:
+            raise StreamGone
         ids = [codec.encode(each, command_id=command_id, user=user).id for each in events]
         start = 0 if revision is None else revision + 1
         recorded = self.streams.get(stream.name, [])
@@ -64,6 +76,12 @@ class FakeEventStore:
 
     def now(self) -> datetime:
         return self.clock()
+
+    def _answer_about(self, stream: StreamId[E]) -> None:
+        if self.is_away:
+            raise EventStoreUnavailable
+        if stream.name in self.gone:
+            raise StreamGone
 
     def events_of(self, loan_request_id: UUID) -> list[LoanEvent]:
         """The events of a loan request."""

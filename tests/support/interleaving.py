@@ -75,6 +75,10 @@ class TakingTurns(FakeEventStore):
         self._actor.wait_for_turn()
         return super().load(stream)
 
+    def assume_new(self, stream: StreamId[E]) -> Stream[E]:
+        self._actor.wait_for_turn()
+        return super().assume_new(stream)
+
     def append(self, stream: StreamId[E], events: Sequence[Event], **how: Any) -> int:
         self._actor.wait_for_turn()
         return super().append(stream, events, **how)

@@ -11,7 +11,13 @@ from django.core.management.base import BaseCommand
 from lepret.common.event_store_client import event_store_client
 from lepret.common.option_types import whole_number
 from loans.dependencies import credit_bureau, event_store
-from loans.management.common import add_group_options, delay, is_about_groups, work
+from loans.management.common import (
+    add_group_options,
+    delay,
+    is_about_groups,
+    losses_worker,
+    work,
+)
 from loans.workers.credit_checks import CREDIT_CHECKS, CreditChecks
 from loans.workers.redelivery import Redelivery
 from loans.workers.worker import Worker
@@ -56,4 +62,4 @@ class Command(BaseCommand):
             redelivery=Redelivery(options["retries"], options["longest_delay"]),
             threads=options["threads"],
         )
-        work([worker], command=self, name="check_credit")
+        work([worker, losses_worker()], command=self, name="check_credit")

@@ -10,8 +10,15 @@ from django.core.management.base import BaseCommand
 
 from lepret.common.event_store_client import event_store_client
 from loans.dependencies import event_store, reservations
-from loans.management.common import add_group_options, delay, is_about_groups, work
+from loans.management.common import (
+    add_group_options,
+    delay,
+    is_about_groups,
+    losses_worker,
+    work,
+)
 from loans.workers.groups import Group
+from loans.workers.losses import RESERVATION_LOSSES, Restorations
 from loans.workers.redelivery import Redelivery
 from loans.workers.reservation_releases import LAPSES, RELEASES, Lapses, Releases
 from loans.workers.worker import Handler, Worker
@@ -37,12 +44,15 @@ class Command(BaseCommand):
         add_group_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if is_about_groups(options, [RELEASES, LAPSES], command=self):
+        if is_about_groups(options, [RELEASES, LAPSES, RESERVATION_LOSSES], command=self):
             return
         seconds = options["lapse_after"]
         handlers: dict[Group, Handler] = {
             RELEASES: Releases(event_store=event_store(), reservations=reservations()),
             LAPSES: Lapses(reservations=reservations(lapse_after_seconds=seconds)),
+            RESERVATION_LOSSES: Restorations(
+                reservations=reservations(), connect=event_store_client
+            ),
         }
         workers = [
             Worker(
@@ -54,4 +64,4 @@ class Command(BaseCommand):
             )
             for group, handler in handlers.items()
         ]
-        work(workers, command=self, name="release_reservations")
+        work([*workers, losses_worker()], command=self, name="release_reservations")

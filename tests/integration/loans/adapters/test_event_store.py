@@ -7,16 +7,31 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from esdbclient import NewEvent, StreamState
 
 from lepret.common.event_store_connection import SharedClient
-from loans.adapters.codec import loan_request_stream
-from loans.adapters.event_store import EventStoreDB, EventStoreUnavailable, StaleRevision, Stream
-from loans.domain.events import AutoApproved, AutoDenied, CreditChecked, LoanEvent
+from loans.adapters.codec import loan_request_stream, reservation_stream
+from loans.adapters.event_store import (
+    EventStoreDB,
+    EventStoreUnavailable,
+    StaleRevision,
+    Stream,
+    StreamGone,
+)
+from loans.domain.events import (
+    AutoApproved,
+    AutoDenied,
+    CreditChecked,
+    LoanEvent,
+    ReservationReleased,
+    ReservationTaken,
+)
 from tests.support.eventstoredb import running_eventstoredb
+from tests.support.lost_streams import WAYS, delete, set_metadata, tombstone, truncate
 from tests.support.processes import free_port
 
 AT = datetime(2026, 11, 23, tzinfo=UTC)
@@ -142,3 +157,72 @@ def test_a_server_that_is_down_is_an_error_within_the_timeout() -> None:
         append(store, checked(uuid4()), revision=None, command=uuid4())
     assert time.monotonic() - began < 30
     client.close()
+
+
+def request_of_three_events(store: EventStoreDB) -> UUID:
+    request = uuid4()
+    denied = AutoDenied(id=request, occurred_at=AT)
+    events: list[LoanEvent] = [checked(request), denied, checked(request)]
+    for revision, event in enumerate(events):
+        append(store, event, revision=revision - 1 if revision else None, command=uuid4())
+    return request
+
+
+class TestAStreamThatAnOperatorHasDeletedOrTruncated:
+    @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+    def test_is_gone(self, store: EventStoreDB, client: EventStoreDBClient, way: Any) -> None:
+        stream = loan_request_stream(request_of_three_events(store))
+        way(client, stream.name)
+        with pytest.raises(StreamGone):
+            store.load(stream)
+
+    @pytest.mark.parametrize("way", [tombstone, delete])
+    def test_is_not_taken_for_a_new_one(
+        self, store: EventStoreDB, client: EventStoreDBClient, way: Any
+    ) -> None:
+        stream = loan_request_stream(request_of_three_events(store))
+        way(client, stream.name)
+        with pytest.raises(StreamGone):
+            store.assume_new(stream)
+
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_takes_no_events_once_it_has_a_tombstone(
+        self, store: EventStoreDB, client: EventStoreDBClient, count: int
+    ) -> None:
+        request = request_of_three_events(store)
+        tombstone(client, loan_request_stream(request).name)
+        with pytest.raises(StreamGone):
+            append(store, *[checked(request)] * count, revision=2, command=uuid4())
+
+    def test_is_whole_again_once_its_metadata_are_set_back(
+        self, store: EventStoreDB, client: EventStoreDBClient
+    ) -> None:
+        stream = loan_request_stream(request_of_three_events(store))
+        delete(client, stream.name)
+        # Of a deleted stream, EventStoreDB hides the events once more when that is done.
+        for _ in range(2):
+            set_metadata(client, stream.name, {})
+        assert len(store.load(stream).events) == 3
+
+    @pytest.mark.parametrize(
+        "metadata", [{"$maxCount": 3}, {"$maxAge": 3600}, {"$tb": 0}, {"a": 1}]
+    )
+    def test_is_whole_as_long_as_its_first_event_is_there(
+        self, store: EventStoreDB, client: EventStoreDBClient, metadata: dict[str, int]
+    ) -> None:
+        stream = loan_request_stream(request_of_three_events(store))
+        set_metadata(client, stream.name, metadata)
+        assert len(store.load(stream).events) == 3
+        assert store.assume_new(loan_request_stream(uuid4())) == Stream()
+
+    def test_says_enough_with_its_last_event_if_it_is_a_reservation(
+        self, store: EventStoreDB, client: EventStoreDBClient
+    ) -> None:
+        request, stream = uuid4(), reservation_stream(f"Reservation:{uuid4().hex * 2}")
+        events = (
+            ReservationTaken(id=request, occurred_at=AT, covers=None),
+            ReservationReleased(id=request, occurred_at=AT),
+        )
+        store.append(stream, events, revision=None, command_id=uuid4(), user="reservations")
+        truncate(client, stream.name)
+        assert store.load(stream).events == events[1:]

@@ -171,6 +171,7 @@ def paused_before_recording(store: FakeEventStore, *, at: datetime = NOW) -> Act
     actor = Actor(store, lambda its_store: request(its_store, FIRST, at=at))
     actor.begin()
     actor.go()  # loads the request's stream
+    actor.go()  # looks whether the reservation's stream was deleted
     actor.go()  # takes the reservation
     assert types_in_the_reservation(store) == ["ReservationTaken"]
     return actor
