@@ -95,10 +95,10 @@ class LoanRequestAdmin(QuickSearch, ReadOnlyAdmin):
     @admin.display(description="History, from the event store")
     def history(self, loan_request: LoanRequest) -> str:
         try:
-            entries = history_of(loan_request.id)
+            history = history_of(loan_request.id)
         except HistoryUnavailable:
             return "The event store does not answer at the moment."
-        return render_to_string("readmodels/_history.html", {"entries": entries})
+        return render_to_string("readmodels/_history.html", {"history": history})
 
 
 def _add_requests(rows: Iterable[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from django.conf import settings
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_aware
 from esdbclient import RecordedEvent
-from esdbclient.exceptions import EventStoreDBClientException, NotFound
+from esdbclient.exceptions import EventStoreDBClientException, NotFound, StreamIsDeleted
 
 from lepret.common.event_store_client import event_store_client
 from lepret.common.formats import moment, money
@@ -43,30 +44,61 @@ _ACTORS: Final[Mapping[str, str]] = {
 }
 
 
+# More than people read, and few enough for a page, whatever others have put into the stream.
+MOST_ENTRIES: Final = 1_000
+_MOST_BYTES: Final = 64 * 1024
+_LONGEST_VALUE: Final = 2_000
+
+
 class HistoryUnavailable(Exception):
     """The event store did not answer in time."""
 
 
+class HistoryGone(Exception):
+    """An operator has deleted or truncated the stream, so that it no longer says what happened."""
+
+
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One event as people read it."""
+    """One event as people read it. `problem` says why its data cannot be shown, if so."""
 
     revision: int
     recorded_at: datetime | None
     type: str
     who: str
-    data: dict[str, Any]
+    data: Mapping[str, str]
+    problem: str = ""
 
 
-def history_of(loan_request_id: UUID) -> list[HistoryEntry]:
-    """Every event of a loan request, oldest first, also of types that this version does not know.
+@dataclass(frozen=True)
+class History:
+    """The events of a loan request, oldest first; `note` is what people must know of the list."""
 
-    Empty if there is no such request.
+    entries: Sequence[HistoryEntry] = ()
+    note: str = ""
+
+
+def history_of(loan_request_id: UUID) -> History:
+    """The events of a loan request, also those of types that this version does not know.
+
+    Empty if there is no such request. An event that cannot be read is there as what it is.
 
     Raises:
         HistoryUnavailable: the event store did not answer in time.
     """
-    return [_entry(event) for event in _read(loan_request_id)]
+    try:
+        events = _read(loan_request_id, limit=MOST_ENTRIES + 1)
+    except HistoryGone:
+        return History(note="The record of this request was deleted in the event store.")
+    return History([_entry(event) for event in events[:MOST_ENTRIES]], _note_on(events))
+
+
+def _note_on(events: Sequence[RecordedEvent]) -> str:
+    if not _is_whole(events):
+        return "The record of this request was truncated in the event store: its beginning is gone."
+    if len(events) > MOST_ENTRIES:
+        return f"These are the first {MOST_ENTRIES:,} events. There are more."
+    return ""
 
 
 def is_recorded(loan_request_id: UUID) -> bool:
@@ -75,40 +107,105 @@ def is_recorded(loan_request_id: UUID) -> bool:
     A stream alone is not enough: an application may have lapsed before it was recorded.
 
     Raises:
+        HistoryGone: it had something that cannot be known any more.
         HistoryUnavailable: the event store did not answer in time.
     """
-    return any(event.type == LoanRequested.__name__ for event in _read(loan_request_id))
+    events = _read(loan_request_id)
+    if not _is_whole(events):
+        raise HistoryGone
+    return any(event.type == LoanRequested.__name__ for event in events)
 
 
-def _read(loan_request_id: UUID) -> Sequence[RecordedEvent]:
+def _is_whole(events: Sequence[RecordedEvent]) -> bool:
+    return not events or events[0].stream_position == 0
+
+
+def _read(loan_request_id: UUID, *, limit: int = sys.maxsize) -> Sequence[RecordedEvent]:
+    """The events of a request; none if it was never recorded.
+
+    Raises:
+        HistoryGone: all of them are gone.
+        HistoryUnavailable: the event store did not answer in time.
+    """
+    name = codec.stream_name(loan_request_id)
+    events = _stream(name, limit=limit)
+    if events is not None and not events:
+        raise HistoryGone
+    if events is None:
+        metadata = _stream(codec.metadata_stream_name(name), backwards=True, limit=1)
+        if metadata and codec.is_truncated_by(metadata[0].data):
+            raise HistoryGone
+    return events or ()
+
+
+def _stream(name: str, **options: Any) -> Sequence[RecordedEvent] | None:
+    """The events of a stream; `None` if it does not exist, or was deleted so that it may."""
+    seconds = settings.EVENTSTORE_TIMEOUT_SECONDS
     try:
-        return event_store_client().get_stream(
-            codec.stream_name(loan_request_id),
-            timeout=settings.EVENTSTORE_TIMEOUT_SECONDS,
-        )
+        return event_store_client().get_stream(name, timeout=seconds, **options)
     except NotFound:
-        return ()
+        return None
+    except StreamIsDeleted as error:
+        raise HistoryGone from error
     except EventStoreDBClientException as error:
         raise HistoryUnavailable from error
 
 
 def _entry(event: RecordedEvent) -> HistoryEntry:
-    user = str(codec.read_metadata(event.metadata).get("user", ""))
-    data = json.loads(event.data)
+    user = _shown(codec.read_metadata(event.metadata).get("user", ""))
+    data, problem = {}, ""
+    try:
+        data = _data_of(event)
+    except _NotReadable as why:
+        problem = f"not readable: {why}"
     return HistoryEntry(
         revision=event.stream_position,
         recorded_at=event.recorded_at,
         type=event.type,
         who=_ACTORS.get(event.type, user),
-        data={name: _in_words(name, value) for name, value in data.items() if name != "id"},
+        data=data,
+        problem=problem,
     )
 
 
-def _in_words(name: str, value: Any) -> Any:
-    if name == "amount" and isinstance(value, int):
+class _NotReadable(Exception):
+    """Data that cannot be shown. The message says why."""
+
+
+def _data_of(event: RecordedEvent) -> dict[str, str]:
+    """The data as people read them: anybody may have written anything."""
+    size = f"{len(event.data):,} bytes"
+    if event.content_type != codec.CONTENT_TYPE:
+        raise _NotReadable(f"{size} of {event.content_type}, not of JSON")
+    if len(event.data) > _MOST_BYTES:
+        raise _NotReadable(f"{size} are too many to be shown")
+    try:
+        data = json.loads(event.data)
+        if not isinstance(data, dict):
+            raise _NotReadable(f"{size} of JSON, but no object")
+        return {_shown(name): _in_words(name, data[name]) for name in data if name != "id"}
+    except UnicodeDecodeError:
+        raise _NotReadable(f"{size} that are not UTF-8") from None
+    except RecursionError:
+        raise _NotReadable(f"{size} of JSON that is nested too deeply") from None
+    except ValueError:
+        raise _NotReadable(f"{size} that are not JSON") from None
+
+
+def _in_words(name: str, value: Any) -> str:
+    if name == "amount" and type(value) is int:
         return money(value)
-    at = _moment_in(value)
-    return moment(at) if at else value
+    try:
+        at = _moment_in(value)
+        return moment(at) if at else _shown(value)
+    except OverflowError:  # A time at the end of time has no equivalent in another zone.
+        return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    """What a page can hold of a value: JSON may have halves of characters, and be very long."""
+    text = str(value).encode(errors="replace").decode()
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
 def _moment_in(value: Any) -> datetime | None:

@@ -330,7 +330,7 @@ class TestPages:
                 wrong[f"{method} {address}"] = f"{got} instead of {' or '.join(wanted)}"
         assert wrong == {}
         if kind not in ("underwriter", "superuser"):
-            assert len(history_of(loan)) == UNDER_REVIEW_AT + 1
+            assert len(history_of(loan).entries) == UNDER_REVIEW_AT + 1
 
     def test_no_other_method_opens_what_these_do_not(
         self, kind: str, new_browser: Callable[..., Client], loan: UUID
@@ -485,4 +485,4 @@ class TestTokens:
             loan = append_requested_loan(score=5).loan_request_id
             assert answer_of(caller, operation, loan) == wanted
             if wanted >= 400:
-                assert len(history_of(loan)) == UNDER_REVIEW_AT + 1
+                assert len(history_of(loan).entries) == UNDER_REVIEW_AT + 1
