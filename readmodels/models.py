@@ -7,7 +7,7 @@ far each projection has come, what stopped it, and which events it skips.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from django.db import models
@@ -153,6 +153,11 @@ class OfOneRequest(models.Model):
         return str(self.id)
 
 
+def _gone_at() -> models.DateTimeField[Any, Any]:
+    """When it was found that an operator has deleted or truncated the request's stream."""
+    return models.DateTimeField("record gone since", null=True)
+
+
 class Place(NamedTuple):
     """What the underwriters' queue is sorted by."""
 
@@ -161,6 +166,10 @@ class Place(NamedTuple):
 
 
 class PendingRequestQuerySet(models.QuerySet["PendingRequest"]):
+    def waiting(self) -> Self:
+        """Those that can be decided."""
+        return self.filter(gone_at=None)
+
     def oldest_first(self) -> Self:
         return self.order_by("requested_at", "id")
 
@@ -181,6 +190,7 @@ class PendingRequest(OfOneRequest):
     credit_score = models.PositiveSmallIntegerField()
     requested_at = models.DateTimeField()
     revision = _revision()
+    gone_at = _gone_at()
 
     objects = PendingRequestQuerySet.as_manager()
 
@@ -209,6 +219,7 @@ class LoanStatus(OfOneRequest):
     checked_at = models.DateTimeField(null=True)
     passed_on_at = models.DateTimeField("passed to an underwriter at", null=True)
     revision = _revision()
+    gone_at = _gone_at()
 
     objects = LoanStatusQuerySet.as_manager()
 
@@ -237,6 +248,7 @@ class LoanRequest(OfOneRequest):
         "credit check parked because", blank=True, default="", db_default=""
     )
     revision = _revision()
+    gone_at = _gone_at()
 
     class Meta:
         indexes = [

@@ -84,6 +84,7 @@ class LoanRequestAdmin(QuickSearch, ReadOnlyAdmin):
         "history",
         "id",
         "revision",
+        "gone_at",
     )
 
     def look_for(self, text: str, rows: QuerySet[Any]) -> Found:
@@ -174,7 +175,7 @@ class PendingRequestAdmin(OfOneRequestAdmin):
     search_fields = ("id", "name", "national_id")
     ordering = ("requested_at",)
     actions = EXPORTS
-    fields: ClassVar[Any] = (*list_display, "loan_request", "revision")
+    fields: ClassVar[Any] = (*list_display, "loan_request", "revision", "gone_at")
 
     def heading_of(self, row: PendingRequest) -> str:
         return person_and_amount(row)
@@ -206,4 +207,5 @@ class LoanStatusAdmin(OfOneRequestAdmin):
         "checked_at",
         "passed_on_at",
         "revision",
+        "gone_at",
     )

@@ -35,6 +35,10 @@ PROBLEMS: Final[ProblemMakers] = {
     HistoryUnavailable: lambda _: unavailable("Loan requests cannot be looked up at the moment."),
 }
 
+_GONE: Final = (
+    "The record of this loan request was deleted or cut short: nobody can tell how it stands. Its "
+    "applicant may apply again."
+)
 _EXAMPLE_CURSOR: Final = "AAZEbXN4n6C56Eo8elxNfZ0PL214HF4R"
 _LONGEST_PAGE: Final = 500
 
@@ -76,7 +80,7 @@ class LoanRequestStatus(BaseModel):
     summary="See how a loan request stands",
     tags=["Loan requests"],
     auth=Bearer(is_needed=False),
-    response={200: LoanRequestStatus, 304: None, **problems(404, 422)},
+    response={200: LoanRequestStatus, 304: None, **problems(404, 410, 422)},
     openapi_extra={
         "parameters": [
             {
@@ -95,6 +99,7 @@ class LoanRequestStatus(BaseModel):
                 "headers": ETAG,
             },
             304: {"description": "As it was at the `ETag` that was sent.", "headers": ETAG},
+            410: {"description": "Its record was deleted: nobody can tell how it stands."},
         },
     },
 )
@@ -106,6 +111,8 @@ def loan_request(
 ) -> LoanRequestStatus | HttpResponse:
     """How a loan request stands; `received` until the decision is known."""
     known = status_when_known(id, after=after)
+    if known.is_gone:
+        raise Problem(HTTPStatus.GONE, _GONE)
     # No tag for an answer that is not up to date, since it could be taken for one that is.
     if known.loan is not None and known.is_up_to_date:
         response["ETag"] = quote_etag(str(known.loan.revision))
@@ -230,7 +237,7 @@ def queue(
     Pages hold together while requests come and go: none is shown twice, and none that waits all the
     while is left out.
     """
-    rows = list(PendingRequest.objects.oldest_first().behind(cursor)[: limit + 1])
+    rows = list(PendingRequest.objects.waiting().oldest_first().behind(cursor)[: limit + 1])
     items = [QueuedRequest.of(row) for row in rows[:limit]]
     response["Cache-Control"] = "no-store"
     if len(rows) <= limit:

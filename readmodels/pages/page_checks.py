@@ -12,7 +12,7 @@ from channels.db import database_sync_to_async
 
 from lepret.staff.access import Refusal, refusal_to_session
 from readmodels.models import LoanStatus
-from readmodels.pages.event_history import is_recorded
+from readmodels.pages.event_history import HistoryGone, is_recorded
 
 # However many pages ask for requests that do not exist, the event store answers this many at once.
 _MOST_LOOKUPS: Final = 4
@@ -46,10 +46,19 @@ async def refusal_lately(
 async def is_there(loan_request_id: UUID) -> bool:
     """Whether there is such a loan request, in the read model or as yet in the event store only.
 
+    Not one whose events are gone, as far as the read model does not have it.
+
     Raises:
         HistoryUnavailable: the event store did not answer in time.
     """
     return await _is_in_read_model(loan_request_id) or await _is_in_event_store(loan_request_id)
+
+
+def _is_recorded(loan_request_id: UUID) -> bool:
+    try:
+        return is_recorded(loan_request_id)
+    except HistoryGone:
+        return False
 
 
 def _has_status(loan_request_id: UUID) -> bool:
@@ -63,7 +72,7 @@ _is_in_read_model = database_sync_to_async(
     executor=ThreadPoolExecutor(_MOST_LOOKUPS, thread_name_prefix="known-requests"),
 )
 _is_in_event_store = database_sync_to_async(
-    is_recorded,
+    _is_recorded,
     thread_sensitive=False,
     executor=ThreadPoolExecutor(_MOST_LOOKUPS, thread_name_prefix="recorded-requests"),
 )

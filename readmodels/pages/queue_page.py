@@ -37,7 +37,7 @@ class QueuePage:
     @classmethod
     def read(cls) -> QueuePage:
         """The page as it is now: one query, and a second if there are more rows than fit."""
-        queue = PendingRequest.objects.oldest_first()
+        queue = PendingRequest.objects.waiting().oldest_first()
         values = queue.values_list(*QueueRow._fields)
         rows = [QueueRow(*each) for each in values[: LONGEST_PAGE + 1]]
         waiting = len(rows) if len(rows) <= LONGEST_PAGE else queue.count()

@@ -20,7 +20,11 @@ class StatusPage:
     def read(cls, loan_request_id: UUID) -> StatusPage:
         """The page as it is now: one query."""
         loan = LoanStatus.objects.of(loan_request_id)
-        return cls(render_to_string("readmodels/_loan_status.html", {"loan": loan}))
+        return cls(
+            render_to_string(
+                "readmodels/_loan_status.html", {"loan": loan, "is_gone": loan and loan.gone_at}
+            )
+        )
 
     def changes_since(self, before: StatusPage | None) -> str:
         """The fragment that turns `before` into this page, which is all of it."""

@@ -6,6 +6,7 @@ has reached that position, and says so if it has not.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -51,8 +52,10 @@ def status(request: HttpRequest, loan_request_id: UUID) -> HttpResponse:
         "loan_request_id": loan_request_id,
         "number": number_of(loan_request_id),
         "is_late": after is not None and not known.is_up_to_date,
+        "is_gone": known.is_gone,
     }
-    response = render(request, "readmodels/loan_status.html", context)
+    status = HTTPStatus.GONE if known.is_gone else HTTPStatus.OK
+    response = render(request, "readmodels/loan_status.html", context, status=status)
     # Whoever has the address can see the page.
     response["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     return response

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from readmodels.live.positions import has_reached, hints
 from readmodels.models import LoanStatus, Status
-from readmodels.pages.event_history import is_recorded
+from readmodels.pages.event_history import HistoryGone, is_recorded
 from readmodels.projections import Projection, loan_status
 
 # The highest commit position that a checkpoint's column can hold.
@@ -26,11 +26,13 @@ class NotRecorded(Exception):
 class KnownStatus:
     """The status of a request; `loan` is `None` if the read model does not have it yet.
 
-    `is_up_to_date` is false if the read model did not reach the position in time.
+    `is_up_to_date` is false if the read model did not reach the position in time. `is_gone`: the
+    request's events were deleted or truncated, so that nobody can tell how it stands.
     """
 
     loan: LoanStatus | None
     is_up_to_date: bool
+    is_gone: bool = False
 
     @property
     def status(self) -> Status:
@@ -46,9 +48,14 @@ def status_now(loan_request_id: UUID) -> KnownStatus:
         HistoryUnavailable: the event store did not answer in time.
     """
     loan = LoanStatus.objects.of(loan_request_id)
-    if loan is None and not is_recorded(loan_request_id):
-        raise NotRecorded
-    return KnownStatus(loan, is_up_to_date=loan is not None)
+    if loan is not None:
+        return _known(loan)
+    try:
+        if not is_recorded(loan_request_id):
+            raise NotRecorded
+    except HistoryGone:
+        return KnownStatus(None, is_up_to_date=True, is_gone=True)
+    return KnownStatus(None, is_up_to_date=False)
 
 
 def status_when_known(loan_request_id: UUID, *, after: int | None = None) -> KnownStatus:
@@ -62,9 +69,13 @@ def status_when_known(loan_request_id: UUID, *, after: int | None = None) -> Kno
     """
     is_reached = after is None or has_reached(loan_status.PROJECTION.name, after)
     now = status_now(loan_request_id)
-    if is_reached and now.is_up_to_date:
+    if now.is_gone or (is_reached and now.is_up_to_date):
         return now
     return _wait_for_status(loan_request_id, after or 0)
+
+
+def _known(loan: LoanStatus) -> KnownStatus:
+    return KnownStatus(loan, is_up_to_date=True, is_gone=loan.gone_at is not None)
 
 
 def _wait_for_status(loan_request_id: UUID, after: int) -> KnownStatus:
@@ -77,7 +88,7 @@ def _wait_for_status(loan_request_id: UUID, after: int) -> KnownStatus:
         look, name=name, position=after, seconds=settings.READ_MODEL_WAIT_SECONDS
     )
     if loan is not None:
-        return KnownStatus(loan, is_up_to_date=True)
+        return _known(loan)
     return KnownStatus(LoanStatus.objects.of(loan_request_id), is_up_to_date=False)
 
 

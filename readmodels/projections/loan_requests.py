@@ -11,7 +11,10 @@ from loans.domain.events import (
     CreditChecked,
     CreditCheckParked,
     LoanEvent,
+    LoanRequestBack,
     LoanRequested,
+    LoanRequestGone,
+    LossEvent,
     ManuallyApproved,
     ManuallyDenied,
     ManualReviewRequired,
@@ -21,10 +24,10 @@ from readmodels.projections.base import Projection
 from readmodels.projections.rows import Rows
 
 
-def handle(event: LoanEvent, rows: Rows[LoanRequest]) -> None:
+def handle(event: LoanEvent | LossEvent, rows: Rows[LoanRequest]) -> None:
     match event:
         case LoanRequested():
-            rows.add(
+            rows.put(
                 event.id,
                 status=Status.RECEIVED,
                 name=event.name,
@@ -62,8 +65,12 @@ def handle(event: LoanEvent, rows: Rows[LoanRequest]) -> None:
             )
         case ApplicationLapsed():
             pass  # There was no request yet, and so there is no row.
+        case LoanRequestGone():
+            rows.change(event.id, gone_at=event.occurred_at)
+        case LoanRequestBack():
+            rows.change(event.id, gone_at=None)
         case _:
             assert_never(event)
 
 
-PROJECTION = Projection(name="loan_requests", version=2, model=LoanRequest, handle=handle)
+PROJECTION = Projection(name="loan_requests", version=3, model=LoanRequest, handle=handle)

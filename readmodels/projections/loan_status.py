@@ -9,7 +9,9 @@ from loans.domain.events import (
     AutoDenied,
     CreditChecked,
     CreditCheckParked,
+    LoanRequestBack,
     LoanRequested,
+    LoanRequestGone,
     ManuallyApproved,
     ManuallyDenied,
     ManualReviewRequired,
@@ -28,13 +30,15 @@ Handled = (
     | AutoDenied
     | ManuallyApproved
     | ManuallyDenied
+    | LoanRequestGone
+    | LoanRequestBack
 )
 
 
 def handle(event: Handled, rows: Rows[LoanStatus]) -> None:
     match event:
         case LoanRequested():
-            rows.add(
+            rows.put(
                 event.id,
                 status=Status.RECEIVED,
                 amount=event.amount,
@@ -57,13 +61,17 @@ def handle(event: Handled, rows: Rows[LoanStatus]) -> None:
                 decided_at=event.occurred_at,
                 denial_reason=event.reason,
             )
+        case LoanRequestGone():
+            rows.change(event.id, gone_at=event.occurred_at)
+        case LoanRequestBack():
+            rows.change(event.id, gone_at=None)
         case _:
             assert_never(event)
 
 
 PROJECTION = Projection(
     name="loan_status",
-    version=2,
+    version=3,
     model=LoanStatus,
     handle=handle,
     group=broadcasts.loan_request_group,

@@ -9,6 +9,7 @@ from loans.domain.events import (
     AutoDenied,
     CreditChecked,
     CreditCheckParked,
+    LoanRequestGone,
     ManuallyApproved,
     ManuallyDenied,
 )
@@ -23,6 +24,7 @@ Handled = (
     | AutoDenied
     | ManuallyApproved
     | ManuallyDenied
+    | LoanRequestGone
 )
 
 
@@ -38,7 +40,12 @@ def handle(event: Handled, rows: Rows[ParkedCreditCheck]) -> None:
                 parked_at=event.occurred_at,
             )
         case (
-            CreditChecked() | AutoApproved() | AutoDenied() | ManuallyApproved() | ManuallyDenied()
+            CreditChecked()
+            | AutoApproved()
+            | AutoDenied()
+            | ManuallyApproved()
+            | ManuallyDenied()
+            | LoanRequestGone()
         ):
             rows.remove(event.id)
         case _:
@@ -46,5 +53,5 @@ def handle(event: Handled, rows: Rows[ParkedCreditCheck]) -> None:
 
 
 PROJECTION = Projection(
-    name="parked_credit_checks", version=1, model=ParkedCreditCheck, handle=handle
+    name="parked_credit_checks", version=2, model=ParkedCreditCheck, handle=handle
 )

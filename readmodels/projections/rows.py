@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any, Generic, TypeVar
 
 from django.db.models import Field, Model
@@ -34,6 +34,7 @@ class Rows(Generic[Row]):
         self._changed: dict[Hashable, Values] = {}
         self._removed: set[Hashable] = set()
         self._must_be_new: set[Hashable] = set()
+        self._may_exist: set[Hashable] = set()
         self._revisions: dict[Hashable, int] = {}
         self._began_here: set[Hashable] = set()
         self._stored: dict[Hashable, Row | None] = {}
@@ -53,6 +54,14 @@ class Rows(Generic[Row]):
         self._changed.pop(key, None)
         self._added[key] = values
 
+    def put(self, key: Hashable, **values: Any) -> None:
+        """Add a row, in place of the row that may exist already."""
+        self.changes += 1
+        self._changed.pop(key, None)
+        if key not in self._added and key not in self._removed:
+            self._may_exist.add(key)
+        self._added[key] = values
+
     def change(self, key: Hashable, **values: Any) -> None:
         """Set columns of a row to other values. If there is no such row, nothing happens."""
         self.changes += 1
@@ -61,8 +70,9 @@ class Rows(Generic[Row]):
     def remove(self, key: Hashable) -> None:
         """Delete a row. If there is no such row, nothing happens."""
         self.changes += 1
-        if key in self._added and key not in self._removed:
+        if key in self._added and key not in self._removed | self._may_exist:
             self._must_be_new.add(key)
+        self._may_exist.discard(key)
         self._added.pop(key, None)
         self._changed.pop(key, None)
         self._removed.add(key)
@@ -104,12 +114,28 @@ class Rows(Generic[Row]):
             raise RowExists
         if self._removed:
             manager.filter(pk__in=self._removed).delete()
-        if self._added:
-            manager.bulk_create(
-                [self._table(**{self._key: key, **values}) for key, values in self._added.items()]
-            )
+        self._insert(self._added.keys() - self._may_exist)
+        self._insert(self._may_exist, **self._replacing())
         for columns, changes in _by_columns(self._changed).items():
             self._update(columns, changes)
+
+    def _insert(self, keys: Collection[Hashable], **options: Any) -> None:
+        added = [
+            self._table(**{self._key: key, **values})
+            for key, values in self._added.items()
+            if key in keys
+        ]
+        if added:
+            self._table._base_manager.bulk_create(added, **options)
+
+    def _replacing(self) -> dict[str, Any]:
+        """The options with which rows that exist are replaced. A row may be all key."""
+        meta = self._table._meta
+        names = [field.name for field in meta.concrete_fields if field not in meta.pk_fields]
+        if not names:
+            return {"ignore_conflicts": True}
+        keys = [field.name for field in meta.pk_fields]
+        return {"update_conflicts": True, "unique_fields": keys, "update_fields": names}
 
     def _put(self, key: Hashable, values: Values) -> None:
         if key in self._added:

@@ -79,7 +79,7 @@ def _endings(part: str) -> Iterator[str]:
 
 def handle(event: LoanRequested, rows: Rows[SearchWord]) -> None:
     for word in words_of(event.name, event.national_id):
-        rows.add((event.id, word))
+        rows.put((event.id, word))
 
 
 PROJECTION = Projection(name="search_words", version=1, model=SearchWord, handle=handle)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from loans.domain.events import (
+    LoanRequestBack,
+    LoanRequestGone,
     ManuallyApproved,
     ManuallyDenied,
     ManualReviewRequired,
@@ -14,13 +16,15 @@ from readmodels.models import PendingRequest
 from readmodels.projections.base import Projection
 from readmodels.projections.rows import Rows
 
-Handled = ManualReviewRequired | ManuallyApproved | ManuallyDenied
+Handled = (
+    ManualReviewRequired | ManuallyApproved | ManuallyDenied | LoanRequestGone | LoanRequestBack
+)
 
 
 def handle(event: Handled, rows: Rows[PendingRequest]) -> None:
     match event:
         case ManualReviewRequired():
-            rows.add(
+            rows.put(
                 event.id,
                 name=event.name,
                 national_id=event.national_id,
@@ -30,13 +34,17 @@ def handle(event: Handled, rows: Rows[PendingRequest]) -> None:
             )
         case ManuallyApproved() | ManuallyDenied():
             rows.remove(event.id)
+        case LoanRequestGone():
+            rows.change(event.id, gone_at=event.occurred_at)
+        case LoanRequestBack():
+            rows.change(event.id, gone_at=None)
         case _:
             assert_never(event)
 
 
 PROJECTION = Projection(
     name="underwriters_queue",
-    version=2,
+    version=3,
     model=PendingRequest,
     handle=handle,
     group=lambda loan_request_id: broadcasts.UNDERWRITING,

@@ -9,7 +9,7 @@ from uuid import UUID
 from esdbclient import RecordedEvent
 
 from loans.adapters import codec
-from loans.domain.events import LoanEvent
+from loans.domain.events import LoanEvent, LossEvent
 
 # An event without a payload, with what Python needs for it.
 _OVERHEAD: Final = 1_000
@@ -26,10 +26,10 @@ class Received:
     def __init__(self, recorded: RecordedEvent) -> None:
         assert recorded.commit_position is not None, "events of $all have a position"
         self.position: Final = recorded.commit_position
-        self._event: LoanEvent | None = None
+        self._event: LoanEvent | LossEvent | None = None
         self._loan_request_id: UUID | EllipsisType | None = ...  # not looked at yet
         self.recorded = recorded
-        if not (recorded.type in codec.LOAN_EVENTS and self.is_ours):
+        if not (recorded.type in codec.PROJECTED_EVENTS and self.is_ours):
             self.recorded = codec.without_payload(recorded)
         self.size: Final = (
             _OVERHEAD
@@ -51,11 +51,13 @@ class Received:
     @property
     def is_ours(self) -> bool:
         """Whether it is an event of a loan request; others may share the store, and our types."""
+        if self.recorded.type in codec.LOSS_EVENTS:
+            return codec.is_loss_event(self.recorded)
         is_json = self.recorded.content_type == codec.CONTENT_TYPE
         return is_json and self.loan_request_id is not None
 
     @property
-    def event(self) -> LoanEvent:
+    def event(self) -> LoanEvent | LossEvent:
         """The domain event. Decoded when first asked for, since most projections take few types.
 
         Raises:
@@ -64,7 +66,9 @@ class Received:
         """
         if self._event is None:
             recorded = self.recorded
-            event = codec.decode(recorded.type, recorded.data, recorded.metadata)
+            event = codec.decode_as(
+                codec.PROJECTED_EVENTS, recorded.type, recorded.data, recorded.metadata
+            )
             if event is None:
                 raise KeyError(recorded.type)
             self._event = event

@@ -12,7 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from lepret.common.event_store_client import event_store_client
-from loans.domain.events import LoanEvent
+from loans.domain.events import LoanEvent, LossEvent
 from readmodels.live.broadcasts import CHANGED, POSITIONS
 from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projections.rows import Rows
@@ -93,7 +93,7 @@ def _changes_of_one(
             yield Change(commit, projection.group(id_), id_)
 
 
-def changes_rows(projection: Projection, event: LoanEvent) -> bool:
+def changes_rows(projection: Projection, event: LoanEvent | LossEvent) -> bool:
     """Whether an event changes a projection's rows."""
     rows: Rows[Any] = Rows(projection.model)
     handle(projection, event, rows)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from lepret.common.event_store_client import event_store_client
-from loans.domain.events import LoanEvent, LoanRequested
+from loans.domain.events import LoanEvent, LoanRequested, LossEvent
 from loans.domain.loan_request import Status
 from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest, Rebuild
 from readmodels.projections import PROJECTIONS, Projection
@@ -49,7 +49,7 @@ PARKED_CHECKS: Final = PROJECTIONS["parked_credit_checks"]
 WORDS: Final = PROJECTIONS["search_words"]
 
 
-def give(projection: Projection, *events: LoanEvent) -> None:
+def give(projection: Projection, *events: LoanEvent | LossEvent) -> None:
     """Change a projection's rows as one batch of these events does, but not its checkpoint."""
     rows: Rows[Any] = Rows(projection.model)
     for event in events:
@@ -57,7 +57,7 @@ def give(projection: Projection, *events: LoanEvent) -> None:
     rows.write()
 
 
-def handle(projection: Projection, event: LoanEvent, rows: Rows[Any]) -> None:
+def handle(projection: Projection, event: LoanEvent | LossEvent, rows: Rows[Any]) -> None:
     """Call a projection's handler with an event if it takes events of that type."""
     if type(event).__name__ in projection.takes:
         projection.handle(event, rows)

@@ -89,6 +89,13 @@ def test_the_pages_together_are_the_queue_oldest_first(tool: Caller) -> None:
     assert [numbers(each) for each in pages(tool, limit=1)] == [[1], [2], [3], [4], [5]]
 
 
+def test_a_request_that_is_gone_is_left_out(tool: Caller) -> None:
+    for number in (1, 2, 3):
+        waiting(number)
+    PendingRequest.objects.filter(id=UUID(int=2)).update(gone_at=AT)
+    assert numbers(page(tool)) == [1, 3]
+
+
 def test_requests_of_the_same_moment_are_neither_left_out_nor_shown_twice(tool: Caller) -> None:
     for number in range(7):
         waiting(number, minute=0)

@@ -11,11 +11,14 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from loans.adapters.codec import loan_request_stream
+from lepret.common.event_store_client import event_store_client
+from loans.adapters.codec import loan_request_stream, stream_name
 from loans.dependencies import event_store
 from loans.domain.events import ApplicationLapsed
 from readmodels.models import Checkpoint, LoanStatus, PendingRequest
+from readmodels.pages.status_page import StatusPage
 from tests.support.loans import AT, ZOE, append_requested_loan
+from tests.support.lost_streams import WAYS, Way
 from tests.support.staff import make_clerk
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
@@ -62,6 +65,27 @@ class TestStatusPage:
         with django_assert_num_queries(1):
             response = client.get(f"/loans/{row.id}/")
         assert f"<h2>{words}</h2>" in response.content.decode()
+
+    @pytest.mark.parametrize("status", ["received", "under_review", "approved", "denied"])
+    def test_of_a_request_that_is_gone_it_says_so_and_what_had_happened(
+        self, client: Client, status: str
+    ) -> None:
+        row = self.status(uuid4(), status=status, gone_at=AT, passed_on_at=AT)
+        response = client.get(f"/loans/{row.id}/?after=5")
+        html = response.content.decode()
+        assert response.status_code == 410
+        assert re.findall("<h2>(.*)</h2>", html) == ["No longer on record"]
+        assert "Passed to an underwriter" in html
+        assert 'http-equiv="refresh"' not in html
+        assert "<h2>No longer on record</h2>" in StatusPage.read(row.id).html
+
+    @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+    def test_so_it_does_if_the_read_model_never_knew_of_it(self, client: Client, way: Way) -> None:
+        loan = append_requested_loan().loan_request_id
+        way(event_store_client(), stream_name(loan))
+        response = client.get(f"/loans/{loan}/")
+        assert response.status_code == 410
+        assert "ws-connect" not in response.content.decode()
 
     def test_a_denial_says_why(self, client: Client) -> None:
         by_hand = {"passed_on_at": AT, "denial_reason": "too_much_debt"}

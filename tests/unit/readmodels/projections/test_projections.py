@@ -77,6 +77,7 @@ class TestTheUnderwritersQueue:
             "credit_score": 6,
             "requested_at": AT,
             "revision": 0,
+            "gone_at": None,
         }
 
     @pytest.mark.parametrize("decision", [APPROVED_BY_HAND, DENIED_BY_HAND], ids=named)
@@ -110,6 +111,7 @@ class TestTheApplicantsStatus:
             "passed_on_at": None,
             "decided_at": None,
             "revision": 0,
+            "gone_at": None,
             **changes,
         }
 
@@ -177,6 +179,7 @@ class TestTheLoanRequests:
             "denial_reason": "",
             "note": "",
             "revision": 0,
+            "gone_at": None,
             **changes,
         }
 
