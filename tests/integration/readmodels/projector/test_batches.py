@@ -89,7 +89,7 @@ COLUMNS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 )
 Change = tuple[str, UUID, dict[str, Any]]
 CHANGES: st.SearchStrategy[list[Change]] = st.lists(
-    st.tuples(st.sampled_from(["add", "change", "remove", "get"]), st.sampled_from(KEYS), COLUMNS),
+    st.tuples(st.sampled_from(["add", "put", "change", "remove", "get"]), st.sampled_from(KEYS), COLUMNS),
     max_size=30,
 )
 
@@ -99,6 +99,10 @@ class OneByOne:
 
     def add(self, key: UUID, **values: Any) -> None:
         LoanStatus.objects.create(id=key, **values)
+
+    def put(self, key: UUID, **values: Any) -> None:
+        self.remove(key)
+        self.add(key, **values)
 
     def change(self, key: UUID, **values: Any) -> None:
         LoanStatus.objects.filter(id=key).update(**values)
@@ -130,8 +134,9 @@ def make(changes: Sequence[Change], parts: Callable[[], Any], size: int) -> list
             elif kind == "remove":
                 part.remove(key)
                 there.discard(key)
-            elif kind == "add" and key not in there:
-                part.add(key, **{"amount": 1, "received_at": AT, "status": "received", **values})
+            elif kind == "put" or (kind == "add" and key not in there):
+                whole = {"amount": 1, "received_at": AT, "status": "received", **values}
+                getattr(part, kind)(key, **whole)
                 there.add(key)
             elif values:
                 part.change(key, **values)
