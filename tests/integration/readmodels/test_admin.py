@@ -172,11 +172,12 @@ class TestProjections:
         checkpoint("parked_credit_checks", 2**60)
         failure("loan_requests")
         assert self.cells(client, "state") == ["stopped", "new version waiting", "level"]
-        versions = [PROJECTIONS[name].version for name in ("loan_requests", "loan_status")]
+        names = ("loan_requests", "loan_status", "parked_credit_checks")
+        versions = [PROJECTIONS[name].version for name in names]
         assert self.cells(client, "versions") == [
             f"{versions[0]} ({versions[0]})",
             f"0 ({versions[1]})",
-            "1 (1)",
+            f"{versions[2]} ({versions[2]})",
         ]
         behind, *level = self.cells(client, "lag_in_seconds")
         assert float(behind) >= 0.0
