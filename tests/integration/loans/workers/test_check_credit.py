@@ -161,7 +161,10 @@ class TestACheckThatKeepsFailing:
             wait_until_checked([loan_request_id])
         wait_until(lambda: parked_count(CREDIT_CHECKS) == 0, SECONDS)
 
-        assert capsys.readouterr().out == "credit-checks: 1 parked to be tried anew.\n"
+        assert capsys.readouterr().out.splitlines() == [
+            "credit-checks: 1 parked to be tried anew.",
+            "losses: 0 parked to be tried anew.",
+        ]
         event = codec.decode(parked.type, parked.data, parked.metadata)
         assert isinstance(event, CreditCheckParked)
         assert event.attempts >= 3
@@ -202,7 +205,8 @@ class TestWhileTheEventStoreIsDown:
             wait_until_checked(append_deferred(5))
             assert worker.stop() == 0
 
-        assert worker.output.count("Lost the event store") == 1
+        # Once for each group that the process takes part in.
+        assert worker.output.count("Lost the event store") == 2
         assert "Traceback" not in worker.output
 
     def test_they_can_be_started_and_stopped(

@@ -233,6 +233,8 @@ class TestReplayParked:
         assert capsys.readouterr().out.splitlines() == [
             "reservation-releases: 0 parked to be tried anew.",
             "reservation-lapses: 0 parked to be tried anew.",
+            "reservation-losses: 0 parked to be tried anew.",
+            "losses: 0 parked to be tried anew.",
         ]
 
     @pytest.mark.usefixtures("event_store")
