@@ -85,9 +85,7 @@ class Restorations:
     The last event of a reservation says all. It can still be read in `$all`, until a scavenge.
     """
 
-    def __init__(
-        self, *, reservations: Reservations, connect: Callable[[], SharedClient]
-    ) -> None:
+    def __init__(self, *, reservations: Reservations, connect: Callable[[], SharedClient]) -> None:
         self._reservations = reservations
         self._connect = connect
 

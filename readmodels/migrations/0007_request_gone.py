@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('readmodels', '0005_search_words'),
+        ('readmodels', '0006_bookmarks'),
     ]
 
     operations = [

@@ -170,7 +170,7 @@ def request_of_three_events(store: EventStoreDB) -> UUID:
 
 class TestAStreamThatAnOperatorHasDeletedOrTruncated:
     @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-    def test_is_gone(self, store: EventStoreDB, client: EventStoreDBClient, way: Any) -> None:
+    def test_is_gone(self, store: EventStoreDB, client: SharedClient, way: Any) -> None:
         stream = loan_request_stream(request_of_three_events(store))
         way(client, stream.name)
         with pytest.raises(StreamGone):
@@ -178,7 +178,7 @@ class TestAStreamThatAnOperatorHasDeletedOrTruncated:
 
     @pytest.mark.parametrize("way", [tombstone, delete])
     def test_is_not_taken_for_a_new_one(
-        self, store: EventStoreDB, client: EventStoreDBClient, way: Any
+        self, store: EventStoreDB, client: SharedClient, way: Any
     ) -> None:
         stream = loan_request_stream(request_of_three_events(store))
         way(client, stream.name)
@@ -187,7 +187,7 @@ class TestAStreamThatAnOperatorHasDeletedOrTruncated:
 
     @pytest.mark.parametrize("count", [1, 2])
     def test_takes_no_events_once_it_has_a_tombstone(
-        self, store: EventStoreDB, client: EventStoreDBClient, count: int
+        self, store: EventStoreDB, client: SharedClient, count: int
     ) -> None:
         request = request_of_three_events(store)
         tombstone(client, loan_request_stream(request).name)
@@ -195,7 +195,7 @@ class TestAStreamThatAnOperatorHasDeletedOrTruncated:
             append(store, *[checked(request)] * count, revision=2, command=uuid4())
 
     def test_is_whole_again_once_its_metadata_are_set_back(
-        self, store: EventStoreDB, client: EventStoreDBClient
+        self, store: EventStoreDB, client: SharedClient
     ) -> None:
         stream = loan_request_stream(request_of_three_events(store))
         delete(client, stream.name)
@@ -208,7 +208,7 @@ class TestAStreamThatAnOperatorHasDeletedOrTruncated:
         "metadata", [{"$maxCount": 3}, {"$maxAge": 3600}, {"$tb": 0}, {"a": 1}]
     )
     def test_is_whole_as_long_as_its_first_event_is_there(
-        self, store: EventStoreDB, client: EventStoreDBClient, metadata: dict[str, int]
+        self, store: EventStoreDB, client: SharedClient, metadata: dict[str, int]
     ) -> None:
         stream = loan_request_stream(request_of_three_events(store))
         set_metadata(client, stream.name, metadata)
@@ -216,7 +216,7 @@ class TestAStreamThatAnOperatorHasDeletedOrTruncated:
         assert store.assume_new(loan_request_stream(uuid4())) == Stream()
 
     def test_says_enough_with_its_last_event_if_it_is_a_reservation(
-        self, store: EventStoreDB, client: EventStoreDBClient
+        self, store: EventStoreDB, client: SharedClient
     ) -> None:
         request, stream = uuid4(), reservation_stream(f"Reservation:{uuid4().hex * 2}")
         events = (
