@@ -15,6 +15,7 @@ from loans.adapters.http_credit_bureau import CallPolicy, HttpCreditBureau
 from loans.dependencies import event_store as loans_store
 from loans.workers.credit_checks import CREDIT_CHECKS, CreditChecks
 from loans.workers.groups import SETTINGS, Group
+from loans.workers.losses import LOSSES
 from loans.workers.redelivery import Redelivery
 from loans.workers.worker import Worker
 from tests.support.processes import wait_until
@@ -89,8 +90,11 @@ class TestAGroupOfAnotherVersion:
             assert worker.stop() == 0
 
         assert f"The group {old.group.name}, with 2 parked, is another version's" in worker.output
-        assert capsys.readouterr().out == f"credit-checks: deleted {old.group.name}.\n"
-        assert group_names() == {CREDIT_CHECKS.name}
+        assert capsys.readouterr().out.splitlines() == [
+            f"credit-checks: deleted {old.group.name}.",
+            "losses: deleted nothing.",
+        ]
+        assert group_names() == {CREDIT_CHECKS.name, LOSSES.name}
 
     def test_may_be_at_work_beside_it(self, workers: Workers) -> None:
         """As in a rolling update: each request is scored once all the same."""
@@ -172,6 +176,8 @@ class TestDeletingOldGroups:
         assert capsys.readouterr().out.splitlines() == [
             "reservation-releases: deleted nothing.",
             "reservation-lapses: deleted reservation-lapses-0123abcd.",
+            "reservation-losses: deleted nothing.",
+            "losses: deleted nothing.",
         ]
         assert group_names() == ours | {
             "reservation-releases-of-the-shop",
