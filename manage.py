@@ -5,7 +5,21 @@ import os
 import sys
 
 from django.core.management import execute_from_command_line
+from django.db import Error
+
+from lepret.common.databases import is_away
+
+
+def main() -> None:
+    """Run a command. That a database is away is one line: no stack trace would say more."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lepret.settings")
+    try:
+        execute_from_command_line(sys.argv)
+    except Error as error:
+        if "--traceback" in sys.argv or not is_away(error):
+            raise
+        sys.exit(f"The database does not answer: {type(error).__qualname__}")
+
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lepret.settings")
-    execute_from_command_line(sys.argv)
+    main()

@@ -23,6 +23,7 @@ django.setup(set_prefix=False)
 
 from lepret import front  # noqa: E402
 from lepret.common.answer_headers import headers_on_every_answer  # noqa: E402
+from lepret.common.databases import wait_no_longer_than  # noqa: E402
 from lepret.common.memory import keep_memory_small  # noqa: E402
 from lepret.common.origins import FromHereOnly, refuse  # noqa: E402
 from lepret.common.turns import current_turn  # noqa: E402
@@ -34,6 +35,8 @@ _COLLECT_AFTER: Final = (10_000, 10, 10)
 # How long a thread may go on while others want to, in seconds, which is 0.005 by default. A request
 # goes back and forth between the event loop and its thread, and waits each time for another's.
 _SWITCH_AFTER: Final = 0.001
+# How long a request waits for a database that is silent, in seconds; the slowest search takes less.
+_LONGEST_WAIT: Final = 10.0
 
 
 class OneThreadHandler(ASGIHandler):
@@ -98,6 +101,7 @@ application = ProtocolTypeRouter(
 )
 
 front.install()
+wait_no_longer_than(_LONGEST_WAIT)
 keep_memory_small()
 sys.setswitchinterval(_SWITCH_AFTER)
 _collect_garbage_less_often()

@@ -105,7 +105,7 @@ def _postgresql(url: str) -> dict[str, Any]:
     except ProgrammingError:
         raise ValueError("not a PostgreSQL URL") from None
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "lepret.common.postgresql",
         "NAME": parts.pop("dbname", ""),
         "USER": parts.pop("user", ""),
         "PASSWORD": parts.pop("password", ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from lepret.api.failures import server_error
 from lepret.api.openapi import DESCRIPTION, TAGS, DocumentedApi
 from lepret.api.problems import answer_with_problems, page_not_found
 from lepret.api.refusals import nothing_here
@@ -65,3 +66,4 @@ urlpatterns = [
 
 handler403 = permission_denied
 handler404 = page_not_found
+handler500 = server_error

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from ninja import NinjaAPI
@@ -17,6 +16,7 @@ from ninja.errors import HttpError, ValidationError, ValidationErrorContext
 from pydantic import BaseModel, Field
 
 from lepret.common.api_calls import is_call
+from lepret.common.databases import is_away
 from lepret.common.error_places import type_and_place
 from lepret.common.input_errors import MOST_ERRORS, describe, shortened
 
@@ -181,12 +181,15 @@ def _http_error(error: HttpError) -> Problem:
     return Problem(HTTPStatus(error.status_code), f"{str(error).rstrip('.')}.")
 
 
-def _database_away(error: Exception) -> Problem:
+def database_away(error: BaseException) -> Problem:
+    """503 for an error of a database that is away. Logs it."""
     logger.warning("The database is away (%s)", type_and_place(error))
     return unavailable("The database does not answer at the moment.")
 
 
 def _unexpected(error: Exception) -> Problem:
+    if is_away(error):
+        return database_away(error)
     logger.error("The API failed: %s", type_and_place(error))
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here.")
 
@@ -202,8 +205,6 @@ _PROBLEMS: Final[ProblemMakers] = {
     RequestDataTooBig: lambda _: Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large."
     ),
-    OperationalError: _database_away,
-    InterfaceError: _database_away,
     Exception: _unexpected,
 }
 

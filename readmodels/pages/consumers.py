@@ -20,7 +20,7 @@ from uuid import UUID
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 
 from lepret.common.backoff import jittered
 from lepret.common.callers import address_of_scope

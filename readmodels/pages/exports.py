@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, Any, Final
 
 from asgiref.sync import sync_to_async
@@ -101,6 +101,8 @@ def xlsx_response(request: HttpRequest, rows: QuerySet[Any]) -> StreamingHttpRes
 def _response(
     request: HttpRequest, rows: QuerySet[Any], chunks: Iterator[bytes], kind: str, ending: str
 ) -> StreamingHttpResponse:
+    # The first rows are read before the answer begins: what fails then is still an error's answer.
+    chunks = chain([next(chunks)], chunks)
     # From an iterator that is not asynchronous, Django's ASGI handler first makes a list.
     content = _in_threads(chunks) if isinstance(request, ASGIRequest) else chunks
     response = StreamingHttpResponse(content, content_type=kind)
@@ -127,13 +129,13 @@ def _csv(rows: QuerySet[Any], separator: str) -> Iterator[bytes]:
     writer.writerow([column.heading for column in columns])
     every = rows.iterator(chunk_size=_ROWS_AT_ONCE)
     while True:
+        some = list(islice(every, _ROWS_AT_ONCE))
+        writer.writerows([_cell(column.value(row)) for column in columns] for row in some)
         yield buffer.getvalue().encode(errors="replace")
+        if len(some) < _ROWS_AT_ONCE:
+            return
         buffer.seek(0)
         buffer.truncate()
-        some = list(islice(every, _ROWS_AT_ONCE))
-        if not some:
-            return
-        writer.writerows([_cell(column.value(row)) for column in columns] for row in some)
 
 
 def _cell(value: Value) -> str | int | float | None:

@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any, Final, Self
 from uuid import UUID
 
-from django.db import DatabaseError, Error, InterfaceError, OperationalError
+from django.db import Error
 from django.db.models import F, Model, QuerySet
 from django.utils import timezone
 
+from lepret.common.databases import is_away
 from lepret.common.error_places import type_and_place
 from lepret.common.moments import oldest
 from readmodels.database import read_models_transaction
@@ -24,8 +25,8 @@ from readmodels.projector.bookmarks import Bookmark
 from readmodels.projector.received import Received
 from readmodels.projector.tables import build_table
 
-# Undefined table or column (not migrated yet), read-only transaction (a server that is no leader).
-_TRANSIENT_SQLSTATES: Final = {"42P01", "42703", "25006"}
+# Undefined table or column: not migrated yet.
+_TRANSIENT_SQLSTATES: Final = {"42P01", "42703"}
 
 
 class NewerVersionIsLive(Exception):
@@ -253,12 +254,7 @@ class Applier:
 
 def is_transient(error: Exception) -> bool:
     """Whether an error is due to the state of the database, and not to an event."""
-    if isinstance(error, OperationalError | InterfaceError):
-        return True
-    if isinstance(error, DatabaseError):
-        is_damaged_file = type(error) is DatabaseError  # As SQLite raises it.
-        return is_damaged_file or getattr(error.__cause__, "sqlstate", "") in _TRANSIENT_SQLSTATES
-    return False
+    return is_away(error) or getattr(error.__cause__, "sqlstate", "") in _TRANSIENT_SQLSTATES
 
 
 def concerns(projection: Projection, events: Sequence[Received]) -> bool:

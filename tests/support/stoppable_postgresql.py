@@ -21,12 +21,12 @@ MOST_CONNECTIONS: Final = 20
 class StoppablePostgreSQL(RunningPostgreSQL):
     """A real server that allows few connections."""
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresServer, most_connections: int) -> None:
         super().__init__(server.get_uri())
         self._server = server
         self._uri = server.get_uri()
         with psycopg.connect(self._uri, autocommit=True) as connection:
-            connection.execute(f"ALTER SYSTEM SET max_connections = {MOST_CONNECTIONS}")
+            connection.execute(f"ALTER SYSTEM SET max_connections = {most_connections}")
         with self.stopped("fast"):
             pass
 
@@ -84,7 +84,9 @@ class StoppablePostgreSQL(RunningPostgreSQL):
 
 
 @contextmanager
-def stoppable_postgresql() -> Iterator[StoppablePostgreSQL]:
+def stoppable_postgresql(
+    most_connections: int = MOST_CONNECTIONS,
+) -> Iterator[StoppablePostgreSQL]:
     """A `running_server` that can be stopped, frozen and filled up."""
     with running_server() as server:
-        yield StoppablePostgreSQL(server)
+        yield StoppablePostgreSQL(server, most_connections)
