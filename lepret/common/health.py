@@ -1,18 +1,26 @@
-"""`/healthz` and `/readyz`: is this process alive, and can it reach what it needs?"""
+"""`/healthz` and `/readyz`: is this process alive, and can it reach what it needs?
+
+What one check waits for must not make another one late. So each has a thread and a time-out of its
+own, and a connection that no request can hold. There is one of each at a time, however many ask.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
@@ -25,6 +33,7 @@ CHECK_SECONDS: Final = 3.0
 # How long an outcome holds: no flood of calls asks the services more often.
 HOLDS_SECONDS: Final = 1.0
 
+T = TypeVar("T")
 Check = Callable[[], Awaitable[None]]
 Document = dict[str, Any]
 View = Callable[[HttpRequest], Coroutine[Any, Any, HttpResponse]]
@@ -58,7 +67,8 @@ def readiness(
     takes too long counts as not ready. All callers within `holds_seconds` share one round of
     checks.
     """
-    checks = _Shared(partial(_check_all, extra or {}), holds_seconds)
+    findings = {name: InOneThread(name, check) for name, check in (extra or {}).items()}
+    checks = _Shared(partial(_check_all, findings), holds_seconds)
 
     @require_safe
     async def ready(request: HttpRequest) -> HttpResponse:
@@ -69,6 +79,38 @@ def readiness(
         return JsonResponse(document, status=200 if status == "ok" else 503)
 
     return ready
+
+
+class InOneThread(Generic[T]):
+    """Calls a function in a thread; whoever asks while it runs shares its result.
+
+    It may hang for any time, and then takes up one thread.
+    """
+
+    def __init__(self, name: str, function: Callable[[], T]) -> None:
+        self._name = name
+        self._function = function
+        self._lock = threading.Lock()
+        self._running: Future[T] | None = None
+
+    async def __call__(self) -> T:
+        """The result. Who gives up waiting does not end it."""
+        return await asyncio.shield(asyncio.wrap_future(self._future()))
+
+    def _future(self) -> Future[T]:
+        with self._lock:
+            if self._running is None or self._running.done():
+                self._running = Future()
+                threading.Thread(
+                    target=self._run, args=(self._running,), name=self._name, daemon=True
+                ).start()
+            return self._running
+
+    def _run(self, future: Future[T]) -> None:
+        try:
+            future.set_result(self._function())
+        except Exception as error:  # noqa: BLE001 (handed over to those who ask)
+            future.set_exception(error)
 
 
 class _Shared:
@@ -97,7 +139,7 @@ class _Shared:
         self._ended_at = time.monotonic()
 
 
-async def _check_all(extra: Mapping[str, ExtraCheck]) -> Document:
+async def _check_all(extra: Mapping[str, InOneThread[Finding]]) -> Document:
     outcomes, findings = await asyncio.gather(
         asyncio.gather(*(_outcome(name, check) for name, check in _CHECKS.items())),
         asyncio.gather(*(_finding(name, check) for name, check in extra.items())),
@@ -120,31 +162,35 @@ async def _outcome(name: str, check: Check) -> str:
     return "ok"
 
 
-async def _finding(name: str, check: ExtraCheck) -> Finding:
+async def _finding(name: str, check: InOneThread[Finding]) -> Finding:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return await asyncio.to_thread(check)
+            return await check()
     except Exception as error:  # noqa: BLE001 (whatever it is, there is nothing to tell)
         logger.warning("Not known: %s (%s)", name, type(error).__qualname__)
         return Finding({}, is_ready=False)
 
 
-async def _check_databases() -> None:
-    # In a thread that can be abandoned at the timeout; asgiref would wait for its end.
-    await asyncio.to_thread(_query_each_database)
-
-
 def _query_each_database() -> None:
-    try:
-        for connection in connections.all():
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-    finally:
-        connections.close_all()
+    for alias in connections:
+        with (
+            closing(_connection_outside_the_pool(alias)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SELECT 1")
 
 
-async def _check_event_store() -> None:
-    await asyncio.to_thread(lambda: event_store_client().get_commit_position(timeout=CHECK_SECONDS))
+def _connection_outside_the_pool(alias: str) -> BaseDatabaseWrapper:
+    # Requests that hang may have all of the pool.
+    connection = connections.create_connection(alias)
+    options = {**connection.settings_dict["OPTIONS"]}
+    options.pop("pool", None)
+    connection.settings_dict = {**connection.settings_dict, "OPTIONS": options}
+    return connection
+
+
+def _ask_event_store() -> None:
+    event_store_client().get_commit_position(timeout=CHECK_SECONDS)
 
 
 async def _check_channel_layer() -> None:
@@ -152,7 +198,7 @@ async def _check_channel_layer() -> None:
 
 
 _CHECKS: Mapping[str, Check] = {
-    "database": _check_databases,
-    "event_store": _check_event_store,
+    "database": InOneThread("database check", _query_each_database),
+    "event_store": InOneThread("event store check", _ask_event_store),
     "channel_layer": _check_channel_layer,
 }

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+from django.db import connections
+
 
 class Turn(Protocol):
     """The right of one request to be worked on. Its methods may be called from any thread."""
@@ -29,13 +31,25 @@ current_turn: ContextVar[Turn | None] = ContextVar("current_turn", default=None)
 
 @contextmanager
 def waiting_elsewhere() -> Iterator[None]:
-    """While this request only waits, such as for another company's server, let others go on."""
+    """While this request only waits, such as for another company's server, let others go on.
+
+    They may have its connections to PostgreSQL, too: otherwise what hangs would take all of the
+    pool, and look like an outage of the database.
+    """
     turn = current_turn.get()
     if turn is None:
         yield
         return
+    give_back_connections()
     turn.pause()
     try:
         yield
     finally:
         turn.resume()
+
+
+def give_back_connections() -> None:
+    """Give this thread's connections back to their pools; the next query takes others."""
+    for connection in connections.all(initialized_only=True):
+        if connection.vendor == "postgresql" and not connection.in_atomic_block:
+            connection.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import Context
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final
@@ -40,6 +41,8 @@ _SECONDS_TO_CLOSE: Final = 0.000_1
 _BYTES_IN_A_CHUNK: Final = 256
 # A Content-Length with more digits is an error, not a size.
 _MOST_DIGITS: Final = 18
+# They are asked when nothing else is answered any more.
+_PROBES: Final = (b"/healthz", b"/readyz")
 
 
 class _BodyTooLarge(Exception):
@@ -62,6 +65,7 @@ class Front:
         self.connections = Counted(most, limits.connections)
         self.sockets = Counted(limits.sockets_per_address, limits.connections)
         self.lingering = Counted(limits.lingering_per_address, limits.lingering)
+        self.probes = {path: Counted(limits.probes_per_address, limits.probes) for path in _PROBES}
         self.loop_share = LoopShare(self.turns, limits, time.monotonic)
 
 
@@ -341,10 +345,28 @@ class Request(http_protocol.WebRequest):
             self.channel.refuse(answers.TOO_MANY_SOCKETS)
             return
         # A client may send requests ahead, and never read the answers.
-        self.channel.when_read(lambda: self._ask_for_turn(caller))
+        self.channel.when_read(lambda: self._begin(caller))
         if not self._has_turn and self.channel is not None:
             patience = self._front.limits.longest_wait_seconds
             self._patience = reactor.callLater(patience, self._give_up)
+
+    def _begin(self, caller: str) -> None:
+        probes = self._front.probes.get(self.path)
+        if probes is None or self._wants_socket() or not probes.enter(caller):
+            self._ask_for_turn(caller)
+            return
+        self._has_turn = True
+        self._stop_waiting()
+        self.channel.caller = caller
+        Context().run(super().process)  # As turns are begun.
+        self._when_answered(lambda: probes.leave(caller))
+
+    def _when_answered(self, call: Callable[[], None]) -> None:
+        application = self.server.connections.get(self, {}).get("application_instance")
+        if application is None:
+            call()
+        else:
+            application.add_done_callback(lambda _: call())
 
     def _ask_for_turn(self, caller: str) -> None:
         is_heavy = self.content.tell() > self._front.limits.heavy_body_bytes
@@ -389,10 +411,7 @@ class Request(http_protocol.WebRequest):
                 super().process()
         finally:
             current_turn.reset(token)
-        application = self.server.connections.get(self, {}).get("application_instance")
-        if application is not None:
-            release = turn.hold()
-            application.add_done_callback(lambda _: release())
+        self._when_answered(turn.hold())
 
     def _wants_socket(self) -> bool:
         upgrades: list[bytes] = self.requestHeaders.getRawHeaders(b"Upgrade", [b""])

@@ -55,6 +55,9 @@ class Limits:
     unread_per_address: int = 8
     waiting_per_address: int = 256
     longest_wait_seconds: float = 10.0
+    # Calls of each health endpoint that need no turn.
+    probes: int = 16
+    probes_per_address: int = 4
     # Bodies larger than that are handled one at a time, after other requests, and while others want
     # something, for no more than this share of the time.
     heavy_body_bytes: int = 4_096

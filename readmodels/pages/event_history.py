@@ -18,6 +18,7 @@ from esdbclient.exceptions import EventStoreDBClientException, NotFound, StreamI
 
 from lepret.common.event_store_client import event_store_client
 from lepret.common.formats import moment, money
+from lepret.common.turns import waiting_elsewhere
 from loans.adapters import codec
 from loans.domain.events import (
     ApplicationLapsed,
@@ -142,7 +143,8 @@ def _stream(name: str, **options: Any) -> Sequence[RecordedEvent] | None:
     """The events of a stream; `None` if it does not exist, or was deleted so that it may."""
     seconds = settings.EVENTSTORE_TIMEOUT_SECONDS
     try:
-        return event_store_client().get_stream(name, timeout=seconds, **options)
+        with waiting_elsewhere():
+            return event_store_client().get_stream(name, timeout=seconds, **options)
     except NotFound:
         return None
     except StreamIsDeleted as error:

