@@ -23,10 +23,12 @@ from esdbclient.common import AbstractReadResponse, GrpcOptions
 from esdbclient.connection import ESDBConnection
 from esdbclient.exceptions import (
     CancelledByClient,
+    EventStoreDBClientException,
     GrpcDeadlineExceeded,
     GrpcError,
     NodeIsNotLeader,
     ServiceUnavailable,
+    WrongCurrentVersion,
 )
 from esdbclient.streams import ReadResponse, StreamsService
 from grpc.experimental import ChannelOptions
@@ -124,6 +126,22 @@ def _in_time(method: Method) -> Method:
     return cast(Method, call)
 
 
+def _noted(append: Method) -> Method:
+    """Note whether the store takes events."""
+
+    @wraps(append)
+    def call(self: SharedClient, *args: Any, **kwargs: Any) -> Any:
+        try:
+            position = append(self, *args, **kwargs)
+        except EventStoreDBClientException as error:
+            self.append_failed = not isinstance(error, WrongCurrentVersion)
+            raise
+        self.append_failed = False
+        return position
+
+    return cast(Method, call)
+
+
 def _is_worth_another_try(error: Exception) -> bool:
     if isinstance(error, GrpcDeadlineExceeded):
         return False
@@ -150,12 +168,14 @@ class SharedClient(EventStoreDBClient):
         self._seconds_until_closed = seconds_until_closed
         # The connection over which a call has succeeded last.
         self.worked: ESDBConnection | None = None
+        # Whether the store failed to take what was appended last.
+        self.append_failed = False
         self._replaced: dict[threading.Timer, ESDBConnection] = {}
         # The store's, as its answers to reads tell it.
         self.clock: Final = clock or OtherClock()
         super().__init__(uri)
 
-    append_to_stream = _in_time(EventStoreDBClient.append_to_stream)
+    append_to_stream = _noted(_in_time(EventStoreDBClient.append_to_stream))
     get_stream = _in_time(EventStoreDBClient.get_stream)
     get_commit_position = _in_time(EventStoreDBClient.get_commit_position)
     get_subscription_info = _in_time(EventStoreDBClient.get_subscription_info)

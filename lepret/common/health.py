@@ -24,7 +24,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-from lepret.common.event_store_client import event_store_client
+from lepret.common.event_store_health import EventStoreCheck
 from lepret.common.insiders import is_insider
 
 logger = logging.getLogger(__name__)
@@ -189,8 +189,7 @@ def _connection_outside_the_pool(alias: str) -> BaseDatabaseWrapper:
     return connection
 
 
-def _ask_event_store() -> None:
-    event_store_client().get_commit_position(timeout=CHECK_SECONDS)
+_event_store = EventStoreCheck()
 
 
 async def _check_channel_layer() -> None:
@@ -199,6 +198,6 @@ async def _check_channel_layer() -> None:
 
 _CHECKS: Mapping[str, Check] = {
     "database": InOneThread("database check", _query_each_database),
-    "event_store": InOneThread("event store check", _ask_event_store),
+    "event_store": InOneThread("event store check", partial(_event_store, timeout=CHECK_SECONDS)),
     "channel_layer": _check_channel_layer,
 }

@@ -64,6 +64,7 @@ class Writer:
         if answer is not None:
             return answer, []
         if not append.events:
+            self._write_nothing()
             return Appended(state.last_revision, None), []
         deleted = _deleted(state)
         records = self._add(append.stream, state.next_revision, append.events)
@@ -155,6 +156,14 @@ class Writer:
         return row
 
     # Writing ------------------------------------------------------------------------
+
+    def _write_nothing(self) -> None:
+        """Write what an event takes, and leave nothing: clients learn whether writing works."""
+        self._connection.execute(
+            "INSERT INTO events (position, stream, revision, type, frame, id, created)"
+            " VALUES (-1, '', -1, '', zeroblob(4096), x'', 0)"
+        )
+        self._connection.execute("DELETE FROM events WHERE position = -1")
 
     def _reopen(self, deleted: StreamState) -> list[Record]:
         """Make a deleted stream readable again, from the new event on."""
