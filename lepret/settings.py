@@ -51,6 +51,7 @@ MIDDLEWARE = [
     # These set headers, or rewrite answers. They come before those that answer by themselves.
     "lepret.common.answer_headers.answer_headers",
     "lepret.api.refusals.refusals_are_problems",
+    "lepret.common.patience.limited_patience",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -160,7 +161,7 @@ APPLICATIONS_PER_NATIONAL_ID = ENVIRONMENT.applications_per_national_id
 LOOKUPS_PER_ADDRESS = ENVIRONMENT.lookups_per_address
 LOOKUPS_PER_NUMBER = ENVIRONMENT.lookups_per_number
 
-# The event store, and the timeout of every call to it in seconds.
+# The event store, and the timeout in seconds of every call to it, and of all calls for one answer.
 EVENTSTORE_URI = ENVIRONMENT.eventstore_uri
 EVENTSTORE_TIMEOUT_SECONDS = 5.0
 

@@ -6,6 +6,7 @@ import atexit
 import threading
 
 from django.conf import settings
+from esdbclient.exceptions import DiscoveryFailed
 
 from lepret.common.event_store_connection import SharedClient
 
@@ -22,10 +23,19 @@ def event_store_client() -> SharedClient:
         esdbclient.exceptions.DiscoveryFailed: the URI names a cluster, and no node of it answers.
     """
     uri = settings.EVENTSTORE_URI
-    with _lock:
+    if (client := _clients.get(uri)) is not None:
+        return client
+    others_try = not _lock.acquire(blocking=False)
+    if others_try:
+        _lock.acquire()
+    try:
         if uri not in _clients:
+            if others_try:  # In vain. Whoever waited for that would wait for twice as long.
+                raise DiscoveryFailed("no node has answered another thread")
             _clients[uri] = SharedClient(uri)
         return _clients[uri]
+    finally:
+        _lock.release()
 
 
 def close_event_store_client() -> None:

@@ -23,6 +23,7 @@ from esdbclient.common import AbstractReadResponse, GrpcOptions
 from esdbclient.connection import ESDBConnection
 from esdbclient.exceptions import (
     CancelledByClient,
+    DiscoveryFailed,
     EventStoreDBClientException,
     GrpcDeadlineExceeded,
     GrpcError,
@@ -34,10 +35,13 @@ from esdbclient.streams import ReadResponse, StreamsService
 from grpc.experimental import ChannelOptions
 
 from lepret.common.other_clocks import OtherClock
+from lepret.common.patience import waiting
 
 # No call with a deadline lasts longer. Subscriptions do, but end with their broken connection.
 SECONDS_UNTIL_CLOSED: Final = 15.0
 _SECONDS_BETWEEN_TRIES: Final = 0.1
+# For finding a node of a cluster, when it is connected to.
+_SECONDS_TO_DISCOVER: Final = 4.0
 # A channel that another one has replaced must not share with it how long it waits to reconnect.
 _CHANNEL_OPTIONS: Final[GrpcOptions] = (
     ("grpc.use_local_subchannel_pool", 1),
@@ -105,6 +109,13 @@ def _in_time(method: Method) -> Method:
 
     @wraps(method)
     def call(self: SharedClient, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        try:
+            with waiting(timeout) as seconds:
+                return twice(self, *args, timeout=seconds, **kwargs)
+        except TimeoutError:
+            raise GrpcDeadlineExceeded from None
+
+    def twice(self: SharedClient, *args: Any, timeout: float | None, **kwargs: Any) -> Any:
         deadline = None if timeout is None else time.monotonic() + timeout
         connection = self._connection
         try:
@@ -113,7 +124,7 @@ def _in_time(method: Method) -> Method:
             if not _is_worth_another_try(error):
                 raise
             if _is_broken_by(error):
-                self.replace(connection, getattr(error, "leader_grpc_target", None))
+                self.replace(connection, getattr(error, "leader_grpc_target", None), by=deadline)
             time.sleep(_SECONDS_BETWEEN_TRIES)
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -173,6 +184,7 @@ class SharedClient(EventStoreDBClient):
         self._replaced: dict[threading.Timer, ESDBConnection] = {}
         # The store's, as its answers to reads tell it.
         self.clock: Final = clock or OtherClock()
+        self._discover_by = time.monotonic() + _SECONDS_TO_DISCOVER
         super().__init__(uri)
 
     append_to_stream = _noted(_in_time(EventStoreDBClient.append_to_stream))
@@ -200,16 +212,53 @@ class SharedClient(EventStoreDBClient):
     def reconnect(self, grpc_target: str | None = None) -> None:
         self.replace(self._connection, grpc_target)
 
-    def replace(self, connection: ESDBConnection, grpc_target: str | None = None) -> None:
-        """Put a new connection in the place of this one, unless another thread has done so."""
-        with self._reconnection_lock:
+    def replace(
+        self,
+        connection: ESDBConnection,
+        grpc_target: str | None = None,
+        *,
+        by: float | None = None,
+    ) -> None:
+        """Put a new connection in the place of this one, unless another thread has done so.
+
+        By the time `by`, as `time.monotonic` counts.
+
+        Raises:
+            DiscoveryFailed: no node of the cluster was found in time.
+        """
+        soon = time.monotonic() + _SECONDS_TO_DISCOVER
+        by = soon if by is None else min(soon, by)
+        if not self._reconnection_lock.acquire(timeout=max(0.0, by - time.monotonic())):
+            raise DiscoveryFailed("another thread has been looking for too long")
+        try:
             if self._connection is not connection:
                 return
+            self._discover_by = by
             self._connection = self._connect(grpc_target)
+        finally:
+            self._reconnection_lock.release()
         if connection is self.worked:
             self._close_later(connection)
         else:
             connection.close()
+
+    def _discover_preferred_node(self) -> ESDBConnection:
+        """Ask the nodes of a cluster which of them to use, again and again while there is time.
+
+        esdbclient asks each for 5 s, and all ten times.
+        """
+        options = self.connection_spec.options
+        options._MaxDiscoverAttempts = 1  # noqa: SLF001
+        while True:
+            left = self._discover_by - time.monotonic()
+            each = max(left, 0.1) / len(self.connection_spec.targets)
+            options._GossipTimeout = cast(int, each)  # noqa: SLF001
+            try:
+                return super()._discover_preferred_node()
+            except DiscoveryFailed:
+                if time.monotonic() + _SECONDS_BETWEEN_TRIES >= self._discover_by:
+                    raise
+            time.sleep(_SECONDS_BETWEEN_TRIES)
 
     def _close_later(self, connection: ESDBConnection) -> None:
         timer = threading.Timer(self._seconds_until_closed, lambda: self._close_replaced(timer))
