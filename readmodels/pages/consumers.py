@@ -20,7 +20,7 @@ from uuid import UUID
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.db import Error as DatabaseError
+from django.db import Error
 
 from lepret.common.backoff import jittered
 from lepret.common.callers import address_of_scope
@@ -204,7 +204,7 @@ class LivePage(AsyncWebsocketConsumer):
         try:
             async with asyncio.timeout(self._times.check_timeout):
                 await self.check()
-        except (TimeoutError, DatabaseError) as error:
+        except (TimeoutError, Error) as error:
             # While it cannot be checked whether a page may be shown, it is not.
             logger.warning("A live page could not be checked: %s", type(error).__qualname__)
             raise Ended(TRY_AGAIN) from None

@@ -26,7 +26,6 @@ PAGES = (
     "/admin/readmodels/loanrequest/?q=smith",
     "/nothing-is-here/",
 )
-EXPORTS = ("/admin/readmodels/loanrequest/csv/", "/admin/readmodels/loanrequest/xlsx/")
 CALLS = (f"/api/loan-requests/{uuid4()}",)
 TRY_AGAIN = 4013
 
@@ -89,7 +88,7 @@ def down(postgresql: StoppablePostgreSQL) -> Iterator[None]:
 def test_while_it_does_not_answer_everything_is_503_and_says_when_to_try_again(
     system: System, outage: Outage
 ) -> None:
-    paths = (*PAGES, *EXPORTS, *CALLS)
+    paths = (*PAGES, *CALLS)
     with outage(system.postgresql), ThreadPoolExecutor(len(paths)) as executor:
         answers = dict(zip(paths, executor.map(system.get, paths), strict=True))
         assert {path: each.status_code for path, each in answers.items()} == dict.fromkeys(

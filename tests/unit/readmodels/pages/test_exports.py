@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 from xml.etree import ElementTree
 
 import pytest
+from django.db import OperationalError
 from django.test import RequestFactory
 from pytest_django import Settings
 
@@ -123,6 +125,20 @@ def test_a_csv_of_many_rows_comes_in_parts() -> None:
     request = RequestFactory().get("/")
     assert len(list(csv_response(request, LoanRequest.objects.all()))) == 3
     assert [row["amount"] for row in read_csv()] == [str(number) for number in range(1201)]
+
+
+@pytest.mark.parametrize("respond", [csv_response, xlsx_response])
+def test_what_fails_at_once_fails_before_the_answer_begins(
+    respond: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> Iterator[LoanRequest]:
+        raise OperationalError
+        yield
+
+    rows = LoanRequest.objects.all()
+    monkeypatch.setattr(type(rows), "iterator", fail)
+    with pytest.raises(OperationalError):
+        respond(RequestFactory().get("/"), rows)
 
 
 def test_a_workbook_has_text_numbers_and_dates_and_neither_formulas_nor_links() -> None:
