@@ -41,7 +41,8 @@ class EventStoreCheck:
         """
         give_up_at = self._clock() + timeout
         client = event_store_client()
-        client.get_commit_position(timeout=timeout)
+        # Of any kind, system events too: the store need not search for it.
+        client.get_commit_position(filter_exclude=(), timeout=timeout)
         if not client.append_failed and self._clock() < self._tries_from:
             return
         try:

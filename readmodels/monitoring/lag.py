@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from lepret.common.event_store_connection import SharedClient
 
 MOST_COUNTED: Final = 10_000
 READ_SECONDS: Final = 1.5
+SEARCH_SECONDS: Final = 0.5
 
 
 class LagUnknown(Exception):
@@ -59,7 +61,8 @@ def lags_at(
     Reads the store backwards from its end to the lowest of the positions, but no more than
     `count_up_to` events and no longer than `read_seconds`. For a position that was not reached, the
     event after it is looked up by a read of its own.
-    System events do not count: no projection gets any.
+    System events do not count: no projection gets any. If there are so many of them at the end that
+    no other event is found in time, and none after a position either, that one is level.
 
     Raises:
         LagUnknown: the event store did not answer in time.
@@ -112,29 +115,47 @@ class _Reader:
 
     def lags(self, positions: Iterable[int], count_up_to: int) -> Lags:
         count = _Count(positions)
-        self._read_back(count, count_up_to)
+        if not self._read_back(count, count_up_to):
+            return self._lags_behind_system_events(count.not_found)
         lags = {at: self._lag(tail.events, tail.oldest) for at, tail in count.found.items()}
         for position in count.not_found:
-            after = self._event_after(position)
+            after = self._event_after_in_time(position, self.seconds) or count.tail.oldest
             lags[position] = self._lag(count.tail.events, after, is_at_least=True)
         return Lags(count.store_position, lags)
 
-    def _read_back(self, count: _Count, count_up_to: int) -> None:
+    def _lags_behind_system_events(self, positions: Iterable[int]) -> Lags:
+        # Of any kind, which the store need not search for: it fails only if the store is away.
+        newest = self.client.get_commit_position(filter_exclude=(), timeout=self.seconds)
+        give_up_at = time.monotonic() + SEARCH_SECONDS
+        lags = {}
+        for position in positions:
+            after = self._event_after_in_time(position, give_up_at - time.monotonic())
+            lags[position] = self._lag(0 if after is None else 1, after, is_at_least=True)
+        return Lags(newest, lags)
+
+    def _event_after_in_time(self, position: int, seconds: float) -> RecordedEvent | None:
+        try:
+            return _Reader(self.client, max(0.0, seconds)).event_after(position)
+        except DeadlineExceeded:
+            return None
+
+    def _read_back(self, count: _Count, count_up_to: int) -> bool:
+        """Count events; returns whether any was found, or there is none, within the time."""
         events = self.client.read_all(backwards=True, limit=count_up_to, timeout=self.seconds)
         try:
             for event in events:
                 if not count.add(event):
-                    return
+                    return True
         except DeadlineExceeded:
-            if count.tail.oldest is None:
-                raise
-            return
+            return count.store_position > 0
         finally:
             events.stop()
         if count.tail.events < count_up_to:
             count.end()
+        return True
 
-    def _event_after(self, position: int) -> RecordedEvent | None:
+    def event_after(self, position: int) -> RecordedEvent | None:
+        """The first event after a position. Raises DeadlineExceeded if it is not found in time."""
         # A read starts with the event at the position itself.
         events = self.client.read_all(
             commit_position=position or None, limit=2, timeout=self.seconds

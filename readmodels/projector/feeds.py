@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from esdbclient import EventStoreDBClient, RecordedEvent
-from esdbclient.exceptions import EventStoreDBClientException
+from esdbclient.exceptions import DeadlineExceeded, EventStoreDBClientException
 
 from readmodels.projector import bookmarks
 from readmodels.projector.bookmarks import Bookmark, StoreReplaced
@@ -57,10 +57,19 @@ class EventSource(Protocol):
     """Where feeds read from."""
 
     def subscribe(self, after: int) -> CatchUpSubscription:
-        """All events after a position, then new ones, with a mark between the two."""
+        """All events after a position, then new ones, with a mark between the two.
+
+        Checkpoints say how far the store has been searched. System events are left out.
+        """
+
+    def has_event_after(self, position: int) -> bool:
+        """Whether there is an event after a position, other than system events."""
 
     def last_position(self) -> int:
-        """The commit position of the last event; 0 if there is none."""
+        """The commit position of the last event; 0 if there is none.
+
+        Of a system event, if there are so many at the end that no other is found in time.
+        """
 
     def check(self, bookmark: Bookmark) -> None:
         """Raise `StoreReplaced` if this is not the store in which the bookmark was set."""
@@ -75,14 +84,31 @@ class EventStoreSource:
 
     def subscribe(self, after: int) -> CatchUpSubscription:
         # Subscribing has no timeout, so a store that hangs must be noticed before.
-        self.last_position()
+        self._last_of_any_kind()
         # The client's default filter leaves system events out.
         return self._connect().subscribe_to_all(
-            commit_position=after or None, include_caught_up=True
+            commit_position=after or None, include_caught_up=True, include_checkpoints=True
         )
 
+    def has_event_after(self, position: int) -> bool:
+        if self._last_of_any_kind() <= position:
+            return False
+        # A read starts with the event at the position itself.
+        events = self._connect().read_all(
+            commit_position=position or None, limit=2, timeout=self._probe_timeout
+        )
+        return any((event.commit_position or 0) > position for event in events)
+
     def last_position(self) -> int:
-        return self._connect().get_commit_position(timeout=self._probe_timeout)
+        try:
+            return self._connect().get_commit_position(timeout=self._probe_timeout)
+        except DeadlineExceeded:
+            # The store may have to search backwards through millions of system events.
+            return self._last_of_any_kind()
+
+    def _last_of_any_kind(self) -> int:
+        # The store need not search for it.
+        return self._connect().get_commit_position(filter_exclude=(), timeout=self._probe_timeout)
 
     def check(self, bookmark: Bookmark) -> None:
         bookmarks.check(bookmark, self._connect(), timeout=self._probe_timeout)
@@ -218,6 +244,8 @@ class Feed:
         self._condition = threading.Condition()
         self._cursors: set[FeedCursor] = set()
         self._before = after  # The event before the window.
+        # By the store: whatever it has up to there was delivered.
+        self._searched = after.position
         self._window: list[Received] = []
         # For each event in the window, the bytes of all events before it; and of all there were.
         self._bytes_before: list[int] = []
@@ -363,10 +391,10 @@ class Feed:
                 return
             self._heard_at = time.monotonic()
             end = self._end
-            last = self._last()
+            last, searched = self._last(), self._searched
         try:
             self._source.check(last)
-            if self._source.last_position() <= last.position:
+            if not self._source.has_event_after(searched):
                 return
         except (*EVENT_STORE_AWAY, StoreReplaced) as failure:
             # For all cursors on this feed.
@@ -396,6 +424,8 @@ class Feed:
         for recorded in subscription:
             if recorded.is_caught_up:
                 self._end_history()
+            elif recorded.is_checkpoint:
+                self._note_searched(recorded.commit_position or 0)
             else:
                 self._append(Received(recorded))
             if self._is_closed.is_set():
@@ -410,10 +440,16 @@ class Feed:
             self._bytes_before.append(self._bytes)
             self._bytes += received.size
             self._end += 1
+            self._searched = received.position
             self._heard_at = time.monotonic()
             if self._end >= self._wake_at:
                 self._wake_at = math.inf
                 self._condition.notify_all()
+
+    def _note_searched(self, position: int) -> None:
+        with self._condition:
+            self._searched = max(self._searched, position)
+            self._heard_at = time.monotonic()
 
     def _end_history(self) -> None:
         with self._condition:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from lepret.eventstore.persistent.settings import ALL, GroupSettings
 from lepret.eventstore.services.catch_up_subscriptions import live
 from lepret.eventstore.storage.filters import everything, in_all
-from lepret.eventstore.storage.history import History
+from lepret.eventstore.storage.history import History, Skipping
 from lepret.eventstore.storage.log import PAGE_EVENTS
 from lepret.eventstore.storage.records import Record
 from lepret.eventstore.storage.stream_state import TOMBSTONE_REVISION
@@ -48,6 +48,7 @@ class Source:
         return self._pages_of_stream(after)
 
     async def _pages_of_all(self, position: int) -> AsyncIterator[Page]:
+        skipping, has_found = Skipping(self._history, in_all(self._keep)), True
         while True:
             self.is_live = position >= self._tail.head
             await self._tail.beyond(position)
@@ -55,12 +56,18 @@ class Source:
             records = self._tail.after(position, PAGE_EVENTS)
             if records is None:
                 self.is_live = False
-                records = await self._history.all_page(position + 1, head)
+                first = await skipping.forwards(position + 1, head, has_found=has_found)
+                if first > position + 1:
+                    position = first - 1
+                    yield Page([], position)
+                records = await self._history.all_page(first, head)
             # Scavenging leaves gaps.
             position = records[-1].position if records else head
             seen = await self._history.kept(records, _in_all)
+            kept = await self._history.kept(seen, self._keep)
+            has_found = bool(kept)
             if seen:
-                yield Page(await self._history.kept(seen, self._keep), seen[-1].position)
+                yield Page(kept, seen[-1].position)
 
     async def _pages_of_stream(self, revision: int) -> AsyncIterator[Page]:
         while True:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lepret.eventstore import messages
 from lepret.eventstore.storage.filters import Filter
-from lepret.eventstore.storage.history import History
+from lepret.eventstore.storage.history import History, Skipping
 from lepret.eventstore.storage.log import PAGE_EVENTS
 from lepret.eventstore.storage.records import Record
 from lepret.eventstore.storage.stream_state import TOMBSTONE_REVISION, StreamIsDeleted
@@ -29,11 +29,14 @@ class Search:
     searched: int = 0
     sent: int = 0
     """The position of the last event or checkpoint sent; at first the subscription's start."""
+    has_found: bool = True
+    """Whether the last events searched had any that matches."""
 
     async def messages(self, records: list[Record], history: History) -> Messages:
         """The matching events, with checkpoints where they are due."""
         found: Messages = []
         verdicts = await history.verdicts(records, self.keep)
+        self.has_found = any(verdicts)
         for record, is_kept in zip(records, verdicts, strict=True):
             if is_kept:
                 found.append(record.response)
@@ -44,6 +47,16 @@ class Search:
                 self.sent = record.position
                 self.searched = 0
         return found
+
+    def pass_over(self, first: int, last: int) -> Messages:
+        """The checkpoints that are due among events of which none matches."""
+        if self.window is None:
+            return []
+        due = list(range(first + self.window - self.searched - 1, last + 1, self.window))
+        self.searched = (self.searched + last - first + 1) % self.window
+        if due:
+            self.sent = due[-1]
+        return [messages.checkpoint(position) for position in due]
 
 
 Resolve = Callable[[list[Record]], Awaitable[list[Record]]]
@@ -61,6 +74,7 @@ async def follow_all(
     """The messages of a subscription to `$all` after a position, without end."""
     position = after
     search.sent = max(after, 0)
+    skipping = Skipping(history, search.keep)
     live = False
     while True:
         if position >= tail.head:
@@ -73,7 +87,13 @@ async def follow_all(
             if live:
                 live = False
                 yield [messages.fell_behind(messages.reached_in_all(search.sent))]
-            records = await history.all_page(position + 1, tail.head)
+            first = await skipping.forwards(position + 1, tail.head, has_found=search.has_found)
+            if passed := search.pass_over(position + 1, first - 1):
+                yield passed
+            position = first - 1
+            records = await history.all_page(first, tail.head)
+        if not records:
+            continue  # Passed over up to the end.
         position = records[-1].position
         if found := await search.messages(await resolve(records), history):
             yield found

@@ -60,10 +60,9 @@ class ReadCalls:
         pages = await self._pages(call, options)
         if pages is None:
             return
-        keep = _filter(options)
         remaining = options.count
         while remaining and (page := await anext(pages, None)) is not None:
-            records = (await self._history.kept(page, keep))[:remaining]
+            records = page[:remaining]
             remaining -= len(records)
             if records:
                 await call.send(encode([record.response for record in await resolve(records)]))
@@ -84,12 +83,13 @@ class ReadCalls:
         return None
 
     def _pages_of_all(self, options: Options) -> Pages:
-        """Pages of `$all` as it is now, without later appends."""
+        """Pages of `$all` as it is now, without later appends and what the filter leaves out."""
         head = self._tail.head
         start = _position(options, end=head + 1)
+        keep = _filter(options)
         if options.read_direction == Options.Backwards:
-            return self._history.all_backwards(min(start, head + 1))
-        return self._history.all_forwards(start, head)
+            return self._history.all_backwards(min(start, head + 1), keep)
+        return self._history.all_forwards(start, head, keep)
 
     def _pages_of_stream(self, stream: str, options: Options) -> Pages:
         """Pages of a stream as it is now, without later appends."""
@@ -170,10 +170,8 @@ def _revision(options: Options, *, end: int, start: int = 0) -> int:
 
 
 def _filter(options: Options) -> filters.Filter:
-    """Which records to send. Raises Refusal (INVALID_ARGUMENT)."""
-    if options.WhichOneof("stream_option") == "all":
-        return filters.in_all(_requested_filter(options))
-    return filters.everything
+    """Which events of `$all` to send. Raises Refusal (INVALID_ARGUMENT)."""
+    return filters.in_all(_requested_filter(options))
 
 
 def _requested_filter(options: Options) -> filters.Filter:

@@ -6,6 +6,8 @@ to the text, whatever the expression; its size, and the text's, are bounded here
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import re2
 
@@ -13,7 +15,6 @@ from lepret.eventstore.storage.records import Record
 from lepret.eventstore.writes import MAX_NAME
 
 Matches = Callable[[str], bool]
-Filter = Callable[[Record], bool]
 
 MAX_PATTERN = 4096
 """Characters of a regular expression."""
@@ -30,9 +31,27 @@ _GROUPS_ON_ALL = "$persistentsubscription-$all::"
 _OF_GROUPS = ("-checkpoint", "-parked")
 
 
-def everything(record: Record) -> bool:
-    """Keep all events."""
-    return True
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Keeps the events whose type, or whose stream's name, matches.
+
+    So it need not see each event to say that it keeps none of many: their types are enough.
+    """
+
+    column: Literal["type", "stream"]
+    matches: Matches
+    hides_groups_on_all: bool = False
+
+    def __call__(self, record: Record) -> bool:
+        """Whether the event is kept."""
+        text = record.type if self.column == "type" else record.stream
+        if not self.matches(text):
+            return False
+        return not (self.hides_groups_on_all and _is_of_groups_on_all(record))
+
+
+everything = Filter("type", lambda text: True)
+"""Keeps all events."""
 
 
 def in_all(keep: Filter) -> Filter:
@@ -40,28 +59,32 @@ def in_all(keep: Filter) -> Filter:
 
     A group that read its own writes would never catch up.
     """
-    return lambda record: keep(record) and not _is_of_groups_on_all(record)
+    return replace(keep, hides_groups_on_all=True)
+
+
+OF_GROUPS_ON_ALL = " OR ".join(f"stream GLOB '{_GROUPS_ON_ALL}*{end}'" for end in _OF_GROUPS)
+"""What `in_all` hides, in SQL."""
 
 
 def by_type(matches: Matches) -> Filter:
     """Keep the events whose type matches. There are few types, so results are cached."""
     verdicts: dict[str, bool] = {}
 
-    def keep(record: Record) -> bool:
-        verdict = verdicts.get(record.type)
+    def cached(text: str) -> bool:
+        verdict = verdicts.get(text)
         if verdict is not None:
             return verdict
         if len(verdicts) >= _CACHED_VERDICTS:
             verdicts.clear()
-        verdict = verdicts[record.type] = matches(record.type)
+        verdict = verdicts[text] = matches(text)
         return verdict
 
-    return keep
+    return Filter("type", cached)
 
 
 def by_stream(matches: Matches) -> Filter:
     """Keep the events of streams whose name matches."""
-    return lambda record: matches(record.stream)
+    return Filter("stream", matches)
 
 
 def by_regex(pattern: str) -> Matches:

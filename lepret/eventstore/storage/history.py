@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress, islice
 from typing import ParamSpec, TypeVar
@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 from lepret.eventstore.rpc import Refusal, StatusCode
 from lepret.eventstore.storage.filters import Filter, everything
 from lepret.eventstore.storage.links import LINK_TYPE
-from lepret.eventstore.storage.log import MAX_REVISION, Log
+from lepret.eventstore.storage.log import MAX_REVISION, PAGE_EVENTS, Log
 from lepret.eventstore.storage.records import Record
 
 READER_THREADS = 4
@@ -20,6 +20,9 @@ FILTERING_AT_ONCE = 0.002
 
 MAX_SLOW_FILTERS = 32
 """Filters that are not done by then, and keep a page of events in memory."""
+
+MOST_SKIPPED = 16 * PAGE_EVENTS
+"""Events that are looked at together, to see whether a filter keeps any of them."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,17 +58,29 @@ class History:
         """A page of a stream from revision ``start`` on, up to position ``head``."""
         return await self._run(self._log.stream_forwards, stream, min(start, MAX_REVISION), head)
 
-    async def all_forwards(self, start: int, head: int) -> AsyncIterator[list[Record]]:
-        """`$all` from ``start`` to ``head``, both inclusive, in pages."""
+    async def all_forwards(
+        self, start: int, head: int, keep: Filter
+    ) -> AsyncIterator[list[Record]]:
+        """What a filter keeps of `$all` from ``start`` to ``head``, both inclusive, in pages."""
+        skipping = Skipping(self, keep)
         while page := await self.all_page(start, head):
-            yield page
             start = page[-1].position + 1
+            kept = await self.kept(page, keep)
+            yield kept
+            start = await skipping.forwards(start, head, has_found=bool(kept))
 
-    async def all_backwards(self, end: int) -> AsyncIterator[list[Record]]:
-        """`$all` before ``end``, exclusive, newest first, in pages."""
+    async def all_backwards(self, end: int, keep: Filter) -> AsyncIterator[list[Record]]:
+        """What a filter keeps of `$all` before ``end``, exclusive, newest first, in pages."""
+        skipping = Skipping(self, keep)
         while page := await self._run(self._log.all_backwards, min(end, MAX_REVISION)):
-            yield page
-            end = page[-1].position
+            kept = await self.kept(page, keep)
+            yield kept
+            end = await skipping.backwards(page[-1].position, has_found=bool(kept))
+
+    async def keeps_none(self, keep: Filter, first: int, last: int) -> bool:
+        """Whether a filter keeps no event from position ``first`` to ``last``, both inclusive."""
+        texts = await self._run(self._log.judged_texts, keep, first, last)
+        return not any(await self._judged(texts, keep.matches))
 
     async def stream_forwards(
         self, stream: str, start: int, head: int
@@ -98,16 +113,19 @@ class History:
         """
         if keep is everything:
             return [True] * len(records)
+        return await self._judged(records, keep)
+
+    async def _judged(self, items: Sequence[T], keep: Callable[[T], bool]) -> list[bool]:
         verdicts: list[bool] = []
-        if _judge(records, keep, verdicts):
+        if _judge(items, keep, verdicts):
             return verdicts
         if self._slow >= MAX_SLOW_FILTERS:
             raise Refusal(StatusCode.RESOURCE_EXHAUSTED, "Too many slow filters are in use.")
         self._slow += 1
         try:
-            while len(verdicts) < len(records):
+            while len(verdicts) < len(items):
                 async with self._filtering:
-                    _judge(records, keep, verdicts)
+                    _judge(items, keep, verdicts)
                     await asyncio.sleep(0)
         finally:
             self._slow -= 1
@@ -123,11 +141,47 @@ class History:
             return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
 
 
-def _judge(records: list[Record], keep: Filter, verdicts: list[bool]) -> bool:
+class Skipping:
+    """Goes past events of `$all` of which a filter keeps none, without reading them.
+
+    It begins when a page had none, with as many events as in a page, and goes on with more and
+    more. So it costs nothing where a filter keeps much.
+    """
+
+    def __init__(self, history: History, keep: Filter) -> None:
+        self._history = history
+        self._keep = keep
+        self._size = PAGE_EVENTS
+
+    async def forwards(self, start: int, head: int, *, has_found: bool) -> int:
+        """Where to read on, from ``start`` up to ``head``, after a page that had some or none."""
+        while not has_found and start <= head:
+            last = min(start + self._size - 1, head)
+            has_found = not await self._is_passed(start, last)
+            start = start if has_found else last + 1
+        return start
+
+    async def backwards(self, end: int, *, has_found: bool) -> int:
+        """Before which position to read on, after a page that had some or none."""
+        while not has_found and end > 0:
+            first = max(end - self._size, 0)
+            has_found = not await self._is_passed(first, end - 1)
+            end = end if has_found else first
+        return end
+
+    async def _is_passed(self, first: int, last: int) -> bool:
+        if await self._history.keeps_none(self._keep, first, last):
+            self._size = min(2 * self._size, MOST_SKIPPED)
+            return True
+        self._size = PAGE_EVENTS
+        return False
+
+
+def _judge(items: Sequence[T], keep: Callable[[T], bool], verdicts: list[bool]) -> bool:
     """Add verdicts for `FILTERING_AT_ONCE`. Returns whether they are complete."""
     until = time.perf_counter() + FILTERING_AT_ONCE
-    for record in islice(records, len(verdicts), None):
-        verdicts.append(keep(record))
+    for item in islice(items, len(verdicts), None):
+        verdicts.append(keep(item))
         if time.perf_counter() > until:
             break
-    return len(verdicts) == len(records)
+    return len(verdicts) == len(items)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from lepret.eventstore import messages
 from lepret.eventstore.storage.datafile import connect
+from lepret.eventstore.storage.filters import OF_GROUPS_ON_ALL, Filter
 from lepret.eventstore.storage.links import LINK_TYPE, link_target
 from lepret.eventstore.storage.records import Record
 from lepret.eventstore.storage.stream_metadata import METADATA_TYPE
@@ -115,6 +116,21 @@ class Log:
     def all_backwards(self, end: int) -> list[Record]:
         """A page of `$all` before position ``end``, exclusive, newest first."""
         return self._page("position < ? ORDER BY position DESC", (end,))
+
+    def judged_texts(self, keep: Filter, first: int, last: int) -> list[str]:
+        """The different types, or streams' names, by which a filter judges a part of `$all`.
+
+        Without those of events that it hides whatever they match. Much faster than a read: SQLite
+        makes neither rows nor events of it.
+        """
+        hidden = OF_GROUPS_ON_ALL if keep.hides_groups_on_all else "FALSE"
+        rows = self._reader().execute(
+            # Both are fixed texts. By position: of an index, all of it would be read.
+            f"SELECT DISTINCT {keep.column} FROM events NOT INDEXED"  # noqa: S608
+            f" WHERE position BETWEEN ? AND ? AND NOT ({hidden})",
+            (first, last),
+        )
+        return [text for (text,) in rows]
 
     def stream_forwards(self, stream: str, start: int, head: int) -> list[Record]:
         """A page of a stream from revision ``start`` on, up to position ``head``, inclusive.

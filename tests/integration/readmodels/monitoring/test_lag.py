@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from esdbclient.exceptions import DeadlineExceeded
 
 from lepret.common.event_store_connection import SharedClient
 from lepret.common.other_clocks import OtherClock
@@ -105,3 +106,37 @@ def test_the_age_is_by_the_clock_of_the_store(event_store: RunningEventStore, da
         [lag] = lags_at([0], client=client).by_position.values()
     assert 0 <= lag.seconds < 3600
     assert lag.events == 1
+
+
+class LateClient(SharedClient):
+    """Finds no event but system events in time, at the store's end or after a position."""
+
+    finds_after: frozenset[int] = frozenset()
+
+    def read_all(self, *args: Any, commit_position: int | None = None, **kwargs: Any) -> Any:
+        if commit_position in self.finds_after:
+            return super().read_all(*args, commit_position=commit_position, **kwargs)
+        return _Late()
+
+
+class _Late:
+    def __iter__(self) -> _Late:
+        return self
+
+    def __next__(self) -> Any:
+        raise DeadlineExceeded
+
+    def stop(self) -> None: ...
+
+
+def test_none_among_the_newest_is_level_unless_one_is_found_after_a_position(
+    event_store: RunningEventStore,
+) -> None:
+    first, last = positions(2)
+    append_event("$metadata-like", times=3)
+    with closing(LateClient(event_store.uri)) as client:
+        client.finds_after = frozenset({first})
+        lags = lags_at([first, last], client=client)
+    assert lags.store_position == last + 3
+    assert lags.by_position[last] == Lag(is_at_least=True)
+    assert lags.by_position[first].events == 1

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 from esdbclient import RecordedEvent
-from esdbclient.events import CaughtUp
+from esdbclient.events import CaughtUp, Checkpoint
 from esdbclient.exceptions import DeadlineExceeded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -93,6 +93,9 @@ class FakeSource:
             raise subscription
         return subscription
 
+    def has_event_after(self, position: int) -> bool:
+        return self.last > position
+
     def last_position(self) -> int:
         return self.last
 
@@ -120,6 +123,9 @@ class FakeStore:
                 self._events.append(event(len(self._events) + 1))
                 for _, subscription in self.subscriptions:
                     subscription.deliver(self._events[-1])
+
+    def has_event_after(self, position: int) -> bool:
+        return len(self._events) > position
 
     def last_position(self) -> int:
         return len(self._events)
@@ -343,10 +349,10 @@ class TestTheProbe:
         hangs = threading.Event()
 
         class Source(FakeSource):
-            def last_position(self) -> int:
+            def has_event_after(self, position: int) -> bool:
                 if hangs.is_set():
                     raise DeadlineExceeded
-                return 0
+                return False
 
         feeds = Feeds(Source(FakeSubscription()), PROBING_AT_ONCE)
         with cursors(feeds, 0, 0) as (one, other):
@@ -367,13 +373,27 @@ class TestTheProbe:
             for _ in range(3):
                 assert cursor.next_batch(limit=1, timeout=0.001) == Batch([])
 
+    def test_asks_for_what_comes_after_the_part_that_the_store_has_searched(self) -> None:
+        asked: list[int] = []
+
+        class Source(FakeSource):
+            def has_event_after(self, position: int) -> bool:
+                asked.append(position)
+                return False
+
+        searched = Checkpoint(commit_position=500_000, prepare_position=500_000)
+        feeds = Feeds(Source(FakeSubscription(event(7), searched)), PROBING_AT_ONCE)
+        with cursors(feeds, 0) as (cursor,):
+            assert take_up_to(cursor, 7) == [7]
+            wait_until(lambda: _ask(cursor) and asked[-1:] == [500_000], SECONDS)
+
     def test_does_not_mind_an_event_that_is_on_its_way(self) -> None:
         subscription, on_its_way = FakeSubscription(), event(7)
 
         class Source(FakeSource):
-            def last_position(self) -> int:
+            def has_event_after(self, position: int) -> bool:
                 subscription.deliver(on_its_way)
-                return 7
+                return True
 
         tuning = replace(PROBING_AT_ONCE, grace_seconds=SECONDS)
         with cursors(Feeds(Source(subscription), tuning), 0) as (cursor,):
@@ -430,6 +450,8 @@ class TestAStoreThatWasReplaced:
             with pytest.raises(StoreReplaced):
                 take(cursor)
         assert source.compared == [3, 3, 4]
+def _ask(cursor: FeedCursor) -> bool:
+    return cursor.next_batch(limit=1, timeout=0.001) == Batch([])
 
 
 class TestAFeed:

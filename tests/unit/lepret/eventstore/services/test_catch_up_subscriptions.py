@@ -113,7 +113,7 @@ def test_checkpoints_name_the_last_event_searched(store: HookedStore, window: in
     store.append(1200, "other")
     store.append(1, "wanted")
     store.append(9, "other")
-    keep: Filter = lambda record: record.stream == "wanted"  # noqa: E731
+    keep = Filter("stream", lambda stream: stream == "wanted")
 
     async def scenario() -> None:
         received = await _receive(
