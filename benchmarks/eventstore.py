@@ -205,7 +205,6 @@ def _fill(path: Path) -> None:
     log = Log(path)
     for _ in range(MILLION // len(TYPES) // APPENDS_AT_ONCE):
         log.append_all([_append() for _ in range(APPENDS_AT_ONCE)])
-    log.checkpoint()
     log.close()
 
 

@@ -155,7 +155,6 @@ def _fill(path: Path, events: int) -> None:
         some = list(islice(appends, min(APPENDS_AT_ONCE, left // 3 + 1)))
         log.append_all(some)
         left -= sum(len(append.events) for append in some)
-    log.checkpoint()
     log.close()
 
 

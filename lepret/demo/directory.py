@@ -22,7 +22,7 @@ _PASSWORD = "password"  # noqa: S105 (a file's name)
 _VALKEY = "valkey"
 # Whole names, so that a user's `lepret.sqlite3.backup` is never deleted. SQLite keeps further files
 # beside a database, and the event store keeps a lock file.
-_BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal", ".lock")
+_BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal", ".lock", ".head")
 _MADE_BY_THE_DEMO = frozenset(
     [_LOCK, _VALKEY]
     + [

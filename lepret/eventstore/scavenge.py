@@ -17,6 +17,7 @@ from typing import NamedTuple
 from lepret.eventstore.storage.datafile import (
     DataFileError,
     connect,
+    leave_log,
     lock_data_file,
     prepare_data_file,
 )
@@ -68,7 +69,7 @@ def scavenge_file(path: Path) -> Scavenged:
         try:
             events = _remove_hidden(connection, now=time.time_ns() // 100)
             connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            leave_log(connection)
         finally:
             connection.close()
         return Scavenged(events, before - path.stat().st_size)
@@ -91,6 +92,7 @@ def _remove_hidden(connection: sqlite3.Connection, now: int) -> int:
             _remove_from(StreamState(connection, stream), connection, now)
             for stream in list(_streams_to_check(connection))
         )
+        connection.execute("UPDATE scavenged SET events = events + ?", (removed,))
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

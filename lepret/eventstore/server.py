@@ -85,7 +85,6 @@ class Server:
             await self._end_calls()
             await self._disconnect()
             self._history.close()
-            self._log.checkpoint()
             self._log.close()
 
     def _connect(self) -> Http2Connection:

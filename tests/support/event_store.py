@@ -28,10 +28,11 @@ class EventStoreDidNotStart(Exception):
 class RunningEventStore:
     """The real server, in a process and on a port of its own."""
 
-    def __init__(self, data: Path, port: int = 0) -> None:
+    def __init__(self, data: Path, port: int = 0, *, accept_loss: bool = False) -> None:
         """Start it and wait until it is ready. Raises EventStoreDidNotStart."""
         self.data = data
         self.port = port
+        self.accept_loss = accept_loss
         self._start()
 
     @property
@@ -75,10 +76,13 @@ class RunningEventStore:
         # The reading end stays open: the server may log until it ends.
         self._output, output = _forks.Pipe(duplex=False)
         arguments = ["--data", str(self.data), "--port", str(self.port)]
+        arguments += ["--accept-loss"] if self.accept_loss else []
         self.process = _forks.Process(target=_serve, args=(arguments, output), daemon=True)
         self.process.start()
         output.close()
         printed = _first_line(self._output.fileno())
+        if self.accept_loss and "accepted" in printed:
+            printed = _first_line(self._output.fileno())
         if " ready on " not in printed:
             self.process.kill()
             raise EventStoreDidNotStart(printed.strip() or "it printed nothing in time")
@@ -87,9 +91,11 @@ class RunningEventStore:
 
 
 @contextmanager
-def running_event_store(data: Path, port: int = 0) -> Iterator[RunningEventStore]:
+def running_event_store(
+    data: Path, port: int = 0, *, accept_loss: bool = False
+) -> Iterator[RunningEventStore]:
     """A server on the file ``data``, which is created if absent; port 0 takes a free port."""
-    store = RunningEventStore(data, port)
+    store = RunningEventStore(data, port, accept_loss=accept_loss)
     try:
         yield store
     finally:

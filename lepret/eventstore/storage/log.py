@@ -13,7 +13,8 @@ from pathlib import Path
 from uuid import UUID
 
 from lepret.eventstore import messages
-from lepret.eventstore.storage.datafile import connect
+from lepret.eventstore.storage.acknowledged import Acknowledged
+from lepret.eventstore.storage.datafile import connect, leave_log
 from lepret.eventstore.storage.filters import OF_GROUPS_ON_ALL, Filter
 from lepret.eventstore.storage.links import LINK_TYPE, link_target
 from lepret.eventstore.storage.records import Record
@@ -43,13 +44,16 @@ class Log:
     """The log in its file. Only one thread may append; any thread may read."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file that `datafile` has prepared. Raises sqlite3.Error."""
+        """Open a file that `datafile` has prepared. Raises sqlite3.Error, OSError."""
         self._path = path
         self._connections: list[sqlite3.Connection] = []
         self._connections_lock = threading.Lock()
         self._local = threading.local()
         self._connection = connect(path, writable=True)
         self._writer = Writer(self._connection)
+        # Before the file needs its log: if that is not made any more, this shows that it is whole.
+        self._acknowledged = Acknowledged(path, self.head)
+        self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
         if self._writer.head is None:
             self._write_first_event()
 
@@ -81,17 +85,20 @@ class Log:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        if records:
+            self._acknowledged.write(self.head)
         return outcomes, records
 
-    def checkpoint(self) -> None:
-        """Move the write-ahead log into the file."""
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
     def close(self) -> None:
-        """Close all connections. No thread may use the log afterwards."""
+        """Move the write-ahead log into the file, and close all connections.
+
+        No thread may use the log afterwards.
+        """
         with self._connections_lock:
             for connection in self._connections:
                 connection.close()
+        self._acknowledged.close()
+        leave_log(self._connection)
         self._connection.close()
 
     def _write_first_event(self) -> None:
