@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -38,6 +39,7 @@ _PREFIX = 5
 _COMPRESSED = 1
 _MAX_DETAILS = 1024
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+_SPACES_AT_THE_ENDS = re.compile("^ +| +$")
 _TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _LONGEST_TIMEOUT = 10 * 365 * 24 * 3600.0
 
@@ -315,13 +317,18 @@ async def _unknown_method(call: Call) -> None:
 
 
 def _trailers(refusal: Refusal) -> list[Header]:
-    details = quote(refusal.details[:_MAX_DETAILS], safe=_PRINTABLE)
-    trailers = [(b"grpc-status", b"%d" % refusal.status), (b"grpc-message", details.encode())]
+    details = _header_value(refusal.details, safe=_PRINTABLE)
+    trailers = [(b"grpc-status", b"%d" % refusal.status), (b"grpc-message", details)]
     for name, value in refusal.trailers:
-        # A stream's name, for example, may be longer than a header, or not printable.
-        printable = quote(value[:_MAX_DETAILS], safe=_PRINTABLE + "%")
-        trailers.append((name.encode(), printable.encode()))
+        trailers.append((name.encode(), _header_value(value, safe=_PRINTABLE + "%")))
     return trailers
+
+
+def _header_value(text: str, safe: str) -> bytes:
+    """A text, such as one with a stream's name, which may be too long, or not printable."""
+    printable = quote(text[:_MAX_DETAILS], safe=safe)
+    # A field that begins or ends with a space is malformed in HTTP/2; some clients drop all of it.
+    return _SPACES_AT_THE_ENDS.sub(lambda spaces: "%20" * len(spaces[0]), printable).encode()
 
 
 def _timeout(value: bytes | None) -> float | None:

@@ -198,6 +198,18 @@ test("tombstones a stream for good", WITHIN, async () => {
   );
 });
 
+test("names a stream that begins and ends with spaces", WITHIN, async () => {
+  const stream = `  ${newStream()} `;
+  await store.appendToStream(stream, newEvents(1));
+  const encoded = stream.replace(/^ +| +$/g, (spaces) => "%20".repeat(spaces.length));
+  await assert.rejects(
+    store.deleteStream(stream, { expectedRevision: 5n }),
+    is(WrongExpectedVersionError, { streamName: encoded, expectedVersion: 5n, actualVersion: 0n }),
+  );
+  await store.tombstoneStream(stream);
+  await assert.rejects(all(store.readStream(stream)), is(StreamDeletedError, { streamName: encoded }));
+});
+
 test("a persistent subscription to a stream", WITHIN, async () => {
   const [stream, group] = [newStream(), "group"];
   await store.appendToStream(stream, newEvents(3));
