@@ -450,6 +450,8 @@ class TestAStoreThatWasReplaced:
             with pytest.raises(StoreReplaced):
                 take(cursor)
         assert source.compared == [3, 3, 4]
+
+
 def _ask(cursor: FeedCursor) -> bool:
     return cursor.next_batch(limit=1, timeout=0.001) == Batch([])
 
