@@ -40,6 +40,8 @@ class Progress(models.Model):
     the table was empty, and `events_per_second` is how fast they were at `moved_at`.
     By the event's id, stream and revision it is found out whether the store still has it. They are
     about the event at `event_position`: an older version of the program moves `position` alone.
+    `left_out` lists what the rows lack since an older version of the program built them that could
+    not read it: pairs of an event's type and schema version.
     """
 
     name = models.CharField(max_length=100, primary_key=True)
@@ -53,6 +55,8 @@ class Progress(models.Model):
     event_id = models.UUIDField("event ID", null=True)
     event_stream = models.TextField(default="", db_default="")
     event_revision = models.BigIntegerField(null=True)
+    # Null: nothing. Written by `rebuild --older-version` only.
+    left_out = models.JSONField(null=True)
 
     class Meta:
         abstract = True
@@ -83,10 +87,12 @@ class Rebuild(Progress):
 
 
 class Failure(models.Model):
-    """Why a projection or its rebuild is stopped: an event that it cannot handle.
+    """Why a projection or its rebuild stands still: an event that it cannot handle.
 
-    It stays until an operator retries or skips the event. `error` names the kind of error and its
-    place in the code, and never quotes its message.
+    It stays until an operator retries or skips the event, or until a version of the program that is
+    not in `tried_by` gets past it. `error` names the kind of error and its place in the code, and
+    never quotes its message. `schema_version` is set if the event is only for a newer version of
+    the program to read: then nothing is wrong, and the projection waits for that version.
     """
 
     name = models.CharField(max_length=100)
@@ -98,6 +104,9 @@ class Failure(models.Model):
     error = models.TextField()
     attempts = models.PositiveIntegerField()
     failed_at = models.DateTimeField()
+    # Null where a version of the program has recorded it that did not know these two.
+    schema_version = models.PositiveIntegerField(null=True)
+    tried_by = models.JSONField(null=True)
 
     class Meta:
         constraints = [
@@ -106,6 +115,11 @@ class Failure(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} at {self.position}"
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether it only waits for a newer version of the program."""
+        return self.schema_version is not None
 
 
 class SkippedEvent(models.Model):

@@ -1,8 +1,9 @@
 """Encodes events for the event store (type name, JSON data and metadata), and decodes them.
 
-Old versions of an event are upcast when they are read; stored events are never rewritten. Types and
-fields that this version of the code does not know are ignored: a newer version may have written
-them.
+Old versions of an event are upcast when they are read; stored events are never rewritten. Fields
+that this version of the program does not know are ignored. An event of a type, or of a schema, that
+it does not know is one that a newer version has written: nobody may go on as if it was not there
+(docs/decisions/0034-an-older-version-stands-aside.md).
 """
 
 from __future__ import annotations
@@ -50,6 +51,18 @@ METADATA_TYPE: Final = "$metadata"
 TOMBSTONE_TYPE: Final = "$streamDeleted"
 
 CONTENT_TYPE: Final = "application/json"
+
+_LONGEST_TYPE: Final = 200
+_HIGHEST_SCHEMA_VERSION: Final = 2**31 - 1
+
+
+class WrittenByNewerVersion(Exception):
+    """Only a newer version of the program knows this type of event, or this schema of it."""
+
+    def __init__(self, event_type: str, version: int) -> None:
+        super().__init__(f"{event_type}, schema {version}, was written by a newer version")
+        self.event_type = event_type
+        self.version = version
 
 
 @dataclass(frozen=True)
@@ -120,13 +133,19 @@ def without_payload(event: RecordedEvent) -> RecordedEvent:
     return replace(event, data=b"", metadata=b"")
 
 
-def is_loss_event(event: RecordedEvent) -> bool:
-    """Whether it says that the stream of a loan request is gone, or back, as `is_loan_event`."""
+def is_loss_name(name: str) -> bool:
+    """Whether it is the stream that says whether the stream of a loan request is gone."""
     try:
-        loan_request_id(event.stream_name, prefix=LOSS_PREFIX)
+        loan_request_id(name, prefix=LOSS_PREFIX)
     except ValueError:
         return False
-    return event.type in LOSS_EVENTS and event.content_type == CONTENT_TYPE
+    return True
+
+
+def is_loss_event(event: RecordedEvent) -> bool:
+    """Whether it says that the stream of a loan request is gone, or back, as `is_loan_event`."""
+    is_ours = is_loss_name(event.stream_name)
+    return is_ours and event.type in LOSS_EVENTS and event.content_type == CONTENT_TYPE
 
 
 def metadata_stream_name(name: str) -> str:
@@ -191,9 +210,10 @@ def decode(
     *,
     upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
 ) -> LoanEvent | None:
-    """The loan event that was stored, or `None` for a type that this version does not know.
+    """The loan event that was stored, or `None` for a type that is not ours.
 
     Raises:
+        WrittenByNewerVersion: only a newer version of the program can read it.
         pydantic.ValidationError: the data does not fit an event of this type.
     """
     return decode_as(LOAN_EVENTS, event_type, data, metadata, upcasters=upcasters)
@@ -207,14 +227,36 @@ def decode_as(
     *,
     upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
 ) -> E | None:
-    """The stored event, or `None` if its type is not in `classes`; raises as `decode`."""
+    """The stored event, or `None` if its type is not one of ours; raises as `decode`."""
     event_class = classes.get(event_type)
     if event_class is None:
+        if _is_named_as_ours(event_type, metadata):
+            raise WrittenByNewerVersion(event_type, schema_version(metadata))
         return None
     version = schema_version(metadata)
-    if version >= event_class.SCHEMA_VERSION:
+    if version > event_class.SCHEMA_VERSION:
+        raise WrittenByNewerVersion(event_type, version)
+    if version == event_class.SCHEMA_VERSION:
         return event_class.model_validate_json(data)
     return event_class.model_validate(_upcast(event_class, version, json.loads(data), upcasters))
+
+
+def _is_named_as_ours(event_type: str, metadata: bytes) -> bool:
+    """Whether a type's name, and the version of its schema, are such as this program writes."""
+    version = read_metadata(metadata).get("schemaVersion")
+    is_version = type(version) is int and 1 <= version <= _HIGHEST_SCHEMA_VERSION
+    return is_version and event_type.isidentifier() and len(event_type) <= _LONGEST_TYPE
+
+
+def is_of_newer_type(event_type: str, metadata: bytes) -> bool:
+    """Whether only a newer version of the program knows the type of an event in our streams."""
+    return event_type not in PROJECTED_EVENTS and _is_named_as_ours(event_type, metadata)
+
+
+def can_read(event_type: str, version: int) -> bool:
+    """Whether projections of this version of the program can take an event of this schema."""
+    event_class = PROJECTED_EVENTS.get(event_type)
+    return event_class is not None and version <= event_class.SCHEMA_VERSION
 
 
 def _upcast(

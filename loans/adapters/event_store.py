@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,9 +26,19 @@ from loans.adapters import codec
 from loans.adapters.codec import E, StreamId
 from loans.domain.events import Event
 
+logger = logging.getLogger(__name__)
+
 
 class EventStoreUnavailable(Exception):
     """The event store did not answer in time. An append may or may not have been stored."""
+
+
+class NewerVersionNeeded(EventStoreUnavailable):
+    """The stream has an event that only a newer version of the program can read.
+
+    Whoever ignored it might decide wrongly. For callers it is as if the event store was away:
+    nothing is recorded here, and trying again later, or elsewhere, is safe.
+    """
 
 
 class StaleRevision(Exception):
@@ -56,8 +68,8 @@ class Recorded(Generic[E]):
 class Stream(Generic[E]):
     """A stream's events, oldest first, with the revision and commit position of the last one.
 
-    Both are `None` for a stream without events. Events of types that this version does not know
-    count for the revision and the position, but are not among the events.
+    Both are `None` for a stream without events. Events of types that are not ours count for the
+    revision and the position, but are not among the events.
     """
 
     recorded: tuple[Recorded[E], ...] = ()
@@ -93,6 +105,7 @@ class EventStore(Protocol):
         Raises:
             StreamGone: it is not whole: its first event, if it `needs_all`, or every one is gone.
             EventStoreUnavailable: no answer in time.
+            NewerVersionNeeded: a newer version of the program has appended to it.
         """
 
     def assume_new(self, stream: StreamId[E]) -> Stream[E]:
@@ -149,7 +162,11 @@ class EventStoreDB:
             return self.assume_new(stream)
         if not recorded or (stream.needs_all and recorded[0].stream_position > 0):
             raise StreamGone
-        return _stream(stream, recorded)
+        try:
+            return _stream(stream, recorded)
+        except codec.WrittenByNewerVersion as newer:
+            _log_once(str(newer))
+            raise NewerVersionNeeded from newer
 
     def assume_new(self, stream: StreamId[E]) -> Stream[E]:
         metadata = self._read(codec.metadata_stream_name(stream.name), backwards=True, limit=1)
@@ -231,6 +248,11 @@ def _recorded(stream: StreamId[E], recorded: RecordedEvent) -> Recorded[E] | Non
         command_id=codec.command_id(recorded.metadata),
         recorded_at=recorded.recorded_at,
     )
+
+
+@functools.lru_cache(maxsize=100)
+def _log_once(what: str) -> None:
+    logger.warning("%s: nothing is decided here on streams that have it", what)
 
 
 def _new_event(event: codec.Encoded) -> NewEvent:

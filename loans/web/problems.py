@@ -9,7 +9,7 @@ from typing import Final
 from django.utils.http import quote_etag
 
 from lepret.api.problems import FieldError, Problem, ProblemMakers, unavailable
-from loans.adapters.event_store import EventStoreUnavailable, StaleRevision
+from loans.adapters.event_store import EventStoreUnavailable, NewerVersionNeeded, StaleRevision
 from loans.application.idempotency import KeyGone, KeyUsedOtherwise
 from loans.domain.loan_request import (
     IdAlreadyUsed,
@@ -45,6 +45,13 @@ def _not_recorded(_: Exception) -> Problem:
     )
 
 
+def _newer_version_needed(_: NewerVersionNeeded) -> Problem:
+    return unavailable(
+        "This service is being updated. Nothing was recorded: please send it again in a few "
+        "minutes, with the same id or Idempotency-Key."
+    )
+
+
 def _too_many(refusal: TooManyApplications) -> Problem:
     headers = {"Retry-After": str(math.ceil(refusal.retry_after))}
     return Problem(HTTPStatus.TOO_MANY_REQUESTS, str(refusal), headers=headers)
@@ -60,5 +67,6 @@ PROBLEMS: Final[ProblemMakers] = {
     Rejection: lambda rejection: Problem(HTTPStatus.CONFLICT, str(rejection)),
     TooManyApplications: _too_many,
     EventStoreUnavailable: _not_recorded,
+    NewerVersionNeeded: _newer_version_needed,
     StaleRevision: _not_recorded,
 }

@@ -24,6 +24,7 @@ from lepret.common.formats import wait_in_words
 from lepret.common.htmx import HtmxRequest
 from lepret.common.origins import is_from_here
 from lepret.staff.access import refusal_to_request, refused, underwriter_required
+from loans.adapters.event_store import NewerVersionNeeded
 from loans.application import use_cases
 from loans.application.use_cases import Answer
 from loans.dependencies import event_store, pace
@@ -48,6 +49,10 @@ _RELOAD: Final = (
 _NOTE_TOO_LONG: Final = "A note is plain text of at most 500 characters."
 _DECIDE_AGAIN: Final = "The decision could not be recorded. Please try again in a minute."
 _LOOK_AGAIN: Final = "The request cannot be shown at the moment. Please try again in a minute."
+_BEING_UPDATED: Final = (
+    "This site is being updated, and cannot decide on this request yet. Nothing was recorded. "
+    "Please try again in a few minutes."
+)
 _WHY_ANOTHER: Final[Mapping[type[Rejection], str]] = {
     IdAlreadyUsed: (
         "This form was sent before, as another application. To make this one too, send it again."
@@ -216,8 +221,8 @@ def _ask_reason(
         )
     except Rejection as rejection:
         return _not_decided(request, str(rejection), status=409)
-    except UNAVAILABLE:
-        return _try_again(request)
+    except UNAVAILABLE as loss:
+        return _try_again(request, loss)
     context = {"form": form, "loan_request_id": loan_request_id, "application": application}
     if not request.htmx:
         return render(request, "loans/deny.html", context, status=status)
@@ -230,8 +235,8 @@ def _carry_out(request: HtmxRequest, use_case: Callable[[], Answer]) -> HttpResp
         answer = use_case()
     except Rejection as rejection:
         return _not_decided(request, str(rejection), status=409)
-    except UNAVAILABLE:
-        return _try_again(request)
+    except UNAVAILABLE as loss:
+        return _try_again(request, loss)
     assert answer.state.application is not None, "what is decided was requested"
     outcome = answer.status.capitalize()
     text = f"{outcome}: {answer.state.application.name}."
@@ -250,9 +255,11 @@ def _not_decided(request: HtmxRequest, text: str, *, status: int) -> HttpRespons
     return trigger_client_event(_notice(request, text, status=status), "outdated", after="swap")
 
 
-def _try_again(request: HtmxRequest) -> HttpResponse:
+def _try_again(request: HtmxRequest, loss: Exception) -> HttpResponse:
     """Nothing was recorded, and what somebody has filled in stays as it is."""
     text = _DECIDE_AGAIN if request.method == "POST" else _LOOK_AGAIN
+    if isinstance(loss, NewerVersionNeeded):
+        text = _BEING_UPDATED
     if not request.htmx:
         messages.error(request, text)
         return redirect("readmodels:underwriting")

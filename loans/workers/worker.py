@@ -25,7 +25,7 @@ from lepret.common.error_places import type_and_place
 from lepret.common.event_store_connection import SharedClient
 from lepret.common.outages import Outage
 from loans.adapters import codec
-from loans.adapters.event_store import EventStoreUnavailable, StreamGone
+from loans.adapters.event_store import EventStoreUnavailable, NewerVersionNeeded, StreamGone
 from loans.domain.loan_request import LoanRequestIsGone
 from loans.workers.delay_queue import DelayQueue
 from loans.workers.groups import (
@@ -42,6 +42,8 @@ POLL_SECONDS: Final = 0.1
 
 # On a closed channel gRPC raises ValueError. Another thread may just have reconnected.
 _EVENT_STORE_AWAY: Final = (EventStoreDBClientException, ValueError)
+
+_FOR_A_NEWER_VERSION: Final = (NewerVersionNeeded, codec.WrittenByNewerVersion)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Handler(Protocol):
             NotYet: it is to be handled later.
             EventStoreUnavailable: it is to be handled later; this does not count as a retry.
             StreamGone, LoanRequestIsGone: there is nothing left to do.
+            NewerVersionNeeded, WrittenByNewerVersion: it is for a worker of a newer version.
         """
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
@@ -228,6 +231,8 @@ class Worker:
             self._handler.handle(delivery.event)
         except NotYet as too_early:
             self._jobs.put(again, after=too_early.seconds)
+        except _FOR_A_NEWER_VERSION:
+            self._leave_to_a_newer_version(delivery)
         except EventStoreUnavailable:
             self._wait_for_store(again)
         except _GONE:
@@ -256,6 +261,9 @@ class Worker:
     def _give_up(self, delivery: DeliveredEvent, reason: str) -> None:
         try:
             self._handler.give_up(delivery.event, reason=reason, attempts=delivery.retry_count + 1)
+        except _FOR_A_NEWER_VERSION:
+            self._leave_to_a_newer_version(delivery)
+            return
         except EventStoreUnavailable:
             self._wait_for_store(partial(self._give_up, delivery, reason))
             return
@@ -265,6 +273,12 @@ class Worker:
         except Exception as error:  # noqa: BLE001 (it is parked in any case)
             logger.error("Could not tell that %s is parked: %s", delivery, type_and_place(error))
         delivery.park()
+
+    def _leave_to_a_newer_version(self, delivery: DeliveredEvent) -> None:
+        """Give it back, for as long as it takes: a worker of that version gets it in the end."""
+        logger.warning("Left %s to a worker of a newer version", delivery)
+        delay = self._redelivery.delay(delivery.retry_count)
+        self._jobs.put(delivery.retry, after=delay)
 
     def _wait_for_store(self, job: Callable[[], None]) -> None:
         self._jobs.put(job, after=jittered(self._timings.ask_again_after))

@@ -114,7 +114,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
 
     @_status_column("Stands still because of")
     def last_error(self, status: ProjectionStatus) -> str:
-        failure = status.failure
+        failure = status.failure or status.waiting
         if failure is None:
             return _STORE_REPLACED if status.store_replaced else ""
         return f"{failure.event_type} at {failure.position}: {failure.error}"

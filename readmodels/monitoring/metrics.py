@@ -120,6 +120,11 @@ _GAUGES: Final[tuple[tuple[str, str, Figure], ...]] = (
         lambda each: each.state in (State.STOPPED, State.STORE_REPLACED),
     ),
     (
+        "lepret_projection_waiting",
+        "1 where the projection waits for a projector of a newer version.",
+        lambda each: each.waiting is not None,
+    ),
+    (
         "lepret_projection_rebuilding",
         "1 where a table is being built beside the live one.",
         lambda each: each.rebuild is not None,

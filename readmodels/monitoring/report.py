@@ -27,7 +27,7 @@ def print_tables(
     failures = [
         failure
         for each in statuses
-        for failure in (each.failure, each.rebuild_failure)
+        for failure in (each.failure, each.waiting, each.rebuild_failure)
         if failure is not None
     ]
     if failures:
@@ -68,7 +68,7 @@ def _versions_in_words(status: ProjectionStatus) -> str:
 
 
 def _table_of_failures(failures: Iterable[Failure]) -> Table:
-    table = Table("stopped", "at", "by event", "of type", "error", "tried", "last")
+    table = Table("stands still", "at", "by event", "of type", "error", "tried", "last")
     for each in failures:
         table.add_row(
             f"rebuild of {each.name}" if each.in_rebuild else each.name,
@@ -124,6 +124,7 @@ def _document(status: ProjectionStatus) -> dict[str, Any]:
         "events_per_second": round(status.events_per_second, 1),
         "moved_at": checkpoint.moved_at.isoformat() if checkpoint else None,
         "failure": _failure_document(status.failure),
+        "waiting": _failure_document(status.waiting),
         "rebuild": _rebuild_document(status),
     }
 

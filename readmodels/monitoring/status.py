@@ -38,6 +38,7 @@ class State(StrEnum):
 
     STOPPED = "stopped"
     STORE_REPLACED = "store replaced"
+    WAITING = "waiting for a newer version"
     NOT_BUILT = "not built"
     REBUILDING = "rebuilding"
     NEW_VERSION_WAITING = "new version waiting"
@@ -55,6 +56,8 @@ class ProjectionStatus:
     projection is stopped, `rebuild_failure` why the rebuild beside it is. `store_replaced` says
     that the rows come from another event store, or from this one before it went back; there is no
     `lag` then.
+    `waiting` is set if it waits for a projector of a newer version, since only that can read the
+    next event.
     """
 
     name: str
@@ -62,6 +65,7 @@ class ProjectionStatus:
     checkpoint: Checkpoint | None = None
     rebuild: Rebuild | None = None
     failure: Failure | None = None
+    waiting: Failure | None = None
     rebuild_failure: Failure | None = None
     store_position: int | None = None
     lag: Lag | None = None
@@ -74,6 +78,7 @@ class ProjectionStatus:
         states = (
             (State.STOPPED, self.failure is not None),
             (State.STORE_REPLACED, self.store_replaced),
+            (State.WAITING, self.waiting is not None),
             (State.REBUILDING, self.rebuild is not None),
             (State.NOT_BUILT, self.checkpoint is None),
             (State.NEW_VERSION_WAITING, is_outdated),
@@ -125,8 +130,14 @@ class ProjectionStatus:
         if self.lag is None:
             return "unknown, since the event store does not answer"
         if self.lag.seconds > max_lag_seconds:
-            return f"{self.lag.seconds:.1f} seconds behind"
+            return f"{self.lag.seconds:.1f} seconds behind{self._waiting_in_words}"
         return ""
+
+    @property
+    def _waiting_in_words(self) -> str:
+        if self.waiting is None:
+            return ""
+        return f", waiting at {self.waiting.position}: {self.waiting.error}"
 
 
 def speed_of(progress: Progress | None) -> float:
@@ -158,7 +169,9 @@ def read_statuses(
 def _statuses_in_database(names: Iterable[str]) -> list[ProjectionStatus]:
     checkpoints = {each.name: each for each in Checkpoint.objects.all()}
     rebuilds = {each.name: each for each in Rebuild.objects.all()}
-    failures = {(each.name, each.in_rebuild): each for each in Failure.objects.all()}
+    everything = Failure.objects.all()
+    failures = {(each.name, each.in_rebuild): each for each in everything if not each.is_newer}
+    waiting = {(each.name, each.in_rebuild): each for each in everything if each.is_newer}
     return [
         ProjectionStatus(
             name=name,
@@ -167,7 +180,8 @@ def _statuses_in_database(names: Iterable[str]) -> list[ProjectionStatus]:
             store_replaced=checkpoint is not None and checkpoint.store_replaced,
             rebuild=rebuilds.get(name),
             failure=failures.get((name, False)),
-            rebuild_failure=failures.get((name, True)),
+            waiting=waiting.get((name, False)),
+            rebuild_failure=failures.get((name, True)) or waiting.get((name, True)),
         )
         for name in names
     ]

@@ -105,7 +105,8 @@ def _note_on(events: Sequence[RecordedEvent]) -> str:
 def is_recorded(loan_request_id: UUID) -> bool:
     """Whether the event store has a loan request, which the read models may not have yet.
 
-    A stream alone is not enough: an application may have lapsed before it was recorded.
+    A stream alone is not enough: an application may have lapsed before it was recorded. In an event
+    that only a newer version of the program knows, it may have been.
 
     Raises:
         HistoryGone: it had something that cannot be known any more.
@@ -114,7 +115,10 @@ def is_recorded(loan_request_id: UUID) -> bool:
     events = _read(loan_request_id)
     if not _is_whole(events):
         raise HistoryGone
-    return any(event.type == LoanRequested.__name__ for event in events)
+    return any(
+        event.type == LoanRequested.__name__ or codec.is_of_newer_type(event.type, event.metadata)
+        for event in events
+    )
 
 
 def _is_whole(events: Sequence[RecordedEvent]) -> bool:

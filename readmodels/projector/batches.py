@@ -17,6 +17,7 @@ from django.utils import timezone
 from lepret.common.databases import is_away
 from lepret.common.error_places import type_and_place
 from lepret.common.moments import oldest
+from loans.adapters.codec import PROJECTED_EVENTS, WrittenByNewerVersion
 from readmodels.database import read_models_transaction
 from readmodels.models import Checkpoint, Progress, Rebuild, SkippedEvent
 from readmodels.projections import Projection
@@ -59,6 +60,17 @@ class EventNotHandled(Exception):
             f"{name} cannot handle {recorded.type} {recorded.id} at {received.position}: "
             f"{self.place}"
         )
+
+
+class NewerEvent(EventNotHandled):
+    """Only a newer version of the program can read an event that may concern the projection."""
+
+    def __init__(self, name: str, received: Received, error: WrittenByNewerVersion) -> None:
+        super().__init__(name, received, error)
+        self.schema_version = error.version
+        self.place = f"written by a newer version of the program (schema {error.version})"
+        event = f"{error.event_type} {received.recorded.id} at {received.position}"
+        self.args = (f"{name}: {event} was {self.place}",)
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,7 @@ class Applier:
         self._skipped = frozenset(
             SkippedEvent.objects.filter(name=projection.name).values_list("position", "event_id")
         )
+        self._left_out: set[tuple[str, int]] | None = None  # `None`: leave nothing out.
         self._recent = Pace()
         self.bookmark = bookmark
         """The last event that was applied."""
@@ -139,12 +152,24 @@ class Applier:
 
     @classmethod
     def of_rebuild(
-        cls, projection: Projection, rebuild: Rebuild, committed: Committed = _ignore
+        cls,
+        projection: Projection,
+        rebuild: Rebuild,
+        committed: Committed = _ignore,
+        *,
+        leave_out_newer: bool = False,
     ) -> Self:
-        """For the table of a rebuild."""
+        """For the table of a rebuild.
+
+        With `leave_out_newer` it goes on without events that only a newer version can read, and
+        notes which; a version that can read them then builds the rows anew.
+        """
         table = build_table(projection.model, rebuild.build)
         row = Rebuild.objects.filter(name=rebuild.name, build=rebuild.build)
-        return cls(projection, table, row, Bookmark.of(rebuild), committed)
+        applier = cls(projection, table, row, Bookmark.of(rebuild), committed)
+        if leave_out_newer:
+            applier._left_out = {(kind, version) for kind, version in rebuild.left_out or ()}
+        return applier
 
     @property
     def position(self) -> int:
@@ -218,11 +243,11 @@ class Applier:
     def _change_rows(self, events: Sequence[Received]) -> Changes:
         rows: Rows[Any] = Rows(self._table)
         changed: list[Received] = []
-        takes, skipped = self._projection.takes, self._skipped
+        skipped = self._skipped
         if self._projection.keeps_revisions:
             _set_revisions(rows, events)
         for received in events:
-            if received.recorded.type not in takes or not received.is_ours:
+            if not self._may_concern(received):
                 continue
             if skipped and (received.position, received.recorded.id) in skipped:
                 continue
@@ -233,14 +258,30 @@ class Applier:
         rows.write()
         return self._changes(changed)
 
+    def _may_concern(self, received: Received) -> bool:
+        event_type = received.recorded.type
+        if event_type in self._projection.takes:
+            return received.is_ours
+        # The newer version's projection may take it. The first condition is there for its speed.
+        return event_type not in PROJECTED_EVENTS and received.is_of_newer_type
+
     def _handle(self, received: Received, rows: Rows[Any]) -> None:
         try:
             self._projection.handle(received.event, rows)
+        except WrittenByNewerVersion as error:
+            self._leave_out(received, error)
         except Exception as error:
             if is_transient(error):
                 raise
             # `from None`: the original may quote an applicant's data.
             raise EventNotHandled(self._projection.name, received, error) from None
+
+    def _leave_out(self, received: Received, error: WrittenByNewerVersion) -> None:
+        if self._left_out is None:
+            raise NewerEvent(self._projection.name, received, error) from None
+        if (kind := (error.event_type, error.version)) not in self._left_out:
+            self._left_out.add(kind)
+            self._checkpoint.update(left_out=sorted(self._left_out))
 
     def _changes(self, changed: Sequence[Received]) -> Changes:
         group_of = self._projection.group

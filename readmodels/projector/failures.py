@@ -1,15 +1,21 @@
-"""Events that a projection cannot handle: it stops there until an operator decides how to go on."""
+"""Events that a projection cannot handle: it stands still there.
+
+An operator decides how to go on, or another version of the program tries in its turn, once. An
+event that only a newer version can read is no fault: this one leaves the projection to that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from readmodels.database import read_models_transaction
-from readmodels.models import Failure, SkippedEvent
-from readmodels.projector.batches import EventNotHandled
+from readmodels.models import Checkpoint, Failure, Rebuild, SkippedEvent
+from readmodels.projector.batches import EventNotHandled, NewerEvent
+from readmodels.projector.program import fingerprint
 
 # With the delays in between, a transient error has a few seconds to pass.
 MOST_ATTEMPTS: Final = 5
@@ -43,26 +49,57 @@ def advice(name: str, failure: EventNotHandled) -> str:
 
 
 def is_stopped(name: str, *, in_rebuild: bool = False) -> bool:
-    """Whether a projection, or its rebuild, is stopped before an event."""
-    return Failure.objects.filter(name=name, in_rebuild=in_rebuild).exists()
+    """Whether it stands still before an event that this version of the program has tried."""
+    failure = _of(name, in_rebuild=in_rebuild).first()
+    if failure is None:
+        return False
+    progress = (Rebuild if in_rebuild else Checkpoint).objects.filter(name=name).first()
+    if progress is not None and progress.position >= failure.position:
+        # Another version got past it, in the same moment or before it was killed.
+        failure.delete()
+        return False
+    return fingerprint() in (failure.tried_by or ())
+
+
+class Passing:
+    """Deletes the record of a failure that others have left, once its event is passed."""
+
+    def __init__(self, name: str, *, in_rebuild: bool = False) -> None:
+        self._failures = _of(name, in_rebuild=in_rebuild)
+        self._position = self._failures.values_list("position", flat=True).first()
+
+    def reached(self, position: int) -> None:
+        """Say that all events up to a position are applied."""
+        if self._position is not None and position >= self._position:
+            self._failures.filter(position__lte=position).delete()
+            self._position = None
 
 
 def stop(name: str, failure: EventNotHandled, *, attempts: int, in_rebuild: bool = False) -> None:
-    """Record that a projection, or its rebuild, is stopped from now on, and why."""
-    recorded = failure.received.recorded
+    """Record that a projection, or its rebuild, stands still from now on, and why."""
+    position = failure.received.position
+    before = _of(name, in_rebuild=in_rebuild).filter(position=position).first()
+    tried_by = sorted({*((before and before.tried_by) or ()), fingerprint()})
+    # That another version could read the event and failed says more than that this one cannot.
+    is_known = isinstance(failure, NewerEvent) and before is not None and not before.is_newer
+    reason = {} if is_known else _reason(failure, attempts)
     Failure.objects.update_or_create(
-        name=name,
-        in_rebuild=in_rebuild,
-        defaults={
-            "position": failure.received.position,
-            "event_id": recorded.id,
-            "event_type": recorded.type,
-            "stream_name": recorded.stream_name,
-            "error": failure.place,
-            "attempts": attempts,
-            "failed_at": timezone.now(),
-        },
+        name=name, in_rebuild=in_rebuild, defaults={**reason, "tried_by": tried_by}
     )
+
+
+def _reason(failure: EventNotHandled, attempts: int) -> dict[str, Any]:
+    recorded = failure.received.recorded
+    return {
+        "position": failure.received.position,
+        "event_id": recorded.id,
+        "event_type": recorded.type,
+        "stream_name": recorded.stream_name,
+        "error": failure.place,
+        "attempts": attempts,
+        "failed_at": timezone.now(),
+        "schema_version": failure.schema_version if isinstance(failure, NewerEvent) else None,
+    }
 
 
 def retry(names: Collection[str]) -> None:
@@ -99,6 +136,10 @@ def skip(position: int, *, names: Collection[str], why: str, by: str) -> Sequenc
             _skip_event(failures[name], why=why, by=by)
         stopped.filter(name__in=wanted).delete()
     return wanted
+
+
+def _of(name: str, *, in_rebuild: bool) -> QuerySet[Failure]:
+    return Failure.objects.filter(name=name, in_rebuild=in_rebuild)
 
 
 def _skip_event(failure: Failure, *, why: str, by: str) -> None:

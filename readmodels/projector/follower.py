@@ -28,12 +28,14 @@ from readmodels.projector.batches import (
     CheckpointGone,
     CheckpointWentBack,
     EventNotHandled,
+    NewerEvent,
     NewerVersionIsLive,
     concerns,
 )
 from readmodels.projector.bookmarks import StoreReplaced
 from readmodels.projector.coordination.coordinator import Coordinator
 from readmodels.projector.feeds import EVENT_STORE_AWAY, Feeds
+from readmodels.projector.program import fingerprint
 from readmodels.projector.received import Received
 from readmodels.projector.recovery import Recovery
 from readmodels.projector.tuning import DEFAULT, Tuning
@@ -184,7 +186,8 @@ class Follower:
     """Follows the event store for one projection's live rows, until `stop` is set.
 
     It works while `coordinator` assigns the projection to this process. `announcer` is told of each
-    commit.
+    commit. What it cannot go on with it leaves to other projectors, which may be of another version
+    of the program.
     """
 
     def __init__(
@@ -206,9 +209,12 @@ class Follower:
         self._tuning = tuning
         self._recovery = Recovery(projection.name, stop=stop, backoff=tuning.backoff())
         self._attempts = failures.Attempts()
-        self._stands_aside = False  # For the rows of a newer version.
+        self._stands_aside = False
+        self._is_older = False  # Than what wrote an event, or the live rows.
+        self._told: set[str] = set()  # What was logged about newer versions.
         self._is_lost = False  # In another event store than that of its rows.
         self._is_first_build = False  # Until caught up, through losses and new attempts.
+        fingerprint()
 
     def run(self) -> None:
         """Follow, and try again after any loss."""
@@ -217,6 +223,8 @@ class Follower:
                 if self._coordinator.wait_until_assigned(self._name, self._tuning.poll_seconds):
                     self._follow_or_wait()
                     self._coordinator.stopped(self._name)
+                elif self._stands_aside:
+                    self._come_back_if_possible()
         finally:
             connections.close_all()
 
@@ -224,33 +232,41 @@ class Follower:
         """Apply what the store holds by now, and return.
 
         Raises:
-            EventNotHandled, NewerVersionIsLive, StoreReplaced, DatabaseAway, django.db.Error,
-            EventStoreDBClientException, SubscriptionEnded: the first failure.
+            EventNotHandled, NewerEvent, NewerVersionIsLive, StoreReplaced, DatabaseAway,
+            django.db.Error, EventStoreDBClientException, SubscriptionEnded: the first failure.
         """
         self._follow(once=True)
 
     def _follow_or_wait(self) -> None:
         try:
             if failures.is_stopped(self._name):
-                self._stop.wait(self._tuning.stopped_poll_seconds)
+                if not self._stands_aside:
+                    logger.info("%s stands still; `manage.py projections` says why", self._name)
+                self._stand_aside()
             else:
                 self._follow()
         except (CheckpointGone, CheckpointWentBack):
             pass  # The next attempt begins at the new checkpoint.
         except NewerVersionIsLive:
+            self._tell_of_newer(f"{self._name}: a newer version's rows are live; waiting")
             self._stand_aside()
         except StoreReplaced:
             self._wait_for_a_rebuild()
         except (*EVENT_STORE_AWAY, *DATABASE_AWAY) as loss:
             self._recovery.wait_after(loss)
+        except NewerEvent as newer:
+            self._wait_for_newer(newer)
         except EventNotHandled as failure:
             self._retry_or_stop(failure)
 
     def _follow(self, *, once: bool = False) -> None:
         """Follow from the checkpoint on, until something ends it."""
 
+        passing = failures.Passing(self._name)
+
         def committed(position: int, changes: Changes) -> None:
             self._recovery.progress()
+            passing.reached(position)
             announcements.add(changes)
             self._announcer.send_reached(self._name, position)
 
@@ -300,11 +316,44 @@ class Follower:
         advice = failures.advice(self._name, failure)
         logger.error("%s. %s is stopped: %s", failure, self._name, advice)
 
+    def _wait_for_newer(self, newer: NewerEvent) -> None:
+        try:
+            failures.stop(self._name, newer, attempts=1)
+        except DATABASE_AWAY as loss:
+            self._recovery.wait_after(loss)
+            return
+        words = f"{newer}; waiting: a projector of that version goes on by itself"
+        self._tell_of_newer(words, newer.place)
+        self._stand_aside()
+
+    def _tell_of_newer(self, words: str, kind: str = "") -> None:
+        """Log it, the first time for this kind; where others go on, there may be many."""
+        self._is_older = True
+        if kind not in self._told:
+            self._told.add(kind)
+            logger.warning("%s", words)
+
     def _stand_aside(self) -> None:
-        if not self._stands_aside:
-            logger.warning("%s: a newer version's rows are live; waiting", self._name)
+        """Leave the projection to projectors that can go on with it, and look again in a while."""
         self._stands_aside = True
-        self._stop.wait(self._tuning.stopped_poll_seconds)
+        if not self._coordinator.leave_to_others(self._name):
+            self._stop.wait(self._tuning.stopped_poll_seconds)
+
+    def _come_back_if_possible(self) -> None:
+        try:
+            if failures.is_stopped(self._name) or self._rows_are_newer():
+                return
+        except DATABASE_AWAY:
+            return  # The coordinator says so.
+        # The next event may be too new again. Whoever got past this one had better go on.
+        if self._is_older and self._coordinator.others_can(self._name):
+            return
+        self._stands_aside = self._is_older = False
+        self._coordinator.take_part(self._name)
+
+    def _rows_are_newer(self) -> bool:
+        newer = Checkpoint.objects.filter(version__gt=self._projection.version)
+        return newer.filter(name=self._name).exists()
 
     def _wait_for_a_rebuild(self) -> None:
         """Change nothing until the checkpoint fits the event store, or the store the checkpoint."""

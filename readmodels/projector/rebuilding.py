@@ -12,19 +12,23 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from django.db import connections
 
+from loans.adapters.codec import can_read
 from readmodels.database import read_models_transaction
-from readmodels.models import Checkpoint, Failure, Rebuild
+from readmodels.models import Checkpoint, Failure, Progress, Rebuild
 from readmodels.projections import Projection
 from readmodels.projector import failures
 from readmodels.projector.batches import (
     DATABASE_AWAY,
     Applier,
+    Changes,
     CheckpointGone,
     CheckpointWentBack,
     EventNotHandled,
+    NewerEvent,
     NewerVersionIsLive,
 )
 from readmodels.projector.bookmarks import Bookmark, StoreReplaced
@@ -64,8 +68,15 @@ def lock_name(name: str) -> str:
 
 
 def needs_rebuild(projection: Projection) -> bool:
-    """Whether the live rows were built by an older version of the projection."""
-    return Checkpoint.objects.filter(name=projection.name, version__lt=projection.version).exists()
+    """Whether an older version built the live rows, or left out what this one can read."""
+    checkpoint = Checkpoint.objects.filter(name=projection.name).first()
+    if checkpoint is None or checkpoint.version > projection.version:
+        return False
+    return checkpoint.version < projection.version or _lacks_something(checkpoint)
+
+
+def _lacks_something(progress: Progress) -> bool:
+    return any(can_read(event_type, version) for event_type, version in progress.left_out or ())
 
 
 def drop(projection: Projection) -> bool:
@@ -89,7 +100,9 @@ def begin_or_resume(projection: Projection, *, to_older: bool = False) -> Rebuil
     with read_models_transaction():
         checkpoint = _locked_checkpoint(projection, to_older=to_older)
         rebuild = Rebuild.objects.filter(name=projection.name).first()
-        if rebuild is not None and rebuild.version != projection.version:
+        if rebuild is not None and (
+            rebuild.version != projection.version or _lacks_something(rebuild)
+        ):
             drop(projection)
             rebuild = None
         if rebuild is None:
@@ -132,6 +145,7 @@ def switch(
             "version": rebuild.version,
             "events": rebuild.events,
             "events_per_second": rebuild.events_per_second,
+            "left_out": rebuild.left_out,
             "store_replaced": False,
         }
         for name, value in moved.items():
@@ -155,7 +169,8 @@ def _locked_checkpoint(projection: Projection, *, to_older: bool) -> Checkpoint:
 class Rebuilder:
     """Rebuilds one projection, until the new rows are live or `stop` is set.
 
-    `advanced` is called after each batch. `to_older` permits replacing a newer version's rows.
+    `advanced` is called after each batch. `to_older` permits replacing a newer version's rows, and
+    going on without the events that only a newer version can read.
     """
 
     def __init__(
@@ -238,6 +253,8 @@ class Rebuilder:
             self._begin_anew()
         except (*EVENT_STORE_AWAY, *DATABASE_AWAY) as loss:
             self._recovery.wait_after(loss)
+        except NewerEvent as newer:
+            self._stop_at(newer, "rebuild with that version, or go back with --older-version")
         except EventNotHandled as failure:
             self._retry_or_stop(failure)
         return False
@@ -253,8 +270,14 @@ class Rebuilder:
         """Go on from the rebuild's checkpoint; returns whether the new rows are live."""
         rebuild = begin_or_resume(self._projection, to_older=self._to_older)
         events = rebuild.events
+        passing = failures.Passing(self._name, in_rebuild=True)
+
+        def committed(position: int, changes: Changes) -> None:
+            self._recovery.end()
+            passing.reached(position)
+
         applier = Applier.of_rebuild(
-            self._projection, rebuild, lambda position, changes: self._recovery.end()
+            self._projection, rebuild, committed, leave_out_newer=self._to_older
         )
         with self._feeds.after(applier.bookmark) as cursor:
             while not self._stop.is_set():
@@ -301,8 +324,9 @@ class Rebuilder:
         if attempts < failures.MOST_ATTEMPTS:
             self._recovery.wait()
             return
-        failures.stop(self._name, failure, attempts=attempts, in_rebuild=True)
         advice = failures.advice(self._name, failure)
-        raise RebuildStopped(
-            f"{failure}. The rebuild is stopped: {advice}; then rebuild again"
-        ) from None
+        self._stop_at(failure, f"{advice}; then rebuild again", attempts=attempts)
+
+    def _stop_at(self, failure: EventNotHandled, advice: str, *, attempts: int = 1) -> NoReturn:
+        failures.stop(self._name, failure, attempts=attempts, in_rebuild=True)
+        raise RebuildStopped(f"{failure}. The rebuild is stopped: {advice}") from None

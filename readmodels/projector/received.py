@@ -18,10 +18,11 @@ _OVERHEAD: Final = 1_000
 class Received:
     """A recorded event at its commit position. Others' events are kept without their payload.
 
-    `size` is about how many bytes it takes in memory.
+    `size` is about how many bytes it takes in memory. `is_of_newer_type`: it is an event of a loan
+    request whose type only a newer version of the program knows.
     """
 
-    __slots__ = ("_event", "_loan_request_id", "position", "recorded", "size")
+    __slots__ = ("_event", "_loan_request_id", "is_of_newer_type", "position", "recorded", "size")
 
     def __init__(self, recorded: RecordedEvent) -> None:
         assert recorded.commit_position is not None, "events of $all have a position"
@@ -29,7 +30,9 @@ class Received:
         self._event: LoanEvent | LossEvent | None = None
         self._loan_request_id: UUID | EllipsisType | None = ...  # not looked at yet
         self.recorded = recorded
-        if not (recorded.type in codec.PROJECTED_EVENTS and self.is_ours):
+        is_known = recorded.type in codec.PROJECTED_EVENTS
+        self.is_of_newer_type: Final = not is_known and self._is_of_newer_type()
+        if not (self.is_of_newer_type or (is_known and self.is_ours)):
             self.recorded = codec.without_payload(recorded)
         self.size: Final = (
             _OVERHEAD
@@ -61,7 +64,8 @@ class Received:
         """The domain event. Decoded when first asked for, since most projections take few types.
 
         Raises:
-            KeyError: this version of the program does not know the type.
+            KeyError: the type is not ours.
+            WrittenByNewerVersion: only a newer version of the program can read it.
             ValueError: the data does not fit the type.
         """
         if self._event is None:
@@ -73,3 +77,9 @@ class Received:
                 raise KeyError(recorded.type)
             self._event = event
         return self._event
+
+    def _is_of_newer_type(self) -> bool:
+        recorded = self.recorded
+        if not (self.is_ours or codec.is_loss_name(recorded.stream_name)):
+            return False
+        return codec.is_of_newer_type(recorded.type, recorded.metadata)

@@ -97,16 +97,18 @@ def _status_file(pid: int) -> str:
 
 
 class ForkServer:
-    """The process that forks. Threads can share it."""
+    """The process that forks, in a copy of the project. Threads can share it."""
 
-    def __init__(self, environment: Mapping[str, str], output_dir: Path) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], output_dir: Path, project: Path = PROJECT
+    ) -> None:
         self._output_dir = output_dir
         self._lock = threading.Lock()
         self._statuses: dict[int, int] = {}
         self._running: list[Forked] = []
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.fork_server"],
-            cwd=PROJECT,
+            cwd=project,
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -180,9 +182,11 @@ class ForkServer:
 
 
 @contextmanager
-def fork_server(environment: Mapping[str, str], output_dir: Path) -> Iterator[ForkServer]:
+def fork_server(
+    environment: Mapping[str, str], output_dir: Path, project: Path = PROJECT
+) -> Iterator[ForkServer]:
     """A fork server with these variables; the commands' output goes to `output_dir`."""
-    server = ForkServer(environment, output_dir)
+    server = ForkServer(environment, output_dir, project)
     try:
         yield server
     finally:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from readmodels.projections import PROJECTIONS
 from tests.support.api import application
 from tests.support.fork_server import Forked, ForkServer
 from tests.support.loans import UNDER_REVIEW_AT
-from tests.support.processes import wait_until
+from tests.support.processes import PROJECT, wait_until
 from tests.support.web_servers import WebServer, post, row, running_daphne, wait_for_frame
 
 SECONDS: Final = 60.0
@@ -118,7 +119,9 @@ class Underwriter:
 
 
 @contextmanager
-def node(name: str, environment: Mapping[str, str], forks: ForkServer) -> Iterator[Node]:
+def node(
+    name: str, environment: Mapping[str, str], forks: ForkServer, project: Path = PROJECT
+) -> Iterator[Node]:
     """Run a web server with these variables while the block runs."""
-    with running_daphne(environment) as web:
+    with running_daphne(environment, project=project) as web:
         yield Node(web.port, name, forks)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from readmodels.models import Checkpoint, Failure, Rebuild, SkippedEvent
 from readmodels.projections import PROJECTIONS
+from readmodels.projector.program import fingerprint
 
 FAILED_AT: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 EVENT_ID: Final = UUID("00000000-0000-4000-8000-000000000001")
@@ -39,6 +40,7 @@ def failure(name: str, *, in_rebuild: bool = False) -> Failure:
         **_EVENT,
         stream_name="LoanRequest:any",
         attempts=3,
+        tried_by=[fingerprint()],
         failed_at=FAILED_AT,
     )
 

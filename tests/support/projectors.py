@@ -194,6 +194,7 @@ def new_rebuilder(
     stop: threading.Event | None = None,
     advanced: Callable[[Advance], object] = lambda advance: None,
     batch_size: int = DEFAULT.batch_size,
+    to_older: bool = False,
 ) -> Rebuilder:
     """A rebuilder with feeds of its own."""
     return Rebuilder(
@@ -201,6 +202,7 @@ def new_rebuilder(
         feeds=new_feeds(source),
         stop=stop or threading.Event(),
         advanced=advanced,
+        to_older=to_older,
         tuning=replace(QUICK, batch_size=batch_size),
     )
 

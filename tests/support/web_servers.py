@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,10 +49,14 @@ class WebServer:
         except httpx2.TransportError:
             return False
 
+    def try_to_apply(self, body: Mapping[str, Any]) -> httpx2.Response:
+        """Apply for a loan through the API, whatever it answers."""
+        url = f"{self.base_url}/api/loan-requests"
+        return httpx2.post(url, json=body, timeout=10, trust_env=False)
+
     def apply(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Apply for a loan through the API; returns its answer."""
-        url = f"{self.base_url}/api/loan-requests"
-        answer = httpx2.post(url, json=body, timeout=10, trust_env=False)
+        answer = self.try_to_apply(body)
         assert answer.status_code == httpx2.codes.CREATED, answer.text
         document: dict[str, Any] = answer.json()
         return document
@@ -118,7 +123,9 @@ class Daphne(WebServer):
 
 @contextmanager
 def running_daphne(
-    environment: Mapping[str, str], application: str = "lepret.asgi:application"
+    environment: Mapping[str, str],
+    application: str = "lepret.asgi:application",
+    project: Path = PROJECT,
 ) -> Iterator[Daphne]:
     """A web server with these variables, just started; it is ended at the end of the block."""
     port = free_port()
@@ -127,7 +134,7 @@ def running_daphne(
             *(sys.executable, "-m", "daphne", "--verbosity", "0"),
             *("-b", "127.0.0.1", "-p", str(port), application),
         ],
-        cwd=PROJECT,
+        cwd=project,
         env=dict(environment),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ from loans.adapters import codec
 from loans.workers.groups import Group
 from tests.support.fork_server import Forked, ForkServer, fork_server
 from tests.support.loans import Applicant, append_requested_loan
-from tests.support.processes import wait_until
+from tests.support.processes import PROJECT, wait_until
 
 SECONDS: Final = 30.0
 
@@ -34,7 +34,9 @@ class Ports:
 
 
 @contextmanager
-def forks_for_workers(ports: Ports, output_dir: Path) -> Iterator[ForkServer]:
+def forks_for_workers(
+    ports: Ports, output_dir: Path, project: Path = PROJECT
+) -> Iterator[ForkServer]:
     """Starts workers and credit bureaus, whose output goes to `output_dir`."""
     variables = {
         **os.environ,
@@ -46,7 +48,7 @@ def forks_for_workers(ports: Ports, output_dir: Path) -> Iterator[ForkServer]:
         "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "lepret-tests-compiled"),
     }
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
-    with fork_server(variables, output_dir) as server:
+    with fork_server(variables, output_dir, project) as server:
         yield server
 
 

@@ -23,8 +23,8 @@ behind than --max-lag, if its rows come from another event store, or if its lag 
 event store does not answer; stderr says which.
 
 --json prints a list with one object for each projection:
-  name, state     the state is stopped, store replaced, rebuilding, not built, new version
-                  waiting, unknown, behind or level
+  name, state     the state is stopped, store replaced, waiting for a newer version, rebuilding,
+                  not built, new version waiting, unknown, behind or level
   version         the version that built the rows; null if there are none
   code_version    the version of this program
   position        the commit position of the last event that was applied
@@ -38,6 +38,7 @@ event store does not answer; stderr says which.
   moved_at        when the last were applied
   failure         why it is stopped: error, event_type, event_id, position, attempts, failed_at;
                   null if it is not
+  waiting         the same for an event that only a projector of a newer version can read
   rebuild         a table being built beside it: version, position, share (0 to 1), events,
                   events_per_second, began_at, failure; null if there is none
 With --skipped each object also has:

@@ -52,7 +52,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--older-version",
             action="store_true",
-            help="rebuild even if a newer version's rows are live: go back to this version",
+            help="go back to this version: rebuild even if a newer version's rows are live, and "
+            "leave out events that only a newer one can read",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

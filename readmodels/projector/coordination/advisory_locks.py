@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any, Final, Self
 
@@ -56,7 +56,7 @@ class LockSession:
             application_name=f"lepret projector {os.getpid()}@{socket.gethostname()}",
             idle_session_timeout=lease_seconds,
         )
-        self._candidate_for: set[int] = set()
+        self.candidate_for: frozenset[int] = frozenset()
         self.number: Final = self._connection.info.backend_pid
 
     def __enter__(self) -> Self:
@@ -65,17 +65,13 @@ class LockSession:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def become_candidate(self, keys: Collection[int]) -> None:
-        """Tell the others that these projections can run here."""
-        for key in keys:
+    def be_candidate_for(self, keys: frozenset[int]) -> None:
+        """Tell the others that these projections can run here, and no further ones."""
+        for key in sorted(keys - self.candidate_for):
             self._ask("SELECT pg_try_advisory_lock_shared(%s, %s)", CANDIDACY, key)
-            self._candidate_for.add(key)
-
-    def withdraw(self) -> None:
-        """Tell the others that no further projection can run here."""
-        while self._candidate_for:
-            key = self._candidate_for.pop()
+        for key in sorted(self.candidate_for - keys):
             self._ask("SELECT pg_advisory_unlock_shared(%s, %s)", CANDIDACY, key)
+        self.candidate_for = keys
 
     def take(self, key: int) -> bool:
         """Assign a projection to this session, unless another has it; returns whether it was."""

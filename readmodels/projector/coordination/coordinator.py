@@ -43,6 +43,15 @@ class Coordinator(Protocol):
     def stopped(self, name: str) -> None:
         """Say that a projection's follower has stopped, so that another projector may start one."""
 
+    def leave_to_others(self, name: str) -> bool:
+        """Have the projection run by other projectors only; false if it stays assigned here."""
+
+    def take_part(self, name: str) -> None:
+        """Take back that it was left to others."""
+
+    def others_can(self, name: str) -> bool:
+        """Whether another projector could run the projection, when this one last looked."""
+
 
 def coordinator(
     names: Sequence[str], *, stop: threading.Event | None = None, tuning: Tuning = DEFAULT
@@ -70,6 +79,15 @@ class NoCoordinator:
 
     def stopped(self, name: str) -> None:
         pass
+
+    def leave_to_others(self, name: str) -> bool:
+        return False
+
+    def take_part(self, name: str) -> None:
+        pass
+
+    def others_can(self, name: str) -> bool:
+        return False
 
 
 class LockCoordinator:
@@ -101,6 +119,9 @@ class LockCoordinator:
         self._assigned: set[str] = set()
         # The projections that are being released, and until when their locks are kept.
         self._releasing: dict[str, float] = {}
+        # The projections that only others are to run, and those that others could run.
+        self._left: set[str] = set()
+        self._others_can: set[int] = set()
         self._changed: Final = threading.Condition()
         self._is_closed: Final = threading.Event()
         self._backoff: Final = tuning.backoff()
@@ -136,6 +157,22 @@ class LockCoordinator:
                 self._releasing[name] = time.monotonic()
                 self._changed.notify_all()
 
+    def leave_to_others(self, name: str) -> bool:
+        with self._changed:
+            self._left.add(name)
+            if name in self._assigned:
+                self._begin_release(name)
+            self._changed.notify_all()
+        return True
+
+    def take_part(self, name: str) -> None:
+        with self._changed:
+            self._left.discard(name)
+            self._changed.notify_all()
+
+    def others_can(self, name: str) -> bool:
+        return key_of(name) in self._others_can
+
     def _run(self) -> None:
         lease = self._tuning.lease_seconds
         while not self._is_closed.is_set():
@@ -148,7 +185,6 @@ class LockCoordinator:
 
     def _coordinate(self, session: LockSession) -> None:
         """Take part for as long as the session lasts."""
-        session.become_candidate(self._names.keys())
         overdue = OverdueProjections()
         try:
             while not self._is_closed.is_set():
@@ -162,10 +198,15 @@ class LockCoordinator:
                 self._releasing.clear()
 
     def _look_and_act(self, session: LockSession, overdue: OverdueProjections) -> None:
-        if self._stop.is_set():
-            session.withdraw()
+        session.be_candidate_for(self._wanted())
         asked_at = time.monotonic()
         seen = session.projectors()
+        self._others_can = {
+            key
+            for number, other in seen.items()
+            if number != session.number
+            for key in other.candidate_for
+        }
         todo = plan(seen, me=session.number, overdue=overdue.after_look(seen))
         taken = {self._names[key] for key in sorted(todo.take) if session.take(key)}
         with self._changed:
@@ -184,16 +225,32 @@ class LockCoordinator:
         self._releasing[name] = time.monotonic() + self._tuning.release_seconds
 
     def _release_until(self, next_look: float, session: LockSession) -> None:
-        """Release projections as soon as their followers have stopped."""
+        """Release projections as soon as their followers have stopped.
+
+        Returns sooner if a follower takes part again: it need not wait.
+        """
         while (seconds := next_look - time.monotonic()) > 0:
             with self._changed:
-                self._changed.wait_for(lambda: self._is_closed.is_set() or self._due(), seconds)
-            if self._is_closed.is_set():
+                self._changed.wait_for(lambda: self._has_to_act(session), seconds)
+            if self._is_closed.is_set() or self._wanted() - session.candidate_for:
                 return
             self._release_due(session)
 
+    def _has_to_act(self, session: LockSession) -> bool:
+        is_missed = bool(self._wanted() - session.candidate_for)
+        return self._is_closed.is_set() or is_missed or bool(self._due())
+
+    def _wanted(self) -> frozenset[int]:
+        """The projections that can run here."""
+        if self._stop.is_set():
+            return frozenset()
+        with self._changed:
+            return frozenset(key for key, name in self._names.items() if name not in self._left)
+
     def _release_due(self, session: LockSession) -> None:
         for name in self._due():
+            # Not before: this session would take those that it leaves to others again.
+            session.be_candidate_for(self._wanted())
             session.release(key_of(name))
             with self._changed:
                 del self._releasing[name]

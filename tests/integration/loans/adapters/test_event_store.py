@@ -18,6 +18,7 @@ from loans.adapters.codec import loan_request_stream, reservation_stream
 from loans.adapters.event_store import (
     EventStoreDB,
     EventStoreUnavailable,
+    NewerVersionNeeded,
     StaleRevision,
     Stream,
     StreamGone,
@@ -133,7 +134,7 @@ def test_a_revision_that_is_not_the_last_is_stale(
     assert len(store.load(loan_request_stream(request)).events) == 2
 
 
-def test_event_types_of_a_newer_version_count_but_are_left_out(
+def test_event_types_of_others_count_but_are_left_out(
     store: EventStoreDB, client: SharedClient
 ) -> None:
     request = uuid4()
@@ -146,6 +147,24 @@ def test_event_types_of_a_newer_version_count_but_are_left_out(
     stream = store.load(loan_request_stream(request))
     assert stream.events == (checked(request),)
     assert stream.revision == 1
+
+
+@pytest.mark.parametrize(
+    ("event_type", "version"), [("LoanPaidBack", 1), ("CreditChecked", 2)], ids=str
+)
+def test_a_stream_that_a_newer_version_has_appended_to_cannot_be_decided_on(
+    store: EventStoreDB, client: SharedClient, event_type: str, version: int
+) -> None:
+    request = uuid4()
+    append(store, checked(request), revision=None, command=uuid4())
+    metadata = json.dumps({"schemaVersion": version}).encode()
+    client.append_to_stream(
+        f"LoanRequest:{request}",
+        current_version=StreamState.ANY,
+        events=[NewEvent(type=event_type, data=b"{}", metadata=metadata)],
+    )
+    with pytest.raises(NewerVersionNeeded):
+        store.load(loan_request_stream(request))
 
 
 def test_a_server_that_is_down_is_an_error_within_the_timeout() -> None:

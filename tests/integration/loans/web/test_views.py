@@ -14,8 +14,10 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from tests.support.api import application
-from tests.support.loans import UNDER_REVIEW_AT
+from tests.support.loans import UNDER_REVIEW_AT, append_requested_loan
+from tests.support.newer_version import append_newer
 from tests.support.staff import make_clerk, make_underwriter
+from tests.support.workers import types_of
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
@@ -466,6 +468,26 @@ class TestDecisions:
         response = client.get(path, as_shown(), headers=headers, follow=True)
         assert "cannot be shown at the moment" in response.content.decode()
         assert "<select" not in response.content.decode()
+
+    @pytest.mark.usefixtures("underwriter", "streams")
+    @pytest.mark.parametrize(("event_type", "version"), [("LoanPaidBack", 1), ("CreditChecked", 2)])
+    @as_htmx_and_without
+    def test_what_a_newer_version_has_changed_is_not_decided_by_this_one(
+        self, client: Client, headers: dict[str, str], event_type: str, version: int
+    ) -> None:
+        loan = append_requested_loan().loan_request_id
+        append_newer(event_type, version, loan_request_id=loan)
+        for method, action in (
+            (client.post, "approve"),
+            (client.post, "deny"),
+            (client.get, "deny"),
+        ):
+            path = f"/underwriting/{loan}/{action}/"
+            answer = method(path, as_shown(reason="other"), headers=headers)
+            assert answer.status_code == (503 if headers else 302)
+            shown = answer if headers else client.get("/underwriting/")
+            assert "is being updated" in shown.content.decode()
+        assert types_of(loan)[3:] == [event_type]
 
     @pytest.mark.usefixtures("underwriter")
     @pytest.mark.parametrize("action", ["approve", "deny"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -18,13 +19,16 @@ from loans.domain.events import CreditCheckParked
 from loans.workers.credit_checks import CREDIT_CHECKS
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import ZOE, append_requested_loan
+from tests.support.newer_version import append_newer_request, newer_version_in
 from tests.support.processes import wait_until
 from tests.support.replaced_stores import backed_up, replace_store
 from tests.support.workers import (
     SECONDS,
+    Ports,
     Workers,
     append_deferred,
     checked_count,
+    forks_for_workers,
     parked_count,
     types_of,
     wait_until_checked,
@@ -189,6 +193,27 @@ class TestAnEventThatCannotBeHandled:
         assert types_of(poison) == ["LoanRequested"]
         assert re.search(r"Could not handle LoanRequested at \d+: ValidationError", worker.output)
         assert not ZOE.is_told_by(worker.output)
+
+
+class TestAnEventOfANewerVersion:
+    def test_is_left_to_a_worker_of_that_version(
+        self, workers: Workers, ports: Ports, tmp_path: Path
+    ) -> None:
+        loan_request_id = uuid4()
+        append_newer_request(loan_request_id)
+        older = workers.check_credit("--retries=1")
+        left = "Left LoanRequested at"
+        wait_until(lambda: older.output.count(left) > 3, SECONDS, what="it is left")
+        assert parked_count(CREDIT_CHECKS) == 0
+
+        (tmp_path / "newer").mkdir()
+        project = newer_version_in(tmp_path / "newer")
+        with forks_for_workers(ports, tmp_path, project) as forks, workers.credit_bureau():
+            newer = Workers(forks, ports)
+            newer.check_credit()
+            wait_until(lambda: len(types_of(loan_request_id)) > 1, SECONDS, what="it is scored")
+        assert types_of(loan_request_id)[:2] == ["LoanRequested", "CreditChecked"]
+        assert parked_count(CREDIT_CHECKS) == 0
 
 
 class TestWhileTheEventStoreIsDown:

@@ -143,6 +143,7 @@ class TestCommand:
             "events_per_second": 0.0,
             "moved_at": Checkpoint.objects.get(name=NAME).moved_at.isoformat(),
             "failure": None,
+            "waiting": None,
             "rebuild": None,
         }
 

@@ -19,6 +19,7 @@ from readmodels.models import Checkpoint, LoanStatus, PendingRequest
 from readmodels.pages.status_page import StatusPage
 from tests.support.loans import AT, ZOE, append_requested_loan
 from tests.support.lost_streams import WAYS, Way
+from tests.support.newer_version import append_newer
 from tests.support.staff import make_clerk
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
@@ -176,6 +177,15 @@ class TestStatusPage:
         self, client: Client
     ) -> None:
         loan_request_id = append_requested_loan().loan_request_id
+        html = client.get(f"/loans/{loan_request_id}/").content.decode()
+        assert "<h2>Received</h2>" in html
+
+    @pytest.mark.parametrize(("event_type", "version"), [("LoanRequested", 2), ("LoanSought", 1)])
+    def test_so_is_one_that_only_a_newer_version_can_read(
+        self, client: Client, event_type: str, version: int
+    ) -> None:
+        loan_request_id = uuid4()
+        append_newer(event_type, version, loan_request_id=loan_request_id)
         html = client.get(f"/loans/{loan_request_id}/").content.decode()
         assert "<h2>Received</h2>" in html
 

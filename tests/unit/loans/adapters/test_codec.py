@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from loans.adapters import codec
+from loans.adapters.codec import WrittenByNewerVersion
 from loans.domain.events import (
     ApplicationLapsed,
     AutoApproved,
@@ -112,8 +113,17 @@ def test_what_is_stored_is_read_back(event: LoanEvent, fields: dict[str, Any]) -
 @pytest.mark.parametrize(("event", "fields"), GOLDEN, ids=NAMES)
 def test_fields_of_a_newer_version_are_ignored(event: LoanEvent, fields: dict[str, Any]) -> None:
     stored = json.dumps(COMMON | fields | {"added_later": [1, 2]}).encode()
-    metadata = json.dumps({"schemaVersion": 99}).encode()
-    assert codec.decode(type(event).__name__, stored, metadata) == event
+    assert codec.decode(type(event).__name__, stored, b'{"schemaVersion": 1}') == event
+
+
+@pytest.mark.parametrize(("event", "fields"), GOLDEN, ids=NAMES)
+def test_a_newer_schema_is_not_read_even_if_it_would_fit(
+    event: LoanEvent, fields: dict[str, Any]
+) -> None:
+    stored = json.dumps(COMMON | fields).encode()
+    with pytest.raises(WrittenByNewerVersion) as newer:
+        codec.decode(type(event).__name__, stored, b'{"schemaVersion": 2}')
+    assert (newer.value.event_type, newer.value.version) == (type(event).__name__, 2)
 
 
 RESERVATIONS: list[tuple[ReservationEvent, dict[str, Any]]] = [
@@ -194,8 +204,36 @@ def test_events_of_other_applications_are_not_taken_for_ours(
     assert codec.is_reservation_event(event) is is_reservation_event
 
 
-def test_types_of_a_newer_version_are_ignored() -> None:
-    assert codec.decode("LoanPaidBack", b"{}") is None
+def test_a_type_of_a_newer_version_is_noticed_by_its_metadata() -> None:
+    with pytest.raises(WrittenByNewerVersion, match="LoanPaidBack, schema 1"):
+        codec.decode("LoanPaidBack", b"{}", b'{"schemaVersion": 1}')
+
+
+@pytest.mark.parametrize(
+    ("event_type", "metadata"),
+    [
+        ("LoanPaidBack", b""),
+        ("LoanPaidBack", b"not json"),
+        ("LoanPaidBack", b'{"user": "uma"}'),
+        ("LoanPaidBack", b'{"schemaVersion": "1"}'),
+        ("LoanPaidBack", b'{"schemaVersion": true}'),
+        ("LoanPaidBack", b'{"schemaVersion": 0}'),
+        ("LoanPaidBack", b'{"schemaVersion": 2147483648}'),
+        ("loan-paid-back", b'{"schemaVersion": 1}'),
+        ("$metadata", b'{"schemaVersion": 1}'),
+        ("L" * 201, b'{"schemaVersion": 1}'),
+    ],
+)
+def test_a_type_of_others_is_passed_over(event_type: str, metadata: bytes) -> None:
+    assert codec.decode(event_type, b"{}", metadata) is None
+
+
+@pytest.mark.parametrize(
+    ("event_type", "version", "expected"),
+    [("AutoApproved", 1, True), ("AutoApproved", 2, False), ("LoanPaidBack", 1, False)],
+)
+def test_it_knows_what_it_can_read(event_type: str, version: int, expected: bool) -> None:
+    assert codec.can_read(event_type, version) is expected
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"id": "x"}'])

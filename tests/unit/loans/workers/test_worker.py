@@ -19,7 +19,8 @@ from esdbclient import RecordedEvent
 from esdbclient.exceptions import AlreadyExists, ServiceUnavailable
 
 from lepret.common.event_store_connection import SharedClient
-from loans.adapters.event_store import EventStoreUnavailable
+from loans.adapters.codec import WrittenByNewerVersion
+from loans.adapters.event_store import EventStoreUnavailable, NewerVersionNeeded
 from loans.workers.groups import SETTINGS, Group
 from loans.workers.redelivery import Redelivery
 from loans.workers.worker import TIMINGS, NotYet, Timings, TryAgain, Worker
@@ -346,6 +347,29 @@ class TestAnEventWhileTheStoreIsDown:
         assert working.answers == [("park", event)]
         assert len(working.handler.handled) == 1
         assert len(working.handler.given_up) == 1
+
+
+class TestAnEventForANewerVersion:
+    @pytest.mark.parametrize(
+        "newer", [NewerVersionNeeded(), WrittenByNewerVersion("LoanRequested", 2)], ids=str
+    )
+    def test_is_given_back_however_often(
+        self, begin: Begin, newer: Exception, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        working = begin(Raiser(newer))
+        event = working.subscription.put(happened(retry_count=900))
+        working.wait_for_answers(1)
+
+        assert working.answers == [("retry", event)]
+        assert working.handler.given_up == []
+        assert "Left SomethingHappened at 7 to a worker of a newer version" in caplog.text
+
+    def test_is_given_back_if_it_turns_out_when_it_is_parked(self, begin: Begin) -> None:
+        working = begin(Raiser(TryAgain("no")), gives_up=Raiser(NewerVersionNeeded()))
+        event = working.subscription.put(happened(retry_count=2))
+        working.wait_for_answers(1)
+
+        assert working.answers == [("retry", event)]
 
 
 class TestALostSubscription:

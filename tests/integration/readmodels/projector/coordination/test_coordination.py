@@ -227,6 +227,43 @@ class TestProjectors:
 
 
 @on_postgresql
+class TestAProjectionThatIsLeftToOthers:
+    def test_is_taken_over_and_stays_there(self) -> None:
+        with Projecting(NAMES) as older:
+            wait_until(lambda: spread(older) == [3], SECONDS)
+            assert older.coordinator.leave_to_others(STATUS)
+            wait_until(lambda: older.runs() == set(NAMES) - {STATUS}, SECONDS)
+            assert not older.coordinator.others_can(STATUS)
+            with Projecting([STATUS]) as newer:
+                wait_until(lambda: newer.runs() == {STATUS}, SECONDS)
+                wait_until(lambda: older.coordinator.others_can(STATUS), SECONDS)
+            wait_until(lambda: not older.coordinator.others_can(STATUS), SECONDS)
+            assert older.runs() == set(NAMES) - {STATUS}
+
+    def test_is_run_here_again_after_taking_part(self) -> None:
+        with Projecting(NAMES) as only:
+            wait_until(lambda: spread(only) == [3], SECONDS)
+            only.coordinator.leave_to_others(STATUS)
+            wait_until(lambda: STATUS not in only.runs(), SECONDS)
+            only.coordinator.take_part(STATUS)
+            wait_until(lambda: spread(only) == [3], SECONDS)
+
+    def test_is_still_left_when_the_database_was_away(
+        self, database: psycopg.Connection[Any], read_models: ReadModelsDatabase
+    ) -> None:
+        with Projecting(NAMES) as only:
+            wait_until(lambda: spread(only) == [3], SECONDS)
+            only.coordinator.leave_to_others(STATUS)
+            wait_until(lambda: STATUS not in only.runs(), SECONDS)
+            (pid,) = sessions(database, ASSIGNMENT, NAMES[0], read_models)
+            database.execute("SELECT pg_terminate_backend(%s)", [pid])
+            wait_until(
+                lambda: pid not in sessions(database, ASSIGNMENT, NAMES[0], read_models), SECONDS
+            )
+            wait_until(lambda: only.runs() == set(NAMES) - {STATUS}, SECONDS)
+
+
+@on_postgresql
 class TestAStandbyTakesOver:
     def test_when_the_holder_is_killed(self, read_models: ReadModelsDatabase) -> None:
         with holding(read_models, STATUS) as holder, Projecting([STATUS]) as standby:
