@@ -53,7 +53,7 @@ class Timings:
     Attributes:
         probe_after: without an event, before it checks that the event store still answers.
         ask_again_after: before it handles an event again, while the event store is down.
-        finish_within: for running handlers when it stops; longer than any of their calls.
+        finish_within: for running handlers when it stops; after that, another worker takes over.
     """
 
     probe_after: float = 10.0
