@@ -47,6 +47,11 @@ def bad_request(details: str) -> Refusal:
     return Refusal(StatusCode.INVALID_ARGUMENT, details)
 
 
+def handler_failed(reason: str) -> Refusal:
+    """The refusal of a request that makes EventStoreDB's handler throw."""
+    return Refusal(StatusCode.UNKNOWN, f"Exception was thrown by handler. {reason}")
+
+
 class Call(Protocol):
     """One call: serialised messages in, serialised messages out."""
 

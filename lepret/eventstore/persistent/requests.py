@@ -19,6 +19,7 @@ from lepret.eventstore.persistent.settings import (
     GroupSettings,
 )
 from lepret.eventstore.rpc import bad_request
+from lepret.eventstore.storage import filters
 from lepret.eventstore.storage.log import MAX_REVISION
 
 CreateOrUpdate = persistent_pb2.CreateReq | persistent_pb2.UpdateReq
@@ -243,5 +244,5 @@ def _valid_filter(context: FilterContext, expression: _Filter.Expression) -> Fil
     try:
         wanted.build()
     except ValueError as error:
-        raise bad_request(str(error)) from None
+        raise filters.refusal(error) from None
     return wanted

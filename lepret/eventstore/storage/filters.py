@@ -4,14 +4,20 @@ Regular expressions are a client's, and are matched with every event. RE2 takes 
 to the text, whatever the expression; its size, and the text's, are bounded here.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import re2
 
-from lepret.eventstore.storage.records import Record
+from lepret.eventstore.rpc import Refusal, bad_request, handler_failed
+from lepret.eventstore.storage.dotnet_regex import (
+    InvalidPattern,
+    UnsupportedPattern,
+    translated,
+    utf16,
+)
+from lepret.eventstore.storage.records import NO_NAME, Record
 from lepret.eventstore.writes import MAX_NAME
 
 Matches = Callable[[str], bool]
@@ -40,14 +46,15 @@ class Filter:
 
     column: Literal["type", "stream"]
     matches: Matches
-    hides_groups_on_all: bool = False
+    is_in_all: bool = False
+    """Whether it hides what `in_all` hides."""
 
     def __call__(self, record: Record) -> bool:
         """Whether the event is kept."""
         text = record.type if self.column == "type" else record.stream
         if not self.matches(text):
             return False
-        return not (self.hides_groups_on_all and _is_of_groups_on_all(record))
+        return not (self.is_in_all and _is_hidden(record))
 
 
 everything = Filter("type", lambda text: True)
@@ -55,14 +62,16 @@ everything = Filter("type", lambda text: True)
 
 
 def in_all(keep: Filter) -> Filter:
-    """Apply a filter to `$all`, and hide the checkpoints and parked messages of groups on `$all`.
+    """Apply a filter to `$all`, and hide empty records and what groups on `$all` store.
 
-    A group that read its own writes would never catch up.
+    A group that read its own checkpoints and parked messages would never catch up.
     """
-    return replace(keep, hides_groups_on_all=True)
+    return replace(keep, is_in_all=True)
 
 
-OF_GROUPS_ON_ALL = " OR ".join(f"stream GLOB '{_GROUPS_ON_ALL}*{end}'" for end in _OF_GROUPS)
+HIDDEN_IN_ALL = " OR ".join(
+    (f"stream = '{NO_NAME}'", *(f"stream GLOB '{_GROUPS_ON_ALL}*{end}'" for end in _OF_GROUPS))
+)
 """What `in_all` hides, in SQL."""
 
 
@@ -88,18 +97,24 @@ def by_stream(matches: Matches) -> Filter:
 
 
 def by_regex(pattern: str) -> Matches:
-    """Search the text for a pattern. Raises ValueError for one that is invalid or too large.
+    """Search the text for a pattern in .NET's syntax.
 
-    Not a full match: clients send ``^A|B|C$``, where the anchors belong to A and C only.
+    Not a full match: clients send ``^A|B|C$``, where the anchors belong to A and C only. Raises
+    InvalidPattern, UnsupportedPattern (also for one that is too large), both ValueErrors.
     """
     if len(pattern) > MAX_PATTERN:
         raise ValueError(f"The filter's regular expression has over {MAX_PATTERN} characters.")
-    excluding = _EXCLUDING.fullmatch(pattern)
-    if excluding is None:
-        return _search(pattern)
-    # What RE2 compiles by itself has no loose parenthesis, so the lookahead ends where it seems to.
-    excluded, rest = _compiled(excluding["excluded"]), _search("^" + excluding["rest"])
-    return lambda text: excluded.match(_bounded(text)) is None and rest(text)
+    expression = translated(pattern)
+    matches = _search(expression.pattern)
+    if not expression.lookaheads:
+        return matches
+    ahead = [(_search(pattern), wanted) for pattern, wanted in expression.lookaheads]
+    return lambda text: matches(text) and all(found(text) == wanted for found, wanted in ahead)
+
+
+def refusal(error: ValueError) -> Refusal:
+    """The refusal of a filter that is not valid, or not supported."""
+    return (handler_failed if isinstance(error, InvalidPattern) else bad_request)(str(error))
 
 
 def by_prefix(prefixes: Sequence[str]) -> Matches:
@@ -111,10 +126,6 @@ def by_prefix(prefixes: Sequence[str]) -> Matches:
             f" or over {MAX_PREFIX_CHARACTERS} characters of them."
         )
     return lambda text: text.startswith(starts)
-
-
-# RE2 has no lookaheads, but the Python clients exclude types, and streams, in just this way.
-_EXCLUDING = re.compile(r"\^\(\?!(?P<excluded>.*)\)(?P<rest>(?:\.\*\$?)?)", re.DOTALL)
 
 
 def _search(pattern: str) -> Matches:
@@ -131,16 +142,14 @@ def _compiled(pattern: str) -> "re2._Regexp":
         return re2.compile(pattern, options)
     except re2.error:
         # Without RE2's own text, which quotes the pattern.
-        raise ValueError(
-            "The filter's regular expression is not valid here, or too large: it is RE2's syntax,"
-            " so it has no back-references, and no lookarounds but one that begins with ^(?!"
-        ) from None
+        raise UnsupportedPattern from None
 
 
 def _bounded(text: str) -> str:
     """What is matched: all of any name that can be written today."""
-    return text[:MAX_NAME] if len(text) > MAX_NAME else text
+    return utf16(text[:MAX_NAME] if len(text) > MAX_NAME else text)
 
 
-def _is_of_groups_on_all(record: Record) -> bool:
-    return record.stream.startswith(_GROUPS_ON_ALL) and record.stream.endswith(_OF_GROUPS)
+def _is_hidden(record: Record) -> bool:
+    stream = record.stream
+    return stream == NO_NAME or (stream.startswith(_GROUPS_ON_ALL) and stream.endswith(_OF_GROUPS))

@@ -15,7 +15,7 @@ from uuid import UUID
 from lepret.eventstore import messages
 from lepret.eventstore.storage.acknowledged import Acknowledged
 from lepret.eventstore.storage.datafile import connect, leave_log
-from lepret.eventstore.storage.filters import OF_GROUPS_ON_ALL, Filter
+from lepret.eventstore.storage.filters import HIDDEN_IN_ALL, Filter
 from lepret.eventstore.storage.links import LINK_TYPE, link_target
 from lepret.eventstore.storage.records import Record
 from lepret.eventstore.storage.stream_metadata import METADATA_TYPE
@@ -130,7 +130,7 @@ class Log:
         Without those of events that it hides whatever they match. Much faster than a read: SQLite
         makes neither rows nor events of it.
         """
-        hidden = OF_GROUPS_ON_ALL if keep.hides_groups_on_all else "FALSE"
+        hidden = HIDDEN_IN_ALL if keep.is_in_all else "FALSE"
         rows = self._reader().execute(
             # Both are fixed texts. By position: of an index, all of it would be read.
             f"SELECT DISTINCT {keep.column} FROM events NOT INDEXED"  # noqa: S608
