@@ -8,13 +8,19 @@ from esdbclient.protos.Grpc import shared_pb2, streams_pb2
 from google.protobuf.message import DecodeError, Message
 
 from lepret.eventstore.newer_messages import Checkpoint, Reached
-from lepret.eventstore.rpc import bad_request
+from lepret.eventstore.rpc import bad_request, handler_failed
 from lepret.eventstore.writes import MAX_NAME, ProposedEvent
 
 M = TypeVar("M", bound=Message)
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
+
+MAX_NUMBER = 2**63 - 1
+"""The largest revision and position; the protocol's integers allow larger ones."""
+
+END_NUMBER = 2**64 - 1
+"""A revision, or position, that means the end."""
 
 
 def event_response(
@@ -68,6 +74,12 @@ def _with_structured_id(serialised: bytes) -> bytes:
 def data_of(response: bytes) -> bytes:
     """The data of a stored event."""
     return streams_pb2.ReadResp.FromString(response).event.event.data
+
+
+def json_of(response: bytes) -> bytes | None:
+    """The data of a stored event; None if the client did not call them JSON."""
+    event = streams_pb2.ReadResp.FromString(response).event.event
+    return event.data if event.metadata["content-type"] == JSON else None
 
 
 def resolved_link(link: bytes, event: bytes | None) -> bytes:
@@ -144,13 +156,13 @@ def parse(message_class: type[M], serialised: bytes) -> M:
 
 
 def stream_name(identifier: shared_pb2.StreamIdentifier) -> str:
-    """The stream that a client names. Raises Refusal (INVALID_ARGUMENT)."""
+    """The stream that a client names. Raises Refusal (INVALID_ARGUMENT, UNKNOWN without a name)."""
     try:
         name = identifier.stream_name.decode()
     except UnicodeDecodeError:
         raise bad_request("The stream name is not UTF-8.") from None
     if not name:
-        raise bad_request("The stream name is missing.")
+        raise handler_failed("The stream name is missing.")
     return name
 
 
@@ -160,6 +172,13 @@ def bounded_name(name: str) -> str:
     if len(name.removeprefix("$$")) > MAX_NAME:
         raise bad_request(f"A name may have {MAX_NAME} characters.")
     return name
+
+
+def bounded_number(number: int) -> int:
+    """A revision or position from a client. Raises Refusal (UNKNOWN) if none can be so large."""
+    if number > MAX_NUMBER:
+        raise handler_failed("A revision or position is too large.")
+    return number
 
 
 def uuid(value: shared_pb2.UUID) -> UUID:

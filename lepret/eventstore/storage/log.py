@@ -7,7 +7,6 @@ that reads and filters need.
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
@@ -16,10 +15,10 @@ from lepret.eventstore import messages
 from lepret.eventstore.storage.acknowledged import Acknowledged
 from lepret.eventstore.storage.datafile import connect, leave_log
 from lepret.eventstore.storage.filters import HIDDEN_IN_ALL, Filter
-from lepret.eventstore.storage.links import LINK_TYPE, link_target
-from lepret.eventstore.storage.records import Record
+from lepret.eventstore.storage.links import LAST_EVENT, LINK_TYPE, link_target
+from lepret.eventstore.storage.records import NO_NAME, Record
 from lepret.eventstore.storage.stream_metadata import METADATA_TYPE
-from lepret.eventstore.storage.stream_state import StreamIsDeleted, StreamState
+from lepret.eventstore.storage.stream_state import StreamState
 from lepret.eventstore.storage.writer import Writer
 from lepret.eventstore.writes import Append, Expectation, Outcome, ProposedEvent, Write
 
@@ -171,15 +170,18 @@ class Log:
 
     def _resolved(self, link: Record) -> bytes:
         target = link_target(messages.data_of(link.response))
-        event = None if target is None else self._event(*target)
-        return messages.resolved_link(link.response, event)
+        if target is None:
+            return link.response
+        return messages.resolved_link(link.response, self._event(*target))
 
     def _event(self, stream: str, revision: int) -> bytes | None:
         """One event as its response; None if it is absent or hidden."""
-        try:
-            first, oldest = self._bounds(stream)
-        except StreamIsDeleted:
+        state = StreamState(self._reader(), stream)
+        if stream == NO_NAME or state.is_tombstoned:
             return None
+        if revision == LAST_EVENT and state.last_revision is not None:
+            revision = state.last_revision
+        first, oldest = state.bounds()
         if revision < first:
             return None
         page = self._page(
@@ -188,13 +190,10 @@ class Log:
         return page[0].response if page else None
 
     def _bounds(self, stream: str) -> tuple[int, int]:
-        """The first revision and the earliest creation time that the metadata do not hide."""
+        """See `StreamState.bounds`. Raises StreamIsDeleted."""
         state = StreamState(self._reader(), stream)
         state.refuse_tombstoned()
-        if state.last_revision is None:
-            return 0, 0
-        metadata = state.metadata
-        return metadata.first_revision(state.last_revision), metadata.oldest(time.time_ns() // 100)
+        return state.bounds()
 
     def _page(self, condition: str, parameters: tuple[str | int, ...]) -> list[Record]:
         rows = self._reader().execute(

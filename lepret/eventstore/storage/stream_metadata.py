@@ -1,8 +1,12 @@
 """Stream metadata: the last event of the stream `$$name` applies to the stream `name`."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 METADATA_TYPE = "$metadata"
 
@@ -13,6 +17,13 @@ _METASTREAM_PREFIX = "$$"
 _TICKS_PER_SECOND = 10_000_000
 _LONGEST_AGE = (2**63 - 1) // _TICKS_PER_SECOND
 """Seconds that EventStoreDB can count. It takes a longer `$maxAge` as invalid."""
+
+_JSON = json.JSONDecoder()
+_COMMA_BEFORE_END = re.compile(r"\s*,\s*}")
+
+_Long = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_Seconds = Annotated[int, Field(ge=-_LONGEST_AGE, le=_LONGEST_AGE)]
+_Roles = str | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +75,17 @@ def original_of(stream: str) -> str | None:
 def parse_metadata(data: bytes) -> StreamMetadata:
     """Parse an event of a metastream.
 
-    Clients may write anything there: invalid values count as absent.
+    Clients may write anything there. As in EventStoreDB, one invalid system key makes all of them
+    count as absent, while a limit that is merely too small counts as absent alone.
     """
-    fields = _fields(data)
+    try:
+        keys = _SystemKeys.model_validate(_leading_object(data))
+    except (ValueError, RecursionError):
+        return NO_METADATA
     return StreamMetadata(
-        max_count=_whole_number(fields, "$maxCount", at_least=1),
-        max_age=_whole_number(fields, "$maxAge", at_least=1, at_most=_LONGEST_AGE),
-        truncate_before=_whole_number(fields, "$tb", at_least=0) or 0,
+        max_count=keys.max_count if keys.max_count > 0 else None,
+        max_age=keys.max_age if keys.max_age > 0 else None,
+        truncate_before=max(0, keys.truncate_before),
     )
 
 
@@ -91,19 +106,49 @@ def metadata_beginning_at(data: bytes, revision: int) -> bytes:
         return json.dumps(beginning).encode()
 
 
+class _Acl(BaseModel):
+    """Access-control lists: checked as EventStoreDB checks them, and not used."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    read: _Roles = Field("", alias="$r")
+    write: _Roles = Field("", alias="$w")
+    delete: _Roles = Field("", alias="$d")
+    read_metadata: _Roles = Field("", alias="$mr")
+    write_metadata: _Roles = Field("", alias="$mw")
+
+
+class _SystemKeys(BaseModel):
+    """The keys that EventStoreDB knows; all others are the client's own."""
+
+    model_config = ConfigDict(strict=True)
+
+    max_count: _Long = Field(0, alias="$maxCount")
+    max_age: _Seconds = Field(0, alias="$maxAge")
+    truncate_before: _Long = Field(0, alias="$tb")
+    is_temporary: bool = Field(False, alias="$tmp")
+    cache_control: _Seconds = Field(0, alias="$cacheControl")
+    acl: _Acl = Field(_Acl(), alias="$acl")
+
+
 def _fields(data: bytes) -> Mapping[str, object]:
     try:
-        fields = json.loads(data)
+        fields = _leading_object(data)
     except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}
 
 
-def _whole_number(
-    fields: Mapping[str, object], key: str, *, at_least: int, at_most: int = DELETED
-) -> int | None:
-    value = fields.get(key)
-    # In Python, JSON's true is an int as well.
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if at_least <= value <= at_most else None
+def _leading_object(data: bytes) -> object:
+    """The JSON that data begin with; EventStoreDB reads no further, and takes a comma at its end.
+
+    Raises ValueError, RecursionError.
+    """
+    text = data.decode("utf-8-sig", errors="replace").lstrip()
+    try:
+        return _JSON.raw_decode(text)[0]
+    except json.JSONDecodeError as error:
+        end = len(text[: error.pos].rstrip().removesuffix(",").rstrip())
+        if not _COMMA_BEFORE_END.match(text, end):
+            raise
+        return _JSON.raw_decode(text[:end] + "}")[0]

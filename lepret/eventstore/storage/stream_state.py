@@ -1,6 +1,7 @@
 """The state of a stream: its last revision, its metadata, whether it is deleted."""
 
 import sqlite3
+import time
 from functools import cached_property
 
 from lepret.eventstore import messages
@@ -52,17 +53,24 @@ class StreamState:
         """The metadata that apply."""
         if self.original is not None:
             return OF_METASTREAMS
-        data = self.raw_metadata
+        event = self._metadata_event
+        data = None if event is None else messages.json_of(event)
         return NO_METADATA if data is None else parse_metadata(data)
 
     @property
     def raw_metadata(self) -> bytes | None:
         """The metadata as they were written; None without metadata."""
+        event = self._metadata_event
+        return None if event is None else messages.data_of(event)
+
+    @property
+    def _metadata_event(self) -> bytes | None:
+        """The event that holds the metadata, as its response."""
         row = self._connection.execute(
             "SELECT frame FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1",
             (metastream_of(self.stream),),
         ).fetchone()
-        return None if row is None else messages.data_of(row[0])
+        return None if row is None else bytes(row[0])
 
     @property
     def is_absent(self) -> bool:
@@ -71,8 +79,10 @@ class StreamState:
 
     @property
     def is_tombstoned(self) -> bool:
-        """Whether the stream is deleted permanently."""
-        return self.last_revision == TOMBSTONE_REVISION
+        """Whether the stream, or the one whose metadata it holds, is deleted permanently."""
+        return self.last_revision == TOMBSTONE_REVISION or (
+            self.original is not None and self.original.is_tombstoned
+        )
 
     @property
     def is_deleted(self) -> bool:
@@ -85,7 +95,14 @@ class StreamState:
         name = original_of(self.stream)
         return None if name is None else StreamState(self._connection, name)
 
+    def bounds(self) -> tuple[int, int]:
+        """The first revision and the earliest creation time that the metadata do not hide."""
+        if self.last_revision is None:
+            return 0, 0
+        now = time.time_ns() // 100
+        return self.metadata.first_revision(self.last_revision), self.metadata.oldest(now)
+
     def refuse_tombstoned(self) -> None:
         """Raises StreamIsDeleted for a tombstoned stream and for its metastream."""
-        if self.is_tombstoned or (self.original is not None and self.original.is_tombstoned):
+        if self.is_tombstoned:
             raise StreamIsDeleted(self.stream)

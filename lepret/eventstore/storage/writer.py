@@ -3,10 +3,11 @@
 import sqlite3
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from lepret.eventstore import messages
-from lepret.eventstore.storage.records import Record
+from lepret.eventstore.storage.records import NO_NAME, Record
 from lepret.eventstore.storage.stream_metadata import (
     METADATA_TYPE,
     deleting_metadata,
@@ -31,6 +32,15 @@ from lepret.eventstore.writes import (
 
 _FIRST_POSITION = 1
 """For clients, position 0 is before any event."""
+
+
+class _Place(NamedTuple):
+    """Where and when an event was written; see the table in `datafile`."""
+
+    revision: int
+    position: int
+    created: int
+
 
 Written = tuple[Outcome, list[Record]]
 """The outcome, and the added records in order."""
@@ -63,18 +73,16 @@ class Writer:
         )
         if answer is not None:
             return answer, []
-        if not append.events:
-            self._write_nothing()
-            return Appended(state.last_revision, None), []
         deleted = _deleted(state)
-        records = self._add(append.stream, state.next_revision, append.events)
-        appended = Appended(records[-1].revision, records[-1].position)
+        records = self._add_all(append, state)
+        revision = records[-1].revision if append.events else state.last_revision
+        appended = Appended(revision, records[-1].position)
         if deleted is not None:
             records += self._reopen(deleted)
         return appended, records
 
     def _delete(self, delete: Delete, state: StreamState) -> Written:
-        if state.is_absent:
+        if state.is_absent and not state.is_tombstoned:
             return WrongExpectedVersion(None), []
         answer = self._refuse_or_repeat(state, delete.expected, [uuid4()])
         if answer is not None:
@@ -116,14 +124,14 @@ class Writer:
             return None
         if len(known) < len(found):
             return WrongExpectedVersion(state.last_revision)
-        return Appended(*known[-1])
+        return _repeated(state, known[-1])
 
     def _repeat_of_new(self, state: StreamState, ids: Sequence[UUID]) -> Outcome | None:
         """A stream is new if it has no events, and again after it was deleted."""
         answer = self._mismatch_or_repeat(state, -1, ids)
         if not isinstance(answer, WrongExpectedVersion):
             return answer
-        if state.is_deleted:
+        if state.is_deleted and ids:
             return self._repeat_under_any(state, ids)
         return self._mismatch_or_repeat(state, state.metadata.truncate_before - 1, ids) or answer
 
@@ -137,33 +145,32 @@ class Writer:
         if current is None or expected > current or not ids:
             return WrongExpectedVersion(current)
         followers = self._connection.execute(
-            "SELECT revision, position, id FROM events"
+            "SELECT id, revision, position, created FROM events"
             " WHERE stream = ? AND revision > ? ORDER BY revision LIMIT ?",
             (state.stream, expected, len(ids)),
         ).fetchall()
-        if [event_id.bytes for event_id in ids] != [row[2] for row in followers]:
+        if [event_id.bytes for event_id in ids] != [row[0] for row in followers]:
             return WrongExpectedVersion(current)
-        revision, position, _ = followers[-1]
-        return Appended(revision, position)
+        return _repeated(state, _Place(*followers[-1][1:]))
 
-    def _find(self, stream: str, event_id: UUID) -> tuple[int, int] | None:
-        """The revision and position of the stream's event with this id; None without one."""
-        row: tuple[int, int] | None = self._connection.execute(
-            "SELECT revision, position FROM events WHERE id = ? AND stream = ?"
+    def _find(self, stream: str, event_id: UUID) -> _Place | None:
+        """Where the stream's event with this id is; None without one."""
+        row = self._connection.execute(
+            "SELECT revision, position, created FROM events WHERE id = ? AND stream = ?"
             " ORDER BY position LIMIT 1",
             (event_id.bytes, stream),
         ).fetchone()
-        return row
+        return None if row is None else _Place(*row)
 
     # Writing ------------------------------------------------------------------------
 
-    def _write_nothing(self) -> None:
-        """Write what an event takes, and leave nothing: clients learn whether writing works."""
-        self._connection.execute(
-            "INSERT INTO events (position, stream, revision, type, frame, id, created)"
-            " VALUES (-1, '', -1, '', zeroblob(4096), x'', 0)"
-        )
-        self._connection.execute("DELETE FROM events WHERE position = -1")
+    def _add_all(self, append: Append, state: StreamState) -> list[Record]:
+        """Insert the events; for none, an empty record, which takes a position of its own."""
+        if append.events:
+            return self._add(append.stream, state.next_revision, append.events)
+        nothing = ProposedEvent(uuid4(), "", is_json=False, data=b"", metadata=b"")
+        unnamed = StreamState(self._connection, NO_NAME)
+        return self._add(unnamed.stream, unnamed.next_revision, [nothing])
 
     def _reopen(self, deleted: StreamState) -> list[Record]:
         """Make a deleted stream readable again, from the new event on."""
@@ -178,7 +185,7 @@ class Writer:
     def _add(self, stream: str, revision: int, events: Sequence[ProposedEvent]) -> list[Record]:
         """Insert the events, numbered from that revision."""
         created = time.time_ns() // 100
-        position = _FIRST_POSITION if self.head is None else self.head + 1
+        position = self._next_position
         records = [
             Record(
                 position + n,
@@ -200,9 +207,20 @@ class Writer:
         self.head = records[-1].position
         return records
 
+    @property
+    def _next_position(self) -> int:
+        return _FIRST_POSITION if self.head is None else self.head + 1
+
     def _last_position(self) -> int | None:
         (position,) = self._connection.execute("SELECT max(position) FROM events").fetchone()
         return None if position is None else int(position)
+
+
+def _repeated(state: StreamState, last: _Place) -> Appended:
+    """The answer to events that were written before: without a position if the last is hidden."""
+    first, oldest = state.bounds()
+    is_hidden = last.revision < first or last.created < oldest
+    return Appended(last.revision, None if is_hidden else last.position)
 
 
 def _missing(state: StreamState) -> Outcome | None:

@@ -75,9 +75,7 @@ def test_subscriptions_resolve_history_and_live(client: EventStoreDBClient, targ
         subscription.stop()
 
 
-@pytest.mark.parametrize(
-    "data", [b"99@%s", b"-1@%s", b"x@%s", b"@%s", b"%s", b"1@", b"\xff@%s", b"9" * 5000 + b"@%s"]
-)
+@pytest.mark.parametrize("data", [b"99@%s", b"-2@%s", b"1@", b"1", b"0@never"])
 def test_broken_links_do_not_affect_others(
     client: EventStoreDBClient, target: str, data: bytes
 ) -> None:
@@ -86,6 +84,24 @@ def test_broken_links_do_not_affect_others(
     append(client, stream, [broken, _link(1, target)])
     events = client.get_stream(stream, resolve_links=True)
     assert [_seen(event) for event in events] == [(target, 1, stream, 1)]
+
+
+@pytest.mark.parametrize("data", [b"x@%s", b"@%s", b"%s", b"\xff@%s", b"9" * 5000 + b"@%s"])
+def test_what_names_no_revision_is_an_ordinary_event(
+    client: EventStoreDBClient, target: str, data: bytes
+) -> None:
+    stream = new_stream()
+    ordinary = NewEvent(type="$>", data=data.replace(b"%s", target.encode()), metadata=b"")
+    append(client, stream, [ordinary])
+    (event,) = client.get_stream(stream, resolve_links=True)
+    assert (event.id, event.type, event.link) == (ordinary.id, "$>", None)
+
+
+def test_a_link_to_the_last_event(client: EventStoreDBClient, target: str) -> None:
+    stream = new_stream()
+    append(client, stream, [_link(-1, target), _link("+1", target)])
+    events = client.get_stream(stream, resolve_links=True)
+    assert [_seen(event) for event in events] == [(target, 2, stream, 0), (target, 1, stream, 1)]
 
 
 def test_links_to_hidden_events_are_broken(client: EventStoreDBClient, target: str) -> None:

@@ -9,7 +9,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent
-from esdbclient.exceptions import NotFound, StreamIsDeleted, WrongCurrentVersion
+from esdbclient.exceptions import (
+    FailedPrecondition,
+    NotFound,
+    StreamIsDeleted,
+    WrongCurrentVersion,
+)
 from hypothesis import settings, strategies
 from hypothesis.stateful import (
     Bundle,
@@ -120,11 +125,14 @@ class Model:
             return Answer.NOT_FOUND
         return answer or Answer.DONE
 
-    def set_metadata(self, name: str, metadata: dict[str, int]) -> None:
+    def set_metadata(self, name: str, metadata: dict[str, int]) -> Answer:
+        if self.is_tombstoned(name):
+            return Answer.DELETED
         was_deleted = self.is_deleted(name)
         self._set(name, metadata)
         if was_deleted:
             self._set(name, {**metadata, "$tb": len(self.stream(name))})
+        return Answer.DONE
 
     def _check(self, name: str, expected: Expected, ids: list[UUID]) -> Answer | None:
         """None if these events are to be written, DONE if they were written before."""
@@ -215,8 +223,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(stream=STREAMS, metadata=METADATA)
     def set_metadata(self, stream: int, metadata: dict[str, int]) -> None:
-        self.client.set_stream_metadata(self.names[stream], metadata=metadata)
-        self.model.set_metadata(self.names[stream], metadata)
+        name = self.names[stream]
+        answer = _answer(lambda: self.client.set_stream_metadata(name, metadata=metadata))
+        assert answer is self.model.set_metadata(name, metadata)
 
     @precondition(lambda self: len(self.model.log) > 8 and not self.restarted)
     @rule(kill=strategies.booleans())
@@ -308,7 +317,7 @@ def _answer(write: Callable[[], object]) -> Answer:
         return Answer.NOT_FOUND
     except WrongCurrentVersion:
         return Answer.WRONG_VERSION
-    except StreamIsDeleted:
+    except (StreamIsDeleted, FailedPrecondition):
         return Answer.DELETED
     return Answer.DONE
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given, strategies
 
-from lepret.eventstore.storage.links import link_target
+from lepret.eventstore.storage.links import LAST_EVENT, link_target
 from lepret.eventstore.storage.stream_metadata import (
     DELETED,
     StreamMetadata,
@@ -41,6 +41,61 @@ def test_any_data_is_parsed_to_valid_metadata(data: bytes | str) -> None:
     assert 0 <= metadata.truncate_before <= DELETED
 
 
+@pytest.mark.parametrize(
+    "invalid",
+    [
+        '"$maxCount": "3"',
+        '"$maxCount": null',
+        '"$maxCount": 1.0',
+        '"$maxCount": true',
+        '"$maxCount": 9223372036854775808',
+        f'"$maxAge": {2**40}',
+        f'"$maxAge": {2**70}',
+        '"$tb": -9223372036854775809',
+        '"$tmp": 1',
+        '"$cacheControl": "x"',
+        '"$acl": {"$r": 7}',
+        '"$acl": {"$x": "a"}',
+        '"$acl": null',
+    ],
+)
+def test_one_invalid_system_key_makes_all_of_them_count_as_absent(invalid: str) -> None:
+    data = f'{{"$maxCount": 4, "$tb": 5, {invalid}}}'
+    assert parse_metadata(data.encode()) == StreamMetadata()
+
+
+@pytest.mark.parametrize("key", ["$maxCount", "$maxAge", "$tb"])
+def test_a_limit_that_is_too_small_counts_as_absent_alone(key: str) -> None:
+    data = {"$maxCount": 3, "$maxAge": 4, "$tb": 5} | {key: -1}
+    fields = {"$maxCount": "max_count", "$maxAge": "max_age", "$tb": "truncate_before"}
+    limits = {"max_count": 3, "max_age": 4, "truncate_before": 5}
+    del limits[fields[key]]
+    assert parse_metadata(json.dumps(data).encode()) == StreamMetadata(**limits)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"$maxCount": 3, "$acl": {"$r": "$all", "$w": ["a", "b"]}, "mine": {"$tb": "x"}}',
+        '{"$maxCount": 3} and more',
+        '{"$maxCount": 3}}',
+        '{"$maxCount": 3,}',
+        '{"$maxCount": 3 , } and more',
+        ' \n{"$maxCount": 3}',
+        '\ufeff{"$maxCount": 3}',
+    ],
+)
+def test_json_is_read_to_the_end_of_the_object(text: str) -> None:
+    assert parse_metadata(text.encode()) == StreamMetadata(max_count=3)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"$maxCount": 3', '{"$maxCount": 3,,}', "{,}", '[{"$maxCount": 3}]', ""]
+)
+def test_what_is_no_object_counts_as_empty(text: str) -> None:
+    assert parse_metadata(text.encode()) == StreamMetadata()
+
+
 @given(
     strategies.integers(0, 50),
     strategies.none() | strategies.integers(1, 60),
@@ -72,12 +127,17 @@ def test_a_reopened_stream_keeps_its_other_metadata() -> None:
     [
         (b"3@orders", ("orders", 3)),
         (b"0@a@b", ("a@b", 0)),
+        (b"-1@orders", ("orders", LAST_EVENT)),
+        (b"+1@orders", ("orders", 1)),
+        (b" 1 @orders", ("orders", 1)),
+        (b"3@", ("", 3)),
+        (b"3", ("", 3)),
+        (b"9223372036854775807@orders", ("orders", DELETED)),
+        (b"9223372036854775808@orders", None),
+        (b"9" * 5000 + b"@orders", None),
         (b"@orders", None),
-        (b"3@", None),
-        (b"3", None),
-        (b"-3@orders", None),
+        (b"x3@orders", None),
         ("³@orders".encode(), None),
-        (b"9223372036854775807@orders", None),
         (b"\xff@orders", None),
     ],
 )
