@@ -31,6 +31,15 @@ class Search:
     """The position of the last event or checkpoint sent; at first the subscription's start."""
     has_found: bool = True
     """Whether the last events searched had any that matches."""
+    sent_checkpoint: int | None = None
+    """The position of the last checkpoint sent."""
+
+    def last_checkpoint(self, position: int, after: int) -> Messages:
+        """The checkpoint with which a filtered subscription goes live if it has searched."""
+        if self.window is None or position in {after, self.sent_checkpoint}:
+            return []
+        self.sent = self.sent_checkpoint = position
+        return [messages.checkpoint(position)]
 
     async def messages(self, records: list[Record], history: History) -> Messages:
         """The matching events, with checkpoints where they are due."""
@@ -44,7 +53,7 @@ class Search:
             self.searched += 1
             if self.searched == self.window:
                 found.append(messages.checkpoint(record.position))
-                self.sent = record.position
+                self.sent = self.sent_checkpoint = record.position
                 self.searched = 0
         return found
 
@@ -55,7 +64,7 @@ class Search:
         due = list(range(first + self.window - self.searched - 1, last + 1, self.window))
         self.searched = (self.searched + last - first + 1) % self.window
         if due:
-            self.sent = due[-1]
+            self.sent = self.sent_checkpoint = due[-1]
         return [messages.checkpoint(position) for position in due]
 
 
@@ -80,7 +89,8 @@ async def follow_all(
         if position >= tail.head:
             if not live:
                 live = True
-                yield [messages.caught_up(messages.reached_in_all(search.sent))]
+                last = search.last_checkpoint(position, after)
+                yield [*last, messages.caught_up(messages.reached_in_all(search.sent))]
             await tail.beyond(position)
         records = tail.after(position, PAGE_EVENTS)
         if records is None:
@@ -115,11 +125,10 @@ async def follow_stream(
         yield [messages.caught_up(messages.reached_in_stream(next_revision - 1))]
         async for records in live(tail, head):
             found = [r for r in records if r.stream == stream and r.revision >= next_revision]
-            events = [record for record in found if record.revision != TOMBSTONE_REVISION]
-            if events:
-                yield [record.response for record in await resolve(events)]
-                next_revision = events[-1].revision + 1
-            if len(events) < len(found):
+            if found:
+                yield [record.response for record in await resolve(found)]
+                next_revision = found[-1].revision + 1
+            if next_revision > TOMBSTONE_REVISION:
                 raise StreamIsDeleted(stream)
         yield [messages.fell_behind(messages.reached_in_stream(next_revision - 1))]
 

@@ -1,12 +1,13 @@
 """The method Read of the Streams service: finite reads and catch-up subscriptions."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
 from esdbclient.protos.Grpc import streams_pb2
 
 from lepret.eventstore import messages
-from lepret.eventstore.rpc import Call, bad_request, only_request
+from lepret.eventstore.rpc import Call, Refusal, StatusCode, bad_request, only_request
 from lepret.eventstore.services import write_answers
 from lepret.eventstore.services.catch_up_subscriptions import (
     Resolve,
@@ -57,6 +58,8 @@ class ReadCalls:
     async def _read_once(self, call: Call, options: Options) -> None:
         encode = _encoding(options)
         resolve = self._resolve(options)
+        if not options.count:
+            await _read_nothing(options)
         pages = await self._pages(call, options)
         if pages is None:
             return
@@ -77,8 +80,9 @@ class ReadCalls:
         if options.WhichOneof("filter_option") == "filter":
             raise bad_request("Only $all can be read with a filter.")
         stream = _stream(options)
+        pages = self._pages_of_stream(stream, options)
         if await self._history.stream_exists(stream):
-            return self._pages_of_stream(stream, options)
+            return pages
         await call.send([messages.stream_not_found(stream)])
         return None
 
@@ -88,7 +92,9 @@ class ReadCalls:
         start = _position(options, end=head + 1)
         keep = _filter(options)
         if options.read_direction == Options.Backwards:
-            return self._history.all_backwards(min(start, head + 1), keep)
+            if start > head + 1:
+                raise Refusal(StatusCode.UNKNOWN, "Unexpected ReadAllResult: InvalidPosition")
+            return self._history.all_backwards(start, keep)
         return self._history.all_forwards(start, head, keep)
 
     def _pages_of_stream(self, stream: str, options: Options) -> Pages:
@@ -120,11 +126,15 @@ class ReadCalls:
         if options.WhichOneof("filter_option") == "filter":
             raise bad_request("Only $all can be subscribed to with a filter.")
         stream = _stream(options)
+        # A tombstoned stream is refused before the subscription is confirmed.
+        await self._history.stream_exists(stream)
         next_revision = await self._next_revision(stream, options)
         return follow_stream(self._history, self._tail, stream, next_revision, resolve)
 
     async def _next_revision(self, stream: str, options: Options) -> int:
-        if options.stream.WhichOneof("revision_option") != "end":
+        if options.stream.WhichOneof("revision_option") != "end" and (
+            options.stream.revision != messages.END_NUMBER
+        ):
             return _revision(options, end=0, start=-1) + 1
         newest = self._history.stream_backwards(stream, MAX_REVISION, self._tail.head)
         page = await anext(newest, None)
@@ -147,7 +157,7 @@ def _position(options: Options, *, end: int, start: int = 0) -> int:
     """The position in `$all` where a read starts."""
     match options.all.WhichOneof("all_option"):
         case "position":
-            return options.all.position.commit_position
+            return _number(options.all.position.commit_position, end)
         case "start":
             return start
         case "end":
@@ -160,7 +170,7 @@ def _revision(options: Options, *, end: int, start: int = 0) -> int:
     """The revision at which a read of a stream starts."""
     match options.stream.WhichOneof("revision_option"):
         case "revision":
-            return options.stream.revision
+            return _number(options.stream.revision, end)
         case "start":
             return start
         case "end":
@@ -169,13 +179,29 @@ def _revision(options: Options, *, end: int, start: int = 0) -> int:
             raise bad_request("A read of a stream needs a start.")
 
 
+def _number(number: int, end: int) -> int:
+    """Raises Refusal (UNKNOWN) for a number that is too large, unless it means the end."""
+    return end if number == messages.END_NUMBER else messages.bounded_number(number)
+
+
+async def _read_nothing(options: Options) -> None:
+    """Answer a read of no events as EventStoreDB does: one of `$all` never ends.
+
+    Raises Refusal (UNKNOWN; INVALID_ARGUMENT for a bad filter).
+    """
+    if options.WhichOneof("stream_option") != "all":
+        raise Refusal(StatusCode.UNKNOWN, "Unexpected ReadStreamResult: Error")
+    _filter(options)
+    await asyncio.Event().wait()
+
+
 def _filter(options: Options) -> filters.Filter:
-    """Which events of `$all` to send. Raises Refusal (INVALID_ARGUMENT)."""
+    """Which events of `$all` to send. Raises Refusal (INVALID_ARGUMENT, UNKNOWN)."""
     return filters.in_all(_requested_filter(options))
 
 
 def _requested_filter(options: Options) -> filters.Filter:
-    """The filter in the request. Raises Refusal (INVALID_ARGUMENT)."""
+    """The filter in the request. Raises Refusal (INVALID_ARGUMENT, UNKNOWN)."""
     if options.WhichOneof("filter_option") != "filter":
         return filters.everything
     match options.filter.WhichOneof("filter"):
@@ -189,11 +215,11 @@ def _requested_filter(options: Options) -> filters.Filter:
 
 def _matches(expression: Options.FilterOptions.Expression) -> filters.Matches:
     try:
-        if expression.prefix:
-            return filters.by_prefix(expression.prefix)
-        return filters.by_regex(expression.regex)
+        if expression.regex:
+            return filters.by_regex(expression.regex)
+        return filters.by_prefix(expression.prefix)
     except ValueError as error:
-        raise bad_request(str(error)) from None
+        raise filters.refusal(error) from None
 
 
 def _checkpoint_window(options: Options) -> int | None:

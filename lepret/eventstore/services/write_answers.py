@@ -179,7 +179,7 @@ def refused(request: streams_pb2.BatchAppendReq, refusal: Refusal) -> bytes:
     """The answer to an append that was malformed or could not be written."""
     details: Message = shared_pb2.Unknown()
     code = code_pb2.UNKNOWN
-    if refusal.status is StatusCode.INVALID_ARGUMENT:
+    if refusal.status in (StatusCode.INVALID_ARGUMENT, StatusCode.UNKNOWN):
         details = shared_pb2.BadRequest(message=refusal.details)
         code = code_pb2.INVALID_ARGUMENT
     return _addressed(_error(code, refusal.details, details), request)

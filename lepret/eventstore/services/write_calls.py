@@ -9,10 +9,17 @@ from dataclasses import dataclass, field
 from esdbclient.protos.Grpc import streams_pb2
 
 from lepret.eventstore import messages
-from lepret.eventstore.rpc import Call, Refusal, StatusCode, bad_request, only_request
+from lepret.eventstore.rpc import (
+    Call,
+    Refusal,
+    StatusCode,
+    bad_request,
+    handler_failed,
+    only_request,
+)
 from lepret.eventstore.services import write_answers
 from lepret.eventstore.storage.group_commit import GroupCommit
-from lepret.eventstore.storage.stream_metadata import is_metastream
+from lepret.eventstore.storage.stream_metadata import is_metastream, original_of
 from lepret.eventstore.writes import (
     MAX_APPEND_EVENTS,
     MAX_APPEND_SIZE,
@@ -76,7 +83,7 @@ class WriteCalls:
         if options is None:
             raise bad_request("The append has no options.")
         append = Append(*_target(options), events.as_tuple())
-        _refuse_large_metadata(append)
+        _refuse_bad_metastream(append)
         with self._answering():
             outcome = await self._commit.append(append)
             await call.send([write_answers.to_append(outcome, append)])
@@ -114,12 +121,13 @@ class WriteCalls:
             if not request.is_final:
                 continue
             del batches[batch.key]
-            if not call.has_more:
-                # No other request waits, so a separate task would only cost time.
+            if not call.has_more and not running:
+                # No other batch waits, so a separate task would only cost time.
                 await self._finish(batch, call)
                 continue
             if len(running) >= MAX_RUNNING_BATCHES:
                 await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            # Tasks begin in the order in which they are created, and so batches are decided in it.
             task = asyncio.create_task(self._finish(batch, call))
             running.add(task)
             task.add_done_callback(running.discard)
@@ -217,7 +225,7 @@ class _Batch:
             self.events.as_tuple(),
             self.deadline,
         )
-        _refuse_large_metadata(append)
+        _refuse_bad_metastream(append)
         return append
 
 
@@ -244,6 +252,8 @@ def _proposed(
 ) -> ProposedEvent:
     event_type = messages.bounded_name(_required(message.metadata, "type"))
     content_type = _required(message.metadata, "content-type")
+    if not event_type:
+        raise handler_failed("The event's type is missing.")
     return ProposedEvent(
         id=messages.uuid(message.id),
         type=event_type,
@@ -255,7 +265,7 @@ def _proposed(
 
 def _required(metadata: Mapping[str, str], key: str) -> str:
     value = metadata.get(key)
-    if not value:
+    if value is None:
         raise write_answers.missing_property_refusal(key)
     return value
 
@@ -272,10 +282,12 @@ def _target(
     )
 
 
-def _refuse_large_metadata(append: Append) -> None:
-    """Raises Refusal (INVALID_ARGUMENT)."""
+def _refuse_bad_metastream(append: Append) -> None:
+    """Raises Refusal: INVALID_ARGUMENT for large metadata, UNKNOWN without a stream's name."""
     if not is_metastream(append.stream):
         return
+    if not original_of(append.stream):
+        raise handler_failed("The stream name is missing.")
     if any(len(event.data) > MAX_STREAM_METADATA for event in append.events):
         raise bad_request(f"A stream's metadata may have {MAX_STREAM_METADATA} bytes.")
 
@@ -283,7 +295,7 @@ def _refuse_large_metadata(append: Append) -> None:
 def _expected(kind: str | None, revision: int) -> Expected:
     match kind:
         case "revision" | "stream_position":
-            return revision
+            return messages.bounded_number(revision)
         case None:
             raise bad_request("The expected revision is missing.")
         case _:

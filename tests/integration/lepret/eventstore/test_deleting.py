@@ -125,9 +125,9 @@ class TestDeleting:
         self, client: EventStoreDBClient
     ) -> None:
         stream, events = new_stream(), new_events(1)
-        first = append(client, stream, events, NO_STREAM)
+        append(client, stream, events, NO_STREAM)
         client.delete_stream(stream, current_version=EXISTS)
-        assert append(client, stream, events, ANY) == first
+        assert append(client, stream, events, ANY) == 0  # No position: the event is hidden.
         with pytest.raises(NotFound):
             client.get_stream(stream)
 
@@ -211,10 +211,11 @@ class TestTombstones:
         )
         assert (last.type, last.stream_position) == ("$streamDeleted", DELETED)
 
-    def test_metadata_can_still_be_written(self, client: EventStoreDBClient, stream: str) -> None:
+    def test_end_the_metadata_as_well(self, client: EventStoreDBClient, stream: str) -> None:
         client.set_stream_metadata(stream, metadata={"a": 1})
         client.tombstone_stream(stream, current_version=ANY)
-        client.set_stream_metadata(stream, metadata={"a": 2}, current_version=0)
+        with pytest.raises(FailedPrecondition, match="is deleted"):
+            client.set_stream_metadata(stream, metadata={"a": 2}, current_version=0)
         with pytest.raises(StreamIsDeleted):
             client.get_stream_metadata(stream)
 
@@ -223,10 +224,11 @@ class TestTombstones:
             for _ in range(3):
                 next(subscription)
             client.tombstone_stream(stream, current_version=ANY)
+            assert next(subscription).stream_position == DELETED
             with pytest.raises(StreamIsDeleted):
                 next(subscription)
-        with pytest.raises(StreamIsDeleted), client.subscribe_to_stream(stream) as subscription:
-            next(subscription)
+        with pytest.raises(StreamIsDeleted):
+            client.subscribe_to_stream(stream)
 
 
 class TestErrorsOnTheWire:

@@ -23,6 +23,8 @@ READ = "/event_store.client.streams.Streams/Read"
 
 Options = streams_pb2.ReadReq.Options
 
+_S = shared_pb2.StreamIdentifier(stream_name=b"s")
+
 
 @pytest.fixture
 def streams(channel: grpc.Channel) -> streams_pb2_grpc.StreamsStub:
@@ -41,6 +43,18 @@ class TestBatchAppend:
         }
         assert {a.stream_identifier.stream_name for a in answers} == {stream.encode()}
         assert sorted(a.success.current_revision for a in answers) == list(range(300))
+
+    def test_decides_batches_in_the_order_in_which_they_came(
+        self, streams: streams_pb2_grpc.StreamsStub
+    ) -> None:
+        for _ in range(20):
+            batches = [new_batch(stream := new_stream(), 1)]
+            batches[0].options.no_stream.SetInParent()
+            for revision in range(7):
+                batches.append(new_batch(stream, 1))
+                batches[-1].options.stream_position = revision
+            answers = list(streams.BatchAppend(iter(batches), timeout=WITHIN))
+            assert [answer.WhichOneof("result") for answer in answers] == ["success"] * 8
 
     def test_puts_chunks_together(self, streams: streams_pb2_grpc.StreamsStub) -> None:
         first = new_batch(new_stream(), 2, final=False)
@@ -146,7 +160,6 @@ class TestRead:
             Options(),
             Options(count=1),
             Options(count=1, all=Options.AllOptions()),
-            Options(count=1, stream=Options.StreamOptions(start=shared_pb2.Empty())),
             Options(all=Options.AllOptions(start=shared_pb2.Empty())),
             Options(
                 all=Options.AllOptions(start=shared_pb2.Empty()),
@@ -164,7 +177,7 @@ class TestRead:
                 all=Options.AllOptions(start=shared_pb2.Empty()),
                 count=1,
                 filter=Options.FilterOptions(
-                    event_type=Options.FilterOptions.Expression(regex="(")
+                    event_type=Options.FilterOptions.Expression(regex=r"\bnot translated")
                 ),
             ),
         ],
@@ -174,6 +187,66 @@ class TestRead:
     ) -> None:
         with refused(grpc.StatusCode.INVALID_ARGUMENT):
             list(streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN))
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            Options(count=1, stream=Options.StreamOptions(start=shared_pb2.Empty())),
+            Options(count=1, stream=Options.StreamOptions(stream_identifier=_S, revision=2**63)),
+            Options(
+                count=1,
+                all=Options.AllOptions(
+                    position=Options.Position(commit_position=2**63, prepare_position=2**63)
+                ),
+            ),
+            Options(
+                subscription=Options.SubscriptionOptions(),
+                stream=Options.StreamOptions(stream_identifier=_S, revision=2**63),
+            ),
+            Options(
+                all=Options.AllOptions(start=shared_pb2.Empty()),
+                count=1,
+                filter=Options.FilterOptions(
+                    event_type=Options.FilterOptions.Expression(regex="(")
+                ),
+            ),
+        ],
+    )
+    def test_what_makes_the_real_one_throw_is_refused_as_it_does(
+        self, streams: streams_pb2_grpc.StreamsStub, options: Options
+    ) -> None:
+        with refused(grpc.StatusCode.UNKNOWN) as error:
+            list(streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN))
+        assert "Exception was thrown by handler." in str(error.value.details())
+
+    def test_the_largest_revision_means_the_end(
+        self, streams: streams_pb2_grpc.StreamsStub
+    ) -> None:
+        batch = new_batch(new_stream(), 2)
+        list(streams.BatchAppend(iter([batch]), timeout=WITHIN))
+        options = Options(
+            count=1,
+            stream=Options.StreamOptions(
+                stream_identifier=batch.options.stream_identifier, revision=2**64 - 1
+            ),
+            read_direction=Options.Backwards,
+        )
+        (response,) = streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN)
+        assert response.event.event.stream_revision == 1
+
+    def test_a_filter_with_both_goes_by_the_regular_expression(
+        self, streams: streams_pb2_grpc.StreamsStub
+    ) -> None:
+        batch = new_batch(name := new_stream(), 1)
+        list(streams.BatchAppend(iter([batch]), timeout=WITHIN))
+        both = Options.FilterOptions.Expression(regex=f"^{name}$", prefix=["Never"])
+        options = Options(
+            all=Options.AllOptions(start=shared_pb2.Empty()),
+            count=100,
+            filter=Options.FilterOptions(stream_identifier=both),
+        )
+        (response,) = streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN)
+        assert response.event.event.stream_identifier.stream_name == name.encode()
 
     def test_malformed_messages_are_refused(self, channel: grpc.Channel) -> None:
         read = channel.unary_stream(READ, None, None)
