@@ -30,6 +30,7 @@ def to_deliver(record: Record, number: int, strategy: str) -> Message:
         pin=_pin(event, by_correlation=strategy == PINNED_BY_CORRELATION),
         link=_link_to(event) if read.HasField("event") else event.data,
         response=record.response,
+        revision=record.revision,
     )
 
 

@@ -63,7 +63,7 @@ class Group:
     def is_full(self) -> bool:
         """Whether the maximum number of subscribers is connected."""
         maximum = self.settings.max_subscriber_count
-        return 0 < maximum <= len(self.subscribers)
+        return maximum != 0 and len(self.subscribers) >= maximum
 
     def connect(self, subscriber: Subscriber, now: float) -> None:
         """Add a subscriber."""

@@ -97,7 +97,9 @@ class GroupStore:
             "updated": _now(),
             "entries": [entry.model_dump(mode="json", by_alias=True) for entry in entries],
         }
-        await self._append_newest(SETTINGS_STREAM, SETTINGS_TYPE, content)
+        if not await self._newest(SETTINGS_STREAM):
+            await self._set_metadata(SETTINGS_STREAM, _NEWEST_ONLY)
+        await self._append(SETTINGS_STREAM, _json_event(SETTINGS_TYPE, content))
 
     # Checkpoints --------------------------------------------------------------------
 
@@ -111,8 +113,8 @@ class GroupStore:
 
     async def write_checkpoint(self, settings: GroupSettings, number: int) -> None:
         """Store the number after which the group will start next time."""
-        text = settings.number_text(number)
-        await self._append_newest(_checkpoint_stream(settings.name), CHECKPOINT_TYPE, text)
+        event = _json_event(CHECKPOINT_TYPE, settings.number_text(number))
+        await self._append(_checkpoint_stream(settings.name), event)
 
     # Parked messages ----------------------------------------------------------------
 
@@ -129,11 +131,9 @@ class GroupStore:
 
     async def park(self, name: GroupName, message: Message, reason: str) -> int:
         """Park a message; returns its revision in the parked stream."""
-        details = {
-            "added": _now(),
-            "reason": reason[:MAX_REASON],
-            "subscriptionEventNumber": message.number,
-        }
+        details: dict[str, object] = {"added": _now(), "reason": reason[:MAX_REASON]}
+        if message.revision:  # As EventStoreDB, which leaves out what is zero.
+            details["subscriptionEventNumber"] = message.revision
         link = ProposedEvent(uuid4(), LINK_TYPE, False, message.link, json.dumps(details).encode())
         return await self._append(_parked_stream(name), link)
 
@@ -154,7 +154,7 @@ class GroupStore:
     async def forget(self, name: GroupName) -> None:
         """Delete the checkpoints and the parked messages of a deleted group."""
         for stream in (_checkpoint_stream(name), _parked_stream(name)):
-            await self._commit.append(Delete(stream, Expectation.ANY))
+            await self._commit.append(Delete(stream, Expectation.STREAM_EXISTS))
 
     async def next_number(self, stream: str) -> int:
         """The number of the next event of a stream, or of `$all`."""
@@ -177,12 +177,6 @@ class GroupStore:
             return await anext(pages, None) or []
         except StreamIsDeleted:
             return []
-
-    async def _append_newest(self, stream: str, event_type: str, content: object) -> None:
-        """Append to a stream that keeps only its newest events."""
-        if not await self._newest(stream):
-            await self._set_metadata(stream, _NEWEST_ONLY)
-        await self._append(stream, _json_event(event_type, content))
 
     async def _set_metadata(self, stream: str, metadata: object) -> None:
         await self._append(metastream_of(stream), _json_event(METADATA_TYPE, metadata))

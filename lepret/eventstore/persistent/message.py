@@ -23,6 +23,8 @@ class Message:
     """The data of a link event that refers to it."""
     response: bytes | None
     """The event as `Record.response`; None once it is sent."""
+    revision: int = 0
+    """Its own in its stream, or the link's."""
     replayed: bool = False
     """Whether it was parked and is now replayed."""
     retries: int = 0

@@ -81,6 +81,7 @@ class RunningGroup:
         self._readers: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.Task[None]] = set()
         self._stopped = False
+        self._is_over = False
         self._is_checkpointing = False
         self._is_truncating = False
         self._parked_from = 0
@@ -134,6 +135,8 @@ class RunningGroup:
         self.connections.append(connection)
         self.group.connect(connection.subscriber, time.monotonic())
         self._settle()
+        if self._is_over:
+            connection.end(refusals.dropped(self.settings.name))
         return connection
 
     def disconnect(self, connection: SubscriberConnection) -> None:
@@ -188,8 +191,9 @@ class RunningGroup:
             try:
                 await self._read_on()
             except StreamIsDeleted:
-                # Tombstoned: no more events will come.
-                self.source.is_live = True
+                # Tombstoned, so no more events will come.
+                self.source.is_live = self._is_over = True
+                self.drop()
                 return
             except Exception as error:  # noqa: BLE001 - its subscribers would wait for ever
                 logger.error("a persistent subscription could not read on: %s", place_of(error))

@@ -13,12 +13,12 @@ ALL = "$all"
 END = -1
 """The start of a group that gets only events appended after its creation."""
 
-_LARGEST = 2**31 - 1
-"""The largest number in the protocol's answers."""
+_SMALLEST, _LARGEST = -(2**31), 2**31 - 1
+"""The limits of numbers in the protocol's answers. EventStoreDB takes negative ones, too."""
 
 Number = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=0, le=_LARGEST)]
-Milliseconds = Annotated[int, Field(ge=0, le=_LARGEST)]
+Count = Annotated[int, Field(ge=_SMALLEST, le=_LARGEST)]
+Milliseconds = Annotated[int, Field(ge=_SMALLEST, le=_LARGEST)]
 
 
 class GroupName(NamedTuple):
@@ -50,8 +50,8 @@ class FilterSettings(_Stored):
 
     context: FilterContext
     prefixes: tuple[str, ...] = ()
-    """Prefixes to match. If there are any, the regular expression is ignored."""
     regex: str = ""
+    """If there is one, the prefixes are ignored."""
 
     def build(self) -> filters.Filter:
         """The filter. Raises ValueError for an invalid regular expression."""
@@ -61,9 +61,9 @@ class FilterSettings(_Stored):
         return filters.by_stream(matches)
 
     def _matches(self) -> filters.Matches:
-        if self.prefixes:
-            return filters.by_prefix(self.prefixes)
-        return filters.by_regex(self.regex)
+        if self.regex:
+            return filters.by_regex(self.regex)
+        return filters.by_prefix(self.prefixes)
 
 
 class GroupSettings(_Stored):

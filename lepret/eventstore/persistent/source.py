@@ -9,7 +9,6 @@ from lepret.eventstore.storage.filters import everything, in_all
 from lepret.eventstore.storage.history import History, Skipping
 from lepret.eventstore.storage.log import PAGE_EVENTS
 from lepret.eventstore.storage.records import Record
-from lepret.eventstore.storage.stream_state import TOMBSTONE_REVISION
 from lepret.eventstore.storage.tail import Tail
 
 _in_all = in_all(everything)
@@ -85,4 +84,4 @@ class Source:
                     yield Page(page, revision)
 
     def _follows(self, record: Record, revision: int) -> bool:
-        return record.stream == self._stream and revision < record.revision < TOMBSTONE_REVISION
+        return record.stream == self._stream and record.revision > revision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -487,3 +488,30 @@ class TestManaging:
         wait_until(lambda: can_read(group), WITHIN)
         assert same(group.acked(1), events[2:])
         assert group.info().parked_message_count == 1
+
+
+def test_a_checkpoint_stream_gets_metadata_only_when_its_group_is_deleted(
+    client: EventStoreDBClient,
+) -> None:
+    group = Group(client).create(min_checkpoint_count=1, max_checkpoint_count=1)
+    metastream = f"$$$persistentsubscription-{group.stream}::{group.name}-checkpoint"
+    group.append(1)
+    group.acked(1)
+    group.wait_for_checkpoint()
+    with pytest.raises(NotFound):
+        client.get_stream(metastream)
+    for _ in range(2):
+        group.delete()
+        (event,) = client.get_stream(metastream)
+        assert event.stream_position == 0
+        group.create()
+
+
+def test_what_is_parked_names_its_revision_unless_that_is_zero(
+    client: EventStoreDBClient,
+) -> None:
+    group = Group(client).create()
+    group.append(2)
+    group.parked(2)
+    details = [json.loads(link.metadata) for link in parked_links(group)]
+    assert [each.get("subscriptionEventNumber") for each in details] == [None, 1]
