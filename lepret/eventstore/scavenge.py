@@ -2,8 +2,8 @@
 
 No server may use the file. Removed are the events that the streams' metadata hide: beyond
 ``$maxCount``, older than ``$maxAge``, before ``$tb``, all but the last of a deleted stream, and
-those before a tombstone. A stream's last event always stays: revisions and positions go on
-from it.
+those before a tombstone; besides, the empty records of appends of no events. A stream's last event
+always stays: revisions and positions go on from it.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from lepret.eventstore.storage.datafile import (
     lock_data_file,
     prepare_data_file,
 )
+from lepret.eventstore.storage.records import NO_NAME
 from lepret.eventstore.storage.stream_state import TOMBSTONE_REVISION, StreamState
 
 
@@ -101,12 +102,13 @@ def _remove_hidden(connection: sqlite3.Connection, now: int) -> int:
 
 
 def _streams_to_check(connection: sqlite3.Connection) -> Iterator[str]:
-    """The streams that have metadata or a tombstone, and the metastreams themselves."""
+    """The streams that have metadata or a tombstone, the metastreams, and the empty records'."""
     rows = connection.execute(
         "SELECT stream FROM events WHERE stream >= '$$' AND stream < '$%'"
         " UNION SELECT substr(stream, 3) FROM events WHERE stream >= '$$' AND stream < '$%'"
-        " UNION SELECT stream FROM events WHERE revision = ?",
-        (TOMBSTONE_REVISION,),
+        " UNION SELECT stream FROM events WHERE revision = ?"
+        " UNION SELECT ?",
+        (TOMBSTONE_REVISION, NO_NAME),
     )
     return (stream for (stream,) in rows)
 
@@ -115,7 +117,7 @@ def _remove_from(state: StreamState, connection: sqlite3.Connection, now: int) -
     if state.last_revision is None:
         return 0
     first = state.metadata.first_revision(state.last_revision)
-    if state.is_tombstoned:
+    if state.is_tombstoned or state.stream == NO_NAME:
         first = TOMBSTONE_REVISION
     removed = connection.execute(
         "DELETE FROM events WHERE stream = ? AND revision < ? AND (revision < ? OR created < ?)",

@@ -44,6 +44,20 @@ def _in_all(client: EventStoreDBClient) -> dict[str, list[int]]:
     return revisions
 
 
+def test_removes_what_appends_of_no_events_have_left_but_the_last_position(
+    store: RunningEventStore,
+) -> None:
+    with EventStoreDBClient(store.uri) as client:
+        append(client, "s", new_events(1))
+        last = [append(client, "s", []) for _ in range(3)][-1]
+    store.stop()
+    assert scavenge_file(store.data).events == 2
+    store.restart()
+    with EventStoreDBClient(store.uri) as client:
+        assert append(client, "s", new_events(1)) == last + 1
+        assert _in_all(client)["s"] == [0, 1]
+
+
 def test_removes_hidden_events_but_no_streams_last_event(store: RunningEventStore) -> None:
     with EventStoreDBClient(store.uri) as client:
         _fill(client)
