@@ -62,9 +62,7 @@ def _unit(code: int) -> int:
 
 _SURROGATES = range(0xD800, 0xE000)
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-_CATEGORIES = re.compile(
-    "C[cf]|L[lmotu]?|M[cen]?|N[dlo]?|P[cdefios]?|S[ckmo]?|Z[lps]?"
-)  # fmt: skip
+_CATEGORIES = re.compile("C[cf]|L[lmotu]?|M[cen]?|N[dlo]?|P[cdefios]?|S[ckmo]?|Z[lps]?")
 _OTHER_CATEGORIES = re.compile(r"C|Cn|Co|Cs|Is[\w-]+")
 """RE2 does not know these, or not with moved surrogates."""
 _CASED = {"Ll", "Lt", "Lu"}
@@ -128,6 +126,7 @@ class _Translation:
             ahead._read(until_closed=True)
             found.append((rf"\A(?:{''.join(ahead.out)})", self.source[self.at + 2] == "="))
             self.at = ahead.at
+            self._refuse_quantifier()
         return found
 
     def _read(self, *, until_closed: bool) -> None:

@@ -98,7 +98,7 @@ def test_reads_what_the_filter_keeps(
 
 
 @pytest.mark.parametrize("window", [None, 1, 32, 150, 7_000])
-def test_a_subscription_gets_it_with_a_checkpoint_after_each_window(
+def test_a_subscription_gets_it_with_checkpoints_after_each_window_and_at_the_end(
     log: CountingLog, everything: list[Record], keep: Filter, window: int | None
 ) -> None:
     expected: list[int] = []
@@ -107,6 +107,8 @@ def test_a_subscription_gets_it_with_a_checkpoint_after_each_window(
             expected.append(record.position)
         if window is not None and searched % window == 0:
             expected.append(-record.position)
+    if window is not None and expected[-1:] != [-log.head]:
+        expected.append(-log.head)  # With the news that it is live.
     assert asyncio.run(_subscribed(log, keep, window)) == expected
 
 
