@@ -17,10 +17,8 @@ _clients: dict[str, SharedClient] = {}
 def event_store_client() -> SharedClient:
     """The client for `settings.EVENTSTORE_URI`, created at the first call.
 
-    Threads share one client. It must not be created before a fork, and so not at import.
-
-    Raises:
-        esdbclient.exceptions.DiscoveryFailed: the URI names a cluster, and no node of it answers.
+    Threads share one client. It must not be created before a fork, and so not at import. It asks
+    nobody anything before its first call.
     """
     uri = settings.EVENTSTORE_URI
     if (client := _clients.get(uri)) is not None:

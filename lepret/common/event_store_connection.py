@@ -2,12 +2,15 @@
 
 When a call of esdbclient's finds the connection broken, it replaces the connection that all threads
 share and closes the old one. Reads that are under way on it then end early, as if they were
-complete; it tries again after its time is over, and so takes twice the time that it was given.
+complete; it tries again after its time is over, and so takes twice the time that it was given. And
+it looks for a cluster's leader only once a connection breaks, one node after the other.
 """
 
 from __future__ import annotations
 
 import inspect
+import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -22,32 +25,47 @@ from esdbclient import EventStoreDBClient, RecordedEvent
 from esdbclient.common import AbstractReadResponse, GrpcOptions
 from esdbclient.connection import ESDBConnection
 from esdbclient.exceptions import (
+    AbortedByServer,
     CancelledByClient,
-    DiscoveryFailed,
+    DeadlineExceeded,
     EventStoreDBClientException,
     GrpcDeadlineExceeded,
     GrpcError,
+    LeaderNotFound,
     NodeIsNotLeader,
     ServiceUnavailable,
     WrongCurrentVersion,
 )
-from esdbclient.streams import ReadResponse, StreamsService
+from esdbclient.persistent import PersistentSubscription
+from esdbclient.streams import CatchupSubscription, ReadResponse, StreamsService
 from grpc.experimental import ChannelOptions
 
+from lepret.common.event_store_appends import looked_up, recorded_at
+from lepret.common.event_store_channels import is_cluster, with_keepalive
+from lepret.common.event_store_cluster import SECONDS_TO_ANSWER, Cluster
 from lepret.common.other_clocks import OtherClock
 from lepret.common.patience import waiting
 
 # No call with a deadline lasts longer. Subscriptions do, but end with their broken connection.
 SECONDS_UNTIL_CLOSED: Final = 15.0
 _SECONDS_BETWEEN_TRIES: Final = 0.1
-# For finding a node of a cluster, when it is connected to.
-_SECONDS_TO_DISCOVER: Final = 4.0
+_MOST_TRIES: Final = 2
+# How long a call without a deadline, such as one that subscribes, looks for the leader.
+_SECONDS_TO_FIND_LEADER: Final = 5.0
+# How often it is asked who leads, as long as somebody calls: a deposed leader may not know it.
+_SECONDS_BETWEEN_LOOKS: Final = 5.0
 # A channel that another one has replaced must not share with it how long it waits to reconnect.
 _CHANNEL_OPTIONS: Final[GrpcOptions] = (
     ("grpc.use_local_subchannel_pool", 1),
     # Receives the messages of a stream in the thread that reads them. By default gRPC receives them
     # in another thread, which takes twice the time.
     (ChannelOptions.SingleThreadedUnaryStream, 1),
+)
+
+# A name may stand for all nodes: one that answers is asked.
+_GOSSIP_OPTIONS: Final[GrpcOptions] = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.lb_policy_name", "round_robin"),
 )
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -104,37 +122,46 @@ class _WholeReads(StreamsService):
 
 
 def _in_time(method: Method) -> Method:
-    """Try a second time, over a new connection, if the first one broke; both within `timeout`."""
+    """Try again, over a new connection, if the first one broke; all within `timeout`.
+
+    A single node is tried twice, a cluster until there is a leader that answers.
+    """
     once = inspect.unwrap(method)  # without esdbclient's own tries
 
     @wraps(method)
     def call(self: SharedClient, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         try:
             with waiting(timeout) as seconds:
-                return twice(self, *args, timeout=seconds, **kwargs)
+                return tried(self, *args, timeout=seconds, **kwargs)
         except TimeoutError:
             raise GrpcDeadlineExceeded from None
 
-    def twice(self: SharedClient, *args: Any, timeout: float | None, **kwargs: Any) -> Any:
+    def tried(self: SharedClient, *args: Any, timeout: float | None, **kwargs: Any) -> Any:
         deadline = None if timeout is None else time.monotonic() + timeout
-        connection = self._connection
-        try:
-            result = once(self, *args, timeout=timeout, **kwargs)
-        except Exception as error:
-            if not _is_worth_another_try(error):
-                raise
-            if _is_broken_by(error):
-                self.replace(connection, getattr(error, "leader_grpc_target", None), by=deadline)
-            time.sleep(_SECONDS_BETWEEN_TRIES)
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise
-        else:
-            self.worked = connection
-            return result
-        return once(self, *args, timeout=left, **kwargs)
+        for tries in itertools.count(1):
+            connection = self.find_leader(within=_left(deadline))
+            try:
+                result = once(self, *args, timeout=_left(deadline), **kwargs)
+            except Exception as error:
+                self.note_failure(connection, error)
+                has_tried_enough = tries >= _MOST_TRIES and not (
+                    self.is_cluster and deadline is not None and _is_broken_by(error)
+                )
+                if has_tried_enough or not _is_worth_another_try(error):
+                    raise
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+                if _left(deadline) == 0:
+                    raise
+            else:
+                self.worked = connection
+                return result
+        raise AssertionError("the last try returns or raises")
 
     return cast(Method, call)
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _noted(append: Method) -> Method:
@@ -184,10 +211,23 @@ class SharedClient(EventStoreDBClient):
         self._replaced: dict[threading.Timer, ESDBConnection] = {}
         # The store's, as its answers to reads tell it.
         self.clock: Final = clock or OtherClock()
-        self._discover_by = time.monotonic() + _SECONDS_TO_DISCOVER
+        self._cluster: Cluster | None = None
+        # The connection whose node may not lead, or does not answer; and one that is broken.
+        self._doubted: ESDBConnection | None = None
+        self._broken: ESDBConnection | None = None
+        self._look_again_at = math.inf
         super().__init__(uri)
+        if is_cluster(self.connection_spec):
+            self._cluster = Cluster(
+                self.connection_spec.targets,
+                open_channel=lambda node: self._construct_grpc_channel(node, _GOSSIP_OPTIONS),
+                metadata=self._call_metadata,
+                credentials=self._call_credentials,
+            )
+            # Whoever calls first finds the leader, within that call's time.
+            self._doubted = self._connection
 
-    append_to_stream = _noted(_in_time(EventStoreDBClient.append_to_stream))
+    append_to_stream = _noted(looked_up(_in_time(EventStoreDBClient.append_to_stream)))
     get_stream = _in_time(EventStoreDBClient.get_stream)
     get_commit_position = _in_time(EventStoreDBClient.get_commit_position)
     get_subscription_info = _in_time(EventStoreDBClient.get_subscription_info)
@@ -196,6 +236,91 @@ class SharedClient(EventStoreDBClient):
     delete_subscription = _in_time(EventStoreDBClient.delete_subscription)
     list_subscriptions = _in_time(EventStoreDBClient.list_subscriptions)
     replay_parked_events = _in_time(EventStoreDBClient.replay_parked_events)
+    subscribe_to_all = _in_time(EventStoreDBClient.subscribe_to_all)
+    read_subscription_to_all = _in_time(EventStoreDBClient.read_subscription_to_all)
+    recorded_at = _in_time(recorded_at)
+
+    def read_all(self, *, timeout: float | None = None, **options: Any) -> AbstractReadResponse:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self.find_leader(within=timeout)
+        return super().read_all(timeout=_left(deadline), **options)
+
+    # The connection ----------------------------------------------------------------------------
+
+    @property
+    def connection(self) -> ESDBConnection:
+        """The connection that calls use at the moment."""
+        return self._connection
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the URI names a cluster."""
+        return self._cluster is not None
+
+    def open_another(self) -> ESDBConnection:
+        """Another connection to the same node, which the caller closes."""
+        return self._construct_esdb_connection(self._connection.grpc_target)
+
+    def read_options(self) -> dict[str, Any]:
+        """What goes with each read of a connection."""
+        return {"metadata": self._call_metadata, "credentials": self._call_credentials}
+
+    def _connect(self, grpc_target: str | None = None) -> ESDBConnection:
+        # esdbclient would look for the leader here, and hold up whoever needs the client.
+        return self._construct_esdb_connection(grpc_target or self.connection_spec.targets[0])
+
+    def find_leader(self, *, within: float | None) -> ESDBConnection:
+        """The connection for the next call, after a search for the leader if it is in doubt.
+
+        Raises:
+            LeaderNotFound: a cluster has none that answers, for `within` seconds.
+        """
+        if self._connection is self._doubted:
+            self._look(within=_SECONDS_TO_FIND_LEADER if within is None else within)
+        elif time.monotonic() >= self._look_again_at:
+            self._look_again_at = math.inf
+            threading.Thread(target=self._look_again, name="leader", daemon=True).start()
+        return self._connection
+
+    def _look(self, *, within: float) -> None:
+        give_up_at = time.monotonic() + within
+        if not self._reconnection_lock.acquire(timeout=within):
+            raise LeaderNotFound("Another thread has not found it in time")
+        try:
+            if self._connection is self._doubted:
+                self._follow(max(0.0, give_up_at - time.monotonic()))
+        finally:
+            self._reconnection_lock.release()
+
+    def _look_again(self) -> None:
+        with self._reconnection_lock, suppress(EventStoreDBClientException):
+            if not self.is_closed:
+                self._follow(SECONDS_TO_ANSWER)
+
+    def _follow(self, within: float) -> None:
+        """Find the leader, and connect to it unless there is a connection that works."""
+        assert self._cluster is not None
+        try:
+            leader = self._cluster.leader(within=within)
+        finally:
+            self._look_again_at = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        old = self._connection
+        if leader == old.grpc_target and old is not self._broken:
+            self._doubted = None
+            return
+        self._connection = self._construct_esdb_connection(leader)
+        if leader != old.grpc_target:
+            _end_subscriptions(old)
+        self._retire(old)
+
+    def note_failure(self, connection: ESDBConnection, error: Exception) -> None:
+        """Doubt or replace the connection over which a call failed, if that may be the cause."""
+        if isinstance(error, (DeadlineExceeded, AbortedByServer)):
+            if self._cluster is not None:
+                self._cluster.suspect(connection.grpc_target)
+                self._doubt(connection)
+        elif _is_broken_by(error):
+            self.replace(connection, getattr(error, "leader_grpc_target", None))
 
     def store_time(self, *, timeout: float) -> datetime:
         """The time by the store's clock, by which it says when events were recorded.
@@ -209,56 +334,37 @@ class SharedClient(EventStoreDBClient):
             self.get_commit_position(timeout=timeout)
         return self.clock.now()
 
+    def _doubt(self, connection: ESDBConnection) -> bool:
+        """Have the next call look for the leader, unless another thread has replaced this one."""
+        is_used = self._connection is connection
+        if is_used:
+            self._doubted = connection
+        return is_used
+
     def reconnect(self, grpc_target: str | None = None) -> None:
         self.replace(self._connection, grpc_target)
+        self.find_leader(within=None)
 
-    def replace(
-        self,
-        connection: ESDBConnection,
-        grpc_target: str | None = None,
-        *,
-        by: float | None = None,
-    ) -> None:
+    def replace(self, connection: ESDBConnection, grpc_target: str | None = None) -> None:
         """Put a new connection in the place of this one, unless another thread has done so.
 
-        By the time `by`, as `time.monotonic` counts.
-
-        Raises:
-            DiscoveryFailed: no node of the cluster was found in time.
+        In a cluster, the next call does it.
         """
-        soon = time.monotonic() + _SECONDS_TO_DISCOVER
-        by = soon if by is None else min(soon, by)
-        if not self._reconnection_lock.acquire(timeout=max(0.0, by - time.monotonic())):
-            raise DiscoveryFailed("another thread has been looking for too long")
-        try:
+        if self._cluster is not None:
+            if self._doubt(connection):
+                self._broken = connection
+            return
+        with self._reconnection_lock:
             if self._connection is not connection:
                 return
-            self._discover_by = by
             self._connection = self._connect(grpc_target)
-        finally:
-            self._reconnection_lock.release()
+        self._retire(connection)
+
+    def _retire(self, connection: ESDBConnection) -> None:
         if connection is self.worked:
             self._close_later(connection)
         else:
             connection.close()
-
-    def _discover_preferred_node(self) -> ESDBConnection:
-        """Ask the nodes of a cluster which of them to use, again and again while there is time.
-
-        esdbclient asks each for 5 s, and all ten times.
-        """
-        options = self.connection_spec.options
-        options._MaxDiscoverAttempts = 1  # noqa: SLF001
-        while True:
-            left = self._discover_by - time.monotonic()
-            each = max(left, 0.1) / len(self.connection_spec.targets)
-            options._GossipTimeout = cast(int, each)  # noqa: SLF001
-            try:
-                return super()._discover_preferred_node()
-            except DiscoveryFailed:
-                if time.monotonic() + _SECONDS_BETWEEN_TRIES >= self._discover_by:
-                    raise
-            time.sleep(_SECONDS_BETWEEN_TRIES)
 
     def _close_later(self, connection: ESDBConnection) -> None:
         timer = threading.Timer(self._seconds_until_closed, lambda: self._close_replaced(timer))
@@ -280,7 +386,17 @@ class SharedClient(EventStoreDBClient):
         for timer in list(self._replaced):
             timer.cancel()
             self._close_replaced(timer)
+        # A search that is under way would connect once more.
+        has_lock = self._reconnection_lock.acquire(timeout=2 * SECONDS_TO_ANSWER)
         super().close()
+        if has_lock:
+            self._reconnection_lock.release()
+
+    def _construct_grpc_channel(
+        self, grpc_target: str, grpc_options: GrpcOptions = ()
+    ) -> grpc.Channel:
+        self.grpc_options = with_keepalive(self.grpc_options, self.connection_spec)
+        return super()._construct_grpc_channel(grpc_target, grpc_options)
 
     def _construct_esdb_connection(
         self, grpc_target: str, grpc_options: GrpcOptions = ()
@@ -291,3 +407,10 @@ class SharedClient(EventStoreDBClient):
         reads.clock = self.clock
         connection.streams = reads
         return connection
+
+
+def _end_subscriptions(connection: ESDBConnection) -> None:
+    """End those of a node that leads no more: they would go on, and miss what is recorded."""
+    for streamer in connection._grpc_streamers:  # noqa: SLF001
+        if isinstance(streamer, (CatchupSubscription, PersistentSubscription)):
+            streamer._read_resps.cancel()  # noqa: SLF001

@@ -60,3 +60,12 @@ def waiting(timeout: float | None) -> Iterator[float | None]:
         yield patience.seconds if timeout is None else min(timeout, patience.seconds)
     finally:
         patience.seconds -= time.monotonic() - began
+
+
+def seconds_left(timeout: float | None) -> float | None:
+    """What `waiting` would yield now; 0 if nothing is left."""
+    patience = _patience.get()
+    if patience is None:
+        return timeout
+    left = max(0.0, patience.seconds)
+    return left if timeout is None else min(timeout, left)
