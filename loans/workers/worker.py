@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from esdbclient import RecordedEvent
-from esdbclient.exceptions import EventStoreDBClientException
+from esdbclient.exceptions import ConsumerTooSlow, EventStoreDBClientException
 
 from lepret.common.backoff import Backoff, jittered
 from lepret.common.error_places import type_and_place
@@ -204,7 +204,10 @@ class Worker:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _abandon(self, session: Session, lost: str) -> None:
-        self._outage.begin(lost)
+        if lost == ConsumerTooSlow.__qualname__:
+            logger.info("The event store was read too slowly, and goes on where it was")
+        else:
+            self._outage.begin(lost)
         self._jobs.clear()
         # Closing may block: it tries to send the last answers over the lost connection.
         threading.Thread(target=session.close, daemon=True).start()

@@ -14,7 +14,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from lepret.common.insiders import is_insider
-from readmodels.live import frame_latency  # noqa: F401 (its histogram is in the registry)
+from readmodels.live import (
+    frame_latency,  # noqa: F401 (its histogram is in the registry)
+    slow_reads,
+)
 from readmodels.live.positions import hints
 from readmodels.monitoring.lag import MOST_COUNTED
 from readmodels.monitoring.status import ProjectionStatus, State
@@ -62,6 +65,8 @@ class ProjectionsCollector(Collector):
             for name, words, figure in _GAUGES:
                 yield _fill(GaugeMetricFamily(name, words, labels=["name"]), statuses, figure)
             yield _fill(_events_total(), statuses, lambda each: each.events)
+        if (times := slow_reads.count()) is not None:
+            yield _dropped_total(times)
 
     def _read(self) -> list[ProjectionStatus]:
         try:
@@ -79,6 +84,11 @@ def _up(is_up: bool) -> Metric:
 def _events_total() -> CounterMetricFamily:
     words = "Events applied since the table was empty."
     return CounterMetricFamily("lepret_projection_events", words, labels=["name"])
+
+
+def _dropped_total(times: int) -> CounterMetricFamily:
+    words = "Subscriptions of projectors that the event store dropped as too slow."
+    return CounterMetricFamily("lepret_subscriptions_too_slow", words, value=times)
 
 
 def _fill(

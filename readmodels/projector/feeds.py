@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from esdbclient import EventStoreDBClient, RecordedEvent
-from esdbclient.exceptions import DeadlineExceeded, EventStoreDBClientException
+from esdbclient.exceptions import ConsumerTooSlow, DeadlineExceeded, EventStoreDBClientException
 
+from readmodels.live import slow_reads
 from readmodels.projector import bookmarks
 from readmodels.projector.bookmarks import Bookmark, StoreReplaced
 from readmodels.projector.received import Received
@@ -410,13 +411,28 @@ class Feed:
 
     def _read(self) -> None:
         try:
-            self._subscription = self._source.subscribe(self._before.position)
-            self._read_all(self._subscription)
+            while not self._is_closed.is_set() and self._is_dropped():
+                slow_reads.note()
         except Exception as failure:  # noqa: BLE001 (raised to those who ask for batches)
             self._fail(failure)
         finally:
             if self._is_closed.is_set() and self._subscription is not None:
                 self._subscription.stop()
+
+    def _is_dropped(self) -> bool:
+        """Read on until the end; returns whether the store dropped the subscription as too slow.
+
+        That is no loss: what was not read in time is read again, at once.
+        """
+        self._subscription = self._source.subscribe(self._last().position)
+        heard_at = self._heard_at
+        try:
+            self._read_all(self._subscription)
+        except ConsumerTooSlow:
+            if self._heard_at == heard_at:
+                raise  # Nothing has arrived.
+            return True
+        return False
 
     def _read_all(self, subscription: CatchUpSubscription) -> None:
         if self._is_closed.is_set():

@@ -12,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from pytest_django import Settings
 
+from lepret import settings as project_settings
 from lepret.environment import Environment
-from readmodels.live import frame_latency
+from readmodels.live import frame_latency, slow_reads
 from readmodels.models import Checkpoint
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import append_event
@@ -59,6 +60,25 @@ class TestMetrics:
         assert value(found, "lepret_projection_events_per_second") == 0
         assert value(found, "lepret_projection_stopped") == 0
         assert value(found, "lepret_projection_stopped", "loan_requests") == 1
+
+    def test_subscriptions_that_were_too_slow_are_counted(self, client: Client) -> None:
+        def counted() -> float:
+            [sample] = samples(client)["lepret_subscriptions_too_slow_total"]
+            return sample.value
+
+        before = counted()
+        slow_reads.note()
+        wait_until(lambda: counted() == before + 1, 30)
+
+    def test_without_the_cache_a_scrape_is_answered(
+        self, client: Client, settings: Settings
+    ) -> None:
+        settings.CACHES = {
+            "default": {**project_settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}
+        }
+        found = samples(client)
+        assert "lepret_projections_up" in found
+        assert "lepret_subscriptions_too_slow_total" not in found
 
     def test_without_the_event_store_the_known_figures_are_shown(
         self, client: Client, event_store: RunningEventStore

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 from esdbclient import RecordedEvent
-from esdbclient.exceptions import AlreadyExists, ServiceUnavailable
+from esdbclient.exceptions import AlreadyExists, ConsumerTooSlow, ServiceUnavailable
 
 from lepret.common.event_store_connection import SharedClient
 from loans.adapters.codec import WrittenByNewerVersion
@@ -64,8 +64,8 @@ class FakeSubscription:
         self._coming.put(event)
         return event
 
-    def cut(self) -> None:
-        self._coming.put(ServiceUnavailable("cut"))
+    def cut(self, by: Exception | None = None) -> None:
+        self._coming.put(by or ServiceUnavailable("cut"))
 
     def __iter__(self) -> Iterator[RecordedEvent]:
         while (coming := self._coming.get()) is not None:
@@ -388,6 +388,18 @@ class TestALostSubscription:
             "Lost the event store (ServiceUnavailable): trying to come back": 1,
             "Regained the event store": 1,
         }
+
+    def test_for_reading_too_slowly_is_no_loss(
+        self, begin: Begin, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        working = begin()
+        working.subscription.cut(ConsumerTooSlow())
+        wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
+        event = working.subscription.put(happened())
+        working.wait_for_answers(1)
+        assert working.answers == [("ack", event)]
+        assert [each.levelname for each in caplog.records] == ["INFO"]
 
     def test_is_retried_until_the_store_is_back(self, begin: Begin) -> None:
         working = begin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ from typing import Final
 import pytest
 from esdbclient import RecordedEvent
 from esdbclient.events import CaughtUp, Checkpoint
-from esdbclient.exceptions import DeadlineExceeded
+from esdbclient.exceptions import ConsumerTooSlow, DeadlineExceeded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from readmodels.live import slow_reads
 from readmodels.projector.bookmarks import Bookmark, StoreReplaced
 from readmodels.projector.feeds import (
     Batch,
@@ -333,6 +335,37 @@ class TestAFailure:
             store.append(5)
             assert [take_up_to(each, 10) for each in three] == [numbers(5, 10)] * 3
             assert [after for after, _ in store.subscriptions] == [0, 5]
+
+
+class TestBeingTooSlow:
+    def test_is_no_loss(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        store = FakeStore(5)
+        with cursors(Feeds(store, SHORT_WAITS), 0, 0) as both:
+            for each in both:
+                take_up_to(each, 5)
+            store.subscriptions[0][1].deliver(ConsumerTooSlow())
+            wait_until(lambda: len(store.subscriptions) > 1, SECONDS)
+            store.append(5)
+            assert [take_up_to(each, 10) for each in both] == [numbers(5, 10)] * 2
+            assert [after for after, _ in store.subscriptions] == [0, 5]
+        assert [each.levelname for each in caplog.records] == ["INFO"]
+
+    def test_is_counted(self) -> None:
+        before = slow_reads.count() or 0
+        subscription = FakeSubscription(*events(1), ConsumerTooSlow())
+        source = FakeSource(subscription, FakeSubscription(event(2)))
+        with cursors(Feeds(source, SHORT_WAITS), 0) as (cursor,):
+            assert take_up_to(cursor, 2) == [1, 2]
+        wait_until(lambda: slow_reads.count() == before + 1, SECONDS)
+
+    def test_before_anything_arrives_is_a_failure_to_wait_after(self) -> None:
+        source = FakeSource(FakeSubscription(ConsumerTooSlow()))
+        with (
+            cursors(Feeds(source, SHORT_WAITS), 0) as (cursor,),
+            pytest.raises(ConsumerTooSlow),
+        ):
+            take(cursor)
 
 
 class TestTheProbe:
