@@ -12,6 +12,7 @@ from uuid import UUID
 from esdbclient import EventStoreDBClient, NewEvent, StreamState
 from esdbclient.exceptions import NotFound
 
+from lepret.common.event_store_connection import SharedClient
 from lepret.demo.event_store import NOT_A_DEMOS, OWN
 
 MARK: Final = "made-by-a-lepret-demo"
@@ -46,7 +47,7 @@ def _is_marked(client: EventStoreDBClient) -> bool:
 
 def _main() -> int:
     try:
-        with EventStoreDBClient(sys.stdin.read()) as client:
+        with SharedClient(sys.stdin.read()) as client:
             return _claim(client, is_own=OWN in sys.argv)
     except Exception as error:  # noqa: BLE001 (whatever it is; it may quote a password)
         sys.stdout.write(type(error).__qualname__)

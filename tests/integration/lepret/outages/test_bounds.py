@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from uuid import uuid4
 
 import pytest
@@ -43,7 +44,10 @@ def test_a_node_of_a_cluster_that_hangs_is_not_asked_again_and_again(system: Sys
     node = f"127.0.0.1:{system.event_store.port}"
     with frozen(system.event_store.pid):
         began = time.monotonic()
-        with pytest.raises(DiscoveryFailed):
-            SharedClient(f"esdb://{node},{node},{node}?tls=false")
+        with (
+            closing(SharedClient(f"esdb://{node},{node},{node}?tls=false")) as client,
+            pytest.raises(DiscoveryFailed),
+        ):
+            client.get_commit_position(timeout=5)
         # esdbclient: 5 s for each of three nodes, ten times.
         assert time.monotonic() - began < 50
