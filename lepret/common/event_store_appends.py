@@ -12,12 +12,14 @@ from contextlib import closing
 from functools import wraps
 from typing import Any, Final, Protocol, TypeVar, cast
 
+import grpc
 from esdbclient import NewEvent, StreamState
 from esdbclient.connection import ESDBConnection
 from esdbclient.exceptions import (
     AccessDeniedError,
     BadRequestError,
     EventStoreDBClientException,
+    GrpcDeadlineExceeded,
     InvalidTransactionError,
     MaximumAppendSizeExceededError,
     NotFound,
@@ -27,10 +29,12 @@ from esdbclient.exceptions import (
 
 from lepret.common.patience import seconds_left
 
-# An append has a quarter of its time. Then it is looked up and, if it is not there, sent again,
-# which writes nothing twice. The last quarter is for looking up.
+# An append has a quarter of its time. Then it is looked up and, if it is not there and was not
+# answered, sent again, which writes nothing twice. The last quarter is for looking up.
 _TRIES: Final = 3
 _SHARE: Final = 1 / 4
+# How much sooner than its time is over a call may end for that reason.
+_ABOUT_SECONDS: Final = 0.2
 # For appends without a deadline.
 _SECONDS_TO_LOOK_UP: Final = 5.0
 # How far back it is searched for in a stream, if nothing says where it would be.
@@ -43,6 +47,12 @@ _REFUSALS: Final = (
     MaximumAppendSizeExceededError,
     StreamIsDeleted,
     WrongCurrentVersion,
+)
+
+_REFUSING: Final = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
 )
 
 Version = int | StreamState
@@ -91,23 +101,33 @@ def looked_up(append: Method) -> Method:
         began = time.monotonic()
         seconds = None if timeout is None else timeout * _SHARE
         for number in range(_TRIES):
-            connection = self.connection
+            connection, sent_at = self.connection, time.monotonic()
             try:
                 return cast(int, append(self, stream_name, timeout=seconds, **options))
             except (EventStoreDBClientException, ValueError) as error:
                 # An earlier try may have been recorded after it was looked up.
-                if isinstance(error, _REFUSALS) and number == 0:
+                if _is_refusal(error) and number == 0:
                     raise
                 failure = error
             left = _SECONDS_TO_LOOK_UP if timeout is None else began + timeout - time.monotonic()
             position = _look_up(self, stream_name, current_version, sent, left, failure)
             if position is not None:
                 return position
-            # What should have taken it to the store may be broken.
-            self.replace(connection)
+            if seconds is None or time.monotonic() - sent_at < seconds - _ABOUT_SECONDS:
+                break  # There was an answer.
+            if isinstance(failure, GrpcDeadlineExceeded):
+                # What should have taken it to the store may be dead.
+                self.replace(connection)
         raise failure
 
     return cast(Method, call)
+
+
+def _is_refusal(error: Exception) -> bool:
+    if isinstance(error, _REFUSALS):
+        return True
+    cause = error.args[0] if error.args else None
+    return isinstance(cause, grpc.Call) and cause.code() in _REFUSING
 
 
 def _look_up(
