@@ -102,6 +102,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
 }
 _DETAILS: Final[Mapping[int, str]] = {
     HTTPStatus.CONFLICT: "Already approved by uma on 23 November 2026 at 09:30:00 UTC.",
+    HTTPStatus.GONE: "The record of this loan request was deleted.",
     HTTPStatus.PRECONDITION_FAILED: "This loan request has changed since it was shown.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Some values cannot be used.",
     HTTPStatus.PRECONDITION_REQUIRED: "Send the ETag that was shown as If-Match.",

@@ -271,13 +271,13 @@ def to_a_host_that_is_not_ours(page: Page, demo: Demo) -> Iterator[str]:
     yield "a host that is not ours"
 
 
-def to_where_something_goes_wrong(page: Page, demo: Demo) -> Iterator[str]:
+def to_where_a_database_is_away(page: Page, demo: Demo) -> Iterator[str]:
     no_database = {"DATABASE_URL": "sqlite:////nowhere/lepret.sqlite3"}
     with running_daphne({**demo.environment, **demo.published, **no_database}) as web:
         wait_until(web.is_alive, SECONDS_TO_START)
         page.goto(f"{web.base_url}/loans/{uuid4()}/")
-        expect(page.get_by_role("heading", name="Something went wrong here")).to_be_visible()
-        yield "a page on which something goes wrong"
+        expect(page.get_by_role("heading", name="Not available at the moment")).to_be_visible()
+        yield "a page whose database is away"
 
 
 WALKS: Final[Mapping[str, Walk]] = {
@@ -294,6 +294,6 @@ WALKS: Final[Mapping[str, Walk]] = {
         to_pages_that_are_not_there,
         to_a_page_for_others,
         to_a_host_that_is_not_ours,
-        to_where_something_goes_wrong,
+        to_where_a_database_is_away,
     )
 }
