@@ -145,7 +145,7 @@ django.setup()
 from readmodels.projector.coordination.coordinator import coordinator
 from readmodels.projector.tuning import Tuning
 
-name, was_assigned = sys.argv[1], None
+name, was_assigned = sys.argv[1], False
 tuning = Tuning(lease_seconds=float(sys.argv[2]))
 with coordinator([name], tuning=tuning) as it:
     while True:
