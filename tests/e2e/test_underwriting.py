@@ -249,7 +249,10 @@ class TestOutcomes:
         expect(notices(underwriter)).to_have_count(0)
 
 
-@pytest.mark.parametrize("size", [PHONE, LAPTOP, {"width": 768, "height": 1024}])
+SIZES = [PHONE, LAPTOP, *({"width": width, "height": 768} for width in (768, 1024, 1279))]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_a_name_of_200_letters_pushes_nothing_off_the_screen(
     demo: Demo, underwriter: Page, size: dict[str, int]
 ) -> None:
@@ -259,6 +262,7 @@ def test_a_name_of_200_letters_pushes_nothing_off_the_screen(
     for words in ("Approve", "Deny"):
         button(underwriter, name, words).scroll_into_view_if_needed()
         assert is_in_view(button(underwriter, name, words))
+        assert is_one_line(button(underwriter, name, words))
     assert is_no_wider_than_the_window(underwriter)
     button(underwriter, name, "Deny").click()
     for words in ("Cancel", "Deny request"):
@@ -269,6 +273,13 @@ def test_a_name_of_200_letters_pushes_nothing_off_the_screen(
     expect(notices(underwriter)).to_contain_text(f"Denied: {name}.")
     assert is_in_view(notices(underwriter).get_by_role("button", name="Dismiss"))
     assert is_no_wider_than_the_window(underwriter)
+
+
+def is_one_line(button: Locator) -> bool:
+    has_one: bool = button.evaluate(
+        "it => it.clientHeight < 3 * parseFloat(getComputedStyle(it).fontSize)"
+    )
+    return has_one
 
 
 def is_no_wider_than_the_window(page: Page) -> bool:
