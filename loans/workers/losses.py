@@ -22,7 +22,7 @@ from loans.application.losses import note_loss
 from loans.application.reservations import Reservations
 from loans.domain.events import ReservationEvent
 from loans.workers.groups import CALL_TIMEOUT_SECONDS, LONGEST_DELAY_SECONDS, Group
-from loans.workers.worker import NotYet
+from loans.workers.worker import NotYet, log_parked
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Losses:
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
         """Log it."""
-        _log_parked(event, reason, attempts)
+        log_parked(event, reason=reason, attempts=attempts)
 
 
 class Restorations:
@@ -119,7 +119,7 @@ class Restorations:
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
         """Log it."""
-        _log_parked(event, reason, attempts)
+        log_parked(event, reason=reason, attempts=attempts)
 
 
 def _wait_until_expired(event: RecordedEvent, now: datetime) -> None:
@@ -131,14 +131,3 @@ def _wait_until_expired(event: RecordedEvent, now: datetime) -> None:
     wait = (event.recorded_at + max_age + _MARGIN - now).total_seconds()
     if 0 < wait <= LONGEST_DELAY_SECONDS:
         raise NotYet(wait)
-
-
-def _log_parked(event: RecordedEvent, reason: str, attempts: int) -> None:
-    # Without the stream's name, which may stand for a person.
-    logger.error(
-        "Parked %s at %s after %d attempts (%s)",
-        event.type,
-        event.commit_position,
-        attempts,
-        reason,
-    )

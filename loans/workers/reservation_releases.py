@@ -24,7 +24,7 @@ from loans.domain.events import (
     ReservationTaken,
 )
 from loans.workers.groups import Group
-from loans.workers.worker import NotYet
+from loans.workers.worker import NotYet, log_parked
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Releases:
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
         """Log it."""
-        _log_parked(event, reason, attempts)
+        log_parked(event, reason=reason, attempts=attempts)
 
 
 class Lapses:
@@ -79,15 +79,4 @@ class Lapses:
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
         """Log it."""
-        _log_parked(event, reason, attempts)
-
-
-def _log_parked(event: RecordedEvent, reason: str, attempts: int) -> None:
-    # Without the stream's name, which stands for a person.
-    logger.error(
-        "Parked %s at %s after %d attempts (%s)",
-        event.type,
-        event.commit_position,
-        attempts,
-        reason,
-    )
+        log_parked(event, reason=reason, attempts=attempts)

@@ -111,6 +111,18 @@ class Handler(Protocol):
         """
 
 
+def log_parked(event: RecordedEvent, *, reason: str, attempts: int) -> None:
+    """Log that an event is about to be parked, for a handler that has nobody else to tell."""
+    # Without the stream's name, which may stand for a person.
+    logger.error(
+        "Parked %s at %s after %d attempts (%s)",
+        event.type,
+        event.commit_position,
+        attempts,
+        reason,
+    )
+
+
 class Worker:
     """Subscribes to a group's events, and hands them to `handler` in `threads` threads."""
 

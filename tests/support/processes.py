@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -15,6 +18,7 @@ __all__ = [
     "Process",
     "descendants",
     "free_port",
+    "frozen",
     "is_alive",
     "is_free",
     "wait_until",
@@ -105,3 +109,13 @@ def _stat(pid: int) -> tuple[str, int] | None:
     # The second field is the program's name in brackets, which may hold anything.
     state, parent, *_ = text.rpartition(")")[2].split()
     return state, int(parent)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A process is suspended while the block runs."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

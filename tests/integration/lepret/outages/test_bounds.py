@@ -13,7 +13,7 @@ from esdbclient.exceptions import DiscoveryFailed
 
 from lepret.common.event_store_connection import SharedClient
 from tests.integration.lepret.outages.conftest import System
-from tests.integration.lepret.outages.test_readiness import frozen
+from tests.support.processes import frozen
 
 # The machine may be slow, but what is added up would take much longer.
 FACTOR = 4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,19 +12,10 @@ import httpx2
 import pytest
 
 from tests.integration.lepret.outages.conftest import System
-from tests.support.processes import wait_until
+from tests.support.processes import frozen, wait_until
 
 ASKERS = 20
 CHECKS = ("database", "event_store", "channel_layer")
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager

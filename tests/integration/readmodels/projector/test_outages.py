@@ -35,7 +35,7 @@ from tests.support.event_store import RunningEventStore
 from tests.support.fork_server import Forked, ForkServer
 from tests.support.loans import append_a_loan_of_each_kind, append_requested_loan
 from tests.support.management_commands import forks_for
-from tests.support.processes import wait_until
+from tests.support.processes import frozen, wait_until
 from tests.support.projectors import assert_read_models_tell_what_the_events_say
 from tests.support.read_models import ReadModelsDatabase
 from tests.support.stoppable_postgresql import StoppablePostgreSQL, stoppable_postgresql
@@ -294,15 +294,6 @@ class TestWhenValkey:
 
 def threads_of(process: Forked) -> int:
     return len(list(Path(f"/proc/{process.pid}/task").iterdir()))
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def kill(valkey: RunningValkey) -> None:
