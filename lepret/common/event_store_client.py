@@ -6,7 +6,6 @@ import atexit
 import threading
 
 from django.conf import settings
-from esdbclient.exceptions import DiscoveryFailed
 
 from lepret.common.event_store_connection import SharedClient
 
@@ -21,19 +20,10 @@ def event_store_client() -> SharedClient:
     nobody anything before its first call.
     """
     uri = settings.EVENTSTORE_URI
-    if (client := _clients.get(uri)) is not None:
-        return client
-    others_try = not _lock.acquire(blocking=False)
-    if others_try:
-        _lock.acquire()
-    try:
+    with _lock:
         if uri not in _clients:
-            if others_try:  # In vain. Whoever waited for that would wait for twice as long.
-                raise DiscoveryFailed("no node has answered another thread")
             _clients[uri] = SharedClient(uri)
         return _clients[uri]
-    finally:
-        _lock.release()
 
 
 def close_event_store_client() -> None:

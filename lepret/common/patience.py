@@ -57,7 +57,7 @@ def waiting(timeout: float | None) -> Iterator[float | None]:
         raise TimeoutError
     began = time.monotonic()
     try:
-        yield patience.seconds if timeout is None else min(timeout, patience.seconds)
+        yield seconds_left(timeout)
     finally:
         patience.seconds -= time.monotonic() - began
 
