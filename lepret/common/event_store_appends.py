@@ -27,6 +27,7 @@ from esdbclient.exceptions import (
     WrongCurrentVersion,
 )
 
+from lepret.common.event_store_refusals import DENIED, status_of
 from lepret.common.patience import seconds_left
 
 # An append has a quarter of its time. Then it is looked up and, if it is not there and was not
@@ -49,11 +50,7 @@ _REFUSALS: Final = (
     WrongCurrentVersion,
 )
 
-_REFUSING: Final = (
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNAUTHENTICATED,
-)
+_REFUSING: Final = (*DENIED, grpc.StatusCode.INVALID_ARGUMENT)
 
 Version = int | StreamState
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -92,8 +89,7 @@ def looked_up(append: Method) -> Method:
         sent = [events] if isinstance(events, NewEvent) else list(events)
         options |= {
             "current_version": current_version,
-            # esdbclient has a faster call for a single event.
-            "events": events if isinstance(events, NewEvent) else sent,
+            "events": sent,
         }
         if not sent:
             return cast(int, append(self, stream_name, timeout=timeout, **options))
@@ -124,10 +120,7 @@ def looked_up(append: Method) -> Method:
 
 
 def _is_refusal(error: Exception) -> bool:
-    if isinstance(error, _REFUSALS):
-        return True
-    cause = error.args[0] if error.args else None
-    return isinstance(cause, grpc.Call) and cause.code() in _REFUSING
+    return isinstance(error, _REFUSALS) or status_of(error) in _REFUSING
 
 
 def _look_up(

@@ -1,4 +1,4 @@
-"""Has gRPC notice that nobody answers on a connection any more.
+"""Has gRPC notice that nobody answers on a connection any more, and say nothing of its own.
 
 A node that hangs, or whose cable is pulled, closes no connection: without pings, calls wait on it
 for their deadlines, and subscriptions for ever.
@@ -6,6 +6,7 @@ for their deadlines, and subscriptions for ever.
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from esdbclient.common import GrpcOptions
@@ -16,6 +17,13 @@ INTERVAL: Final = 1_500
 TIMEOUT_IN_A_CLUSTER: Final = 1_500
 # Nobody takes over from a single node, which is better waited for.
 TIMEOUT_OF_A_NODE: Final = 5_000
+
+# It would log each try to connect that TLS ends, ten times a second. The error has the same words.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+# Milliseconds. Who reads a stream slowly finds its next messages received, and does not look at the
+# connection for seconds: gRPC looks by itself, but every five seconds, when a ping has long failed.
+os.environ.setdefault("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "100")
 
 _NEVER: Final = 2**31 - 1
 _OURS: Final = frozenset({"grpc.keepalive_ms", "grpc.keepalive_timeout_ms"})

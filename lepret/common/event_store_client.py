@@ -6,8 +6,10 @@ import atexit
 import threading
 
 from django.conf import settings
+from esdbclient.connection_spec import ConnectionSpec
 
 from lepret.common.event_store_connection import SharedClient
+from lepret.common.event_store_refusals import in_words
 
 _lock = threading.Lock()
 _clients: dict[str, SharedClient] = {}
@@ -18,12 +20,23 @@ def event_store_client() -> SharedClient:
 
     Threads share one client. It must not be created before a fork, and so not at import. It asks
     nobody anything before its first call.
+
+    Raises:
+        FilesUnreadable: files that the URI names cannot be read.
     """
     uri = settings.EVENTSTORE_URI
     with _lock:
         if uri not in _clients:
             _clients[uri] = SharedClient(uri)
         return _clients[uri]
+
+
+def why_refused(error: BaseException) -> str | None:
+    """What the event store, or TLS on the way to it, refused to this process, and what to do.
+
+    `None` if the error is no refusal. This may take a second: see `event_store_refusals.in_words`.
+    """
+    return in_words(error, ConnectionSpec(settings.EVENTSTORE_URI))
 
 
 def close_event_store_client() -> None:

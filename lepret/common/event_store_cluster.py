@@ -20,6 +20,8 @@ from esdbclient.common import handle_rpc_error
 from esdbclient.exceptions import LeaderNotFound
 from esdbclient.protos.Grpc import gossip_pb2, gossip_pb2_grpc, shared_pb2
 
+from lepret.common.event_store_refusals import DENIED
+
 # How long each node has for its answer, and the pause before all are asked again.
 SECONDS_TO_ANSWER: Final = 1.0
 _PAUSE_SECONDS: Final = 0.1
@@ -27,8 +29,6 @@ _PAUSE_SECONDS: Final = 0.1
 _GRACE_SECONDS: Final = 0.5
 # How long another leader is preferred to one that did not answer in time.
 _SUSPECTED_SECONDS: Final = 30.0
-
-_REFUSALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 OpenChannel = Callable[[str], grpc.Channel]
 
@@ -160,7 +160,7 @@ class _Answers:
         """Why nobody tells anything, if it is for want of a right."""
         if self._are_told or not isinstance(self.failure, grpc.Call):
             return None
-        return self.failure if self.failure.code() in _REFUSALS else None
+        return self.failure if self.failure.code() in DENIED else None
 
 
 def _left(until: float) -> float:

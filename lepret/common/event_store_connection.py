@@ -13,17 +13,26 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import wraps
+from functools import partial, wraps
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
+from uuid import uuid4
 
 import grpc
-from esdbclient import EventStoreDBClient, RecordedEvent
-from esdbclient.common import AbstractReadResponse, GrpcOptions
+from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent, StreamState
+from esdbclient.common import (
+    AbstractReadResponse,
+    GrpcOptions,
+    GrpcStreamers,
+    Metadata,
+    handle_rpc_error,
+)
 from esdbclient.connection import ESDBConnection
+from esdbclient.connection_spec import ConnectionSpec
 from esdbclient.exceptions import (
     AbortedByServer,
     CancelledByClient,
@@ -37,12 +46,16 @@ from esdbclient.exceptions import (
     WrongCurrentVersion,
 )
 from esdbclient.persistent import PersistentSubscription
+from esdbclient.protos.Grpc import streams_pb2
 from esdbclient.streams import CatchupSubscription, ReadResponse, StreamsService
+from google.protobuf import empty_pb2
 from grpc.experimental import ChannelOptions
 
 from lepret.common.event_store_appends import looked_up, recorded_at
 from lepret.common.event_store_channels import is_cluster, with_keepalive
 from lepret.common.event_store_cluster import SECONDS_TO_ANSWER, Cluster
+from lepret.common.event_store_refusals import DENIED, note_method, status_of
+from lepret.common.event_store_streamers import use_reentrant_streamers
 from lepret.common.other_clocks import OtherClock
 from lepret.common.patience import waiting
 
@@ -70,16 +83,28 @@ _GOSSIP_OPTIONS: Final[GrpcOptions] = (
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
+use_reentrant_streamers()
+
 
 class ReadCutOff(GrpcError):
     """A read ended before the server said that this was all."""
 
 
-class _WholeRead(AbstractReadResponse):
-    """The events of a read, which ends only if they were all. `clock` hears when it was."""
+class FilesUnreadable(EventStoreDBClientException):
+    """Files that the URI names, such as `tlsCaFile`, cannot be read."""
 
-    def __init__(self, response: ReadResponse, clock: OtherClock) -> None:
+
+class _WholeRead(AbstractReadResponse):
+    """The events of a read, which ends only if they were all. `clock` hears when it was.
+
+    `failed` is told of what ends it, since whoever called for the read has its answer already.
+    """
+
+    def __init__(
+        self, response: ReadResponse, clock: OtherClock, failed: Callable[[Exception], None]
+    ) -> None:
         self._response = response
+        self._failed = failed
         self._clock: OtherClock | None = clock
 
     def __next__(self) -> RecordedEvent:
@@ -91,6 +116,9 @@ class _WholeRead(AbstractReadResponse):
             if call.code() is not grpc.StatusCode.OK:
                 raise ReadCutOff from None
             self._note_time(call)
+            raise
+        except EventStoreDBClientException as error:
+            self._failed(error)
             raise
         self._note_time(call)
         return event
@@ -113,12 +141,60 @@ def _note_time(call: grpc.Call, clock: OtherClock) -> None:
             clock.hear(parsedate_to_datetime(date))
 
 
-class _WholeReads(StreamsService):
+class _Streams(StreamsService):
+    """Reads are whole, and an append is one request."""
+
     clock: OtherClock
+    failed: Callable[[Exception], None]
+
+    def __init__(
+        self, channel: grpc.Channel, spec: ConnectionSpec, grpc_streamers: GrpcStreamers
+    ) -> None:
+        super().__init__(channel, spec, grpc_streamers)
+        # To esdbclient, an append is a stream of requests, for which gRPC starts a thread.
+        self._append: Callable[..., Any] = channel.unary_stream(
+            "/event_store.client.streams.Streams/BatchAppend",
+            request_serializer=streams_pb2.BatchAppendReq.SerializeToString,
+            response_deserializer=streams_pb2.BatchAppendResp.FromString,
+        )
+
+    def batch_append(
+        self,
+        stream_name: str,
+        current_version: int | StreamState,
+        events: Iterable[NewEvent],
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        credentials: grpc.CallCredentials | None = None,
+    ) -> int:
+        request = self._construct_batch_append_req(
+            stream_name, current_version, events, uuid4(), timeout
+        )
+        call = self._append(
+            request,
+            timeout=timeout,
+            metadata=self._metadata(metadata, requires_leader=True),
+            credentials=credentials,
+        )
+        try:
+            answer = next(call, None)
+        except grpc.RpcError as error:
+            raise handle_rpc_error(error) from None
+        finally:
+            # EventStoreDB ends few of these calls itself, and none that it has refused.
+            call.cancel()
+        if answer is None:
+            raise ServiceUnavailable("The call ended without an answer")
+        if answer.error.details.Is(empty_pb2.Empty.DESCRIPTOR):
+            # It is starting, is busy, or has no leader.
+            raise ServiceUnavailable(answer.error.message)
+        return self._convert_batch_append_resp(answer, stream_name, current_version)
 
     def read(self, **options: Any) -> Any:
         response = super().read(**options)
-        return response if options.get("subscribe") else _WholeRead(response, self.clock)
+        if options.get("subscribe"):
+            return response
+        return _WholeRead(response, self.clock, self.failed)
 
 
 def _in_time(method: Method) -> Method:
@@ -131,7 +207,7 @@ def _in_time(method: Method) -> Method:
     @wraps(method)
     def call(self: SharedClient, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         try:
-            with waiting(timeout) as seconds:
+            with _closed_is_unavailable(), waiting(timeout) as seconds:
                 return tried(self, *args, timeout=seconds, **kwargs)
         except TimeoutError:
             raise GrpcDeadlineExceeded from None
@@ -143,6 +219,7 @@ def _in_time(method: Method) -> Method:
             try:
                 result = once(self, *args, timeout=_left(deadline), **kwargs)
             except Exception as error:
+                note_method(error, method.__name__)
                 self.note_failure(connection, error)
                 has_tried_enough = tries >= _MOST_TRIES and not (
                     self.is_cluster and deadline is not None and _is_broken_by(error)
@@ -158,6 +235,17 @@ def _in_time(method: Method) -> Method:
         raise AssertionError("the last try returns or raises")
 
     return cast(Method, call)
+
+
+@contextmanager
+def _closed_is_unavailable() -> Iterator[None]:
+    """In an outage, threads close connections that did not work while others turn to them."""
+    try:
+        yield
+    except ValueError as error:
+        if _is_of_a_closed_channel(error):
+            raise ServiceUnavailable(error) from error
+        raise
 
 
 def _left(deadline: float | None) -> float | None:
@@ -181,20 +269,30 @@ def _noted(append: Method) -> Method:
 
 
 def _is_worth_another_try(error: Exception) -> bool:
-    if isinstance(error, GrpcDeadlineExceeded):
+    if isinstance(error, GrpcDeadlineExceeded) or status_of(error) in DENIED:
         return False
     return isinstance(error, (GrpcError, CancelledByClient)) or _is_broken_by(error)
 
 
 def _is_broken_by(error: Exception) -> bool:
-    if isinstance(error, ValueError):
-        # What gRPC says of a channel that another thread has closed.
-        return any(words in str(error) for words in ("Channel closed", "closed channel"))
-    return isinstance(error, (ServiceUnavailable, NodeIsNotLeader))
+    return _is_of_a_closed_channel(error) or isinstance(
+        error, (ServiceUnavailable, NodeIsNotLeader)
+    )
+
+
+def _is_of_a_closed_channel(error: Exception) -> bool:
+    """Whether gRPC says that another thread has closed the channel."""
+    return isinstance(error, ValueError) and any(
+        words in str(error) for words in ("Channel closed", "closed channel")
+    )
 
 
 class SharedClient(EventStoreDBClient):
-    """A client that many threads share."""
+    """A client that many threads share.
+
+    Raises:
+        FilesUnreadable: files that the URI names cannot be read.
+    """
 
     def __init__(
         self,
@@ -216,7 +314,13 @@ class SharedClient(EventStoreDBClient):
         self._doubted: ESDBConnection | None = None
         self._broken: ESDBConnection | None = None
         self._look_again_at = math.inf
-        super().__init__(uri)
+        try:
+            super().__init__(uri)
+        except Exception as error:
+            self._is_closed = True  # There is nothing to close.
+            if isinstance(error, OSError):
+                raise FilesUnreadable from error
+            raise
         if is_cluster(self.connection_spec):
             self._cluster = Cluster(
                 self.connection_spec.targets,
@@ -243,7 +347,8 @@ class SharedClient(EventStoreDBClient):
     def read_all(self, *, timeout: float | None = None, **options: Any) -> AbstractReadResponse:
         deadline = None if timeout is None else time.monotonic() + timeout
         self.find_leader(within=timeout)
-        return super().read_all(timeout=_left(deadline), **options)
+        with _closed_is_unavailable():
+            return super().read_all(timeout=_left(deadline), **options)
 
     # The connection ----------------------------------------------------------------------------
 
@@ -383,6 +488,8 @@ class SharedClient(EventStoreDBClient):
             connection.close()
 
     def close(self) -> None:
+        if self.is_closed:
+            return
         for timer in list(self._replaced):
             timer.cancel()
             self._close_replaced(timer)
@@ -396,6 +503,10 @@ class SharedClient(EventStoreDBClient):
         self, grpc_target: str, grpc_options: GrpcOptions = ()
     ) -> grpc.Channel:
         self.grpc_options = with_keepalive(self.grpc_options, self.connection_spec)
+        if authorities := self.connection_spec.options.TlsCaFile:
+            # It may have been corrected, or renewed.
+            with suppress(OSError):
+                self.root_certificates = Path(authorities).read_bytes()
         return super()._construct_grpc_channel(grpc_target, grpc_options)
 
     def _construct_esdb_connection(
@@ -403,9 +514,10 @@ class SharedClient(EventStoreDBClient):
     ) -> ESDBConnection:
         channel = self._construct_grpc_channel(grpc_target, (*grpc_options, *_CHANNEL_OPTIONS))
         connection = ESDBConnection(channel, grpc_target, self.connection_spec)
-        reads = _WholeReads(channel, self.connection_spec, connection._grpc_streamers)  # noqa: SLF001
-        reads.clock = self.clock
-        connection.streams = reads
+        streams = _Streams(channel, self.connection_spec, connection._grpc_streamers)  # noqa: SLF001
+        streams.clock = self.clock
+        streams.failed = partial(self.note_failure, connection)
+        connection.streams = streams
         return connection
 
 

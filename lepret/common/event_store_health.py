@@ -53,5 +53,5 @@ class EventStoreCheck:
                 timeout=max(0.1, give_up_at - self._clock()),
             )
         except EventStoreDBClientException as error:
-            raise TakesNoEvents from error
+            raise TakesNoEvents("it can be read, and takes no events") from error
         self._tries_from = self._clock() + TRIED_EVERY_SECONDS

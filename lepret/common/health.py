@@ -19,24 +19,37 @@ from typing import Any, Final, Generic, TypeVar
 
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
+from django.db import Error as DatabaseError
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
+from redis.exceptions import RedisError
 
-from lepret.common.event_store_health import EventStoreCheck
+from lepret.common.databases import connection_outside_the_pool
+from lepret.common.event_store_client import why_refused
+from lepret.common.event_store_health import EventStoreCheck, TakesNoEvents
 from lepret.common.insiders import is_insider
+from lepret.common.outages import Outage
 
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS: Final = 3.0
+# Less, so that there is time to find out why.
+_EVENT_STORE_SECONDS: Final = 2.5
 # How long an outcome holds: no flood of calls asks the services more often.
 HOLDS_SECONDS: Final = 1.0
 
 T = TypeVar("T")
-Check = Callable[[], Awaitable[None]]
 Document = dict[str, Any]
 View = Callable[[HttpRequest], Coroutine[Any, Any, HttpResponse]]
+
+
+class Refused(Exception):
+    """A part that is needed refuses to answer us; the message says why, and what to do."""
+
+
+# Their messages say what is wrong, and have no secrets.
+_TELLING: Final = (Refused, TakesNoEvents, DatabaseError, RedisError)
 
 
 @dataclass(frozen=True)
@@ -62,10 +75,10 @@ def readiness(
 ) -> View:
     """The view of `/readyz`: 200 if everything that is needed answers, else 503.
 
-    It tells insiders what does not answer, and others only the status. `extra` has checks of other
-    parts of the project, by the names of their findings in the document. A check that fails or
-    takes too long counts as not ready. All callers within `holds_seconds` share one round of
-    checks.
+    It tells insiders what does not answer and why, and others only the status. `extra` has checks
+    of other parts of the project, by the names of their findings in the document. A check that
+    fails or takes too long counts as not ready. All callers within `holds_seconds` share one round
+    of checks.
     """
     findings = {name: InOneThread(name, check) for name, check in (extra or {}).items()}
     checks = _Shared(partial(_check_all, findings), holds_seconds)
@@ -100,17 +113,22 @@ class InOneThread(Generic[T]):
     def _future(self) -> Future[T]:
         with self._lock:
             if self._running is None or self._running.done():
-                self._running = Future()
-                threading.Thread(
-                    target=self._run, args=(self._running,), name=self._name, daemon=True
-                ).start()
+                self._running = in_thread(self._name, self._function)
             return self._running
 
-    def _run(self, future: Future[T]) -> None:
+
+def in_thread(name: str, function: Callable[[], T]) -> Future[T]:
+    """Call a function in a thread of this name. It may hang: no process waits for it to end."""
+    future: Future[T] = Future()
+
+    def run() -> None:
         try:
-            future.set_result(self._function())
+            future.set_result(function())
         except Exception as error:  # noqa: BLE001 (handed over to those who ask)
             future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 class _Shared:
@@ -140,26 +158,39 @@ class _Shared:
 
 
 async def _check_all(extra: Mapping[str, InOneThread[Finding]]) -> Document:
-    outcomes, findings = await asyncio.gather(
-        asyncio.gather(*(_outcome(name, check) for name, check in _CHECKS.items())),
+    whys, findings = await asyncio.gather(
+        asyncio.gather(*(_why_not(check) for check in _CHECKS)),
         asyncio.gather(*(_finding(name, check) for name, check in extra.items())),
     )
-    is_ready = all(each == "ok" for each in outcomes) and all(each.is_ready for each in findings)
+    reasons = {check.name: why for check, why in zip(_CHECKS, whys, strict=True) if why}
+    is_ready = not reasons and all(each.is_ready for each in findings)
     return {
         "status": "ok" if is_ready else "unavailable",
-        "checks": dict(zip(_CHECKS, outcomes, strict=True)),
+        "checks": {each.name: "unavailable" if each.name in reasons else "ok" for each in _CHECKS},
+        "reasons": reasons,
         **{name: found.document for name, found in zip(extra, findings, strict=True)},
     }
 
 
-async def _outcome(name: str, check: Check) -> str:
+async def _why_not(check: _Check) -> str | None:
+    """Why this part is not ready; `None` if it is."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            await check()
+            await check.ask()
     except Exception as error:  # noqa: BLE001 (whatever it is, this part is not ready)
-        logger.warning("Not ready: %s (%s)", name, type(error).__qualname__)
-        return "unavailable"
-    return "ok"
+        why = _in_words(error)
+        check.outage.begin(type(error).__qualname__, why)
+        return why
+    check.outage.end()
+    return None
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"it gave no answer within {CHECK_SECONDS:g} s"
+    if isinstance(error, _TELLING):
+        return " ".join(str(error).split())
+    return f"it does not answer ({type(error).__qualname__})"
 
 
 async def _finding(name: str, check: InOneThread[Finding]) -> Finding:
@@ -174,30 +205,43 @@ async def _finding(name: str, check: InOneThread[Finding]) -> Finding:
 def _query_each_database() -> None:
     for alias in connections:
         with (
-            closing(_connection_outside_the_pool(alias)) as connection,
+            closing(connection_outside_the_pool(alias)) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute("SELECT 1")
 
 
-def _connection_outside_the_pool(alias: str) -> BaseDatabaseWrapper:
-    # Requests that hang may have all of the pool.
-    connection = connections.create_connection(alias)
-    options = {**connection.settings_dict["OPTIONS"]}
-    options.pop("pool", None)
-    connection.settings_dict = {**connection.settings_dict, "OPTIONS": options}
-    return connection
-
-
 _event_store = EventStoreCheck()
+
+
+def _check_event_store() -> None:
+    try:
+        _event_store(timeout=_EVENT_STORE_SECONDS)
+    except Exception as error:
+        if why := why_refused(error):
+            raise Refused(why) from error
+        raise
 
 
 async def _check_channel_layer() -> None:
     await channel_layers[DEFAULT_CHANNEL_LAYER].group_send("readyz", {"type": "ready"})
 
 
-_CHECKS: Mapping[str, Check] = {
-    "database": InOneThread("database check", _query_each_database),
-    "event_store": InOneThread("event store check", partial(_event_store, timeout=CHECK_SECONDS)),
-    "channel_layer": _check_channel_layer,
-}
+@dataclass(frozen=True)
+class _Check:
+    """A part that is needed: its name in the document, what asks it, and its outage in the log."""
+
+    name: str
+    ask: Callable[[], Awaitable[None]]
+    outage: Outage
+
+
+def _check(name: str, ask: Callable[[], Awaitable[None]]) -> _Check:
+    return _Check(name, ask, Outage(logger, f"the {name.replace('_', ' ')}", of="/readyz"))
+
+
+_CHECKS: Final = (
+    _check("database", InOneThread("database check", _query_each_database)),
+    _check("event_store", InOneThread("event store check", _check_event_store)),
+    _check("channel_layer", _check_channel_layer),
+)

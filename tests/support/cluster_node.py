@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import grpc.aio
-from esdbclient.protos.Grpc import gossip_pb2, persistent_pb2, streams_pb2
+from esdbclient.protos.Grpc import gossip_pb2
 
 from lepret.eventstore.rpc import Call, Handler, Methods, Refusal, StatusCode
 from lepret.eventstore.wire.grpc import GrpcServer
@@ -26,6 +26,7 @@ from lepret.eventstore.wire.http2.connection import Http2Connection
 from lepret.eventstore.wire.http2.connections import Connections
 from lepret.eventstore.wire.listening import listen
 from tests.support.clusters import ANSWERED, STUCK, UNANSWERED, Opinion
+from tests.support.passing_on import GOSSIP, PATHS, pass_on
 
 HOST = "127.0.0.1"
 _APPENDS = ("Append", "BatchAppend")
@@ -39,19 +40,7 @@ class Node:
         self._opinion_file = opinion_file
 
     def methods(self, store: grpc.aio.Channel) -> Methods:
-        services = (
-            streams_pb2.DESCRIPTOR.services_by_name["Streams"],
-            persistent_pb2.DESCRIPTOR.services_by_name["PersistentSubscriptions"],
-        )
-        paths = [
-            f"/{service.full_name}/{method.name}"
-            for service in services
-            for method in service.methods
-        ]
-        return {
-            "/event_store.client.gossip.Gossip/Read": self.gossip,
-            **{path: self._handler(store, path) for path in paths},
-        }
+        return {GOSSIP: self.gossip, **{path: self._handler(store, path) for path in PATHS}}
 
     async def gossip(self, call: Call) -> None:
         members = [
@@ -72,7 +61,7 @@ class Node:
             is_append = path.endswith(_APPENDS)
             if not (is_append and opinion.appends == STUCK):
                 is_answered = not (is_append and opinion.appends == UNANSWERED)
-                await _pass_on(call, store, path, is_answered=is_answered)
+                await pass_on(call, call.requests(), store, path, is_answered=is_answered)
             if is_append and opinion.appends != ANSWERED:
                 await asyncio.Event().wait()  # Until the client gives up.
 
@@ -87,23 +76,6 @@ def _not_leader(opinion: Opinion) -> Refusal:
         return Refusal(StatusCode.UNAVAILABLE, "Server Is Not Ready")
     leader = (("leader-endpoint-host", HOST), ("leader-endpoint-port", str(opinion.leader)))
     return Refusal(StatusCode.NOT_FOUND, "Leader info available", leader)
-
-
-async def _pass_on(call: Call, store: grpc.aio.Channel, path: str, *, is_answered: bool) -> None:
-    answers = store.stream_stream(path, None, None)(call.requests())
-    try:
-        async for answer in answers:
-            if is_answered:
-                await call.send([answer])
-    except grpc.aio.AioRpcError as error:
-        raise Refusal(_status(error), error.details() or "") from None
-    finally:
-        answers.cancel()
-
-
-def _status(error: grpc.aio.AioRpcError) -> StatusCode:
-    number, _ = error.code().value
-    return StatusCode(number)
 
 
 async def main(port: int, store_port: int, opinion_file: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.event_store import RunningEventStore
+from tests.support.event_store import EmbeddedEventStore
 from tests.support.processes import PROJECT, free_port
 
 SECONDS: Final = 30.0
@@ -159,7 +159,7 @@ def _state(number: int, leader: int | None) -> str:
 
 
 @contextmanager
-def running_cluster(store: RunningEventStore, folder: Path, *, size: int = 3) -> Iterator[Cluster]:
+def running_cluster(store: EmbeddedEventStore, folder: Path, *, size: int = 3) -> Iterator[Cluster]:
     """A cluster whose log is `store`."""
     ports: set[int] = set()
     while len(ports) < size:

@@ -23,7 +23,7 @@ from esdbclient.exceptions import (
 
 from lepret.common.event_store_connection import SharedClient
 from tests.support.clusters import ANSWERED, STUCK, UNANSWERED, Cluster, running_cluster
-from tests.support.event_store import RunningEventStore, running_event_store
+from tests.support.event_store import EmbeddedEventStore, running_embedded_event_store
 from tests.support.processes import wait_until
 
 SECONDS = 60.0
@@ -33,13 +33,13 @@ THREADS = 4
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[RunningEventStore]:
-    with running_event_store(tmp_path / "events.sqlite3") as store:
+def store(tmp_path: Path) -> Iterator[EmbeddedEventStore]:
+    with running_embedded_event_store(tmp_path / "events") as store:
         yield store
 
 
 @pytest.fixture
-def cluster(store: RunningEventStore, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(store: EmbeddedEventStore, tmp_path: Path) -> Iterator[Cluster]:
     with running_cluster(store, tmp_path) as cluster:
         yield cluster
 
@@ -79,7 +79,7 @@ class Load:
 
 
 @contextmanager
-def load(client: SharedClient, store: RunningEventStore) -> Iterator[Load]:
+def load(client: SharedClient, store: EmbeddedEventStore) -> Iterator[Load]:
     """Append while the block runs; at its end, nothing may be lost, and nothing there twice."""
     load = Load(client)
     with ThreadPoolExecutor(THREADS) as threads:
@@ -121,7 +121,7 @@ def event() -> NewEvent:
 
 class TestALeader:
     def test_that_hangs_is_left_for_the_next_one(
-        self, cluster: Cluster, client: SharedClient, store: RunningEventStore
+        self, cluster: Cluster, client: SharedClient, store: EmbeddedEventStore
     ) -> None:
         with load(client, store) as appends:
             cluster.nodes[0].freeze()
@@ -144,7 +144,7 @@ class TestALeader:
         assert client.get_commit_position(timeout=CALL_SECONDS) > 0
 
     def test_that_is_killed_costs_no_call(
-        self, cluster: Cluster, client: SharedClient, store: RunningEventStore
+        self, cluster: Cluster, client: SharedClient, store: EmbeddedEventStore
     ) -> None:
         with load(client, store) as appends:
             cluster.nodes[0].kill()
@@ -158,7 +158,7 @@ class TestALeader:
         assert not appends.failures
 
     def test_that_is_cut_off_is_left_though_it_says_that_it_leads(
-        self, cluster: Cluster, client: SharedClient, store: RunningEventStore
+        self, cluster: Cluster, client: SharedClient, store: EmbeddedEventStore
     ) -> None:
         with load(client, store) as appends:
             cluster.nodes[0].treat_appends(STUCK)
@@ -195,7 +195,7 @@ class TestALeader:
         assert not list(subscription)
 
     def test_that_stops_for_an_upgrade_as_do_the_others_costs_no_call(
-        self, cluster: Cluster, client: SharedClient, store: RunningEventStore
+        self, cluster: Cluster, client: SharedClient, store: EmbeddedEventStore
     ) -> None:
         with load(client, store) as appends:
             for number, node in enumerate(cluster.nodes):

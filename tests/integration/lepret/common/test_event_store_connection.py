@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from esdbclient import NewEvent, StreamState
-from esdbclient.exceptions import DeadlineExceeded, EventStoreDBClientException, NotFound
+from esdbclient.connection import ESDBConnection
+from esdbclient.exceptions import (
+    DeadlineExceeded,
+    EventStoreDBClientException,
+    NotFound,
+    ServiceUnavailable,
+)
 
-from lepret.common.event_store_connection import ReadCutOff, SharedClient
+from lepret.common.event_store_connection import FilesUnreadable, ReadCutOff, SharedClient
 from lepret.common.other_clocks import OtherClock
 from tests.support.event_store import RunningEventStore, running_event_store
 from tests.support.processes import wait_until
 
 SECONDS = 60.0
 READERS = 8
+MOST_TRIES = 3
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[RunningEventStore]:
-    with running_event_store(tmp_path / "events.sqlite3") as store:
+    with running_event_store(tmp_path / "events") as store:
         yield store
 
 
@@ -104,6 +114,30 @@ def test_a_read_that_is_cut_off_is_no_whole_one(store: RunningEventStore) -> Non
             list(events)
 
 
+def test_a_uri_that_cannot_be_used_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", left.append)
+    for query in ("?tls=maybe", "?tlsCaFile=/no/such.crt"):
+        with pytest.raises((ValueError, FilesUnreadable)):
+            SharedClient(f"esdb://me:secret@127.0.0.1:1{query}")
+        gc.collect()
+    assert left == []
+
+
+class Unlucky(SharedClient):
+    """Other threads close each connection right before it is used."""
+
+    def find_leader(self, *, within: float | None) -> ESDBConnection:
+        connection = super().find_leader(within=within)
+        connection.close()
+        return connection
+
+
+def test_connections_that_others_have_closed_are_an_outage(store: RunningEventStore) -> None:
+    with closing(Unlucky(store.uri)) as client, pytest.raises(ServiceUnavailable):
+        client.get_stream("any", timeout=SECONDS)
+
+
 def test_a_connection_that_never_worked_is_closed_at_once(store: RunningEventStore) -> None:
     with client_of(store) as client:
         store.stop()
@@ -134,6 +168,22 @@ def test_a_store_that_hangs_is_asked_once_within_the_time(
             with pytest.raises(DeadlineExceeded):
                 call(client)
             assert time.monotonic() - began < 2 * 3
+
+
+def test_who_reads_slowly_hears_that_pings_are_answered(store: RunningEventStore) -> None:
+    # The next messages have long been received, so that reading them does not wait for any.
+    uri = f"{store.uri}&keepAliveInterval=200&keepAliveTimeout=3000"
+    with closing(SharedClient(uri)) as client:
+        for _ in range(4):
+            append(client, 1_000, size=300)
+        for _ in range(MOST_TRIES):  # The machine may be too busy to answer.
+            with client.subscribe_to_all() as events, suppress(ServiceUnavailable):
+                for _ in islice(events, 4_000):
+                    time.sleep(0.0015)
+                stream = append(client, 1)
+                assert any(event.stream_name == stream for event in events)
+                return
+    pytest.fail("The connection was lost each time.")
 
 
 @pytest.mark.parametrize("days", [-1, 0, 1])

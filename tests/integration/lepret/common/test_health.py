@@ -27,6 +27,7 @@ def test_ready_names_each_part(client: Client) -> None:
     checks = {"database": "ok", "event_store": "ok", "channel_layer": "ok"}
     assert response.json()["status"] == "ok"
     assert response.json()["checks"] == checks
+    assert response.json()["reasons"] == {}
 
 
 @pytest.mark.usefixtures("channel_layer", "no_event_store")
@@ -35,6 +36,7 @@ def test_not_ready_names_what_is_down(client: Client) -> None:
     assert response.status_code == 503
     assert response.json()["checks"]["event_store"] == "unavailable"
     assert response.json()["checks"]["database"] == "ok"
+    assert response.json()["reasons"] == {"event_store": "it does not answer (ServiceUnavailable)"}
 
 
 class Rounds:

@@ -78,7 +78,7 @@ def test_it_cannot_be_decided_on_the_page(client: Client, way: Way) -> None:
     for response in (
         client.post(f"{page}/approve/", {"shown_revision": "2"}, headers=HTMX),
         client.get(f"{page}/deny/", headers=HTMX),
-        client.post(f"{page}/deny/", {"shown_revision": "2", "reason": "other"}, headers=HTMX),
+        client.post(f"{page}/deny/", {"shown_revision": "2", "reasons": "other"}, headers=HTMX),
     ):
         assert response.status_code == 409
         assert "was deleted or cut short" in response.content.decode()

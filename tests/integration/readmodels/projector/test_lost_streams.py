@@ -8,7 +8,6 @@ import pytest
 from django.utils import timezone
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
-from lepret.eventstore.scavenge import scavenge_file
 from loans.adapters import codec
 from loans.application.losses import note_loss
 from loans.dependencies import event_store as loans_store
@@ -89,19 +88,12 @@ class TestARequestThatIsGone:
         lost, kept = (append_requested_loan(5).loan_request_id for _ in range(2))
         catch_up()
         lose(lost, truncate)
-        scavenge(event_store)
+        close_event_store_client()
+        event_store.scavenge()
         for each in PROJECTIONS.values():
             new_rebuilder(each).run()
         assert waiting() == [kept]
         assert not LoanStatus.objects.filter(id=lost).exists()
-
-
-def scavenge(store: RunningEventStore) -> None:
-    """Remove for good what was deleted or truncated."""
-    close_event_store_client()
-    store.stop()
-    scavenge_file(store.data)
-    store.restart()
 
 
 def test_its_credit_check_is_given_up_no_more() -> None:
