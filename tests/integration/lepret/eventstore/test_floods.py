@@ -32,7 +32,7 @@ from tests.integration.lepret.eventstore.raw_http2 import (
     raw_client,
 )
 from tests.integration.lepret.eventstore.test_operations import resident
-from tests.support.event_store import RunningEventStore
+from tests.support.event_store import EmbeddedEventStore
 
 MB = 1_000_000
 FLOOD = 10 * (Limits().frames + Limits().resets)
@@ -96,20 +96,22 @@ FLOODS: dict[str, Flood] = {
 
 
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
-def test_a_flood_ends_its_connection(shared_event_store: RunningEventStore, flood: Flood) -> None:
-    with raw_client(shared_event_store.port) as attacker:
+def test_a_flood_ends_its_connection(
+    embedded_event_store: EmbeddedEventStore, flood: Flood
+) -> None:
+    with raw_client(embedded_event_store.port) as attacker:
         for frame in flood():
             if not attacker.send(frame):
                 break
         goaway = attacker.goaway()
     # An abrupt end may lose the frame on its way.
     assert goaway is None or goaway.error is ErrorCode.ENHANCE_YOUR_CALM
-    with EventStoreDBClient(shared_event_store.uri) as client:
+    with EventStoreDBClient(embedded_event_store.uri) as client:
         append(client, new_stream(), new_events(1))
 
 
-def test_a_flood_is_told_why(shared_event_store: RunningEventStore) -> None:
-    with raw_client(shared_event_store.port) as attacker:
+def test_a_flood_is_told_why(embedded_event_store: EmbeddedEventStore) -> None:
+    with raw_client(embedded_event_store.port) as attacker:
         attacker.send(ping() * (Limits().frames + 100))
         goaway = attacker.goaway()
     assert goaway is not None
@@ -117,8 +119,8 @@ def test_a_flood_is_told_why(shared_event_store: RunningEventStore) -> None:
     assert goaway.payload[8:] == b"too many frames without work"
 
 
-def test_keepalive_pings_are_taken(shared_event_store: RunningEventStore) -> None:
-    with raw_client(shared_event_store.port) as client:
+def test_keepalive_pings_are_taken(embedded_event_store: EmbeddedEventStore) -> None:
+    with raw_client(embedded_event_store.port) as client:
         for _ in range(100):
             client.pong()
 
@@ -126,7 +128,7 @@ def test_keepalive_pings_are_taken(shared_event_store: RunningEventStore) -> Non
 @pytest.mark.parametrize(
     "noise",
     [
-        b"GET /secret-of-a-client HTTP/1.1\r\n\r\n",
+        b"POST /secret-of-a-client HTTP/1.1\r\n\r\n",
         # Header blocks that cannot be decoded: a wrong index, a number without end, no text.
         frames.PREFACE + frames.frame(FrameType.HEADERS, frames.END_HEADERS, 1, b"\xff" * 40),
         frames.PREFACE + frames.frame(FrameType.HEADERS, frames.END_HEADERS, 1, b"\x40\x0asecret"),
@@ -134,9 +136,9 @@ def test_keepalive_pings_are_taken(shared_event_store: RunningEventStore) -> Non
     ],
 )
 def test_no_answer_repeats_what_was_sent(
-    shared_event_store: RunningEventStore, noise: bytes
+    embedded_event_store: EmbeddedEventStore, noise: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", shared_event_store.port), 30) as connection:
+    with socket.create_connection(("127.0.0.1", embedded_event_store.port), 30) as connection:
         connection.sendall(noise)
         goaway = RawClient(connection).goaway()
     assert goaway is not None
@@ -145,19 +147,20 @@ def test_no_answer_repeats_what_was_sent(
 
 
 class TestWindows:
-    def test_data_beyond_the_streams(self, shared_event_store: RunningEventStore) -> None:
+    def test_data_beyond_the_streams(self, embedded_event_store: EmbeddedEventStore) -> None:
         """The call is never answered, so nothing of what it got is consumed."""
-        with raw_client(shared_event_store.port) as attacker:
+        with raw_client(embedded_event_store.port) as attacker:
             attacker.send(call(1) + data(1, message(_subscription())))
             small = message(bytes(8)) * 1000
-            for _ in range(2 * STREAM_WINDOW // len(small)):
+            # Not much beyond: what is sent after the end could lose its frame on the way.
+            for _ in range(STREAM_WINDOW // len(small) + 1):
                 attacker.send(data(1, small))
             goaway = attacker.goaway()
         assert goaway is not None
         assert goaway.error is ErrorCode.FLOW_CONTROL_ERROR
 
-    def test_data_beyond_the_connections(self, shared_event_store: RunningEventStore) -> None:
-        with raw_client(shared_event_store.port) as attacker:
+    def test_data_beyond_the_connections(self, embedded_event_store: EmbeddedEventStore) -> None:
+        with raw_client(embedded_event_store.port) as attacker:
             small = message(bytes(8)) * 1000
             for stream in range(1, 2 * MAX_STREAMS, 2):
                 attacker.send(call(stream) + data(stream, message(_subscription())))
@@ -168,9 +171,9 @@ class TestWindows:
         assert MAX_STREAMS * STREAM_WINDOW // 2 > CONNECTION_WINDOW
 
     def test_nothing_is_given_back_for_what_waits(
-        self, shared_event_store: RunningEventStore
+        self, embedded_event_store: EmbeddedEventStore
     ) -> None:
-        with raw_client(shared_event_store.port) as client:
+        with raw_client(embedded_event_store.port) as client:
             client.send(call(1) + data(1, message(_subscription())))
             small = message(bytes(8)) * 1000
             for _ in range(STREAM_WINDOW // len(small) - 1):
@@ -178,15 +181,15 @@ class TestWindows:
             answers = client.pong()
         assert not [a for a in answers if (a.kind, a.stream) == (FrameType.WINDOW_UPDATE, 1)]
 
-    def test_data_after_the_end(self, shared_event_store: RunningEventStore) -> None:
-        with raw_client(shared_event_store.port) as attacker:
+    def test_data_after_the_end(self, embedded_event_store: EmbeddedEventStore) -> None:
+        with raw_client(embedded_event_store.port) as attacker:
             attacker.send(call(1) + data(1, message(_subscription()), end=True) + data(1, b"x"))
             goaway = attacker.goaway()
         assert goaway is not None
         assert goaway.error is ErrorCode.STREAM_CLOSED
 
-    def test_streams_at_once(self, shared_event_store: RunningEventStore) -> None:
-        with raw_client(shared_event_store.port) as client:
+    def test_streams_at_once(self, embedded_event_store: EmbeddedEventStore) -> None:
+        with raw_client(embedded_event_store.port) as client:
             for stream in range(1, 2 * (MAX_STREAMS + 5), 2):
                 client.send(call(stream))
             refused = [a for a in client.pong() if a.kind == FrameType.RST_STREAM]
@@ -194,7 +197,7 @@ class TestWindows:
 
 
 class TestMemory:
-    def test_of_messages_that_never_end(self, store: RunningEventStore) -> None:
+    def test_of_messages_that_never_end(self, store: EmbeddedEventStore) -> None:
         """A hundred calls on each of four connections begin a message of 16 MB."""
         before = resident(store)
         begun = b"\0" + (16 * 1024 * 1024).to_bytes(4) + FRAME[5:]
@@ -210,7 +213,7 @@ class TestMemory:
             with EventStoreDBClient(store.uri) as client:
                 append(client, new_stream(), new_events(10))
 
-    def test_of_answers_that_nobody_reads(self, store: RunningEventStore) -> None:
+    def test_of_answers_that_nobody_reads(self, store: EmbeddedEventStore) -> None:
         """A thousand subscriptions to large events, with windows for their first words only."""
         with EventStoreDBClient(store.uri) as client:
             for _ in range(20):
@@ -225,7 +228,7 @@ class TestMemory:
                 append(client, new_stream(), new_events(10))
                 assert resident(store) - before < 350 * MB
 
-    def test_of_a_client_that_reads_nothing_at_all(self, store: RunningEventStore) -> None:
+    def test_of_a_client_that_reads_nothing_at_all(self, store: EmbeddedEventStore) -> None:
         before = resident(store)
         with raw_client(store.port, window=frames.MAX_WINDOW) as attacker:
             attacker.send(frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW))
@@ -239,7 +242,7 @@ class TestMemory:
 
 
 class TestConnections:
-    def test_the_idlest_makes_room(self, store: RunningEventStore, connect: Connect) -> None:
+    def test_the_idlest_makes_room(self, store: EmbeddedEventStore, connect: Connect) -> None:
         busy = connect(store.uri)
         append(busy, new_stream(), new_events(1))
         with busy.subscribe_to_all(timeout=60) as subscription, ExitStack() as idle:
@@ -257,11 +260,13 @@ class TestConnections:
                 3,
             ]
 
-    def test_one_that_does_not_speak_is_closed(self, shared_event_store: RunningEventStore) -> None:
-        with socket.create_connection(("127.0.0.1", shared_event_store.port), 30) as connection:
+    def test_one_that_does_not_speak_is_closed(
+        self, embedded_event_store: EmbeddedEventStore
+    ) -> None:
+        with socket.create_connection(("127.0.0.1", embedded_event_store.port), 30) as connection:
             connection.sendall(frames.PREFACE[:5])
             answers = list(RawClient(connection).frames())  # Ends when the server hangs up.
-        assert FrameType.SETTINGS in {answer.kind for answer in answers}
+        assert not answers
 
 
 def _subscription() -> bytes:

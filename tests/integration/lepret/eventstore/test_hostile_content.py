@@ -17,7 +17,7 @@ from lepret.eventstore.persistent.group_store import SETTINGS_STREAM, SETTINGS_T
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
 from tests.integration.lepret.eventstore.persistent.groups import Group, stub_of
-from tests.support.event_store import WITHIN, RunningEventStore
+from tests.support.event_store import WITHIN, EmbeddedEventStore
 
 NUMBERS = [0, 1, -1, 2**31, 2**31 - 1, 2**53, 2**62, 2**63 - 1, 2**63, 2**64, 10**30, 1.5, 1e300]
 KEYS = ["$maxAge", "$maxCount", "$tb", "$cacheControl", "$acl"]
@@ -87,7 +87,7 @@ class TestStored:
     @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
     @given(content=strategies.data())
     def test_it_starts_and_answers(
-        self, store: RunningEventStore, connect: Connect, content: strategies.DataObject
+        self, store: EmbeddedEventStore, connect: Connect, content: strategies.DataObject
     ) -> None:
         client = connect(store.uri)
         group = Group(client).create(min_checkpoint_count=1)
@@ -114,7 +114,7 @@ class TestStored:
     @pytest.mark.parametrize("key", ["$maxAge", "$maxCount", "$tb"])
     @pytest.mark.parametrize("number", NUMBERS)
     def test_a_group_goes_on(
-        self, store: RunningEventStore, connect: Connect, key: str, number: Any
+        self, store: EmbeddedEventStore, connect: Connect, key: str, number: Any
     ) -> None:
         client = connect(store.uri)
         group = Group(client).create()
@@ -132,7 +132,7 @@ class TestGroupsThatCannotRun:
     """Stored by an older version, whose engine took the filter."""
 
     @pytest.fixture
-    def broken(self, store: RunningEventStore, connect: Connect) -> Group:
+    def broken(self, store: EmbeddedEventStore, connect: Connect) -> Group:
         """A group on `$all` with such a filter, in a store that was restarted."""
         group = Group(connect(store.uri), on_all=True).create()
         Group(group.client).create()
@@ -145,7 +145,7 @@ class TestGroupsThatCannotRun:
         store.restart()
         return group
 
-    def test_are_refused_with_the_reason(self, store: RunningEventStore, broken: Group) -> None:
+    def test_are_refused_with_the_reason(self, store: EmbeddedEventStore, broken: Group) -> None:
         options = persistent_pb2.ReadReq.Options(
             all=shared_pb2.Empty(), group_name=broken.name, buffer_size=10
         )
@@ -155,12 +155,14 @@ class TestGroupsThatCannotRun:
         assert "regular expression cannot be translated" in str(refused.value.details())
         assert r"(a)\1" not in str(refused.value.details())
 
-    def test_leave_others_alone(self, store: RunningEventStore, broken: Group) -> None:
+    def test_leave_others_alone(self, store: EmbeddedEventStore, broken: Group) -> None:
         other = Group(broken.client, on_all=True).create()
         events = other.append(2)
         assert [event.id for event in other.acked(2)] == [event.id for event in events]
 
-    def test_are_kept_until_they_are_deleted(self, store: RunningEventStore, broken: Group) -> None:
+    def test_are_kept_until_they_are_deleted(
+        self, store: EmbeddedEventStore, broken: Group
+    ) -> None:
         Group(broken.client).create()
         store.restart()
         with pytest.raises(EventStoreDBClientException):
@@ -172,9 +174,9 @@ class TestGroupsThatCannotRun:
 
 
 def test_a_correlation_id_that_is_no_text(
-    shared_event_store: RunningEventStore, connect: Connect
+    embedded_event_store: EmbeddedEventStore, connect: Connect
 ) -> None:
-    client = connect(shared_event_store.uri)
+    client = connect(embedded_event_store.uri)
     group = Group(client).create(consumer_strategy="PinnedByCorrelation")
     odd = NewEvent(type="T", data=b"{}", metadata=b'{"$correlationId": "\\ud800"}')
     append(client, group.stream, [odd, *new_events(1)])
@@ -182,10 +184,10 @@ def test_a_correlation_id_that_is_no_text(
 
 
 def test_metadata_with_text_that_cannot_be_written_again(
-    shared_event_store: RunningEventStore, connect: Connect
+    embedded_event_store: EmbeddedEventStore, connect: Connect
 ) -> None:
     """An append to a deleted stream writes its metadata again."""
-    client = connect(shared_event_store.uri)
+    client = connect(embedded_event_store.uri)
     stream = new_stream()
     append(client, stream, new_events(1))
     odd = b'{"$tb": 9223372036854775807, "x": "\\ud800", "y": 1e999}'

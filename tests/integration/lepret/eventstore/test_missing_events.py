@@ -23,7 +23,7 @@ from lepret.eventstore.storage.datafile import prepare_data_file
 from lepret.eventstore.storage.log import Log
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
 from tests.integration.lepret.eventstore.writers import writers
-from tests.support.event_store import WITHIN, RunningEventStore, running_event_store
+from tests.support.event_store import WITHIN, EmbeddedEventStore, running_embedded_event_store
 from tests.support.processes import wait_until
 
 PROJECT = Path(__file__).parents[4]
@@ -31,6 +31,8 @@ COMMAND = (sys.executable, "-m", "lepret.eventstore", "--data")
 LACKS = "lacks acknowledged events"
 
 Command = Callable[..., str]
+
+pytestmark = pytest.mark.flaky(reruns=0)
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def done(capsys: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
-def add(store: RunningEventStore, number: int = 20) -> int:
+def add(store: EmbeddedEventStore, number: int = 20) -> int:
     """Append so many events, one after the other; returns the last one's position."""
     with EventStoreDBClient(store.uri) as client:
         return [append(client, new_stream(), new_events(1)) for _ in range(number)][-1]
@@ -69,7 +71,7 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def copied(store: RunningEventStore, folder: Path, *suffixes: str) -> Path:
+def copied(store: EmbeddedEventStore, folder: Path, *suffixes: str) -> Path:
     """A copy of the store's files with these suffixes, in a new folder."""
     folder.mkdir()
     for suffix in suffixes:
@@ -79,7 +81,10 @@ def copied(store: RunningEventStore, folder: Path, *suffixes: str) -> Path:
 
 def start(data: Path, *, expected: int) -> None:
     """Start a server, which must have events up to a position."""
-    with running_event_store(data) as store, EventStoreDBClient(store.uri) as client:
+    with (
+        running_embedded_event_store(data.parent, name=data.name) as store,
+        EventStoreDBClient(store.uri) as client,
+    ):
         assert client.get_commit_position(filter_exclude=()) == expected
 
 
@@ -96,7 +101,7 @@ def _large_event() -> NewEvent:
 class TestMissing:
     @pytest.mark.parametrize("suffixes", [("",), ("", ".head"), ("", ".lock", "-shm")])
     def test_a_copy_without_its_log(
-        self, store: RunningEventStore, tmp_path: Path, suffixes: tuple[str], refusal: Command
+        self, store: EmbeddedEventStore, tmp_path: Path, suffixes: tuple[str], refusal: Command
     ) -> None:
         add(store)
         copy = copied(store, tmp_path / "copy", *suffixes)
@@ -104,27 +109,27 @@ class TestMissing:
         for arguments in ((), ("--verify",), ("--backup", tmp_path / "backup")):
             line = refusal(copy, *arguments)
             assert LACKS in line
-            assert "events.sqlite-wal" in line
+            assert "events.sqlite3-wal" in line
             assert "--accept-loss" in line
         assert copy.read_bytes() == content
         assert not (tmp_path / "backup").exists()
 
     def test_the_log_was_removed_after_a_crash(
-        self, store: RunningEventStore, refusal: Command
+        self, store: EmbeddedEventStore, refusal: Command
     ) -> None:
         last = add(store)
         store.kill()
         beside(store.data, "-wal").unlink()
         assert f"they at {last}" in refusal(store.data)
 
-    def test_the_log_was_cut_short(self, store: RunningEventStore, refusal: Command) -> None:
+    def test_the_log_was_cut_short(self, store: EmbeddedEventStore, refusal: Command) -> None:
         add(store)
         store.kill()
         log = beside(store.data, "-wal")
         log.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
         assert LACKS in refusal(store.data)
 
-    def test_the_file_itself_is_gone(self, store: RunningEventStore, refusal: Command) -> None:
+    def test_the_file_itself_is_gone(self, store: EmbeddedEventStore, refusal: Command) -> None:
         add(store)
         store.stop()
         store.data.unlink()
@@ -132,7 +137,7 @@ class TestMissing:
         assert not store.data.exists()
 
     def test_an_older_backup_is_in_the_files_place(
-        self, store: RunningEventStore, tmp_path: Path, refusal: Command, done: Command
+        self, store: EmbeddedEventStore, tmp_path: Path, refusal: Command, done: Command
     ) -> None:
         backup = tmp_path / "backup.sqlite"
         older = add(store)
@@ -151,7 +156,7 @@ class TestMissing:
     @pytest.mark.parametrize("with_head", [True, False])
     def test_a_backup_beside_the_log_of_a_later_crash(
         self,
-        store: RunningEventStore,
+        store: EmbeddedEventStore,
         tmp_path: Path,
         with_head: bool,
         refusal: Command,
@@ -167,13 +172,13 @@ class TestMissing:
         log = beside(store.data, "-wal").read_bytes()
         assert LACKS in refusal(store.data)
         assert beside(store.data, "-wal").read_bytes() == log
-        with running_event_store(store.data, accept_loss=True) as restored:
+        with running_embedded_event_store(store.folder, accept_loss=True) as restored:
             assert add(restored, 1) == older + 1
         # What it was is kept.
         assert beside(store.data, "-wal.unused").read_bytes() == log
 
     def test_a_log_of_another_generation(
-        self, store: RunningEventStore, tmp_path: Path, refusal: Command
+        self, store: EmbeddedEventStore, tmp_path: Path, refusal: Command
     ) -> None:
         add(store)
         copy = copied(store, tmp_path / "copy", "")
@@ -189,18 +194,18 @@ class TestMissing:
 
 
 class TestNothingIsMissing:
-    def test_a_copy_with_its_log(self, store: RunningEventStore, tmp_path: Path) -> None:
+    def test_a_copy_with_its_log(self, store: EmbeddedEventStore, tmp_path: Path) -> None:
         last = add(store)
         start(copied(store, tmp_path / "copy", "", "-wal"), expected=last)
 
     def test_a_copy_of_a_file_that_is_not_in_use(
-        self, store: RunningEventStore, tmp_path: Path
+        self, store: EmbeddedEventStore, tmp_path: Path
     ) -> None:
         last = add(store)
         store.stop()
         start(copied(store, tmp_path / "copy", ""), expected=last)
 
-    def test_after_kills_at_any_moment_of_a_stop(self, store: RunningEventStore) -> None:
+    def test_after_kills_at_any_moment_of_a_stop(self, store: EmbeddedEventStore) -> None:
         for milliseconds in range(0, 20, 2):
             last = add(store, 1)
             store.process.terminate()
@@ -215,7 +220,7 @@ class TestNothingIsMissing:
         self, tmp_path: Path, is_read_meanwhile: bool
     ) -> None:
         """What a process leaves that was killed right after each step of its start."""
-        data = tmp_path / "events.sqlite"
+        data = tmp_path / "events.sqlite3"
         prepare_data_file(data)
         prepare_data_file(data)
         log = Log(data)
@@ -235,7 +240,7 @@ class TestNothingIsMissing:
         start(early / data.name, expected=head)
         start(tmp_path / "stopped" / data.name, expected=head)
 
-    def test_a_file_of_an_older_version(self, store: RunningEventStore) -> None:
+    def test_a_file_of_an_older_version(self, store: EmbeddedEventStore) -> None:
         last = add(store)
         store.stop()
         with closing(sqlite3.connect(store.data)) as connection:
@@ -246,7 +251,7 @@ class TestNothingIsMissing:
         with closing(sqlite3.connect(store.data)) as connection:
             assert connection.execute("SELECT events FROM scavenged").fetchall() == [(0,)]
 
-    def test_a_position_that_cannot_be_read(self, store: RunningEventStore) -> None:
+    def test_a_position_that_cannot_be_read(self, store: EmbeddedEventStore) -> None:
         last = add(store)
         store.kill()
         beside(store.data, ".head").write_bytes(b"\0" * 21)
@@ -255,7 +260,7 @@ class TestNothingIsMissing:
 
 class TestBackup:
     def test_holds_what_was_acknowledged_before_while_the_server_writes(
-        self, store: RunningEventStore, tmp_path: Path, done: Command
+        self, store: EmbeddedEventStore, tmp_path: Path, done: Command
     ) -> None:
         backup = tmp_path / "backup.sqlite"
         with writers(store.port, 4) as writing:
@@ -271,7 +276,7 @@ class TestBackup:
         start(backup, expected=last)
 
     def test_replaces_a_backup_only_if_it_is_told(
-        self, store: RunningEventStore, tmp_path: Path, refusal: Command, done: Command
+        self, store: EmbeddedEventStore, tmp_path: Path, refusal: Command, done: Command
     ) -> None:
         backup = tmp_path / "backup.sqlite"
         backup.write_bytes(b"older")
@@ -282,7 +287,7 @@ class TestBackup:
 
     @pytest.mark.parametrize("suffix", ["", "-wal", ".head", "link"])
     def test_never_onto_the_file_itself(
-        self, store: RunningEventStore, suffix: str, refusal: Command
+        self, store: EmbeddedEventStore, suffix: str, refusal: Command
     ) -> None:
         target = beside(store.data, suffix)
         if suffix == "link":
@@ -291,12 +296,12 @@ class TestBackup:
         add(store, 1)
 
     def test_a_folder_that_is_not_there(
-        self, store: RunningEventStore, tmp_path: Path, refusal: Command
+        self, store: EmbeddedEventStore, tmp_path: Path, refusal: Command
     ) -> None:
         target = tmp_path / "absent" / "backup.sqlite"
         assert "cannot be written: No such file" in refusal(store.data, "--backup", target)
 
-    def test_a_disk_that_is_full(self, store: RunningEventStore, tmp_path: Path) -> None:
+    def test_a_disk_that_is_full(self, store: EmbeddedEventStore, tmp_path: Path) -> None:
         add(store, 200)
         target = tmp_path / "backup.sqlite"
         ended = subprocess.run(
@@ -316,7 +321,7 @@ class TestBackup:
 
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     def test_ended_meanwhile(
-        self, store: RunningEventStore, tmp_path: Path, number: signal.Signals, done: Command
+        self, store: EmbeddedEventStore, tmp_path: Path, number: signal.Signals, done: Command
     ) -> None:
         with EventStoreDBClient(store.uri) as client:
             for _ in range(20):
@@ -332,7 +337,7 @@ class TestBackup:
         assert sorted(tmp_path.glob("backup*")) == [target]
 
     def test_of_a_file_that_no_server_uses(
-        self, store: RunningEventStore, tmp_path: Path, done: Command
+        self, store: EmbeddedEventStore, tmp_path: Path, done: Command
     ) -> None:
         last = add(store)
         store.kill()
@@ -351,7 +356,7 @@ class TestVerify:
         ],
     )
     def test_finds_damage(
-        self, store: RunningEventStore, damage: str, words: str, refusal: Command
+        self, store: EmbeddedEventStore, damage: str, words: str, refusal: Command
     ) -> None:
         add(store)
         store.stop()
@@ -360,7 +365,7 @@ class TestVerify:
         assert words in refusal(store.data, "--verify")
 
     def test_a_scavenged_file_is_whole(
-        self, store: RunningEventStore, done: Command, capsys: pytest.CaptureFixture[str]
+        self, store: EmbeddedEventStore, done: Command, capsys: pytest.CaptureFixture[str]
     ) -> None:
         stream = new_stream()
         with EventStoreDBClient(store.uri) as client:

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import ANY, EXISTS, NO_STREAM, Expected
-from tests.support.event_store import RunningEventStore
+from tests.support.event_store import EmbeddedEventStore
 
 DELETED = TOMBSTONE = 2**63 - 1
 """The `$tb` of a deleted stream, and the revision of a tombstone."""
@@ -175,7 +175,7 @@ class Model:
 class Machine(RuleBasedStateMachine):
     """All operations of clients, on three streams of each run's own."""
 
-    store: RunningEventStore
+    store: EmbeddedEventStore
     client: EventStoreDBClient
     batches: Bundle[Batch] = Bundle("batches")
 
@@ -324,7 +324,7 @@ def _answer(write: Callable[[], object]) -> Answer:
 
 # When it fails, Hypothesis takes minutes to find the shortest example.
 @pytest.mark.timeout(600)
-def test_the_event_store_is_like_the_model(store: RunningEventStore, connect: Connect) -> None:
+def test_the_event_store_is_like_the_model(store: EmbeddedEventStore, connect: Connect) -> None:
     class ConnectedMachine(Machine):
         pass
 

@@ -25,12 +25,12 @@ from tests.integration.lepret.eventstore.batches import Batch, new_batch
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
 from tests.integration.lepret.eventstore.writers import writers
-from tests.support.event_store import WITHIN, RunningEventStore
+from tests.support.event_store import WITHIN, EmbeddedEventStore
 from tests.support.processes import PROJECT
 
 
 class TestStopped:
-    def test_with_everything_running(self, store: RunningEventStore) -> None:
+    def test_with_everything_running(self, store: EmbeddedEventStore) -> None:
         with EventStoreDBClient(store.uri) as client:
             all_ = client.subscribe_to_all(from_end=True)
             stream = client.subscribe_to_stream(new_stream())
@@ -45,7 +45,7 @@ class TestStopped:
         with EventStoreDBClient(store.uri) as client:
             writing.assert_the_log_holds_what_was_acknowledged(client)
 
-    def test_every_append_that_was_written_is_answered(self, store: RunningEventStore) -> None:
+    def test_every_append_that_was_written_is_answered(self, store: EmbeddedEventStore) -> None:
         """Stop during a call with hundreds of appends: exactly the answered ones are in the log."""
         answers: list[BatchAppendResp] = []
         enough = threading.Event()
@@ -80,7 +80,7 @@ class TestStopped:
             written = len(client.get_stream("Test:answered"))
         assert written == len([a for a in answers if a.WhichOneof("result") == "success"])
 
-    def test_although_a_client_does_not_read(self, store: RunningEventStore) -> None:
+    def test_although_a_client_does_not_read(self, store: EmbeddedEventStore) -> None:
         with EventStoreDBClient(store.uri) as client:
             events = [NewEvent(type="Tested", data=b"x" * 1000_000) for _ in range(20)]
             for event in events:
@@ -89,7 +89,7 @@ class TestStopped:
             next(subscription)
             store.stop()
 
-    def test_leaves_all_in_the_one_file(self, store: RunningEventStore) -> None:
+    def test_leaves_all_in_the_one_file(self, store: EmbeddedEventStore) -> None:
         with EventStoreDBClient(store.uri) as client:
             append(client, new_stream(), new_events(3))
         store.stop()
@@ -99,7 +99,7 @@ class TestStopped:
         connection.close()
 
     def test_a_restart_keeps_events_and_port(
-        self, store: RunningEventStore, connect: Connect
+        self, store: EmbeddedEventStore, connect: Connect
     ) -> None:
         stream = new_stream()
         client = connect(store.uri)
@@ -137,21 +137,21 @@ class TestRefused:
         assert ended.stderr == f"lepret.eventstore: {tmp_path} is not a file\n"
 
     def test_a_second_server_on_the_same_file(
-        self, store: RunningEventStore, refusal: Start
+        self, store: EmbeddedEventStore, refusal: Start
     ) -> None:
         assert "in use by another event store" in refusal(store.data)
         with EventStoreDBClient(store.uri) as client:
             append(client, new_stream(), new_events(1))
 
     def test_a_second_server_on_a_link_to_the_file(
-        self, store: RunningEventStore, tmp_path: Path, refusal: Start
+        self, store: EmbeddedEventStore, tmp_path: Path, refusal: Start
     ) -> None:
         link = tmp_path / "link"
         link.symlink_to(store.data)
         assert "in use by another event store" in refusal(link)
 
     def test_a_port_that_is_taken_by_another_server(
-        self, store: RunningEventStore, tmp_path: Path, refusal: Start
+        self, store: EmbeddedEventStore, tmp_path: Path, refusal: Start
     ) -> None:
         other = tmp_path / "other.sqlite"
         assert f"port {store.port} on 127.0.0.1 is taken" in refusal(other, store.port)
@@ -183,7 +183,7 @@ class TestRefused:
         assert path.read_bytes() == content
 
     @pytest.mark.parametrize("damage", ["truncated", "overwritten"])
-    def test_a_corrupt_file(self, store: RunningEventStore, damage: str, refusal: Start) -> None:
+    def test_a_corrupt_file(self, store: EmbeddedEventStore, damage: str, refusal: Start) -> None:
         with EventStoreDBClient(store.uri) as client:
             for _ in range(5):
                 append(client, new_stream(), new_events(200))
@@ -224,7 +224,7 @@ class TestPrivate:
         assert set(running) >= {"events.sqlite", "events.sqlite-wal", "events.sqlite.lock"}
         assert set(running.values()) == set(_modes(tmp_path).values()) == {0o600}
 
-    def test_the_files_of_an_older_version(self, store: RunningEventStore) -> None:
+    def test_the_files_of_an_older_version(self, store: EmbeddedEventStore) -> None:
         store.stop()
         for file in store.data.parent.iterdir():
             file.chmod(0o644)
@@ -238,7 +238,7 @@ def _modes(folder: Path) -> dict[str, int]:
 
 class TestMemory:
     def test_stays_small_while_a_subscriber_sleeps(
-        self, store: RunningEventStore, connect: Connect
+        self, store: EmbeddedEventStore, connect: Connect
     ) -> None:
         """100 MB are appended while a subscriber does not read; few of them stay in memory."""
         client = connect(store.uri)
@@ -250,7 +250,7 @@ class TestMemory:
             assert sum(1 for _, _ in zip(range(100), subscription, strict=False)) == 100
 
 
-def resident(store: RunningEventStore) -> int:
+def resident(store: EmbeddedEventStore) -> int:
     """Bytes of memory that the server's process uses."""
     status = Path(f"/proc/{store.pid}/status")
     if not status.exists():

@@ -17,7 +17,7 @@ from google.protobuf import duration_pb2
 from tests.integration.lepret.eventstore.batches import Batch, new_batch, new_proposals
 from tests.integration.lepret.eventstore.events import new_stream
 from tests.integration.lepret.eventstore.refused import refused
-from tests.support.event_store import WITHIN, RunningEventStore
+from tests.support.event_store import WITHIN, EmbeddedEventStore
 
 READ = "/event_store.client.streams.Streams/Read"
 
@@ -312,10 +312,12 @@ class TestConnections:
     def test_noise_ends_only_its_own_connection(
         self,
         streams: streams_pb2_grpc.StreamsStub,
-        shared_event_store: RunningEventStore,
+        embedded_event_store: EmbeddedEventStore,
         noise: bytes,
     ) -> None:
-        with socket.create_connection(("127.0.0.1", shared_event_store.port), WITHIN) as connection:
+        with socket.create_connection(
+            ("127.0.0.1", embedded_event_store.port), WITHIN
+        ) as connection:
             connection.sendall(noise)
             while connection.recv(4096):
                 pass

@@ -19,7 +19,7 @@ from tests.integration.lepret.eventstore.events import (
     commit_position,
     new_events,
 )
-from tests.support.event_store import WITHIN, RunningEventStore
+from tests.support.event_store import WITHIN, EmbeddedEventStore
 from tests.support.processes import PROJECT
 
 
@@ -45,7 +45,7 @@ def _in_all(client: EventStoreDBClient) -> dict[str, list[int]]:
 
 
 def test_removes_what_appends_of_no_events_have_left_but_the_last_position(
-    store: RunningEventStore,
+    store: EmbeddedEventStore,
 ) -> None:
     with EventStoreDBClient(store.uri) as client:
         append(client, "s", new_events(1))
@@ -58,7 +58,7 @@ def test_removes_what_appends_of_no_events_have_left_but_the_last_position(
         assert _in_all(client)["s"] == [0, 1]
 
 
-def test_removes_hidden_events_but_no_streams_last_event(store: RunningEventStore) -> None:
+def test_removes_hidden_events_but_no_streams_last_event(store: EmbeddedEventStore) -> None:
     with EventStoreDBClient(store.uri) as client:
         _fill(client)
     store.stop()
@@ -86,7 +86,7 @@ def test_removes_hidden_events_but_no_streams_last_event(store: RunningEventStor
         }
 
 
-def test_reads_and_appends_go_on_as_before(store: RunningEventStore) -> None:
+def test_reads_and_appends_go_on_as_before(store: EmbeddedEventStore) -> None:
     with EventStoreDBClient(store.uri) as client:
         _fill(client)
         head = client.get_commit_position(filter_exclude=())
@@ -112,7 +112,7 @@ def _log(client: EventStoreDBClient) -> list[int]:
     return [commit_position(event) for event in client.read_all(filter_exclude=())]
 
 
-def test_the_file_gets_smaller(store: RunningEventStore) -> None:
+def test_the_file_gets_smaller(store: EmbeddedEventStore) -> None:
     with EventStoreDBClient(store.uri) as client:
         for _ in range(8):
             data = json.dumps({"text": "x" * 100_000}).encode()
@@ -126,7 +126,7 @@ def test_the_file_gets_smaller(store: RunningEventStore) -> None:
 
 @pytest.mark.parametrize("what", ["absent", "foreign", "in use"])
 def test_refusals_are_one_line(
-    store: RunningEventStore, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+    store: EmbeddedEventStore, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = {"absent": tmp_path / "absent", "foreign": tmp_path / "foreign", "in use": store.data}
     (tmp_path / "foreign").write_text("something else")

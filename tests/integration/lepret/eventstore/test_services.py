@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grpc
+import httpx2
 import pytest
 from esdbclient.protos.Grpc import gossip_pb2, gossip_pb2_grpc, shared_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -11,7 +12,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from lepret.eventstore.newer_messages import SupportedMethods
 from lepret.eventstore.services.server_features import PATH
 from tests.integration.lepret.eventstore.refused import refused
-from tests.support.event_store import WITHIN, RunningEventStore
+from tests.support.event_store import WITHIN, EmbeddedEventStore
 
 STREAMS = "event_store.client.streams.Streams"
 
@@ -46,13 +47,25 @@ class TestHealth:
         first = next(_health(channel).Watch(request, timeout=WITHIN))
         assert first.status == HealthCheckResponse.SERVICE_UNKNOWN
 
-    def test_is_watched_until_the_server_stops(self, store: RunningEventStore) -> None:
+    def test_is_watched_until_the_server_stops(self, store: EmbeddedEventStore) -> None:
         with grpc.insecure_channel(f"localhost:{store.port}") as channel:
             watch = _health(channel).Watch(HealthCheckRequest(), timeout=WITHIN)
             assert next(watch).status == HealthCheckResponse.SERVING
             store.stop()
             with refused(grpc.StatusCode.UNAVAILABLE):
                 next(watch)
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_is_alive_in_http_1(self, store: EmbeddedEventStore, method: str) -> None:
+        url = f"http://127.0.0.1:{store.port}/health/live"
+        answers = [
+            httpx2.request(method, url, trust_env=False, timeout=WITHIN).status_code
+            for _ in range(2)
+        ]
+        assert answers == [httpx2.codes.NO_CONTENT] * 2
+        store.stop()
+        with pytest.raises(httpx2.TransportError):
+            httpx2.request(method, url, trust_env=False, timeout=WITHIN)
 
 
 class TestGossip:
@@ -68,25 +81,25 @@ class TestGossip:
     )
     def test_names_the_node_as_the_client_did(
         self,
-        shared_event_store: RunningEventStore,
+        embedded_event_store: EmbeddedEventStore,
         authority: str | None,
         host: str,
         port: int | None,
     ) -> None:
-        (member,) = _gossip(shared_event_store, authority).members
+        (member,) = _gossip(embedded_event_store, authority).members
         assert (member.state, member.is_alive) == (gossip_pb2.MemberInfo.Leader, True)
         end_point = member.http_end_point
-        assert (end_point.address, end_point.port) == (host, port or shared_event_store.port)
+        assert (end_point.address, end_point.port) == (host, port or embedded_event_store.port)
 
     @pytest.mark.parametrize("authority", ["host:port", "host:99999999", "::1", ":2113", "[::1"])
     def test_refuses_an_invalid_authority(
-        self, shared_event_store: RunningEventStore, authority: str
+        self, embedded_event_store: EmbeddedEventStore, authority: str
     ) -> None:
         with refused(grpc.StatusCode.INVALID_ARGUMENT):
-            _gossip(shared_event_store, authority)
+            _gossip(embedded_event_store, authority)
 
 
-def _gossip(store: RunningEventStore, authority: str | None) -> gossip_pb2.ClusterInfo:
+def _gossip(store: EmbeddedEventStore, authority: str | None) -> gossip_pb2.ClusterInfo:
     options = [] if authority is None else [("grpc.default_authority", authority)]
     with grpc.insecure_channel(f"localhost:{store.port}", options) as channel:
         stub = gossip_pb2_grpc.GossipStub(channel)  # type: ignore[no-untyped-call]

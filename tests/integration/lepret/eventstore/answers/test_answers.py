@@ -9,7 +9,7 @@ from esdbclient.protos.Grpc.persistent_pb2_grpc import PersistentSubscriptionsSt
 from tests.integration.lepret.eventstore.answers.book import expected_answers
 from tests.integration.lepret.eventstore.answers.scene import Scene
 from tests.integration.lepret.eventstore.persistent.groups import stub_of
-from tests.support.event_store import running_event_store
+from tests.support.event_store import running_embedded_event_store
 
 ANSWERS = expected_answers()
 
@@ -17,7 +17,7 @@ ANSWERS = expected_answers()
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a store of the module's own: where a read ends depends on what else is in `$all`."""
-    with running_event_store(tmp_path_factory.mktemp("answers") / "events.sqlite") as store:
+    with running_embedded_event_store(tmp_path_factory.mktemp("answers")) as store:
         yield store.uri
 
 

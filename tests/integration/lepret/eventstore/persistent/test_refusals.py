@@ -26,14 +26,14 @@ from tests.integration.lepret.eventstore.persistent.groups import (
     subscribe,
 )
 from tests.integration.lepret.eventstore.refused import refused
-from tests.support.event_store import WITHIN, RunningEventStore
+from tests.support.event_store import WITHIN, EmbeddedEventStore
 from tests.support.processes import wait_until
 
 
 @pytest.fixture
-def uri(shared_event_store: RunningEventStore) -> str:
+def uri(embedded_event_store: EmbeddedEventStore) -> str:
     """The embedded event store alone: EventStoreDB is less clear about bad requests."""
-    return shared_event_store.uri
+    return embedded_event_store.uri
 
 
 @pytest.fixture(params=["stream", "all"])

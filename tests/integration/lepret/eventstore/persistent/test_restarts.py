@@ -16,18 +16,22 @@ from tests.integration.lepret.eventstore.persistent.groups import (
     same,
     take,
 )
-from tests.support.event_store import WITHIN, RunningEventStore
+from tests.support.event_store import WITHIN, EmbeddedEventStore
 from tests.support.processes import wait_until
+
+pytestmark = pytest.mark.flaky(reruns=0)
 
 
 @pytest.fixture(params=["stream", "all"])
-def own_group(request: pytest.FixtureRequest, store: RunningEventStore, connect: Connect) -> Group:
+def own_group(request: pytest.FixtureRequest, store: EmbeddedEventStore, connect: Connect) -> Group:
     """A group on an event store of the test's own."""
     return Group(connect(store.uri), on_all=request.param == "all")
 
 
 class TestRestarted:
-    def test_goes_on_after_what_was_acked(self, own_group: Group, store: RunningEventStore) -> None:
+    def test_goes_on_after_what_was_acked(
+        self, own_group: Group, store: EmbeddedEventStore
+    ) -> None:
         """A clean stop keeps all progress."""
         events = own_group.append(5)
         own_group.create()
@@ -39,7 +43,7 @@ class TestRestarted:
         assert same(own_group.acked(3), events[2:])
 
     def test_killed_goes_on_from_the_checkpoint(
-        self, own_group: Group, store: RunningEventStore
+        self, own_group: Group, store: EmbeddedEventStore
     ) -> None:
         own_group.append(5)
         own_group.create(min_checkpoint_count=1)
@@ -51,7 +55,7 @@ class TestRestarted:
         assert same(own_group.acked(1), events)
 
     def test_killed_before_a_checkpoint_begins_where_it_began(
-        self, own_group: Group, store: RunningEventStore
+        self, own_group: Group, store: EmbeddedEventStore
     ) -> None:
         """Events after the creation of a group from the end are not lost."""
         own_group.append(2)
@@ -60,7 +64,9 @@ class TestRestarted:
         store.crash()
         assert same(own_group.acked(3), events)
 
-    def test_killed_keeps_parked_messages(self, own_group: Group, store: RunningEventStore) -> None:
+    def test_killed_keeps_parked_messages(
+        self, own_group: Group, store: EmbeddedEventStore
+    ) -> None:
         events = own_group.append(3)
         own_group.create(min_checkpoint_count=1)
         own_group.parked(3)
@@ -71,7 +77,7 @@ class TestRestarted:
         assert same(own_group.acked(3), events)
 
     def test_killed_keeps_replays_that_are_not_done(
-        self, own_group: Group, store: RunningEventStore
+        self, own_group: Group, store: EmbeddedEventStore
     ) -> None:
         own_group.append(3)
         own_group.create(min_checkpoint_count=1)
@@ -83,7 +89,7 @@ class TestRestarted:
         store.crash()
         assert own_group.info().parked_message_count == 2
 
-    def test_keeps_the_settings(self, own_group: Group, store: RunningEventStore) -> None:
+    def test_keeps_the_settings(self, own_group: Group, store: EmbeddedEventStore) -> None:
         own_group.create(
             message_timeout=7.5,
             max_retry_count=3,
@@ -104,14 +110,14 @@ class TestRestarted:
         for name in vars(before).keys() - {"status"}:
             assert getattr(after, name) == getattr(before, name)
 
-    def test_deleted_stays_deleted(self, own_group: Group, store: RunningEventStore) -> None:
+    def test_deleted_stays_deleted(self, own_group: Group, store: EmbeddedEventStore) -> None:
         own_group.create()
         own_group.delete()
         store.crash()
         with pytest.raises(NotFound):
             own_group.info()
 
-    def test_created_again_begins_anew(self, own_group: Group, store: RunningEventStore) -> None:
+    def test_created_again_begins_anew(self, own_group: Group, store: EmbeddedEventStore) -> None:
         events = own_group.append(3)
         own_group.create(min_checkpoint_count=1)
         own_group.parked(1)
@@ -123,14 +129,16 @@ class TestRestarted:
         assert own_group.info().parked_message_count == 0
         assert same(own_group.acked(3), events)
 
-    def test_invalid_settings_are_skipped(self, own_group: Group, store: RunningEventStore) -> None:
+    def test_invalid_settings_are_skipped(
+        self, own_group: Group, store: EmbeddedEventStore
+    ) -> None:
         own_group.create()
         stream = "$persistentSubscriptionConfig"
         append(own_group.client, stream, [NewEvent(type="$PersistentConfig", data=b'{"x": 1}')])
         store.restart()
         assert own_group.info().group_name == own_group.name
 
-    def test_readers_end_as_unavailable(self, own_group: Group, store: RunningEventStore) -> None:
+    def test_readers_end_as_unavailable(self, own_group: Group, store: EmbeddedEventStore) -> None:
         own_group.create()
         with reading(own_group) as subscription:
             store.stop()
