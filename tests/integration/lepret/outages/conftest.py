@@ -65,7 +65,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     directory = tmp_path_factory.mktemp("outages")
     with (
         stoppable_postgresql(MOST_CONNECTIONS) as postgresql,
-        running_event_store(directory / "events.sqlite3") as event_store,
+        running_event_store(directory / "events") as event_store,
         running_valkey(directory / "valkey") as valkey,
     ):
         environment = {

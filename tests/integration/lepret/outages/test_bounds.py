@@ -13,7 +13,6 @@ from esdbclient.exceptions import DiscoveryFailed
 
 from lepret.common.event_store_connection import SharedClient
 from tests.integration.lepret.outages.conftest import System
-from tests.support.processes import frozen
 
 # The machine may be slow, but what is added up would take much longer.
 FACTOR = 4
@@ -31,7 +30,7 @@ def test_no_answer_waits_longer_than_documented(system: System) -> None:
         ("GET", f"/api/loan-requests/{uuid4()}", {}),
         ("GET", f"/api/loan-requests/{uuid4()}?after=999999", {}),
     ]
-    with frozen(system.event_store.pid), ThreadPoolExecutor(len(requests)) as executor:
+    with system.event_store.frozen(), ThreadPoolExecutor(len(requests)) as executor:
         began = time.monotonic()
         answers = executor.map(lambda each: system.ask(each[0], each[1], **each[2]), requests)
         assert [each.status_code for each in answers] == [503] * len(requests)
@@ -42,7 +41,7 @@ def test_no_answer_waits_longer_than_documented(system: System) -> None:
 
 def test_a_node_of_a_cluster_that_hangs_is_not_asked_again_and_again(system: System) -> None:
     node = f"127.0.0.1:{system.event_store.port}"
-    with frozen(system.event_store.pid):
+    with system.event_store.frozen():
         began = time.monotonic()
         with (
             closing(SharedClient(f"esdb://{node},{node},{node}?tls=false")) as client,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from tests.integration.lepret.outages.conftest import System
+from tests.support.event_store import needs_the_embedded_store
 from tests.support.processes import wait_until
 
 SECONDS = 60.0
@@ -16,13 +17,14 @@ SECONDS = 60.0
 @contextmanager
 def full_disk(system: System) -> Iterator[None]:
     """The event store can make no file longer during the block, nor write what is in the WAL."""
-    limit = resource.RLIMIT_FSIZE
-    before = resource.prlimit(system.event_store.pid, limit)
-    resource.prlimit(system.event_store.pid, limit, (1, before[1]))
+    needs_the_embedded_store("this limits the size of its file")
+    (pid,), limit = system.event_store.pids, resource.RLIMIT_FSIZE
+    before = resource.prlimit(pid, limit)
+    resource.prlimit(pid, limit, (1, before[1]))
     try:
         yield
     finally:
-        resource.prlimit(system.event_store.pid, limit, before)
+        resource.prlimit(pid, limit, before)
 
 
 def event_store_check(system: System) -> str:

@@ -25,7 +25,7 @@ def hanging(system: System, part: str) -> Iterator[None]:
         case "database":
             freezing, path = system.postgresql.frozen(), "/underwriting/"
         case "event_store":
-            freezing, path = frozen(system.event_store.pid), f"/loans/{uuid4()}/"
+            freezing, path = system.event_store.frozen(), f"/loans/{uuid4()}/"
         case _:
             freezing, path = frozen(system.valkey.pid), f"/api/loan-requests/{uuid4()}"
     is_over = threading.Event()
@@ -53,6 +53,8 @@ def test_what_hangs_is_named_and_nothing_else(system: System, part: str) -> None
     wait_until(lambda: is_ready(system), 60, what="it is ready")
     ask: Callable[[int], httpx2.Response] = lambda _: system.web.get("/readyz")  # noqa: E731
     with hanging(system, part), ThreadPoolExecutor(ASKERS) as askers:
+        # What was found just before still holds for a moment.
+        wait_until(lambda: not is_ready(system), 60, what="it is no longer ready")
         for _ in range(3):  # Each round leaves its threads behind.
             answers = list(askers.map(ask, range(ASKERS)))
             assert {each.status_code for each in answers} == {503}
