@@ -2,9 +2,9 @@
 
     python -m lepret.deployment.event_store_users
 
-web appends and reads; the projector reads; the workers also make their groups, for which the event
-store wants a member of `$ops`. None of them can delete, truncate or hide events, or make users.
-What is as it should be is left alone, so that this may run before every start.
+web and workers append and read; the projector reads. None of them can delete, truncate or hide
+events, or make users or groups of workers: for those the event store wants a member of `$ops`, and
+none of them is one. What is as it should be is left alone, so that this may run before every start.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import json
 import ssl
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote
 
 from esdbclient import EventStoreDBClient, NewEvent, StreamState
 from esdbclient.exceptions import EventStoreDBClientException, NotFound
 
+from lepret.common.event_store_refusals import in_words
 from lepret.deployment.keys import ADMIN_PASSWORD, MOUNTED_AT
 
 WEB, PROJECTOR, WORKERS = "lepret-web", "lepret-projector", "lepret-workers"
 ADMIN, OPS = "admin", "ops"
+_ADMINS: Final = "$admins"
+# A stream, and in lists of rights everybody.
 _ALL: Final = "$all"
 _SETTINGS: Final = "$settings"
 
@@ -49,6 +52,12 @@ class User(NamedTuple):
     groups: Sequence[str] = ()
 
 
+class _Answer(NamedTuple):
+    status: int
+    reason: str
+    body: bytes
+
+
 class UsersAPI:
     """The part of the event store's HTTP API that deals with users, as its user `admin` sees it."""
 
@@ -57,9 +66,12 @@ class UsersAPI:
         self._tls = ssl.create_default_context(cafile=str(authority))
         self._admin = User(ADMIN, admin_password)
 
-    def is_known(self, user: User) -> bool:
-        """Whether the event store lets a user in with this password."""
-        return self._call("GET", "/users/$current", user).status == HTTPStatus.OK
+    def groups_of(self, user: User) -> Collection[str] | None:
+        """The groups of a user; `None` if the event store does not take this password."""
+        answer = self._call("GET", "/users/$current", user)
+        if answer.status != HTTPStatus.OK:
+            return None
+        return set(json.loads(answer.body)["data"]["groups"])
 
     def put(self, user: User) -> None:
         """Make a user, or give an existing one this password and these groups.
@@ -76,9 +88,8 @@ class UsersAPI:
         reset = {"newPassword": user.password}
         answer = self._as_admin("POST", f"{path}/command/reset-password", reset)
         _expect(answer, HTTPStatus.OK, f"password of {user.name}")
-        if user.groups:
-            answer = self._as_admin("PUT", path, body)
-            _expect(answer, HTTPStatus.OK, f"groups of {user.name}")
+        answer = self._as_admin("PUT", path, body)
+        _expect(answer, HTTPStatus.OK, f"groups of {user.name}")
 
     def wait_for_admin(self, seconds: float) -> None:
         """Wait until the event store lets `admin` in, which takes a moment at its first start.
@@ -89,7 +100,7 @@ class UsersAPI:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                if self.is_known(self._admin):
+                if self.groups_of(self._admin) is not None:
                     return
                 reason = f"it does not take the password in {ADMIN_PASSWORD}"
             except (OSError, http.client.HTTPException) as error:
@@ -98,14 +109,12 @@ class UsersAPI:
                 raise NotSetUp(f"The event store does not let {ADMIN} in: {reason}")
             time.sleep(_RETRY_SECONDS)
 
-    def _as_admin(
-        self, method: str, path: str, body: Mapping[str, Any]
-    ) -> http.client.HTTPResponse:
+    def _as_admin(self, method: str, path: str, body: Mapping[str, Any]) -> _Answer:
         return self._call(method, path, self._admin, body)
 
     def _call(
         self, method: str, path: str, user: User, body: Mapping[str, Any] | None = None
-    ) -> http.client.HTTPResponse:
+    ) -> _Answer:
         connection = http.client.HTTPSConnection(
             *self._at, timeout=_CALL_SECONDS, context=self._tls
         )
@@ -118,13 +127,12 @@ class UsersAPI:
         try:
             connection.request(method, path, content, headers)
             answer = connection.getresponse()
-            answer.read()
+            return _Answer(answer.status, answer.reason, answer.read())
         finally:
             connection.close()
-        return answer
 
 
-def _expect(answer: http.client.HTTPResponse, status: HTTPStatus, what: str) -> None:
+def _expect(answer: _Answer, status: HTTPStatus, what: str) -> None:
     if answer.status != status:
         raise NotSetUp(f"The event store answered {answer.status} {answer.reason} to the {what}")
 
@@ -135,7 +143,7 @@ def set_up_users(api: UsersAPI, users: Sequence[User]) -> list[str]:
     Raises:
         NotSetUp: the event store refuses.
     """
-    changed = [user for user in users if not api.is_known(user)]
+    changed = [user for user in users if api.groups_of(user) != set(user.groups)]
     for user in changed:
         api.put(user)
     return [user.name for user in changed]
@@ -148,29 +156,55 @@ def set_up_rights(client: EventStoreDBClient) -> None:
         EventStoreDBClientException: the event store refuses, or is away.
     """
     readers = [WEB, PROJECTOR, WORKERS]
-    admins = "$admins"
-    acl = {"$r": [admins, *readers], "$w": admins, "$d": admins, "$mr": admins, "$mw": admins}
-    _append_unless_last(
-        client, f"$${_ALL}", NewEvent("$metadata", json.dumps({"$acl": acl}).encode())
-    )
-    defaults = {
-        "$userStreamAcl": {**acl, "$w": [admins, WEB, WORKERS], "$mr": [admins, *readers]},
-        "$systemStreamAcl": dict.fromkeys(acl, admins),
+    let_read_all(client, readers)
+    of_admins = dict.fromkeys(("$r", "$w", "$d", "$mr", "$mw"), _ADMINS)
+    of_users = {
+        "$r": [_ADMINS, *readers],
+        "$w": [_ADMINS, WEB, WORKERS],
+        "$mr": [_ADMINS, *readers],
     }
-    _append_unless_last(
-        client, _SETTINGS, NewEvent("update-default-acl", json.dumps(defaults).encode())
-    )
+    defaults = {"$userStreamAcl": {**of_admins, **of_users}, "$systemStreamAcl": of_admins}
+    last, version = _last(client, _SETTINGS)
+    if last != defaults:
+        _append(client, _SETTINGS, version, "update-default-acl", defaults)
 
 
-def _append_unless_last(client: EventStoreDBClient, stream: str, event: NewEvent) -> None:
+def let_read_all(client: EventStoreDBClient, users: Sequence[str]) -> list[str]:
+    """Let these users read `$all`, beside those who may; returns the names of those who could not.
+
+    Raises:
+        EventStoreDBClientException: the event store refuses, or is away.
+    """
+    metadata, version = _last(client, f"$${_ALL}")
+    acl = metadata.get("$acl", {})
+    readers = acl.get("$r", _ADMINS)
+    readers = [readers] if isinstance(readers, str) else readers
+    new = [] if _ALL in readers else [user for user in users if user not in readers]
+    if new:
+        acl = {**acl, "$r": [*readers, *new]}
+        _append(client, f"$${_ALL}", version, "$metadata", {**metadata, "$acl": acl})
+    return new
+
+
+def _last(
+    client: EventStoreDBClient, stream: str
+) -> tuple[dict[str, Any], int | Literal[StreamState.NO_STREAM]]:
     try:
-        last = client.get_stream(stream, backwards=True, limit=1, timeout=_CALL_SECONDS)
+        (last,) = client.get_stream(stream, backwards=True, limit=1, timeout=_CALL_SECONDS)
     except NotFound:
-        last = ()
-    if not last or json.loads(last[0].data) != json.loads(event.data):
-        client.append_to_stream(
-            stream, current_version=StreamState.ANY, events=[event], timeout=_CALL_SECONDS
-        )
+        return {}, StreamState.NO_STREAM
+    return json.loads(last.data), last.stream_position
+
+
+def _append(
+    client: EventStoreDBClient,
+    stream: str,
+    version: int | Literal[StreamState.NO_STREAM],
+    event_type: str,
+    data: Mapping[str, Any],
+) -> None:
+    event = NewEvent(event_type, json.dumps(data).encode())
+    client.append_to_stream(stream, current_version=version, events=[event], timeout=_CALL_SECONDS)
 
 
 def main() -> None:
@@ -184,8 +218,6 @@ def main() -> None:
         _set_up(options.host, options.port, options.keys, options.wait)
     except OSError as error:
         sys.exit(f"The event store cannot be set up: {error}")
-    except EventStoreDBClientException as error:
-        sys.exit(f"The event store refuses the rights: {type(error).__name__}")
     except NotSetUp as error:
         sys.exit(str(error))
 
@@ -201,7 +233,7 @@ def _set_up(host: str, port: int, keys: Path, seconds: float) -> None:
         User(OPS, password("OPS"), ["$ops"]),
         User(WEB, password("WEB")),
         User(PROJECTOR, password("PROJECTOR")),
-        User(WORKERS, password("WORKERS"), ["$ops"]),
+        User(WORKERS, password("WORKERS")),
     ]
     for name in set_up_users(api, users):
         sys.stdout.write(f"set up {name}\n")
@@ -210,6 +242,9 @@ def _set_up(host: str, port: int, keys: Path, seconds: float) -> None:
     )
     try:
         set_up_rights(client)
+    except EventStoreDBClientException as error:
+        why = in_words(error, client.connection_spec) or type(error).__name__
+        raise NotSetUp(f"The event store refuses the rights: {why}") from error
     finally:
         client.close()
     sys.stdout.write("the event store's users are ready\n")

@@ -224,9 +224,9 @@ def _shares(
         return {"server.key": certified[host].key, "server.crt": certified[host].certificate}
 
     def events(user: str) -> dict[str, str]:
-        password = values[f"EVENTSTORE_{user.upper()}_PASSWORD"]
+        password = values[f"EVENTSTORE_{user.removeprefix('lepret-').upper()}_PASSWORD"]
         return {
-            "EVENTSTORE_URI": f"esdb://lepret-{user}:{password}@eventstore:2113"
+            "EVENTSTORE_URI": f"esdb://{user}:{password}@eventstore:2113"
             f"?tls=true&tlsCaFile={MOUNTED_AT}/ca.crt"
         }
 
@@ -271,6 +271,7 @@ def _shares(
                 **only(ADMIN_PASSWORD, *(n for n in RENEWABLE if n.startswith("EVENTSTORE_"))),
             },
         ),
+        "event-store-groups": Share(_LEPRET, {**authority, **events("ops")}),
         "migrate": Share(
             _LEPRET,
             {
@@ -285,7 +286,7 @@ def _shares(
                 **authority,
                 **only(DJANGO_KEY, HMAC_KEY),
                 **database("lepret_web", "POSTGRES_WEB_PASSWORD"),
-                **events("web"),
+                **events("lepret-web"),
                 **valkey,
             },
         ),
@@ -294,12 +295,12 @@ def _shares(
             {
                 **authority,
                 **database("lepret_projector", "POSTGRES_PROJECTOR_PASSWORD"),
-                **events("projector"),
+                **events("lepret-projector"),
                 **valkey,
             },
         ),
-        "credit-checks": Share(_LEPRET, {**authority, **events("workers")}),
-        "reservations": Share(_LEPRET, {**authority, **only(HMAC_KEY), **events("workers")}),
+        "credit-checks": Share(_LEPRET, {**authority, **events("lepret-workers")}),
+        "reservations": Share(_LEPRET, {**authority, **only(HMAC_KEY), **events("lepret-workers")}),
     }
     return {
         service: Share(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from esdbclient.connection_spec import ConnectionSpec
 from esdbclient.exceptions import EventStoreDBClientException
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
+from lepret.common.event_store_refusals import in_words
 from lepret.common.memory import keep_memory_small
 from lepret.common.option_types import number_in
 from lepret.common.stopping import WAKE_SECONDS, stop_on_signals
 from loans.dependencies import event_store
-from loans.workers.groups import LONGEST_DELAY_SECONDS, Group, GroupUnknown
+from loans.workers.groups import LONGEST_DELAY_SECONDS, Group, GroupMissing
 from loans.workers.losses import LOSSES, Losses
 from loans.workers.redelivery import Redelivery
 from loans.workers.worker import TIMINGS, Worker
@@ -23,18 +27,13 @@ from loans.workers.worker import TIMINGS, Worker
 _REDELIVERY_OF_LOSSES: Final = Redelivery(retries=24, longest_delay=300.0)
 
 
-def add_group_options(parser: ArgumentParser) -> None:
-    """Add the options `--replay-parked` and `--delete-old-groups` to a command."""
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument(
+def add_replay_option(parser: ArgumentParser) -> None:
+    """Add the option `--replay-parked` to a command."""
+    parser.add_argument(
         "--replay-parked",
         action="store_true",
-        help="make the running workers retry all parked events, print how many, and exit",
-    )
-    instead.add_argument(
-        "--delete-old-groups",
-        action="store_true",
-        help="delete the groups that other versions of the workers have left, and exit",
+        help="make the running workers retry all parked events, print how many, and exit; a "
+        "secured event store wants a user in $ops for that",
     )
 
 
@@ -77,42 +76,31 @@ def work(workers: Sequence[Worker], *, command: BaseCommand, name: str) -> None:
         close_event_store_client()
 
 
-def is_about_groups(
-    options: Mapping[str, Any], groups: Sequence[Group], *, command: BaseCommand
-) -> bool:
-    """Do what one of these options says; returns false if none was given.
+def replay_parked(groups: Sequence[Group], *, command: BaseCommand) -> None:
+    """Have what these groups have parked delivered again, and say how much that is.
 
     Raises:
-        CommandError: there is no such group, or the event store is away.
+        CommandError: there is no such group, or the event store is away or does not let us.
     """
-    if options["replay_parked"]:
-        act: Callable[[Group], str] = _replay_parked
-    elif options["delete_old_groups"]:
-        act = _delete_old
-    else:
-        return False
     try:
-        for group in (*groups, LOSSES):
-            command.stdout.write(act(group))
-    except GroupUnknown as group_name:
-        raise CommandError(
-            f"The event store has no group {group_name}: no worker has ever taken part in it."
-        ) from None
-    except EventStoreDBClientException as error:
-        raise CommandError(f"The event store is away ({type(error).__qualname__}).") from None
+        with errors_explained(ConnectionSpec(settings.EVENTSTORE_URI)):
+            for group in (*groups, LOSSES):
+                count = group.replay_parked(event_store_client())
+                command.stdout.write(f"{group.purpose}: {count} parked to be tried anew.")
     finally:
         close_event_store_client()
-    return True
 
 
-def _replay_parked(group: Group) -> str:
-    count = group.replay_parked(event_store_client())
-    return f"{group.purpose}: {count} parked to be tried anew."
-
-
-def _delete_old(group: Group) -> str:
-    names = group.delete_others(event_store_client())
-    return f"{group.purpose}: deleted {', '.join(names) or 'nothing'}."
+@contextmanager
+def errors_explained(spec: ConnectionSpec) -> Iterator[None]:
+    """Raise a `CommandError` where an event store does not do what it is asked; `spec` names it."""
+    try:
+        yield
+    except GroupMissing as missing:
+        raise CommandError(f"{missing}.") from None
+    except EventStoreDBClientException as error:
+        why = in_words(error, spec) or f"The event store is away ({type(error).__qualname__})."
+        raise CommandError(why) from None
 
 
 def delay(text: str) -> float:

@@ -9,16 +9,24 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Literal, Protocol
 
 import grpc
 from esdbclient import RecordedEvent
-from esdbclient.exceptions import AlreadyExists, GrpcError, NotFound
+from esdbclient.exceptions import (
+    AccessDeniedError,
+    AlreadyExists,
+    EventStoreDBClientException,
+    GrpcError,
+    NotFound,
+)
 from esdbclient.persistent import SubscriptionInfo
 
 from lepret.common.event_store_connection import SharedClient
+from lepret.common.event_store_refusals import status_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +68,12 @@ _ALL: Final = "$all"
 _THE_START: Final = "C:0/P:0"
 
 
-class GroupUnknown(Exception):
-    """The event store does not have the group: no worker has ever connected to it."""
+# What makes the groups, and brings them to our settings.
+PREPARE: Final = "manage.py prepare_event_store"
+
+
+class GroupMissing(Exception):
+    """The event store does not have the group; the message says what makes it."""
 
 
 class PersistentSubscription(Protocol):
@@ -80,14 +92,13 @@ class PersistentSubscription(Protocol):
 class Group:
     """Workers that share all events of these types, from the first one in the event store.
 
-    `is_ours` tells our events from those of other applications, which the event store cannot.
-    `command` is the one of `manage.py` that runs its workers.
+    `is_wanted` tells those about which there may be something to do, which the event store cannot.
+    Others, as those of other applications, are acknowledged as they arrive.
     """
 
     purpose: str
     event_types: tuple[str, ...]
-    is_ours: Callable[[RecordedEvent], bool]
-    command: str
+    is_wanted: Callable[[RecordedEvent], bool]
 
     @property
     def name(self) -> str:
@@ -99,66 +110,98 @@ class Group:
         made_with = f"{_THE_START}\n{self._filter}"
         return f"{self.purpose}-{sha256(made_with.encode()).hexdigest()[:8]}"
 
-    def prepare(self, client: SharedClient) -> None:
-        """Make the group if it does not exist; otherwise bring it to our settings.
+    def prepare(self, client: SharedClient) -> str:
+        """Make the group, or bring it to our settings; returns what was done.
 
-        To be called once in a process: a change disconnects all workers of the group. Those of two
-        versions would take turns in changing it.
+        A group that is as it should be is left alone: a change disconnects all its workers.
 
         Raises:
-            EventStoreDBClientException: the event store is away, or lets us make no group.
+            EventStoreDBClientException: the event store is away, or does not let us.
         """
-        if not self._make(client):
-            self._compare(client)
-        self._tell_of_others(client)
+        if self._make(client):
+            return "made"
+        info = self._info(client)
+        if info.start_from != _THE_START:
+            client.delete_subscription(self.name, timeout=CALL_TIMEOUT_SECONDS)
+            self._make(client)
+            return f"made anew: it began at {info.start_from}"
+        others = _settings_unlike_ours(info)
+        if not others:
+            return "there already"
+        ours = {key: SETTINGS[key] for key in others}
+        client.update_subscription_to_all(self.name, timeout=CALL_TIMEOUT_SECONDS, **ours)
+        return f"changed: it had {_listed(others)}"
 
     def subscribe(self, client: SharedClient) -> PersistentSubscription:
-        """Connect to the group, which is created if it does not exist.
+        """Connect to the group. If it is missing, it is made, which not every user may do.
 
         Raises:
-            EventStoreDBClientException: the event store is away.
+            GroupMissing: it is missing, and this user may not make it.
+            EventStoreDBClientException: the event store is away, or does not let us read.
         """
-        # This has a timeout, and so fails if the event store hangs. Reading has none.
-        self._make(client)
-        return client.read_subscription_to_all(self.name, event_buffer_size=MOST_IN_FLIGHT)
+        try:
+            # This has a timeout, and so fails if the event store hangs. Reading has none.
+            self.check(client)
+            return self._read(client)
+        except NotFound:
+            self._make_if_allowed(client)
+        return self._read(client)
 
     def check(self, client: SharedClient) -> None:
-        """Check that the event store answers, and has the group.
+        """Check that the event store answers, and has the group if this user may ask for it.
 
         Raises:
             EventStoreDBClientException: it does not.
         """
-        client.get_subscription_info(self.name, timeout=CALL_TIMEOUT_SECONDS)
+        try:
+            self._info(client)
+        except GrpcError as error:
+            if not is_refused(error):
+                raise
+
+    def warn(self, client: SharedClient) -> None:
+        """Log what is not as this version would have it, and what to do.
+
+        Raises:
+            EventStoreDBClientException: the event store is away.
+        """
+        try:
+            with suppress(NotFound):
+                self._warn_of_settings(self._info(client))
+            self._warn_of_other_versions(client)
+        except GrpcError as error:
+            if not is_refused(error):
+                raise
+            logger.info("%s is used as it is: this user may not ask about groups", self.name)
 
     def replay_parked(self, client: SharedClient) -> int:
         """Have parked events delivered to the workers again; returns their number.
 
         Raises:
-            GroupUnknown: there is no such group.
-            EventStoreDBClientException: the event store is away.
-        """
-        try:
-            info = client.get_subscription_info(self.name, timeout=CALL_TIMEOUT_SECONDS)
-            client.replay_parked_events(self.name, timeout=CALL_TIMEOUT_SECONDS)
-        except NotFound:
-            raise GroupUnknown(self.purpose) from None
-        return info.parked_message_count
-
-    def delete_others(self, client: SharedClient) -> list[str]:
-        """Delete the groups that other versions have made for this purpose; returns their names.
-
-        Raises:
-            GroupUnknown: this version has no group, which would go through their events.
+            GroupMissing: there is no such group.
             EventStoreDBClientException: the event store is away, or does not let us.
         """
         try:
-            self.check(client)
+            info = self._info(client)
+            client.replay_parked_events(self.name, timeout=CALL_TIMEOUT_SECONDS)
         except NotFound:
-            raise GroupUnknown(self.purpose) from None
-        names = [other.group_name for other in self._others(client)]
-        for name in names:
-            client.delete_subscription(name, timeout=CALL_TIMEOUT_SECONDS)
-        return names
+            raise self._missing() from None
+        return info.parked_message_count
+
+    def of_other_versions(self, client: SharedClient) -> Sequence[SubscriptionInfo]:
+        """The groups that other versions have made for this purpose.
+
+        Raises:
+            EventStoreDBClientException: the event store is away.
+        """
+        is_alike = re.compile(rf"{re.escape(self.purpose)}(-[0-9a-f]{{8}})?")
+        return [
+            info
+            for info in client.list_subscriptions(timeout=CALL_TIMEOUT_SECONDS)
+            if info.event_source == _ALL
+            and is_alike.fullmatch(info.group_name)
+            and info.group_name != self.name
+        ]
 
     @property
     def _filter(self) -> str:
@@ -179,68 +222,61 @@ class Group:
             return False
         return True
 
-    def _compare(self, client: SharedClient) -> None:
-        info = client.get_subscription_info(self.name, timeout=CALL_TIMEOUT_SECONDS)
-        if info.start_from != _THE_START:
-            logger.warning("%s began at %s: it is made anew", self.name, info.start_from)
-            client.delete_subscription(self.name, timeout=CALL_TIMEOUT_SECONDS)
-            self._make(client)
-            return
-        others = {
-            key: getattr(info, key) for key in SETTINGS if getattr(info, key) != SETTINGS[key]
-        }
-        if others:
-            self._change(client, others)
-
-    def _change(self, client: SharedClient, others: dict[str, Any]) -> None:
-        ours = {key: SETTINGS[key] for key in others}
+    def _make_if_allowed(self, client: SharedClient) -> None:
         try:
-            client.update_subscription_to_all(self.name, timeout=CALL_TIMEOUT_SECONDS, **ours)
+            self._make(client)
         except GrpcError as error:
-            if not _is_refused(error):
-                raise
-            # They are about how soon and to whom: each event is delivered all the same.
+            if is_refused(error):
+                raise self._missing() from None
+            raise
+
+    def _missing(self) -> GroupMissing:
+        return GroupMissing(
+            f"The event store has no group {self.name}. A user in $ops makes it: {PREPARE}"
+        )
+
+    def _info(self, client: SharedClient) -> SubscriptionInfo:
+        return client.get_subscription_info(self.name, timeout=CALL_TIMEOUT_SECONDS)
+
+    def _read(self, client: SharedClient) -> PersistentSubscription:
+        return client.read_subscription_to_all(self.name, event_buffer_size=MOST_IN_FLIGHT)
+
+    def _warn_of_settings(self, info: SubscriptionInfo) -> None:
+        others = _settings_unlike_ours(info)
+        if info.start_from != _THE_START:
+            others["start_from"] = info.start_from
+        if others:
+            # But for the start, they are about how soon and to whom events are delivered.
             logger.warning(
-                "%s has other settings (%s), which this user of the event store may not change: it "
-                "must be in $ops. The worker goes on with them",
+                "%s is used as it is, but has other settings: %s. A user in $ops brings it to "
+                "ours: %s",
                 self.name,
                 _listed(others),
+                PREPARE,
             )
-        else:
-            logger.warning("Changed the settings of %s, which had %s", self.name, _listed(others))
 
-    def _tell_of_others(self, client: SharedClient) -> None:
-        try:
-            others = self._others(client)
-        except GrpcError as error:
-            if not _is_refused(error):
-                raise
-            return
-        for other in others:
+    def _warn_of_other_versions(self, client: SharedClient) -> None:
+        for other in self.of_other_versions(client):
             logger.warning(
                 "The group %s, with %d parked, is another version's. %s goes through all events "
                 "from the first one on, also those. Once no other version runs, delete it: "
-                "manage.py %s --delete-old-groups",
+                "%s --delete-old-groups",
                 other.group_name,
                 other.parked_message_count,
                 self.name,
-                self.command,
+                PREPARE,
             )
 
-    def _others(self, client: SharedClient) -> Sequence[SubscriptionInfo]:
-        is_alike = re.compile(rf"{re.escape(self.purpose)}(-[0-9a-f]{{8}})?")
-        return [
-            info
-            for info in client.list_subscriptions(timeout=CALL_TIMEOUT_SECONDS)
-            if info.event_source == _ALL
-            and is_alike.fullmatch(info.group_name)
-            and info.group_name != self.name
-        ]
+
+def is_refused(error: EventStoreDBClientException) -> bool:
+    """Whether the event store knows this user, and does not let it do that."""
+    is_of_append = isinstance(error, AccessDeniedError)
+    return is_of_append or status_of(error) is grpc.StatusCode.PERMISSION_DENIED
 
 
-def _is_refused(error: GrpcError) -> bool:
-    cause = error.args[0] if error.args else None
-    return isinstance(cause, grpc.Call) and cause.code() is grpc.StatusCode.PERMISSION_DENIED
+def _settings_unlike_ours(info: SubscriptionInfo) -> dict[str, Any]:
+    has = {key: getattr(info, key) for key in SETTINGS}
+    return {key: value for key, value in has.items() if value != SETTINGS[key]}
 
 
 def _listed(settings: dict[str, Any]) -> str:

@@ -47,10 +47,8 @@ def _is_about_a_reservation(event: RecordedEvent) -> bool:
 
 # In a regular expression.
 _TYPES: Final = tuple(map(re.escape, (codec.METADATA_TYPE, codec.TOMBSTONE_TYPE)))
-LOSSES: Final = Group("losses", _TYPES, _is_about_a_request, "check_credit")
-RESERVATION_LOSSES: Final = Group(
-    "reservation-losses", _TYPES, _is_about_a_reservation, "release_reservations"
-)
+LOSSES: Final = Group("losses", _TYPES, _is_about_a_request)
+RESERVATION_LOSSES: Final = Group("reservation-losses", _TYPES, _is_about_a_reservation)
 # The last event, and the tombstone after it.
 _NEWEST: Final = 2
 # The event store may have to look through all that was recorded since.

@@ -22,6 +22,7 @@ from esdbclient.exceptions import ConsumerTooSlow, EventStoreDBClientException
 
 from lepret.common.backoff import Backoff, jittered
 from lepret.common.error_places import type_and_place
+from lepret.common.event_store_client import why_refused
 from lepret.common.event_store_connection import SharedClient
 from lepret.common.outages import Outage
 from loans.adapters import codec
@@ -32,6 +33,7 @@ from loans.workers.groups import (
     CALL_TIMEOUT_SECONDS,
     MESSAGE_TIMEOUT_SECONDS,
     Group,
+    GroupMissing,
     PersistentSubscription,
 )
 from loans.workers.redelivery import Redelivery
@@ -146,9 +148,14 @@ class Worker:
             threading.Thread(target=self._work, name=f"{group.purpose}-{number}", daemon=True)
             for number in range(threads)
         ]
-        self._is_prepared = False
+        self._has_warned = False
+        self._is_missing = False
         self._backoff = Backoff()
         self._outage = Outage(logger, "the event store", consequence="trying to come back")
+        # What handlers want of it may be refused while events arrive.
+        self._refusal = Outage(
+            logger, "the event store", of=group.purpose, consequence="its events wait"
+        )
 
     def run(self, stop: threading.Event, on_ready: Callable[[], object]) -> None:
         """Work until `stop` is set, then let running handlers finish.
@@ -176,20 +183,35 @@ class Worker:
 
     def _begin(self) -> Session | None:
         try:
-            self._prepare()
+            self._warn_once()
             session = Session(self._group.subscribe(self._connect()), self._take)
+        except GroupMissing as missing:
+            self._outage.end()
+            self._note_missing(missing)
+            return None
         except _EVENT_STORE_AWAY as error:
-            self._outage.begin(type(error).__qualname__)
+            self._outage.begin(type(error).__qualname__, why_refused(error))
             return None
         session.start()
         self._outage.end()
+        self._note_found()
         self._backoff.reset()
         return session
 
-    def _prepare(self) -> None:
-        if not self._is_prepared:
-            self._group.prepare(self._connect())
-            self._is_prepared = True
+    def _warn_once(self) -> None:
+        if not self._has_warned:
+            self._group.warn(self._connect())
+            self._has_warned = True
+
+    def _note_missing(self, missing: GroupMissing) -> None:
+        if not self._is_missing:
+            logger.warning("%s. Trying again until it is there", missing)
+        self._is_missing = True
+
+    def _note_found(self) -> None:
+        if self._is_missing:
+            logger.info("The group %s is there now", self._group.name)
+        self._is_missing = False
 
     def _watch(self, session: Session, stop: threading.Event) -> None:
         """Wait until the worker is stopped or the session is lost."""
@@ -227,7 +249,7 @@ class Worker:
     # In the session's thread -----------------------------------------------------------------
 
     def _take(self, delivery: DeliveredEvent) -> None:
-        if not self._group.is_ours(delivery.event):
+        if not self._group.is_wanted(delivery.event):
             delivery.ack()
             return
         self._jobs.put(partial(self._handle, delivery))
@@ -248,8 +270,8 @@ class Worker:
             self._jobs.put(again, after=too_early.seconds)
         except _FOR_A_NEWER_VERSION:
             self._leave_to_a_newer_version(delivery)
-        except EventStoreUnavailable:
-            self._wait_for_store(again)
+        except EventStoreUnavailable as error:
+            self._wait_for_store(again, error)
         except _GONE:
             _pass_over(delivery)
         except TryAgain as failure:
@@ -259,13 +281,14 @@ class Worker:
             logger.warning("Could not handle %s: %s", delivery, place)
             self._try_again(delivery, TryAgain(place))
         else:
+            self._refusal.end()
             delivery.ack()
 
     def _try_again(self, delivery: DeliveredEvent, failure: TryAgain) -> None:
         try:
             now = self._connect().store_time(timeout=CALL_TIMEOUT_SECONDS)
-        except _EVENT_STORE_AWAY:
-            self._wait_for_store(partial(self._try_again, delivery, failure))
+        except _EVENT_STORE_AWAY as error:
+            self._wait_for_store(partial(self._try_again, delivery, failure), error)
             return
         if self._redelivery.is_used_up(delivery.retry_count, age=delivery.age(now)):
             self._give_up(delivery, failure.reason)
@@ -279,8 +302,8 @@ class Worker:
         except _FOR_A_NEWER_VERSION:
             self._leave_to_a_newer_version(delivery)
             return
-        except EventStoreUnavailable:
-            self._wait_for_store(partial(self._give_up, delivery, reason))
+        except EventStoreUnavailable as error:
+            self._wait_for_store(partial(self._give_up, delivery, reason), error)
             return
         except _GONE:
             _pass_over(delivery)
@@ -295,7 +318,9 @@ class Worker:
         delay = self._redelivery.delay(delivery.retry_count)
         self._jobs.put(delivery.retry, after=delay)
 
-    def _wait_for_store(self, job: Callable[[], None]) -> None:
+    def _wait_for_store(self, job: Callable[[], None], error: Exception) -> None:
+        if why := why_refused(error):
+            self._refusal.begin(type(error).__qualname__, why)
         self._jobs.put(job, after=jittered(self._timings.ask_again_after))
 
 

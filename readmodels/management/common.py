@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from django.core.management.base import CommandError
 
+from lepret.common.event_store_client import why_refused
 from readmodels.projections import PROJECTIONS, Projection
 
 
@@ -18,6 +19,12 @@ def add_names(parser: ArgumentParser) -> None:
         metavar="NAME",
         help=f"a projection: {', '.join(PROJECTIONS)}; all if none is named",
     )
+
+
+def away(error: Exception) -> CommandError:
+    """What a command ends with when database or event store are away, or refuse to answer."""
+    why = why_refused(error) or f"Database or event store away: {type(error).__qualname__}"
+    return CommandError(why)
 
 
 def named(names: Sequence[str]) -> list[Projection]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,19 +34,19 @@ class Ports:
 
 @contextmanager
 def forks_for_workers(
-    ports: Ports, output_dir: Path, project: Path = PROJECT
+    ports: Ports, output_dir: Path, project: Path = PROJECT, *, event_store_uri: str = ""
 ) -> Iterator[ForkServer]:
-    """Starts workers and credit bureaus, whose output goes to `output_dir`."""
+    """Starts workers and credit bureaus, whose output goes to `output_dir`.
+
+    `event_store_uri` is for an event store that wants more than to be found at its port.
+    """
     variables = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.impatient_settings",
         "LEPRET_DATA_DIR": str(output_dir),
-        "EVENTSTORE_URI": f"esdb://127.0.0.1:{ports.event_store}?tls=false",
+        "EVENTSTORE_URI": event_store_uri or f"esdb://127.0.0.1:{ports.event_store}?tls=false",
         "CREDIT_BUREAU_URL": f"http://127.0.0.1:{ports.credit_bureau}",
-        # Many processes import the same modules; they are compiled once.
-        "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "lepret-tests-compiled"),
     }
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     with fork_server(variables, output_dir, project) as server:
         yield server
 

@@ -56,7 +56,7 @@ class System:
 
 @pytest.fixture(scope="module")
 def own_event_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEventStore]:
-    with running_event_store(tmp_path_factory.mktemp("events") / "events.sqlite3") as store:
+    with running_event_store(tmp_path_factory.mktemp("events")) as store:
         yield store
 
 

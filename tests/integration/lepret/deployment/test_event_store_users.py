@@ -74,16 +74,21 @@ class Users:
     def answer(self, call: BaseHTTPRequestHandler) -> None:
         length = int(call.headers.get("Content-Length") or 0)
         body = json.loads(call.rfile.read(length) or "{}")
-        status = self._status(call, body)
-        call.send_response(status)
-        call.send_header("Content-Length", "0")
-        call.end_headers()
-
-    def _status(self, call: BaseHTTPRequestHandler, body: dict[str, Any]) -> HTTPStatus:
         credentials = base64.b64decode(call.headers["Authorization"].removeprefix("Basic "))
         caller, _, password = credentials.decode().partition(":")
-        if caller not in self.accounts or self.accounts[caller].password != password:
-            return HTTPStatus.UNAUTHORIZED
+        status, details = HTTPStatus.UNAUTHORIZED, b""
+        if caller in self.accounts and self.accounts[caller].password == password:
+            status = self._status(call, caller, body)
+            groups = self.accounts[caller].groups
+            details = json.dumps({"data": {"loginName": caller, "groups": groups}}).encode()
+        call.send_response(status)
+        call.send_header("Content-Length", str(len(details)))
+        call.end_headers()
+        call.wfile.write(details)
+
+    def _status(
+        self, call: BaseHTTPRequestHandler, caller: str, body: dict[str, Any]
+    ) -> HTTPStatus:
         if (call.command, call.path) == ("GET", "/users/$current"):
             return HTTPStatus.OK
         self.calls.append(f"{call.command} {call.path}")
@@ -179,7 +184,7 @@ def test_each_process_gets_a_user_with_the_rights_that_it_needs(
     accounts = secured.users.accounts
     assert accounts["lepret-web"] == Account("web-password", [])
     assert accounts["lepret-projector"] == Account("projector-password", [])
-    assert accounts["lepret-workers"] == Account("workers-password", ["$ops"])
+    assert accounts["lepret-workers"] == Account("workers-password", [])
 
     readers = ["$admins", "lepret-web", "lepret-projector", "lepret-workers"]
     _, metadata = last_of(event_store, "$$$all")
@@ -209,8 +214,28 @@ def test_a_new_password_is_set_and_groups_are_kept(secured: Secured) -> None:
     assert result.stdout.splitlines()[:-1] == [f"set up {u}" for u in USERS if u != USERS[2]]
     accounts = secured.users.accounts
     assert accounts["lepret-web"] == Account("another-one", [])
-    assert accounts["lepret-workers"] == Account("another-one", ["$ops"])
+    assert accounts["lepret-workers"] == Account("another-one", [])
     assert accounts["ops"] == Account("another-one", ["$ops"])
+
+
+def test_groups_that_a_user_should_not_have_are_taken_away(secured: Secured) -> None:
+    """As from the workers, which had one in earlier versions."""
+    secured.set_up()
+    secured.users.accounts["lepret-workers"].groups = ["$ops"]
+    result = secured.set_up()
+    assert result.stdout.splitlines()[:-1] == ["set up lepret-workers"]
+    assert secured.users.accounts["lepret-workers"] == Account("workers-password", [])
+
+
+def test_others_who_may_read_all_may_still(
+    secured: Secured, event_store: RunningEventStore
+) -> None:
+    client = EventStoreDBClient(event_store.uri)
+    client.set_stream_metadata("$all", metadata={"$acl": {"$r": ["audit"], "$w": "$admins"}})
+    client.close()
+    secured.set_up()
+    _, metadata = last_of(event_store, "$$$all")
+    assert metadata["$acl"] == {"$r": ["audit", *USERS[1:]], "$w": "$admins"}
 
 
 def test_a_wrong_password_of_the_admin_is_said_in_one_line(secured: Secured) -> None:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 
 from lepret.common.event_store_client import event_store_client
 from loans.adapters.http_credit_bureau import CallPolicy, HttpCreditBureau
+from loans.application.policies import Policies
 from loans.dependencies import event_store as loans_store
 from loans.workers.credit_checks import CREDIT_CHECKS, CreditChecks
 from loans.workers.groups import SETTINGS, Group
-from loans.workers.losses import LOSSES
 from loans.workers.redelivery import Redelivery
 from loans.workers.worker import Worker
 from tests.support.processes import wait_until
@@ -25,6 +25,7 @@ from tests.support.workers import (
     append_deferred,
     events_by_stream,
     parked_count,
+    types_of,
     wait_until_checked,
     wait_until_ready,
 )
@@ -35,6 +36,15 @@ OLD_NAME: Final = CREDIT_CHECKS.purpose
 POLICY: Final = CallPolicy(
     connect_timeout=5, read_timeout=5, deadline=5, attempts=1, failures=1_000, pause=1
 )
+OTHER_SETTINGS: Final = {
+    "consumer_strategy": "DispatchToSingle",
+    "message_timeout": 1.0,
+    "max_retry_count": 2,
+    "max_subscriber_count": 1,
+    "live_buffer_size": 10,
+    "read_batch_size": 5,
+    "history_buffer_size": 20,
+}
 
 
 def make(name: str, **settings: Any) -> None:
@@ -86,15 +96,13 @@ class TestAGroupOfAnotherVersion:
         with workers.credit_bureau():
             worker = workers.check_credit()
             wait_until_checked(ids)
-            call_command("check_credit", "--delete-old-groups")
+            call_command("prepare_event_store", "--delete-old-groups")
             assert worker.stop() == 0
 
         assert f"The group {old.group.name}, with 2 parked, is another version's" in worker.output
-        assert capsys.readouterr().out.splitlines() == [
-            f"credit-checks: deleted {old.group.name}.",
-            "losses: deleted nothing.",
-        ]
-        assert group_names() == {CREDIT_CHECKS.name, LOSSES.name}
+        deleted = f"{old.group.name} (another version's, with 2 parked): deleted"
+        assert deleted in capsys.readouterr().out.splitlines()
+        assert old.group.name not in group_names()
 
     def test_may_be_at_work_beside_it(self, workers: Workers) -> None:
         """As in a rolling update: each request is scored once all the same."""
@@ -115,36 +123,41 @@ class TestAGroupOfAnotherVersion:
 
 
 class TestAGroupWithOurName:
-    def test_gets_our_settings_if_it_has_others(self, workers: Workers) -> None:
-        others = {
-            "consumer_strategy": "DispatchToSingle",
-            "message_timeout": 1.0,
-            "max_retry_count": 2,
-            "max_subscriber_count": 1,
-            "live_buffer_size": 10,
-            "read_batch_size": 5,
-            "history_buffer_size": 20,
-        }
-        make(CREDIT_CHECKS.name, **others)
+    def test_is_used_as_it_is_until_an_operator_prepares_it(self, workers: Workers) -> None:
+        make(CREDIT_CHECKS.name, **OTHER_SETTINGS)
         ids = append_deferred(2)
         with workers.credit_bureau():
             first, second = workers.check_credit(), workers.check_credit()
-            wait_until_ready(first, second)
             wait_until_checked(ids)
+            for worker in (first, second):
+                wait_until(lambda: "has other settings" in worker.output, SECONDS)  # noqa: B023
+            assert settings_of(CREDIT_CHECKS.name) != SETTINGS
+            call_command("prepare_event_store")
+            # The group takes both now, and takes the first one again.
+            wait_until_ready(first, second)
+            wait_until_checked([*ids, *append_deferred(2)])
             assert [first.stop(), second.stop()] == [0, 0]
 
         assert settings_of(CREDIT_CHECKS.name) == SETTINGS
-        assert "max_subscriber_count 1" in first.output + second.output
+        for worker in (first, second):
+            assert worker.output.count("has other settings") == 1
+            assert "max_subscriber_count 1" in worker.output
+        assert "Lost the event store" in first.output + second.output, "a change disconnects all"
 
-    def test_is_made_anew_if_it_begins_elsewhere(self, workers: Workers) -> None:
-        ids = append_deferred(2)
+    def test_is_made_anew_by_an_operator_if_it_begins_elsewhere(
+        self, workers: Workers, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = append_deferred(2)
         make(CREDIT_CHECKS.name, from_end=True)
         with workers.credit_bureau():
             worker = workers.check_credit()
-            wait_until_checked(ids)
+            wait_until_checked(append_deferred(2))
+            call_command("prepare_event_store")
+            wait_until(lambda: all(len(types_of(each)) > 1 for each in before), SECONDS)
             assert worker.stop() == 0
 
-        assert "it is made anew" in worker.output
+        assert "other settings: start_from C:" in worker.output
+        assert f"{CREDIT_CHECKS.name}: made anew" in capsys.readouterr().out
 
     def test_on_another_stream_is_left_alone(self, workers: Workers) -> None:
         event_store_client().create_subscription_to_stream(OLD_NAME, "Shop")
@@ -156,44 +169,12 @@ class TestAGroupWithOurName:
         assert worker.output == "check_credit is ready\n"
 
 
-class TestDeletingOldGroups:
-    def test_is_refused_as_long_as_there_is_no_new_one(self) -> None:
-        make(OLD_NAME)
-        with pytest.raises(CommandError, match="no group credit-checks"):
-            call_command("check_credit", "--delete-old-groups")
-        assert group_names() == {OLD_NAME}
-
-    def test_leaves_those_of_others(
-        self, workers: Workers, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        wait_until_ready(workers.release_reservations())
-        ours = group_names()
-        for name in ("reservation-releases-of-the-shop", "shop-reservation-lapses", OLD_NAME):
-            make(name)
-        make("reservation-lapses-0123abcd")
-        call_command("release_reservations", "--delete-old-groups")
-
-        assert capsys.readouterr().out.splitlines() == [
-            "reservation-releases: deleted nothing.",
-            "reservation-lapses: deleted reservation-lapses-0123abcd.",
-            "reservation-losses: deleted nothing.",
-            "losses: deleted nothing.",
-        ]
-        assert group_names() == ours | {
-            "reservation-releases-of-the-shop",
-            "shop-reservation-lapses",
-            OLD_NAME,
-        }
-
-
 class OldVersion:
     """A worker of another version in this process: its group has one more type."""
 
     def __init__(self) -> None:
         types = (*CREDIT_CHECKS.event_types, "LoanWithdrawn")
-        self.group = Group(
-            CREDIT_CHECKS.purpose, types, CREDIT_CHECKS.is_ours, CREDIT_CHECKS.command
-        )
+        self.group = Group(CREDIT_CHECKS.purpose, types, CREDIT_CHECKS.is_wanted)
 
     @contextmanager
     def at_work(self, bureau_url: str) -> Iterator[None]:
@@ -201,7 +182,9 @@ class OldVersion:
         bureau = HttpCreditBureau(bureau_url, POLICY)
         worker = Worker(
             self.group,
-            CreditChecks(event_store=loans_store(), credit_bureau=bureau),
+            CreditChecks(
+                event_store=loans_store(), credit_bureau=bureau, policies=Policies(loans_store())
+            ),
             connect=event_store_client,
             redelivery=Redelivery(retries=1, longest_delay=0.1),
             threads=4,

@@ -112,6 +112,7 @@ def test_a_service_knows_no_more_than_it_needs(started: Installation) -> None:
     assert known == {
         "eventstore": {"EVENTSTORE_ADMIN_PASSWORD", "EVENTSTORE_OPS_PASSWORD"},
         "event-store-users": {name for name in masters if name.startswith("EVENTSTORE_")},
+        "event-store-groups": {"EVENTSTORE_OPS_PASSWORD"},
         "postgres": {"POSTGRES_PASSWORD"},
         "migrate": {name for name in masters if name.startswith("POSTGRES_")},
         "valkey": set(),
