@@ -10,15 +10,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar, get_args
 from uuid import UUID, uuid5
 
 from esdbclient import RecordedEvent
+from pydantic import TypeAdapter
 
-from loans.domain.events import Event, LoanEvent, LossEvent, ReservationEvent
+from loans.domain.events import (
+    CreditChecked,
+    Event,
+    LoanEvent,
+    LoanRequested,
+    LossEvent,
+    PolicyEvent,
+    ReservationEvent,
+)
 
 E = TypeVar("E", bound=Event)
 
@@ -31,17 +40,48 @@ RESERVATION_EVENTS: Final[Mapping[str, type[ReservationEvent]]] = {
 LOSS_EVENTS: Final[Mapping[str, type[LossEvent]]] = {
     each.__name__: each for each in get_args(LossEvent)
 }
+POLICY_EVENTS: Final[Mapping[str, type[PolicyEvent]]] = {
+    each.__name__: each for each in get_args(PolicyEvent)
+}
 # What read models are built from.
-PROJECTED_EVENTS: Final[Mapping[str, type[LoanEvent | LossEvent]]] = {**LOAN_EVENTS, **LOSS_EVENTS}
+PROJECTED_EVENTS: Final[Mapping[str, type[LoanEvent | LossEvent | PolicyEvent]]] = {
+    **LOAN_EVENTS,
+    **LOSS_EVENTS,
+    **POLICY_EVENTS,
+}
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
+
+def _as_it_is(data: dict[str, Any]) -> dict[str, Any]:
+    """For a version that only adds fields, whose defaults say what held before."""
+    return data
+
+
+def _with_requested_at(data: dict[str, Any]) -> dict[str, Any]:
+    # The applicant had applied a little earlier, which nothing tells that was stored.
+    return data | {"requested_at": data.get("occurred_at")}
+
+
+def _with_reasons(data: dict[str, Any]) -> dict[str, Any]:
+    others = {name: value for name, value in data.items() if name != "reason"}
+    return others | {"reasons": [data.get("reason")]}
+
+
 # By type name and version. Each upcaster turns the data of its version into that of the next one.
-UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}
+UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {
+    ("CreditChecked", 1): _as_it_is,
+    ("AutoApproved", 1): _as_it_is,
+    ("AutoDenied", 1): _as_it_is,
+    ("ManualReviewRequired", 1): _with_requested_at,
+    ("ManuallyApproved", 1): _as_it_is,
+    ("ManuallyDenied", 1): _with_reasons,
+}
 
 STREAM_PREFIX: Final = "LoanRequest:"
 RESERVATION_PREFIX: Final = "Reservation:"
 LOSS_PREFIX: Final = "LostLoanRequest:"
+POLICY_NAME: Final = "Policy:lending"
 
 _RESERVATION_NAME: Final = re.compile(rf"{RESERVATION_PREFIX}[0-9a-f]{{64}}")
 
@@ -52,6 +92,10 @@ TOMBSTONE_TYPE: Final = "$streamDeleted"
 
 CONTENT_TYPE: Final = "application/json"
 
+# In the metadata of an application's events, where its credit report was recorded with it.
+_SCORED_AT_ONCE: Final = "scoredAtOnce"
+
+_JSON_OBJECT: Final = TypeAdapter(dict[str, Any])
 _LONGEST_TYPE: Final = 200
 _HIGHEST_SCHEMA_VERSION: Final = 2**31 - 1
 
@@ -117,6 +161,22 @@ def is_loan_event(event: RecordedEvent) -> bool:
     return event.type in LOAN_EVENTS and event.content_type == CONTENT_TYPE
 
 
+def is_scored_at_once(event: RecordedEvent) -> bool:
+    """Whether it was recorded in one append with an application and its credit report.
+
+    If not, or if an older version of the program has recorded it, only the stream can tell.
+    """
+    return read_metadata(event.metadata).get(_SCORED_AT_ONCE) is True
+
+
+def is_left_to_workers(event: RecordedEvent) -> bool:
+    """Whether it is of a request of which the web server may not have done all at once.
+
+    A request that it scores it also passes on or decides, and then it releases the reservation.
+    """
+    return is_loan_event(event) and not is_scored_at_once(event)
+
+
 def is_reservation_name(name: str) -> bool:
     """Whether it is the stream of a person's reservation."""
     return _RESERVATION_NAME.fullmatch(name) is not None
@@ -142,10 +202,21 @@ def is_loss_name(name: str) -> bool:
     return True
 
 
+def is_loss_or_policy_name(name: str) -> bool:
+    """Whether it is a stream that read models are built from, beside those of loan requests."""
+    return is_loss_name(name) or name == POLICY_NAME
+
+
 def is_loss_event(event: RecordedEvent) -> bool:
     """Whether it says that the stream of a loan request is gone, or back, as `is_loan_event`."""
     is_ours = is_loss_name(event.stream_name)
     return is_ours and event.type in LOSS_EVENTS and event.content_type == CONTENT_TYPE
+
+
+def is_policy_event(event: RecordedEvent) -> bool:
+    """Whether it is an event of the lending policy, as `is_loan_event`."""
+    is_ours = event.stream_name == POLICY_NAME
+    return is_ours and event.type in POLICY_EVENTS and event.content_type == CONTENT_TYPE
 
 
 def metadata_stream_name(name: str) -> str:
@@ -183,7 +254,20 @@ def loss_stream(loan_request_id: UUID) -> StreamId[LossEvent]:
     return StreamId(f"{LOSS_PREFIX}{loan_request_id}", LOSS_EVENTS, needs_all=False)
 
 
-def encode(event: Event, *, command_id: UUID, user: str) -> Encoded:
+POLICY_STREAM: Final = StreamId(POLICY_NAME, POLICY_EVENTS)
+"""The stream of the lending policy."""
+
+
+def encode_all(events: Sequence[Event], *, command_id: UUID, user: str) -> list[Encoded]:
+    """Encode the events of one append."""
+    types = {type(event) for event in events}
+    at_once = types.issuperset((LoanRequested, CreditChecked))
+    return [
+        encode(event, command_id=command_id, user=user, scored_at_once=at_once) for event in events
+    ]
+
+
+def encode(event: Event, *, command_id: UUID, user: str, scored_at_once: bool = False) -> Encoded:
     """Encode an event. Its id is derived from the command, and the same each time.
 
     `$correlationId` and `$causationId` are the names that EventStoreDB's own projections use.
@@ -195,6 +279,8 @@ def encode(event: Event, *, command_id: UUID, user: str) -> Encoded:
         "user": user,
         "schemaVersion": event.SCHEMA_VERSION,
     }
+    if scored_at_once:
+        metadata[_SCORED_AT_ONCE] = True
     return Encoded(
         id=uuid5(command_id, event_type),
         type=event_type,
@@ -238,7 +324,9 @@ def decode_as(
         raise WrittenByNewerVersion(event_type, version)
     if version == event_class.SCHEMA_VERSION:
         return event_class.model_validate_json(data)
-    return event_class.model_validate(_upcast(event_class, version, json.loads(data), upcasters))
+    return event_class.model_validate(
+        _upcast(event_class, version, _JSON_OBJECT.validate_json(data), upcasters)
+    )
 
 
 def _is_named_as_ours(event_type: str, metadata: bytes) -> bool:

@@ -7,14 +7,12 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, Generic, Protocol
 from uuid import UUID
 
 from esdbclient import NewEvent, RecordedEvent, StreamState
 from esdbclient.exceptions import (
     EventStoreDBClientException,
-    FailedPrecondition,
     NotFound,
     StreamIsDeleted,
     WrongCurrentVersion,
@@ -80,6 +78,10 @@ class Stream(Generic[E]):
     def events(self) -> tuple[E, ...]:
         """The events without their revisions and positions."""
         return tuple(each.event for each in self.recorded)
+
+    def has(self, command_id: UUID) -> bool:
+        """Whether a command has left events in it."""
+        return any(each.command_id == command_id for each in self.recorded)
 
     def as_left_by(self, command_id: UUID) -> Stream[E]:
         """The stream up to the last event of a command; all of it if the command has no events."""
@@ -183,22 +185,23 @@ class EventStoreDB:
         command_id: UUID,
         user: str,
     ) -> int:
-        encode = partial(codec.encode, command_id=command_id, user=user)
-        new = [_new_event(encode(event)) for event in events]
+        types = {type(event) for event in events}
+        assert len(types) == len(events), "event ids are made of a command and a type"
+        encoded = codec.encode_all(events, command_id=command_id, user=user)
+        new = [_new_event(each) for each in encoded]
         try:
             with waiting_elsewhere():
                 return self._connect().append_to_stream(
                     stream.name,
                     current_version=StreamState.NO_STREAM if revision is None else revision,
-                    # esdbclient has a faster call for a single event.
-                    events=new[0] if len(new) == 1 else new,
+                    events=new,
                     timeout=self._timeout,
                 )
         except WrongCurrentVersion as error:
             raise StaleRevision from error
+        except StreamIsDeleted as error:
+            raise StreamGone from error
         except EventStoreDBClientException as error:
-            if _is_of_a_tombstone(error):
-                raise StreamGone from error
             raise EventStoreUnavailable from error
 
     def now(self) -> datetime:
@@ -219,12 +222,6 @@ class EventStoreDB:
             raise StreamGone from error
         except EventStoreDBClientException as error:
             raise EventStoreUnavailable from error
-
-
-def _is_of_a_tombstone(error: EventStoreDBClientException) -> bool:
-    # Which of the two it is depends on the call that esdbclient makes.
-    is_refused = isinstance(error, FailedPrecondition) and "is deleted" in str(error)
-    return is_refused or isinstance(error, StreamIsDeleted)
 
 
 def _stream(stream: StreamId[E], recorded: Sequence[RecordedEvent]) -> Stream[E]:

@@ -11,7 +11,8 @@ from loans.adapters.codec import E, StreamId
 from loans.adapters.event_store import EventStore, StaleRevision, Stream
 from loans.domain.commands import Command
 
-ATTEMPTS: Final = 5
+# Each time, somebody else has come through: so all do, of this many at a stream at once.
+ATTEMPTS: Final = 20
 
 
 def handle(

@@ -59,6 +59,10 @@ class IdempotencyKeys:
         """The id of the loan request that a call with this key makes. It cannot be guessed."""
         return UUID(bytes=self._hash("loan request", key)[:16], version=4)
 
+    def note_id(self, key: IdempotencyKey) -> UUID:
+        """The id of the note that a call with this key adds."""
+        return UUID(bytes=self._hash("note", key)[:16], version=4)
+
     def use(self, key: IdempotencyKey, *call: str, loan_request_id: UUID, now: datetime) -> None:
         """Record that a key is used for a call, which the parts in `call` identify.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -23,6 +23,7 @@ from loans.application.handling import handle
 from loans.domain import loan_request
 from loans.domain.commands import LapseApplication
 from loans.domain.events import LoanEvent, ReservationEvent
+from loans.domain.policy import VERSION_0
 from loans.domain.reservation import (
     HeldByAnother,
     Hold,
@@ -41,6 +42,15 @@ RESERVATIONS: Final = "reservations"
 ReservationStreamId = StreamId[ReservationEvent]
 
 
+@dataclass(frozen=True)
+class Held:
+    """A reservation that a request has taken, and the person's stream as the take left it."""
+
+    hold: Hold
+    stream_id: ReservationStreamId
+    stream: Stream[ReservationEvent]
+
+
 class Reservations:
     """The reservations in an event store.
 
@@ -54,7 +64,7 @@ class Reservations:
         self._key = key
         self._lapse_after = lapse_after
 
-    def take(self, command: TakeReservation, *, national_id: str) -> None:
+    def take(self, command: TakeReservation, *, national_id: str) -> Held:
         """Take the person's reservation for a request.
 
         A request that holds it, but no longer needs it, loses it.
@@ -68,23 +78,40 @@ class Reservations:
         try:
             # Most people have no reservation stream yet; the append fails if there is one.
             stream = self._event_store.assume_new(stream_id)
-            self._take_in(stream_id, command, stream)
+            return self._take_in(stream_id, command, stream)
         except StreamGone:
             stream_id, stream = self._in_use(national_id)
             if stream.revision is None:
                 # Without its name, which stands for a person.
                 logger.error("Refused an application: its applicant's reservation is gone")
                 raise ReservationIsGone from None
-            self._take_in(stream_id, command, stream)
+            return self._take_in(stream_id, command, stream)
 
-    def release(self, loan_request_id: UUID, *, national_id: str, now: datetime) -> None:
-        """Release the reservation of a request that is decided, if it holds one.
+    def give_back(self, held: Held, *, now: datetime) -> None:
+        """Release what `take` has taken, if it is still held.
 
         Raises:
             EventStoreUnavailable, StaleRevision, StreamGone: as `handle`.
         """
-        stream_id, _ = self._in_use(national_id)
-        self._release_if(lambda hold, _: hold.id == loan_request_id, stream_id, now=now)
+        self._release(held.hold, held.stream_id, held.stream, now=now)
+
+    def release(
+        self, loan_request_id: UUID, *, ended_at: int, national_id: str, now: datetime
+    ) -> None:
+        """Release the reservation of a request that is decided, if it holds one.
+
+        `ended_at` is the revision of the request's stream at which it was seen to be decided. What
+        the request has taken since then is needed.
+
+        Raises:
+            EventStoreUnavailable, StaleRevision, StreamGone: as `handle`.
+        """
+        stream_id, stream = self._in_use(national_id)
+        hold = fold(stream.events)
+        if hold is None or hold.id != loan_request_id:
+            return
+        if hold.covers is None or hold.covers < ended_at:
+            self._release(hold, stream_id, stream, now=now)
 
     def restore(self, gone: ReservationStreamId, last: ReservationEvent) -> None:
         """Go on in another stream with the last event of one that is gone. Once is enough.
@@ -108,7 +135,10 @@ class Reservations:
         Raises:
             EventStoreUnavailable, StaleRevision, StreamGone: as `handle`.
         """
-        self._release_if(partial(self._is_over, now=now), stream_id, now=now)
+        stream = self._event_store.load(stream_id)
+        hold = fold(stream.events)
+        if hold is not None and self._is_over(hold, stream, now=now):
+            self._release(hold, stream_id, stream, now=now)
 
     def seconds_left(self, taken_at: datetime) -> float:
         """In how many seconds a reservation lapses that was recorded at `taken_at`; 0 if it may.
@@ -160,8 +190,8 @@ class Reservations:
         stream_id: ReservationStreamId,
         command: TakeReservation,
         loaded: Stream[ReservationEvent],
-    ) -> None:
-        handle(
+    ) -> Held:
+        stream = handle(
             self._event_store,
             stream_id,
             partial(self._take, command),
@@ -169,6 +199,7 @@ class Reservations:
             user=RESERVATIONS,
             loaded=loaded,
         )
+        return Held(Hold(command.id, command.covers), stream_id, stream)
 
     def _take(
         self, command: TakeReservation, stream: Stream[ReservationEvent]
@@ -181,17 +212,14 @@ class Reservations:
                 raise OpenRequestExists from None
             return decide(command.model_copy(update={"instead_of": other.hold.id}), hold)
 
-    def _release_if(
+    def _release(
         self,
-        is_needless: Callable[[Hold, Stream[ReservationEvent]], bool],
+        hold: Hold,
         stream_id: ReservationStreamId,
+        loaded: Stream[ReservationEvent],
         *,
         now: datetime,
     ) -> None:
-        stream = self._event_store.load(stream_id)
-        hold = fold(stream.events)
-        if hold is None or not is_needless(hold, stream):
-            return
         release = ReleaseReservation(id=hold.id, covers=hold.covers, issued_at=now)
         handle(
             self._event_store,
@@ -199,7 +227,7 @@ class Reservations:
             lambda stream: decide(release, fold(stream.events)),
             command=release,
             user=RESERVATIONS,
-            loaded=stream,
+            loaded=loaded,
         )
 
     def _is_over(self, hold: Hold, reservation: Stream[ReservationEvent], *, now: datetime) -> bool:
@@ -215,7 +243,8 @@ class Reservations:
             is_recorded_or_closed = stream.revision != hold.covers
             if is_recorded_or_closed or self.seconds_left(taken_at) > 0:
                 return []
-            return loan_request.decide(lapse, loan_request.fold(stream.events))
+            # No policy has a say in it.
+            return loan_request.decide(lapse, loan_request.fold(stream.events), VERSION_0)
 
         stream_id = codec.loan_request_stream(hold.id)
         try:

@@ -10,25 +10,16 @@ applicant.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-
-class DenialReason(StrEnum):
-    """The codes that an underwriter can give for a denial. Stored in events: never rename one."""
-
-    INCOME_TOO_LOW = "income_too_low"
-    TOO_MUCH_DEBT = "too_much_debt"
-    UNVERIFIED_IDENTITY = "unverified_identity"
-    INCOMPLETE_DETAILS = "incomplete_details"
-    OTHER = "other"
+from loans.domain.policy import Policy
 
 
 class Event(BaseModel):
-    """Something that has happened to the loan request `id`.
+    """Something that has happened to the loan request, or the policy, `id`.
 
     Readers ignore unknown fields, so that a newer version may add some.
     """
@@ -51,9 +42,18 @@ class LoanRequested(Event):
 
 
 class CreditChecked(Event):
-    """The credit bureau scored the applicant, 1 (worst) to 10 (best)."""
+    """The credit bureau scored the applicant, 1 (worst) to 10 (best).
+
+    `factors` are the codes of what lowered the score; `agency` is the bureau's name, where the
+    policy has one.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     credit_score: int
+    factors: tuple[str, ...] = ()
+    scored_at: AwareDatetime | None = None
+    agency: str = ""
 
 
 class CreditCheckParked(Event):
@@ -67,35 +67,125 @@ class CreditCheckParked(Event):
 
 
 class AutoApproved(Event):
-    """The request was approved for its score alone."""
+    """The request was approved for its score alone, under the version `policy` of the policy."""
+
+    SCHEMA_VERSION: ClassVar[int] = 2
+
+    policy: int = 0
 
 
 class AutoDenied(Event):
-    """The request was denied for its score alone."""
+    """The request was denied for its score alone. `reasons` are factors that the policy knows."""
+
+    SCHEMA_VERSION: ClassVar[int] = 2
+
+    reasons: tuple[str, ...] = ()
+    policy: int = 0
 
 
 class ManualReviewRequired(Event):
-    """An underwriter must decide. Holds everything that the underwriter is shown."""
+    """An underwriter must decide. Holds everything that the underwriter is shown.
+
+    `requested_at` is when the applicant applied.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     name: str = Field(repr=False)
     national_id: str = Field(repr=False)
     amount: int
     credit_score: int
+    factors: tuple[str, ...] = ()
+    requested_at: AwareDatetime
+    policy: int = 0
+
+
+class ApprovalProposed(Event):
+    """An underwriter is for an approval that takes another one's. `by` is the username."""
+
+    by: str
+    note: str = Field(default="", repr=False)
+    policy: int
+
+
+class DenialProposed(Event):
+    """An underwriter is against what another one is for. `by` is the username."""
+
+    by: str
+    reasons: tuple[str, ...]
+    reason_text: str = Field(default="", repr=False)
+    note: str = Field(default="", repr=False)
+    policy: int
 
 
 class ManuallyApproved(Event):
-    """An underwriter approved. `decided_by` is the username."""
+    """An underwriter approved, together with those who were for it before. They are usernames."""
+
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     decided_by: str
     note: str = Field(default="", repr=False)
+    together_with: tuple[str, ...] = ()
+    policy: int = 0
 
 
 class ManuallyDenied(Event):
-    """An underwriter denied. `reason` is a `DenialReason` code, or one of a newer version."""
+    """An underwriter denied, together with those who were against it before.
+
+    `reasons` are codes of the policy; `reason_text` says to the applicant what `other` means.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     decided_by: str
-    reason: str
+    reasons: tuple[str, ...]
+    reason_text: str = Field(default="", repr=False)
     note: str = Field(default="", repr=False)
+    together_with: tuple[str, ...] = ()
+    policy: int = 0
+
+
+class NoteAdded(Event):
+    """An underwriter noted something, for the staff. `by` is the username."""
+
+    by: str
+    text: str = Field(repr=False)
+
+
+class RequestClaimed(Event):
+    """An underwriter works on the request, alone until `until`. `by` is the username."""
+
+    by: str
+    until: AwareDatetime
+
+
+class ClaimExtended(Event):
+    """The underwriter who holds the request goes on with it until `until`."""
+
+    by: str
+    until: AwareDatetime
+
+
+class RequestReleased(Event):
+    """The underwriter who held the request has let go of it."""
+
+    by: str
+
+
+class RequestHandedOver(Event):
+    """The request is for the underwriter `to` alone until `until`. `by` gave it, a username."""
+
+    by: str
+    to: str
+    until: AwareDatetime
+    why: str = Field(default="", repr=False)
+
+
+class RequestEscalated(Event):
+    """An underwriter asked for a lead, who alone may decide now. `by` is the username."""
+
+    by: str
+    why: str = Field(repr=False)
 
 
 class ApplicationLapsed(Event):
@@ -113,8 +203,16 @@ LoanEvent = (
     | AutoApproved
     | AutoDenied
     | ManualReviewRequired
+    | ApprovalProposed
+    | DenialProposed
     | ManuallyApproved
     | ManuallyDenied
+    | NoteAdded
+    | RequestClaimed
+    | ClaimExtended
+    | RequestReleased
+    | RequestHandedOver
+    | RequestEscalated
     | ApplicationLapsed
 )
 
@@ -147,3 +245,30 @@ class LoanRequestBack(Event):
 
 
 LossEvent = LoanRequestGone | LoanRequestBack
+
+
+class PolicyProposed(Event):
+    """A version of the lending policy was proposed, to be in force from `effective_at` on."""
+
+    version: int
+    by: str
+    why: str
+    effective_at: AwareDatetime
+    policy: Policy
+
+
+class PolicyConfirmed(Event):
+    """Somebody else has confirmed a version of the lending policy."""
+
+    version: int
+    by: str
+
+
+class PolicyWithdrawn(Event):
+    """A version of the lending policy was withdrawn before it was in force."""
+
+    version: int
+    by: str
+
+
+PolicyEvent = PolicyProposed | PolicyConfirmed | PolicyWithdrawn

@@ -15,8 +15,9 @@ from functools import reduce
 from typing import assert_never
 from uuid import UUID, uuid5
 
-from loans.domain.commands import Command, Revision
+from loans.domain.commands import Command
 from loans.domain.events import ReservationEvent, ReservationReleased, ReservationTaken
+from loans.domain.fields import Revision
 from loans.domain.loan_request import Rejection
 
 

@@ -8,23 +8,45 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import grpc
+from esdbclient.exceptions import GrpcError
+
 from loans.adapters import codec
 from loans.adapters.codec import E, StreamId
 from loans.adapters.credit_bureau import CreditBureauUnavailable
 from loans.adapters.event_store import (
     EventStoreUnavailable,
+    NewerVersionNeeded,
     Recorded,
     StaleRevision,
     Stream,
     StreamGone,
 )
+from loans.application.policies import Policies
 from loans.application.reservations import Reservations
+from loans.domain.credit_report import CreditReport
 from loans.domain.events import Event, LoanEvent
+from loans.domain.policy import PolicyInForce
+
+
+class _Denied(grpc.RpcError, grpc.Call):  # type: ignore[misc]
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.PERMISSION_DENIED
+
+
+_Denied.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+
+
+def denied() -> GrpcError:
+    """What esdbclient raises where the event store does not let a user do something."""
+    return GrpcError(_Denied())
 
 
 @dataclass
 class FakeEventStore:
     """Streams in a dictionary; those named in `gone` were deleted.
+
+    Those named in `newer` have an event that only a newer version of the program can read.
 
     Each append first runs the next of `before_append`, if any. `clock` is the store's own.
     """
@@ -33,6 +55,7 @@ class FakeEventStore:
     before_append: list[Callable[[], object]] = field(default_factory=list)
     event_ids: list[UUID] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    newer: set[str] = field(default_factory=set)
     is_away: bool = False
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -82,10 +105,23 @@ class FakeEventStore:
             raise EventStoreUnavailable
         if stream.name in self.gone:
             raise StreamGone
+        if stream.name in self.newer:
+            raise NewerVersionNeeded
 
     def events_of(self, loan_request_id: UUID) -> list[LoanEvent]:
         """The events of a loan request."""
         return list(self.load(codec.loan_request_stream(loan_request_id)).events)
+
+
+class AlwaysInForce(Policies):
+    """One policy, which is known without asking."""
+
+    def __init__(self, in_force: PolicyInForce) -> None:
+        super().__init__(FakeEventStore())
+        self._in_force = in_force
+
+    def in_force(self, at: datetime) -> PolicyInForce:
+        return self._in_force
 
 
 def reservations_in(event_store: FakeEventStore) -> Reservations:
@@ -100,8 +136,8 @@ class FakeCreditBureau:
     answer: int | None = 5
     keys: list[UUID] = field(default_factory=list)
 
-    def score(self, national_id: str, *, idempotency_key: UUID) -> int:
+    def report(self, national_id: str, *, idempotency_key: UUID) -> CreditReport:
         self.keys.append(idempotency_key)
         if self.answer is None:
             raise CreditBureauUnavailable
-        return self.answer
+        return CreditReport(score=self.answer)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from loans.domain.commands import LoanCommand
 from loans.domain.events import LoanEvent
 from loans.domain.loan_request import Rejection, decide, fold
+from loans.domain.policy import VERSION_0, PolicyInForce
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,14 @@ class Given:
     """The events that have happened so far."""
 
     events: Sequence[LoanEvent]
+    in_force: PolicyInForce = VERSION_0
+
+    def under(self, in_force: PolicyInForce) -> Given:
+        """What is decided is decided by this policy."""
+        return replace(self, in_force=in_force)
 
     def when(self, command: LoanCommand) -> When:
-        return When(self.events, command)
+        return When(self.events, command, self.in_force)
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,11 @@ class When:
 
     events: Sequence[LoanEvent]
     command: LoanCommand
+    in_force: PolicyInForce
 
     def then(self, *expected: LoanEvent) -> None:
         """It causes exactly these events, in this order."""
-        assert decide(self.command, fold(self.events)) == list(expected)
+        assert decide(self.command, fold(self.events), self.in_force) == list(expected)
 
     def then_nothing(self) -> None:
         """It was carried out before: it causes no events."""
@@ -40,7 +47,7 @@ class When:
     def then_rejected(self, rejection: type[Rejection], message: str = "") -> None:
         """It is rejected, with a message that contains `message`."""
         with pytest.raises(rejection) as refused:
-            decide(self.command, fold(self.events))
+            decide(self.command, fold(self.events), self.in_force)
         assert message in str(refused.value)
 
 

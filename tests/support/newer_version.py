@@ -31,11 +31,10 @@ _SUM: Final = """\
     national_id: str = Field(repr=False)
     amount: int = Field(alias="sum")
     address: str"""
-_UPCASTERS: Final = "UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}"
-_UPCASTER: Final = """\
-UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {
-    ("LoanRequested", 1): lambda data: {**data, "sum": data["amount"]}
-}"""
+_UPCASTERS: Final = "UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {"
+_UPCASTER: Final = f"""\
+{_UPCASTERS}
+    ("LoanRequested", 1): lambda data: {{**data, "sum": data["amount"]}},"""
 
 
 def newer_version_in(directory: Path) -> Path:

@@ -13,6 +13,7 @@ from loans.adapters import codec
 from loans.application import use_cases
 from loans.application.idempotency import IdempotencyKey, IdempotencyKeys, KeyGone
 from loans.application.losses import note_loss
+from loans.application.policies import Policies
 from loans.application.use_cases import Answer
 from loans.domain.commands import ApproveLoan, RequestLoan
 from loans.domain.events import LoanRequestBack, LoanRequestGone
@@ -37,6 +38,7 @@ def request(store: FakeEventStore, loan_request_id: UUID, *, score: int | None =
     return use_cases.request_loan(
         command,
         event_store=store,
+        policies=Policies(store),
         credit_bureau=FakeCreditBureau(score),
         reservations=reservations_in(store),
     )
@@ -53,11 +55,17 @@ def noted(store: FakeEventStore, loan_request_id: UUID) -> list[type]:
 ASKS: Final[dict[str, Callable[[FakeEventStore], object]]] = {
     "applying again": lambda store: request(store, FIRST),
     "approving": lambda store: use_cases.approve_loan(
-        ApproveLoan(id=FIRST, issued_at=NOW, decided_by="uma"), event_store=store
+        ApproveLoan(id=FIRST, issued_at=NOW, decided_by="uma"),
+        event_store=store,
+        policies=Policies(store),
     ),
     "looking": lambda store: use_cases.under_review(FIRST, now=NOW, event_store=store),
     "checking": lambda store: use_cases.check_credit(
-        FIRST, clock=lambda: NOW, event_store=store, credit_bureau=FakeCreditBureau()
+        FIRST,
+        clock=lambda: NOW,
+        event_store=store,
+        credit_bureau=FakeCreditBureau(),
+        policies=Policies(store),
     ),
     "parking": lambda store: use_cases.park_credit_check(
         FIRST, reason="timed out", attempts=25, now=NOW, event_store=store

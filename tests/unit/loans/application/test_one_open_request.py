@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loans.adapters import codec
-from loans.adapters.event_store import EventStore, StaleRevision
+from loans.adapters.event_store import EventStore, EventStoreUnavailable, StaleRevision
 from loans.application.handling import ATTEMPTS
+from loans.application.policies import Policies
 from loans.application.use_cases import Answer, approve_loan, release_reservation, request_loan
 from loans.domain.commands import ApproveLoan, RequestLoan
 from loans.domain.events import (
@@ -27,7 +28,7 @@ from loans.domain.events import (
     ManuallyDenied,
 )
 from loans.domain.loan_request import Rejection, Status
-from loans.domain.reservation import OpenRequestExists
+from loans.domain.reservation import OpenRequestExists, TakeReservation
 from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
 from tests.support.interleaving import Actor, Killed, take_turns
 
@@ -58,6 +59,7 @@ def request(
     return request_loan(
         command,
         event_store=store,
+        policies=Policies(FakeEventStore()),
         credit_bureau=FakeCreditBureau(score),
         reservations=reservations_in(store),
     )
@@ -65,7 +67,7 @@ def request(
 
 def approve(store: EventStore, loan_request_id: UUID) -> Answer:
     command = ApproveLoan(id=loan_request_id, issued_at=NOW, decided_by="uma")
-    return approve_loan(command, event_store=store)
+    return approve_loan(command, event_store=store, policies=Policies(FakeEventStore()))
 
 
 def settle(store: FakeEventStore) -> None:
@@ -119,6 +121,7 @@ def test_the_credit_bureau_is_not_asked_about_a_refused_request() -> None:
         request_loan(
             command,
             event_store=store,
+            policies=Policies(FakeEventStore()),
             credit_bureau=bureau,
             reservations=reservations_in(store),
         )
@@ -144,6 +147,47 @@ def test_the_reservation_of_a_decided_request_is_released() -> None:
     for _ in range(2):  # a second time changes nothing
         release(store, FIRST)
     assert types_in_the_reservation(store) == ["ReservationTaken", "ReservationReleased"]
+
+
+@pytest.mark.parametrize("score", [4, 9], ids=["denied", "approved"])
+def test_a_request_that_is_decided_at_once_releases_its_reservation_itself(score: int) -> None:
+    store = FakeEventStore()
+    for each in (FIRST, SECOND):
+        request(store, each, score=score)
+    assert types_in_the_reservation(store) == ["ReservationTaken", "ReservationReleased"] * 2
+
+
+def test_it_is_answered_also_if_that_fails_and_a_worker_does_it() -> None:
+    store = FakeEventStore()
+
+    def goes_away() -> None:
+        raise EventStoreUnavailable
+
+    store.before_append = [lambda: None, lambda: None, goes_away]
+    assert request(store, FIRST, score=9).status is Status.APPROVED
+    assert types_in_the_reservation(store) == ["ReservationTaken"]
+    release(store, FIRST)
+    assert types_in_the_reservation(store) == ["ReservationTaken", "ReservationReleased"]
+
+
+def test_it_leaves_alone_what_another_request_has_taken_meanwhile() -> None:
+    store = FakeEventStore()
+    store.before_append = [lambda: None, lambda: None, lambda: request(store, SECOND)]
+    request(store, FIRST, score=9)
+    with pytest.raises(OpenRequestExists):
+        request(store, THIRD)
+
+
+@pytest.mark.parametrize(("ended_at", "is_released"), [(2, False), (3, True)])
+def test_a_release_leaves_alone_what_was_taken_after_the_end_that_it_knows(
+    ended_at: int, *, is_released: bool
+) -> None:
+    store = FakeEventStore()
+    reservations = reservations_in(store)
+    take = TakeReservation(id=FIRST, issued_at=NOW, covers=2)
+    reservations.take(take, national_id=ANN)
+    reservations.release(FIRST, ended_at=ended_at, national_id=ANN, now=NOW)
+    assert ("ReservationReleased" in types_in_the_reservation(store)) is is_released
 
 
 def test_the_reservation_of_an_open_request_is_kept_however_old_it_is() -> None:

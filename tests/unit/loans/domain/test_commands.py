@@ -163,13 +163,43 @@ class TestDecisions:
     ID = UUID("00000000-0000-4000-8000-000000000001")
 
     def deny(self, **changes: Any) -> DenyLoan:
-        fields = {"id": self.ID, "issued_at": NOW, "decided_by": "uma", "reason": "other"}
+        fields = {"id": self.ID, "issued_at": NOW, "decided_by": "uma", "shown_revision": 2}
+        fields["reasons"] = ["other"]
         return DenyLoan.model_validate({**fields, **changes})
 
-    @pytest.mark.parametrize("reason", ["", "no_such_reason", None, 1])
-    def test_an_unknown_reason_is_refused(self, reason: object) -> None:
+    @pytest.mark.parametrize(
+        "reasons",
+        [
+            [],
+            ["other", "other"],
+            ["one", "two", "three", "four", "five"],
+            [""],
+            ["No Code"],
+            ["x" * 51],
+            ["ends_with_a_line\n"],
+            [None],
+            [1],
+            "other",
+            None,
+        ],
+    )
+    def test_one_to_four_different_codes_are_reasons(self, reasons: object) -> None:
         with pytest.raises(ValidationError):
-            self.deny(reason=reason)
+            self.deny(reasons=reasons)
+
+    @pytest.mark.parametrize(
+        ("text", "problem"), [("too short", "at least 10"), ("x" * 201, "At most 200")]
+    )
+    def test_another_reason_is_told_in_ten_to_two_hundred_characters(
+        self, text: str, problem: str
+    ) -> None:
+        with pytest.raises(ValidationError, match=problem):
+            self.deny(reason_text=text)
+        assert self.deny(reason_text="x" * 200).reason_text == "x" * 200
+
+    def test_only_another_reason_is_told_in_words(self) -> None:
+        with pytest.raises(ValidationError, match="not among the reasons"):
+            self.deny(reasons=["too_much_debt"], reason_text="You owe too much.")
 
     def test_the_id_must_be_a_uuid(self) -> None:
         with pytest.raises(ValidationError):
@@ -177,14 +207,21 @@ class TestDecisions:
 
     def test_the_same_decision_has_the_same_command_id_and_others_have_others(self) -> None:
         later = datetime(2026, 11, 24, tzinfo=UTC)
-        approval = ApproveLoan(id=self.ID, issued_at=NOW, decided_by="uma")
+        approval = ApproveLoan(id=self.ID, issued_at=NOW, decided_by="uma", shown_revision=2)
         assert self.deny().command_id == self.deny(issued_at=later).command_id
         different = {
             self.deny().command_id,
             self.deny(decided_by="vic").command_id,
-            self.deny(reason="too_much_debt").command_id,
+            self.deny(reasons=["too_much_debt"]).command_id,
+            self.deny(reason_text="You have moved away.").command_id,
+            self.deny(shown_revision=3).command_id,
             self.deny(note="x").command_id,
             self.deny(id=uuid4()).command_id,
             approval.command_id,
         }
-        assert len(different) == 6
+        assert len(different) == 8
+
+    def test_without_what_was_shown_each_is_a_command_of_its_own(self) -> None:
+        later = datetime(2026, 11, 24, tzinfo=UTC)
+        first, second = (self.deny(shown_revision=None, issued_at=at) for at in (NOW, later))
+        assert first.command_id != second.command_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,10 +11,12 @@ from esdbclient import RecordedEvent
 
 from loans.adapters.credit_bureau import CreditBureau, CreditBureauUnavailable
 from loans.adapters.event_store import EventStoreUnavailable
+from loans.application.policies import Policies
 from loans.application.use_cases import request_loan
 from loans.domain.commands import RequestLoan
+from loans.domain.credit_report import CreditReport
 from loans.domain.events import CreditCheckParked, LoanRequested
-from loans.workers.credit_checks import CreditChecks
+from loans.workers.credit_checks import CREDIT_CHECKS, CreditChecks
 from loans.workers.worker import TryAgain
 from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
 from tests.support.loans import recorded
@@ -38,6 +40,7 @@ class Desk:
         request_loan(
             command,
             event_store=self.store,
+            policies=Policies(self.store),
             credit_bureau=FakeCreditBureau(None),
             reservations=reservations_in(self.store),
         )
@@ -56,7 +59,9 @@ class Desk:
         return [type(each).__name__ for each in self.events]
 
     def checks(self, credit_bureau: CreditBureau) -> CreditChecks:
-        return CreditChecks(event_store=self.store, credit_bureau=credit_bureau)
+        return CreditChecks(
+            event_store=self.store, credit_bureau=credit_bureau, policies=Policies(self.store)
+        )
 
 
 @pytest.fixture
@@ -89,7 +94,7 @@ class TestARequestWithoutAScore:
 
     def test_is_retried_when_the_credit_bureau_says_so(self, desk: Desk) -> None:
         class Busy:
-            def score(self, national_id: str, *, idempotency_key: UUID) -> int:
+            def report(self, national_id: str, *, idempotency_key: UUID) -> CreditReport:
                 raise CreditBureauUnavailable("answered 429", retry_after=7.0)
 
         with pytest.raises(TryAgain) as again:
@@ -102,6 +107,25 @@ class TestARequestWithoutAScore:
         event, desk.store.is_away = desk.event, True
         with pytest.raises(EventStoreUnavailable):
             desk.checks(FakeCreditBureau()).handle(event)
+
+
+class TestTheGroup:
+    @pytest.mark.parametrize(
+        ("metadata", "is_wanted"),
+        [
+            (b'{"schemaVersion": 1}', True),
+            (b'{"schemaVersion": 1, "scoredAtOnce": true}', False),
+        ],
+        ids=["recorded without, or by an older version", "recorded with it"],
+    )
+    def test_passes_over_requests_that_were_recorded_with_their_score(
+        self, desk: Desk, metadata: bytes, is_wanted: bool
+    ) -> None:
+        event = replace(desk.event, metadata=metadata)
+        assert CREDIT_CHECKS.is_wanted(event) is is_wanted
+
+    def test_passes_over_what_others_have_recorded(self, desk: Desk) -> None:
+        assert not CREDIT_CHECKS.is_wanted(replace(desk.event, stream_name="Shop:1"))
 
 
 class TestARequestThatIsGivenUp:

@@ -12,12 +12,14 @@ from django.utils import timezone
 from esdbclient import RecordedEvent
 
 from loans.adapters import codec
+from loans.application.policies import Policies
 from loans.application.use_cases import request_loan
 from loans.domain.commands import RequestLoan
 from loans.domain.reservation import TakeReservation
 from loans.workers.reservation_releases import LAPSES, RELEASES, Lapses, Releases
 from loans.workers.worker import NotYet
 from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
+from tests.support.interleaving import Killed
 from tests.support.loans import recorded, recorded_as
 
 ANN: Final = "123456aa"
@@ -39,6 +41,7 @@ class Desk:
         request_loan(
             command,
             event_store=self.store,
+            policies=Policies(self.store),
             credit_bureau=FakeCreditBureau(score),
             reservations=self.reservations,
         )
@@ -94,6 +97,35 @@ class TestADecision:
         desk.release_after(decided)
 
         assert desk.types == ["ReservationTaken", "ReservationReleased", "ReservationTaken"]
+
+
+class TestADecisionMadeAtOnce:
+    """The request itself releases its reservation."""
+
+    def test_is_passed_over(self, desk: Desk) -> None:
+        decided = recorded(desk.store.events_of(desk.request(9))[-1])
+        at_once = replace(decided, metadata=b'{"scoredAtOnce": true}')
+
+        assert RELEASES.is_wanted(decided), "recorded later, or by an older version"
+        assert not RELEASES.is_wanted(at_once)
+
+    def test_has_its_reservation_released_later_if_its_process_died(self, desk: Desk) -> None:
+        def die() -> None:
+            raise Killed
+
+        desk.store.before_append += [
+            lambda: None,
+            lambda: None,
+            die,
+        ]  # It takes, records, releases.
+        desk.store.clock = lambda: timezone.now() - MINUTE
+        with pytest.raises(Killed):
+            desk.request(9)
+        desk.store.clock = timezone.now
+        assert desk.types == ["ReservationTaken"]
+        desk.lapse()
+
+        assert desk.types == ["ReservationTaken", "ReservationReleased"]
 
 
 class TestAReservationThatWasTaken:

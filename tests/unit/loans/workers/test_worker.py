@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 from esdbclient import RecordedEvent
-from esdbclient.exceptions import AlreadyExists, ConsumerTooSlow, ServiceUnavailable
+from esdbclient.exceptions import ConsumerTooSlow, NotFound, ServiceUnavailable
 
 from lepret.common.event_store_connection import SharedClient
 from loans.adapters.codec import WrittenByNewerVersion
@@ -24,6 +24,7 @@ from loans.adapters.event_store import EventStoreUnavailable, NewerVersionNeeded
 from loans.workers.groups import SETTINGS, Group
 from loans.workers.redelivery import Redelivery
 from loans.workers.worker import TIMINGS, NotYet, Timings, TryAgain, Worker
+from tests.support.fakes import denied
 from tests.support.processes import wait_until
 
 SECONDS: Final = 10.0
@@ -32,7 +33,6 @@ GROUP: Final = Group(
     "a-group",
     ("SomethingHappened",),
     lambda event: event.stream_name.startswith("Something:"),
-    command="something",
 )
 
 
@@ -86,10 +86,11 @@ class FakeSubscription:
 
 @dataclass
 class FakeClient:
-    """Already has the group. Gives each worker that connects a new subscription."""
+    """Gives each worker that connects a new subscription. Nobody may make the group."""
 
     subscriptions: list[FakeSubscription] = field(default_factory=list)
     is_away: bool = False
+    has_group: bool = True
     attempts: int = 0
     ahead: timedelta = timedelta()
 
@@ -100,18 +101,18 @@ class FakeClient:
         return timezone.now() + self.ahead
 
     def create_subscription_to_all(self, *_: Any, **__: Any) -> None:
-        self.attempts += 1
-        if self.is_away:
-            raise ServiceUnavailable("away")
-        raise AlreadyExists
+        raise denied()
 
     def read_subscription_to_all(self, *_: Any, **__: Any) -> FakeSubscription:
         self.subscriptions.append(FakeSubscription())
         return self.subscriptions[-1]
 
     def get_subscription_info(self, *_: Any, **__: Any) -> SimpleNamespace:
+        self.attempts += 1
         if self.is_away:
             raise ServiceUnavailable("away")
+        if not self.has_group:
+            raise NotFound
         return SimpleNamespace(start_from="C:0/P:0", **SETTINGS)
 
     def list_subscriptions(self, **_: Any) -> list[Any]:
@@ -435,6 +436,27 @@ class TestALostSubscription:
         wait_until(lambda: working.client.attempts > before, SECONDS, every=0.002)
         working.client.is_away = False
         wait_until(lambda: working.ready >= 2, SECONDS, every=0.002)
+
+
+class TestAMissingGroup:
+    def test_is_waited_for_and_said_once(
+        self, begin: Begin, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        working = begin()
+        working.client.has_group = False
+        working.subscription.cut(by=NotFound())
+        tries = working.client.attempts
+        wait_until(lambda: working.client.attempts >= tries + 3, SECONDS, every=0.002)
+        working.client.has_group = True
+        wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
+
+        event = working.subscription.put(happened())
+        working.wait_for_answers(1)
+        assert working.answers == [("ack", event)]
+        missing, found = caplog.messages[-2:]
+        assert missing.startswith(f"The event store has no group {GROUP.name}. A user in $ops")
+        assert found == f"The group {GROUP.name} is there now"
 
 
 class TestTheEnd:
