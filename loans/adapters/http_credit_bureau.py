@@ -17,13 +17,13 @@ from uuid import UUID
 
 import httpx2
 import stamina
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from lepret.common.outages import Outage
 from lepret.common.turns import waiting_elsewhere
 from loans.adapters.circuit_breaker import CircuitBreaker, CircuitOpen
 from loans.adapters.credit_bureau import CreditBureauUnavailable
-from loans.domain.credit_score import CreditScore
+from loans.domain.credit_report import MOST_FACTORS, CreditReport, CreditScore, Factors
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,9 @@ class _Refused(CreditBureauUnavailable):
 class HttpCreditBureau:
     """The credit bureau over HTTP: `POST {base_url}/scores` with `{"national_id": ...}`.
 
+    The answer has a `score`. It may have `factors`, the codes of what has lowered it most, and
+    `scored_at`, the moment of it with its zone. Old clearing houses know neither.
+
     The national ID is sent in the body, since URLs end up in the logs of proxies. All attempts for
     one score have the same `Idempotency-Key`.
 
@@ -86,12 +89,12 @@ class HttpCreditBureau:
         self._client = _client(base_url, policy)
         self._loop = _LoopInThread()
 
-    def score(self, national_id: str, *, idempotency_key: UUID) -> int:
+    def report(self, national_id: str, *, idempotency_key: UUID) -> CreditReport:
         deadline = time.monotonic() + self._policy.deadline
-        scoring = self._score(national_id, idempotency_key, deadline)
+        asking = self._report(national_id, idempotency_key, deadline)
         try:
             with waiting_elsewhere():
-                return self._loop.run(scoring, timeout=self._policy.deadline)
+                return self._loop.run(asking, timeout=self._policy.deadline)
         except TimeoutError:
             raise CreditBureauUnavailable("timed out") from None
         except CircuitOpen as refusal:
@@ -104,7 +107,9 @@ class HttpCreditBureau:
         self._loop.run(self._client.aclose(), timeout=self._policy.deadline)
         self._loop.close()
 
-    async def _score(self, national_id: str, idempotency_key: UUID, deadline: float) -> int:
+    async def _report(
+        self, national_id: str, idempotency_key: UUID, deadline: float
+    ) -> CreditReport:
         async for attempt in stamina.retry_context(
             on=self._backoff_hook(deadline),
             attempts=self._policy.attempts,
@@ -129,7 +134,7 @@ class HttpCreditBureau:
 
         return backoff
 
-    async def _ask(self, national_id: str, idempotency_key: UUID) -> int:
+    async def _ask(self, national_id: str, idempotency_key: UUID) -> CreditReport:
         request = self._client.build_request(
             "POST",
             "/scores",
@@ -139,7 +144,7 @@ class HttpCreditBureau:
         try:
             response = await self._client.send(request, stream=True)
             try:
-                return await _score_in(response)
+                return await _report_in(response)
             finally:
                 await response.aclose()
         except httpx2.HTTPError as error:
@@ -163,7 +168,7 @@ def _client(base_url: str, policy: CallPolicy) -> httpx2.AsyncClient:
     )
 
 
-async def _score_in(response: httpx2.Response) -> int:
+async def _report_in(response: httpx2.Response) -> CreditReport:
     status = response.status_code
     if response.is_server_error or status == httpx2.codes.TOO_MANY_REQUESTS:
         raise _Transient(f"answered {status}", retry_after=_retry_after(response))
@@ -173,7 +178,7 @@ async def _score_in(response: httpx2.Response) -> int:
         raise CreditBureauUnavailable(f"answered {status}, which is no answer")
     if _media_type(response) != "application/json":
         raise CreditBureauUnavailable("answered with something other than JSON")
-    return _score_of(await _body_of(response))
+    return _report_of(await _body_of(response))
 
 
 def _media_type(response: httpx2.Response) -> str:
@@ -189,22 +194,37 @@ async def _body_of(response: httpx2.Response) -> bytes:
     return body
 
 
-class _ScoreAnswer(BaseModel):
+class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     score: CreditScore
+    factors: Factors | None = None
+    scored_at: AwareDatetime | None = None
 
 
-def _score_of(body: bytes) -> int:
+def _report_of(body: bytes) -> CreditReport:
     try:
-        return _ScoreAnswer.model_validate_json(body).score
+        answer = _Answer.model_validate_json(body)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False)[0]
+        raise CreditBureauUnavailable(_what_is_wrong_with(error)) from None
+    return CreditReport(
+        score=answer.score, factors=answer.factors or (), scored_at=answer.scored_at
+    )
+
+
+def _what_is_wrong_with(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_context=False)[0]
     if problem["type"] == "json_invalid":
-        raise CreditBureauUnavailable("answered with something other than JSON")
+        return "answered with something other than JSON"
     if problem["type"] == "missing" or not problem["loc"]:
-        raise CreditBureauUnavailable("answered without a score")
-    raise CreditBureauUnavailable(f"answered a score {_value_in_words(problem['input'])}")
+        return "answered without a score"
+    match problem["loc"][0]:
+        case "factors":
+            return f"answered factors that are not up to {MOST_FACTORS} codes"
+        case "scored_at":
+            return "answered a moment of scoring that is none"
+        case _:
+            return f"answered a score {_value_in_words(problem['input'])}"
 
 
 def _value_in_words(value: object) -> str:

@@ -1,8 +1,10 @@
 """A simulated credit bureau over HTTP.
 
 `POST /scores`, below any path, with `{"national_id": "123456aa"}` and an `Idempotency-Key` (a UUID)
-is answered with `{"score": 7}`. `GET /asks` counts the requests and the scores for each key;
-`GET /healthz` shows that the server runs. An "ask" is a request for a score.
+is answered with `{"score": 6, "factors": ["late_payments"], "scored_at": "2026-11-23T09:30:00Z"}`:
+the codes of what has lowered the score most, and when it was made. `GET /asks` counts the requests
+and the scores for each key; `GET /healthz` shows that the server runs. An "ask" is a request for a
+score.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any
@@ -23,8 +26,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from loans.adapters.credit_bureau import simulated_score
-from loans.domain.commands import NationalId
+from loans.adapters.credit_bureau import simulated_report
+from loans.domain.fields import NationalId
 
 Reply = Callable[[BaseHTTPRequestHandler], None]
 # The reply to give instead of a score, if any. Called with the key, and the asks with it so far.
@@ -100,6 +103,7 @@ class BureauServer(ThreadingTCPServer):
         self.asked: Counter[UUID] = Counter()
         self.answered: Counter[UUID] = Counter()
         self._national_ids: dict[UUID, str] = {}
+        self._scored_at: dict[UUID, datetime] = {}
         self._lock = threading.Lock()
 
     @property
@@ -124,7 +128,9 @@ class BureauServer(ThreadingTCPServer):
                 error = "this Idempotency-Key was used to ask about somebody else"
                 return answer_in_json({"error": error}, 422)
             self.answered[key] += 1
-        return answer_in_json({"score": simulated_score(national_id, key)})
+            scored_at = self._scored_at.setdefault(key, datetime.now(UTC))
+        report = simulated_report(national_id, key).model_copy(update={"scored_at": scored_at})
+        return answer_in_json(report.model_dump(mode="json"))
 
     def asks(self) -> dict[str, Any]:
         """How many asks and scores there were, in all and by key."""

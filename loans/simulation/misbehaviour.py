@@ -25,6 +25,7 @@ FAILURES: Final[tuple[Reply, ...]] = (
 
 GARBAGE: Final[tuple[Reply, ...]] = (
     *(answer_in_json({"score": score}) for score in (11, "7", 7.0, None)),
+    answer_in_json({"score": 3, "factors": ["late_payments"] * 6}),
     HttpReply(b'{"score": '),
     HttpReply(b"<p>7</p>", content_type="text/html"),
     HttpReply(b"{}", 302, headers=(("Location", "/healthz"),)),

@@ -26,6 +26,7 @@ from loans.adapters.credit_bureau import (
     simulated_score,
 )
 from loans.adapters.http_credit_bureau import CallPolicy, HttpCreditBureau
+from loans.domain.credit_report import CreditReport
 from loans.simulation.bureau_server import (
     BureauServer,
     HttpReply,
@@ -49,6 +50,10 @@ POLICY: Final = CallPolicy(
 
 def scored(score: int) -> HttpReply:
     return answer_in_json({"score": score})
+
+
+def reported(**more: Any) -> HttpReply:
+    return answer_in_json({"score": 3, **more})
 
 
 def unavailable(retry_after: str, status: int = 503) -> HttpReply:
@@ -134,7 +139,7 @@ def no_waits_between_attempts() -> Iterator[None]:
 
 
 def score(bureau: CreditBureau) -> int:
-    return bureau.score(SOMEONE, idempotency_key=uuid4())
+    return bureau.report(SOMEONE, idempotency_key=uuid4()).score
 
 
 def failure_of(bureau: CreditBureau) -> CreditBureauUnavailable:
@@ -160,7 +165,7 @@ def test_it_asks_with_the_key_and_the_national_id_in_the_body_alone(
 
     server.misbehave = script(note_the_request)
     with asking(f"{server.url}{path}") as bureau:
-        assert bureau.score(SOMEONE, idempotency_key=key) == 7
+        assert bureau.report(SOMEONE, idempotency_key=key).score == 7
     [(asked_path, headers)] = requests
     assert asked_path == asked
     assert SOMEONE not in headers
@@ -230,6 +235,13 @@ GARBAGE: Final[Cases] = {
     "no JSON": (HttpReply(b'{"score": 7'), "answered with something other than JSON"),
     "no text": (HttpReply(b"\xff"), "answered with something other than JSON"),
     "very deep": (HttpReply(b"[" * 10_000), "answered with something other than JSON"),
+    "six factors": (reported(factors=["late_payments"] * 6), "that are not up to 5 codes"),
+    "10 kB of factors": (reported(factors=["x" * 10_000]), "that are not up to 5 codes"),
+    "no codes": (reported(factors=["123456aa has\npaid late"]), "that are not up to 5 codes"),
+    "no list": (reported(factors="late_payments"), "that are not up to 5 codes"),
+    "numbers": (reported(factors=[7]), "that are not up to 5 codes"),
+    "no moment": (reported(scored_at="yesterday"), "a moment of scoring that is none"),
+    "no zone": (reported(scored_at="2026-11-23T09:30:00"), "a moment of scoring that is none"),
     "HTML": (HttpReply(b'{"score": 7}', content_type="text/html"), "something other than JSON"),
     "no type": (HttpReply(b'{"score": 7}', content_type=""), "something other than JSON"),
     "huge": (HttpReply(b'{"score": 7}' + b" " * 1_000_000), "answered far too much"),
@@ -263,7 +275,7 @@ class TestATransientFailure:
     ) -> None:
         server.misbehave = script(reply, reply, scored(3))
         key = uuid4()
-        assert bureau.score(SOMEONE, idempotency_key=key) == 3
+        assert bureau.report(SOMEONE, idempotency_key=key).score == 3
         assert server.asked == {key: 3}
 
     def test_is_given_up_after_the_last_attempt(
@@ -282,6 +294,30 @@ def test_a_failure_that_would_happen_again_is_not_retried(
     assert reason in failure_of(bureau).reason
     assert server.asked.total() == 1
     assert score(bureau) == 7
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({}, CreditReport(score=3)),
+        ({"factors": None, "scored_at": None}, CreditReport(score=3)),
+        ({"factors": []}, CreditReport(score=3)),
+        (
+            {"factors": ["late_payments", "R12.b-3"], "scored_at": "2026-11-23T09:30:00+01:00"},
+            CreditReport(
+                score=3,
+                factors=("late_payments", "R12.b-3"),
+                scored_at=datetime(2026, 11, 23, 8, 30, tzinfo=UTC),
+            ),
+        ),
+    ],
+    ids=["an old clearing house", "null", "no factors", "a whole report"],
+)
+def test_a_report_may_say_what_the_score_comes_from_and_when_it_was_made(
+    answer: dict[str, Any], expected: CreditReport, server: BureauServer, bureau: HttpCreditBureau
+) -> None:
+    server.misbehave = script(reported(**answer))
+    assert bureau.report(SOMEONE, idempotency_key=uuid4()) == expected
 
 
 def test_a_server_that_is_down_could_not_be_reached() -> None:
@@ -423,7 +459,7 @@ def test_each_key_gets_its_own_score_from_a_server_that_fails_often() -> None:
     def ask_until_answered(key: UUID) -> int:
         for _ in range(30):
             with suppress(CreditBureauUnavailable):
-                return adapter.score(people[key], idempotency_key=key)
+                return adapter.report(people[key], idempotency_key=key).score
         raise AssertionError(f"no score for {key}")
 
     with (
@@ -442,11 +478,18 @@ class TestSimulator:
     def test_it_knows_some_people(self, national_id: str, score: int) -> None:
         bureau = SimulatedCreditBureau(latency=0)
         for written in (national_id, national_id.upper()):
-            assert bureau.score(written, idempotency_key=uuid4()) == score
+            assert bureau.report(written, idempotency_key=uuid4()).score == score
 
     def test_everyone_else_has_a_score_from_1_to_10_that_stays_for_a_key(self) -> None:
         bureau = SimulatedCreditBureau(latency=0)
         keys = [UUID(int=number) for number in range(200)]
-        scores = [bureau.score(SOMEONE, idempotency_key=key) for key in keys]
+        scores = [bureau.report(SOMEONE, idempotency_key=key).score for key in keys]
         assert set(scores) == set(range(1, 11))
-        assert scores == [bureau.score(SOMEONE, idempotency_key=key) for key in keys]
+        assert scores == [bureau.report(SOMEONE, idempotency_key=key).score for key in keys]
+
+    @pytest.mark.parametrize(("national_id", "score"), KNOWN_SCORES.items())
+    def test_a_score_below_7_comes_from_two_factors(self, national_id: str, score: int) -> None:
+        bureau, key = SimulatedCreditBureau(latency=0), uuid4()
+        report = bureau.report(national_id, idempotency_key=key)
+        assert len(set(report.factors)) == (2 if score < 7 else 0)
+        assert report == bureau.report(national_id.upper(), idempotency_key=key)
