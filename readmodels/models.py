@@ -23,14 +23,11 @@ class Status(models.TextChoices):
     DENIED = "denied", "Denied"
 
 
-class DenialReason(models.TextChoices):
-    """An underwriter's reason, in words for the applicant. Other codes may come with time."""
+class Awaiting(models.TextChoices):
+    """Whose opinion it takes to decide a request of which somebody has said something."""
 
-    INCOME_TOO_LOW = "income_too_low", "Your income is too low for this amount."
-    TOO_MUCH_DEBT = "too_much_debt", "You owe too much already."
-    UNVERIFIED_IDENTITY = "unverified_identity", "We could not make sure who you are."
-    INCOMPLETE_DETAILS = "incomplete_details", "Your details are not complete."
-    OTHER = "other", "Please contact us to hear why."
+    SECOND = "second opinion", "Second opinion"
+    THIRD = "third opinion", "Third opinion"
 
 
 class Progress(models.Model):
@@ -172,6 +169,31 @@ def _gone_at() -> models.DateTimeField[Any, Any]:
     return models.DateTimeField("record gone since", null=True)
 
 
+# The defaults below are in the database too, for a projector of an older version that still runs.
+
+
+def _list() -> models.JSONField[Any, Any]:
+    return models.JSONField(blank=True, default=list, db_default=[])
+
+
+def _text() -> models.TextField[str, str]:
+    return models.TextField(blank=True, default="", db_default="")
+
+
+def _policy() -> models.PositiveIntegerField[int, int]:
+    """The version of the lending policy that sent a request to people, or that decided it."""
+    return models.PositiveIntegerField("policy version", default=0, db_default=0)
+
+
+def _username() -> models.CharField[str, str]:
+    return models.CharField(max_length=150, blank=True, default="", db_default="")
+
+
+def _first_reason() -> models.CharField[str, str]:
+    """The first of the reasons, for versions of the program that know only one."""
+    return models.CharField(max_length=50, blank=True)
+
+
 class Place(NamedTuple):
     """What the underwriters' queue is sorted by."""
 
@@ -183,6 +205,30 @@ class PendingRequestQuerySet(models.QuerySet["PendingRequest"]):
     def waiting(self) -> Self:
         """Those that can be decided."""
         return self.filter(gone_at=None)
+
+    def unclaimed(self, at: datetime) -> Self:
+        """Those that nobody works on at a moment."""
+        return self.exclude(claimed_until__gt=at)
+
+    def held_by(self, username: str, at: datetime) -> Self:
+        """Those that somebody works on at a moment."""
+        return self.filter(claimed_by=username, claimed_until__gt=at)
+
+    def complete_by(self, moment: datetime) -> Self:
+        return self.filter(requested_at__lte=moment)
+
+    def above(self, limit: int | None) -> Self:
+        """Those for more than a limit; none without one."""
+        return self.none() if limit is None else self.filter(amount__gt=limit)
+
+    def with_opinions(self) -> Self:
+        """Those of which an underwriter has said something, and which wait for another."""
+        return self.exclude(votes=[])
+
+    def for_amounts(self, least: int | None, most: int | None) -> Self:
+        """Those for an amount between two, which are included; `None`: no end."""
+        ends = {"amount__gte": least, "amount__lte": most}
+        return self.filter(**{end: amount for end, amount in ends.items() if amount is not None})
 
     def oldest_first(self) -> Self:
         return self.order_by("requested_at", "id")
@@ -196,7 +242,14 @@ class PendingRequestQuerySet(models.QuerySet["PendingRequest"]):
 
 
 class PendingRequest(OfOneRequest):
-    """A request that waits for an underwriter. It is deleted when someone decides on it."""
+    """A request that waits for an underwriter. It is deleted when someone decides on it.
+
+    `requested_at` is when it was passed on to underwriters, and `applied_at` when its applicant
+    applied. `votes` has the newest one of each underwriter, in the order in which they came; what
+    each of them has, `Vote` in `readmodels/projections/votes.py` says. `notes` is how many there
+    are. `claimed_by` works on it alone until `claimed_until`, and not any longer: nothing changes
+    the row then. `escalated_by` left it to the leads.
+    """
 
     name = models.CharField(max_length=200)
     national_id = models.CharField("national ID", max_length=8)
@@ -205,6 +258,15 @@ class PendingRequest(OfOneRequest):
     requested_at = models.DateTimeField()
     revision = _revision()
     gone_at = _gone_at()
+    applied_at = models.DateTimeField(null=True)
+    factors = _list()
+    policy = _policy()
+    votes = _list()
+    notes = models.PositiveSmallIntegerField(default=0, db_default=0)
+    claimed_by = _username()
+    claimed_until = models.DateTimeField(null=True)
+    escalated_by = _username()
+    escalated_because = _text()
 
     objects = PendingRequestQuerySet.as_manager()
 
@@ -221,12 +283,13 @@ class LoanStatusQuerySet(models.QuerySet["LoanStatus"]):
 class LoanStatus(OfOneRequest):
     """What an applicant may see: no national ID, no name, not who decided.
 
-    `delayed_at` is when the credit check was parked for an operator.
+    `delayed_at` is when the credit check was parked for an operator. `people` is how many decided:
+    none if the rules alone did.
     """
 
     status = models.CharField(max_length=20, choices=Status)
     amount = models.BigIntegerField()
-    denial_reason = models.CharField(max_length=50, blank=True, choices=DenialReason)
+    denial_reason = _first_reason()
     received_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True)
     delayed_at = models.DateTimeField(null=True)
@@ -234,6 +297,14 @@ class LoanStatus(OfOneRequest):
     passed_on_at = models.DateTimeField("passed to an underwriter at", null=True)
     revision = _revision()
     gone_at = _gone_at()
+    credit_score = models.PositiveSmallIntegerField(null=True)
+    policy = _policy()
+    people = models.PositiveSmallIntegerField(default=0, db_default=0)
+    reasons = _list()
+    reason_text = _text()
+    awaiting = models.CharField(
+        max_length=20, blank=True, choices=Awaiting, default="", db_default=""
+    )
 
     objects = LoanStatusQuerySet.as_manager()
 
@@ -241,10 +312,33 @@ class LoanStatus(OfOneRequest):
         verbose_name_plural = "loan statuses"
 
 
-class LoanRequest(OfOneRequest):
-    """A loan request as the back office sees it: everything.
+class LoanRequestQuerySet(models.QuerySet["LoanRequest"]):
+    def of(self, loan_request_id: UUID) -> LoanRequest | None:
+        """The row of a request, or `None` if the read model does not have it (yet)."""
+        return self.filter(id=loan_request_id).first()
 
-    `parked_because` is why its credit check is parked; empty if it is not.
+    def decisions_of_people(self, now: datetime) -> dict[str, int]:
+        """How many each underwriter has decided since the midnight before `now`, in its zone."""
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        decided = self.filter(decided_at__gte=midnight).exclude(decided_by="")
+        return dict(decided.values_list("decided_by").annotate(models.Count("pk")).order_by())
+
+    def before(self, loan: LoanRequest) -> Self:
+        """The earlier requests of the same person, the newest first."""
+        same_person = self.filter(national_id=loan.national_id).exclude(id=loan.id)
+        return same_person.filter(requested_at__lte=loan.requested_at).order_by("-requested_at")
+
+
+class LoanRequest(OfOneRequest):
+    """A loan request as the back office and underwriters see it: everything.
+
+    `parked_because` is why its credit check is parked; empty if it is not. `decided_by` is who
+    decided last, `together_with` those who had said the same before, and `disagreement` whether
+    underwriters had different opinions. `scored_at` is when the clearing house `agency` made the
+    score. `passed_on_at` is when the policy's version `review_policy` left the request to people.
+    `votes` are as those of a `PendingRequest`, and `notes` what underwriters have noted, oldest
+    first: what each of them has, `Note` in `readmodels/projections/notes.py` says. Claims are as
+    those of a `PendingRequest`.
     """
 
     status = models.CharField(max_length=20, choices=Status, db_index=True)
@@ -256,19 +350,47 @@ class LoanRequest(OfOneRequest):
     requested_at = models.DateTimeField(db_index=True)
     decided_at = models.DateTimeField(null=True)
     decided_by = models.CharField(max_length=150, blank=True)
-    denial_reason = models.CharField(max_length=50, blank=True, choices=DenialReason)
+    denial_reason = _first_reason()
     note = models.TextField(blank=True)
     parked_because = models.TextField(
         "credit check parked because", blank=True, default="", db_default=""
     )
     revision = _revision()
     gone_at = _gone_at()
+    factors = _list()
+    policy = _policy()
+    reasons = _list()
+    reason_text = _text()
+    together_with = _list()
+    disagreement = models.BooleanField(default=False, db_default=False)
+    scored_at = models.DateTimeField(null=True)
+    agency = _text()
+    passed_on_at = models.DateTimeField("passed to an underwriter at", null=True)
+    review_policy = models.PositiveIntegerField("policy version that passed it on", null=True)
+    votes = _list()
+    notes = _list()
+    claimed_by = _username()
+    claimed_until = models.DateTimeField(null=True)
+    escalated_by = _username()
+    escalated_because = _text()
+
+    objects = LoanRequestQuerySet.as_manager()
 
     class Meta:
         indexes = [
             models.Index(fields=["decided_at"], name="loan_request_decided_at"),
             models.Index(fields=["decided_by"], name="loan_request_decided_by"),
         ]
+
+    @property
+    def deciders(self) -> list[str]:
+        """Who decided, as usernames; nobody where the rules alone did."""
+        return [*self.together_with, self.decided_by] if self.decided_by else []
+
+    @property
+    def people(self) -> int:
+        """How many decided."""
+        return len(self.deciders)
 
 
 class ParkedCreditCheck(models.Model):
@@ -281,6 +403,37 @@ class ParkedCreditCheck(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class LendingPolicyQuerySet(models.QuerySet["LendingPolicy"]):
+    def in_force(self, at: datetime) -> int:
+        """The version that is in force at a moment; 0 if none is."""
+        confirmed = self.filter(confirmed_at__lte=at, withdrawn_at=None)
+        version = confirmed.filter(effective_at__lte=at).aggregate(models.Max("version"))
+        return version["version__max"] or 0
+
+
+class LendingPolicy(models.Model):
+    """A version of the lending policy, which reasons and explanations are put in the words of."""
+
+    version = models.PositiveIntegerField(primary_key=True)
+    policy = models.JSONField()
+    proposed_by = models.CharField(max_length=150)
+    proposed_at = models.DateTimeField()
+    why = models.TextField()
+    effective_at = models.DateTimeField()
+    confirmed_by = models.CharField(max_length=150, blank=True)
+    confirmed_at = models.DateTimeField(null=True)
+    withdrawn_by = models.CharField(max_length=150, blank=True)
+    withdrawn_at = models.DateTimeField(null=True)
+
+    objects = LendingPolicyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "lending policies"
+
+    def __str__(self) -> str:
+        return f"version {self.version}"
 
 
 class SearchWord(models.Model):

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from lepret.common.formats import money
+from lepret.staff.roles import is_underwriter
 from readmodels.admin.filters import (
     AmountFilter,
     DayFilter,
@@ -24,6 +25,13 @@ from readmodels.admin.filters import (
 from readmodels.admin.read_only import EXPORTS, WORK, ReadOnlyAdmin, amount
 from readmodels.models import LoanRequest, LoanStatus, ParkedCreditCheck, PendingRequest
 from readmodels.pages.event_history import AUTOMATIC_RULES, HistoryUnavailable, history_of
+from readmodels.pages.explaining import (
+    explanation_of,
+    in_staffs_words,
+    reasons_to_applicant,
+    reasons_to_staff,
+)
+from readmodels.pages.opinions import awaiting
 from readmodels.pages.search import Found, QuickSearch, look_for
 
 
@@ -35,7 +43,37 @@ def person_and_amount(row: LoanRequest | PendingRequest) -> str:
 @admin.display(description="decided by", ordering="decided_by")
 def decided_by(row: LoanRequest) -> str:
     """A column for who or what has decided."""
-    return row.decided_by or (AUTOMATIC_RULES if row.decided_at else "-")
+    return " and ".join(row.deciders) or (AUTOMATIC_RULES if row.decided_at else "-")
+
+
+@admin.display(description="reasons")
+def reasons(row: LoanRequest) -> str:
+    """Why not, in words for the staff."""
+    return ", ".join(reasons_to_staff(row)) or "-"
+
+
+@admin.display(description="reasons, as the applicant is told")
+def reasons_told(row: LoanStatus) -> str:
+    """Why not, in words for the applicant."""
+    return " ".join(each.text for each in reasons_to_applicant(row)) or "-"
+
+
+@admin.display(description="explanation")
+def explanation(row: LoanRequest | LoanStatus) -> str:
+    """Why it was decided, or is looked at, as it is."""
+    return explanation_of(row) or "-"
+
+
+@admin.display(description="awaiting")
+def awaited(row: PendingRequest) -> str:
+    """A column for whose opinion it takes, where somebody has given one."""
+    return awaiting(row.votes) or "-"
+
+
+@admin.display(description="what lowered the score")
+def factors(row: LoanRequest) -> str:
+    """What the credit bureau says, in words."""
+    return ", ".join(in_staffs_words(row.factors, policy=row.policy)) or "-"
 
 
 @admin.register(LoanRequest)
@@ -61,6 +99,7 @@ class LoanRequestAdmin(QuickSearch, ReadOnlyAdmin):
         ("requested_at", DayFilter),
         ("decided_at", DecisionDateFilter),
         ("decided_by", UnderwriterFilter),
+        "disagreement",
         ("amount", AmountFilter),
         "credit_score",
     )
@@ -75,12 +114,16 @@ class LoanRequestAdmin(QuickSearch, ReadOnlyAdmin):
         amount,
         "address",
         "credit_score",
+        factors,
         "parked_because",
         "requested_at",
         "decided_at",
         decided_by,
-        "denial_reason",
+        reasons,
         "note",
+        explanation,
+        "policy",
+        "disagreement",
         "history",
         "id",
         "revision",
@@ -92,6 +135,15 @@ class LoanRequestAdmin(QuickSearch, ReadOnlyAdmin):
 
     def heading_of(self, row: LoanRequest) -> str:
         return person_and_amount(row)
+
+    def get_fields(self, request: HttpRequest, obj: LoanRequest | None = None) -> Any:
+        fields = super().get_fields(request, obj)
+        return (*fields, "underwriters_page") if is_underwriter(request.user) else fields
+
+    @admin.display(description="underwriters' page")
+    def underwriters_page(self, loan_request: LoanRequest) -> str:
+        url = reverse("readmodels:request", args=[loan_request.id])
+        return format_html('<a href="{}">Decide, or add a note</a>', url)
 
     @admin.display(description="History, from the event store")
     def history(self, loan_request: LoanRequest) -> str:
@@ -169,13 +221,20 @@ class PendingRequestAdmin(OfOneRequestAdmin):
     """The underwriters' queue."""
 
     explained = "The rows of the underwriters' queue: what waits for a person's decision."
-    list_display = ("requested_at", "name", "national_id", amount, "credit_score")
+    list_display = ("requested_at", "name", "national_id", amount, "credit_score", awaited)
     list_display_links = ("requested_at", "name")
     list_filter = (("requested_at", DayFilter), ("amount", AmountFilter), "credit_score")
     search_fields = ("id", "name", "national_id")
     ordering = ("requested_at",)
     actions = EXPORTS
-    fields: ClassVar[Any] = (*list_display, "loan_request", "revision", "gone_at")
+    fields: ClassVar[Any] = (
+        *list_display,
+        "applied_at",
+        "policy",
+        "loan_request",
+        "revision",
+        "gone_at",
+    )
 
     def heading_of(self, row: PendingRequest) -> str:
         return person_and_amount(row)
@@ -200,7 +259,10 @@ class LoanStatusAdmin(OfOneRequestAdmin):
         "loan_request",
         "status",
         amount,
-        "denial_reason",
+        reasons_told,
+        explanation,
+        "awaiting",
+        "policy",
         "received_at",
         "decided_at",
         "delayed_at",

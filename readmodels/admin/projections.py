@@ -16,7 +16,6 @@ from readmodels.models import Checkpoint, Failure, Rebuild, SkippedEvent
 from readmodels.monitoring.status import ProjectionStatus, read_statuses, speed_of
 from readmodels.projections import PROJECTIONS
 
-_UNKNOWN: Final = "unknown: the event store does not answer"
 _STORE_REPLACED: Final = "the event store went back, or is another one"
 _Figure = Callable[[Any, ProjectionStatus], str]
 
@@ -29,7 +28,7 @@ def _add_statuses(checkpoints: Iterable[Any]) -> None:
 
 
 def _why_unknown(status: ProjectionStatus) -> str:
-    return f"unknown: {_STORE_REPLACED}" if status.store_replaced else _UNKNOWN
+    return f"unknown: {_STORE_REPLACED if status.store_replaced else status.why_unknown}"
 
 
 def _status_column(description: str, *, if_gone: str = "") -> Callable[[_Figure], Any]:
@@ -119,9 +118,11 @@ class CheckpointAdmin(ReadOnlyAdmin):
             return _STORE_REPLACED if status.store_replaced else ""
         return f"{failure.event_type} at {failure.position}: {failure.error}"
 
-    @_status_column("Position of the event store's last event", if_gone=_UNKNOWN)
+    @_status_column("Position of the event store's last event", if_gone="unknown")
     def store_position(self, status: ProjectionStatus) -> str:
-        return _UNKNOWN if status.store_position is None else str(status.store_position)
+        if status.store_position is None:
+            return f"unknown: {status.why_unknown}"
+        return str(status.store_position)
 
 
 @admin.register(Failure)

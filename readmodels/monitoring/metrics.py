@@ -1,9 +1,13 @@
-"""`/metrics`: the status of the projections, and what this process measures, for Prometheus."""
+"""`/metrics`: the status of the projections, the queue, and what this process measures.
+
+For Prometheus.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
@@ -20,8 +24,9 @@ from readmodels.live import (
 )
 from readmodels.live.positions import hints
 from readmodels.monitoring.lag import MOST_COUNTED
-from readmodels.monitoring.status import ProjectionStatus, State
-from readmodels.monitoring.status_reader import StatusReader
+from readmodels.monitoring.queue_metrics import QueueCollector
+from readmodels.monitoring.shared_reader import SharedReader
+from readmodels.monitoring.status import ProjectionStatus, State, read_statuses
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +55,7 @@ class ProjectionsCollector(Collector):
     """
 
     def __init__(self) -> None:
-        self._reader = StatusReader(count_up_to=MOST_COUNTED)
+        self._reader = SharedReader(partial(read_statuses, count_up_to=MOST_COUNTED))
 
     def describe(self) -> Iterable[Metric]:
         """Nothing. Without this method, registering the collector would call `collect`."""
@@ -152,6 +157,7 @@ _GAUGES: Final[tuple[tuple[str, str, Figure], ...]] = (
 )
 
 REGISTRY.register(ProjectionsCollector())
+REGISTRY.register(QueueCollector())
 Gauge(
     "lepret_waiting_requests", "Requests that wait here for a projection to reach a position."
 ).set_function(lambda: hints.waiting)

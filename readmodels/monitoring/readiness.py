@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
 
 from lepret.common.health import Finding
-from readmodels.monitoring.status import ProjectionStatus
-from readmodels.monitoring.status_reader import StatusReader
+from readmodels.monitoring.shared_reader import SharedReader
+from readmodels.monitoring.status import ProjectionStatus, read_statuses
 
 READ_SECONDS: Final = 2.5
 
 logger = logging.getLogger(__name__)
 
 # The answer does not say how many events wait: one is enough to tell whether there are any.
-_reader = StatusReader(count_up_to=1)
+_reader = SharedReader(partial(read_statuses, count_up_to=1))
 
 
 def projections() -> Finding:

@@ -5,7 +5,6 @@ The command line, the back office, `/readyz` and `/metrics` all show this.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,7 +14,7 @@ from typing import Final
 from django.utils import timezone
 from esdbclient.exceptions import EventStoreDBClientException
 
-from lepret.common.event_store_client import event_store_client
+from lepret.common.event_store_client import event_store_client, why_refused
 from readmodels.models import Checkpoint, Failure, Progress, Rebuild
 from readmodels.monitoring.lag import (
     MOST_COUNTED,
@@ -52,7 +51,8 @@ class ProjectionStatus:
     """The status of one projection.
 
     `code_version` is the version that this program has, `version` the one that built the rows.
-    `store_position` and `lag` are `None` if the event store did not answer. `failure` is why the
+    `store_position` and `lag` are `None` if the event store did not answer, or refused to, and
+    `why_unknown` says so then. `failure` is why the
     projection is stopped, `rebuild_failure` why the rebuild beside it is. `store_replaced` says
     that the rows come from another event store, or from this one before it went back; there is no
     `lag` then.
@@ -69,6 +69,7 @@ class ProjectionStatus:
     rebuild_failure: Failure | None = None
     store_position: int | None = None
     lag: Lag | None = None
+    why_unknown: str = "the event store does not answer"
     store_replaced: bool = False
 
     @property
@@ -128,7 +129,7 @@ class ProjectionStatus:
         if self.checkpoint is None:
             return "not built"
         if self.lag is None:
-            return "unknown, since the event store does not answer"
+            return f"unknown, since {self.why_unknown}"
         if self.lag.seconds > max_lag_seconds:
             return f"{self.lag.seconds:.1f} seconds behind{self._waiting_in_words}"
         return ""
@@ -159,10 +160,13 @@ def read_statuses(
         OperationalError, InterfaceError: the database is away.
     """
     statuses = _statuses_in_database(names or PROJECTIONS)
-    with contextlib.suppress(LagUnknown):
+    try:
         lags = lags_at((each.position for each in statuses), count_up_to=count_up_to)
         lost = _lost({each.bookmark for each in statuses})
         statuses = [_with_lag(each, lags, lost) for each in statuses]
+    except LagUnknown as unknown:
+        if why := why_refused(unknown):
+            statuses = [replace(each, why_unknown=why) for each in statuses]
     return {each.name: each for each in statuses}
 
 

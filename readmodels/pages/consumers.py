@@ -14,6 +14,7 @@ import contextlib
 import functools
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -26,10 +27,18 @@ from lepret.common.backoff import jittered
 from lepret.common.callers import address_of_scope
 from readmodels.live import broadcasts, frame_latency
 from readmodels.live.heartbeats import heartbeat
-from readmodels.live.live_views import LiveViewLost, Read, ViewTimes, Watch, watching
+from readmodels.live.live_views import Greet, LiveViewLost, Read, ViewTimes, Watch, watching
+from readmodels.live.presence import MODES
+from readmodels.pages.colleagues import (
+    Attendance,
+    AttendanceTimes,
+    PageWithColleagues,
+    with_colleagues,
+)
 from readmodels.pages.event_history import HistoryUnavailable
-from readmodels.pages.page_checks import is_there, refusal_lately, refusal_now
-from readmodels.pages.queue_page import QueuePage
+from readmodels.pages.page_checks import is_there, refusal_lately, refusal_now, username_of
+from readmodels.pages.queue_page import QueueReader
+from readmodels.pages.request_page import RequestReader
 from readmodels.pages.status_page import StatusPage
 
 logger = logging.getLogger(__name__)
@@ -41,13 +50,13 @@ BAD_MESSAGE: Final = 4400
 NOT_THERE: Final = 4404
 
 # The only messages that a page sends: when it knows that it is outdated, and when somebody, or the
-# network, is back.
+# network, is back. The page of one request also says what is done there: `MODES`.
 START_OVER: Final = "start over"
 LOOK_AGAIN: Final = "look again"
 
 
 @dataclass(frozen=True)
-class PageTimes(ViewTimes):
+class PageTimes(ViewTimes, AttendanceTimes):
     """How often a page checks whether it may still be shown, and what may take how long.
 
     A page that may not be shown any more is closed after at most `shared_check_for`,
@@ -143,13 +152,18 @@ class LivePage(AsyncWebsocketConsumer):
         """The function that reads what the page shows."""
         raise NotImplementedError
 
+    def greeter(self) -> Greet | None:
+        """The function that recognises what the page was loaded with."""
+        return None
+
     async def _stop(self) -> None:
         if self._staying_open is not None:
             self._staying_open.cancel()
             await asyncio.wait([self._staying_open])
 
     async def _stay_open(self) -> None:
-        async with watching(self.group(), self.reader(), times=self._times) as watch:
+        group, read, greet = self.group(), self.reader(), self.greeter()
+        async with watching(group, read, times=self._times, greet=greet) as watch:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._send_frames(watch))
@@ -163,7 +177,8 @@ class LivePage(AsyncWebsocketConsumer):
     async def _send_frames(self, watch: Watch) -> None:
         while True:
             frame = await watch.next_frame()
-            await self._send_in_time(frame.fragments)
+            for each in (frame.fragments, *frame.rest):
+                await self._send_in_time(each)
             frame_latency.observe(self.page, frame.recorded_at)
 
     async def _start_over_when_asked(self, watch: Watch) -> None:
@@ -219,14 +234,12 @@ class LivePage(AsyncWebsocketConsumer):
                 await self.close(code=close_code)
 
 
-class UnderwritingConsumer(LivePage):
-    """The underwriters' queue.
+class UnderwritersPage(LivePage):
+    """A page that only underwriters may see.
 
-    A page names in `?for=…` the primary key of the user whom it was shown to. It is updated for
-    nobody else, and told why it is not updated any more.
+    It names in `?for=…` the primary key of the user whom it was shown to. It is updated for nobody
+    else, and told why it is not updated any more.
     """
-
-    page = "underwriting"
 
     async def check(self) -> None:
         session_key = self.scope["cookies"].get(settings.SESSION_COOKIE_NAME)
@@ -243,22 +256,18 @@ class UnderwritingConsumer(LivePage):
     def is_told_why_not(self) -> bool:
         return self._shown_to is not None
 
-    def group(self) -> str:
-        return broadcasts.UNDERWRITING
-
-    def reader(self) -> Read:
-        return QueuePage.read
-
     @property
     def _shown_to(self) -> str | None:
+        return self._asked("for")
+
+    def _asked(self, name: str) -> str | None:
+        """What the page says of itself in its websocket's address."""
         query = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        return query["for"][0] if "for" in query else None
+        return query[name][0] if name in query else None
 
 
-class LoanStatusConsumer(LivePage):
-    """An applicant's status page. Anybody may see it who knows the request's number."""
-
-    page = "loan_status"
+class PageOfOneRequest(LivePage):
+    """A page that shows one loan request, and that nobody sees if there is no such request."""
 
     _is_there = False
 
@@ -273,13 +282,72 @@ class LoanStatusConsumer(LivePage):
         if not self._is_there:
             raise Ended(NOT_THERE)
 
+    @property
+    def _loan_request_id(self) -> UUID:
+        loan_request_id: UUID = self.scope["url_route"]["kwargs"]["loan_request_id"]
+        return loan_request_id
+
+
+class UnderwritingConsumer(UnderwritersPage):
+    """The underwriters' queue."""
+
+    page = "underwriting"
+
+    def group(self) -> str:
+        return broadcasts.UNDERWRITING
+
+    def reader(self) -> Read:
+        return with_colleagues(QueueReader())
+
+    def greeter(self) -> Greet:
+        return functools.partial(PageWithColleagues.greeting, loaded_with=self._asked("has"))
+
+
+class RequestConsumer(UnderwritersPage, PageOfOneRequest):
+    """An underwriter's page of one request."""
+
+    page = "request"
+
+    _username: str | None = None
+
+    async def check(self) -> None:
+        # First whether they may know of any request.
+        await UnderwritersPage.check(self)
+        await PageOfOneRequest.check(self)
+        if self._username is None and self._shown_to is not None:
+            self._username = await username_of(self._shown_to)
+
+    def group(self) -> str:
+        return broadcasts.underwriting_group(self._loan_request_id)
+
+    def reader(self) -> Read:
+        return with_colleagues(RequestReader(self._loan_request_id), of=self._loan_request_id)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Take what is done on the page, too."""
+        if text_data not in MODES:
+            await super().receive(text_data, bytes_data)
+        elif self._attendance is not None:
+            self._attendance.tell(text_data)
+
+    async def _stay_open(self) -> None:
+        async with self._attendance or contextlib.nullcontext():
+            await super()._stay_open()
+
+    @cached_property
+    def _attendance(self) -> Attendance | None:
+        if self._username is None:
+            return None
+        return Attendance(self._loan_request_id, self._username, self._times)
+
+
+class LoanStatusConsumer(PageOfOneRequest):
+    """An applicant's status page. Anybody may see it who knows the request's number."""
+
+    page = "loan_status"
+
     def group(self) -> str:
         return broadcasts.loan_request_group(self._loan_request_id)
 
     def reader(self) -> Read:
         return functools.partial(StatusPage.read, self._loan_request_id)
-
-    @property
-    def _loan_request_id(self) -> UUID:
-        loan_request_id: UUID = self.scope["url_route"]["kwargs"]["loan_request_id"]
-        return loan_request_id

@@ -22,13 +22,25 @@ from lepret.common.turns import waiting_elsewhere
 from loans.adapters import codec
 from loans.domain.events import (
     ApplicationLapsed,
+    ApprovalProposed,
     AutoApproved,
     AutoDenied,
+    ClaimExtended,
     CreditChecked,
     CreditCheckParked,
+    DenialProposed,
     LoanRequested,
+    ManuallyApproved,
+    ManuallyDenied,
     ManualReviewRequired,
+    NoteAdded,
+    RequestClaimed,
+    RequestEscalated,
+    RequestHandedOver,
+    RequestReleased,
 )
+from loans.domain.policy import VERSION_0, Policy
+from readmodels.policies import HIGHEST_VERSION, words_of
 
 AUTOMATIC_RULES: Final = "automatic rules"
 
@@ -42,6 +54,40 @@ _ACTORS: Final[Mapping[str, str]] = {
     AutoDenied.__name__: AUTOMATIC_RULES,
     ManualReviewRequired.__name__: AUTOMATIC_RULES,
     ApplicationLapsed.__name__: AUTOMATIC_RULES,
+}
+
+# What has happened, for people who do not know the names of the events.
+_WORDS: Final[Mapping[str, str]] = {
+    LoanRequested.__name__: "Applied",
+    CreditChecked.__name__: "Credit checked",
+    CreditCheckParked.__name__: "Credit check given up for now",
+    AutoApproved.__name__: "Approved at once",
+    AutoDenied.__name__: "Denied at once",
+    ManualReviewRequired.__name__: "Passed to an underwriter",
+    ApprovalProposed.__name__: "Would approve",
+    DenialProposed.__name__: "Would deny",
+    ManuallyApproved.__name__: "Approved",
+    ManuallyDenied.__name__: "Denied",
+    NoteAdded.__name__: "Note added",
+    RequestClaimed.__name__: "Claimed",
+    ClaimExtended.__name__: "Claimed for longer",
+    RequestReleased.__name__: "Released",
+    RequestHandedOver.__name__: "Handed over",
+    RequestEscalated.__name__: "Escalated",
+    ApplicationLapsed.__name__: "Application not recorded in time",
+}
+# Of what an event says, all that its page does not say anyway, and how it is called there.
+_DETAILS: Final[Mapping[str, str]] = {
+    "credit_score": "score",
+    "reason": "because",
+    "reasons": "because",
+    "reason_text": "told",
+    "note": "note",
+    "together_with": "together with",
+    "to": "to",
+    "until": "until",
+    "why": "because",
+    "policy": "policy",
 }
 
 
@@ -69,6 +115,17 @@ class HistoryEntry:
     who: str
     data: Mapping[str, str]
     problem: str = ""
+
+    @property
+    def words(self) -> str:
+        """What has happened; of an event that this version does not know, its type."""
+        return _WORDS.get(self.type, self.type)
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What is to be known of it beside what every page of the request says."""
+        told = {name: self.data.get(name, "-") for name in _DETAILS}
+        return {_DETAILS[name]: value for name, value in told.items() if value != "-"}
 
 
 @dataclass(frozen=True)
@@ -189,7 +246,8 @@ def _data_of(event: RecordedEvent) -> dict[str, str]:
         data = json.loads(event.data)
         if not isinstance(data, dict):
             raise _NotReadable(f"{size} of JSON, but no object")
-        return {_shown(name): _in_words(name, data[name]) for name in data if name != "id"}
+        words = words_of(_policy_in(data))
+        return {_shown(name): _in_words(name, data[name], words) for name in data if name != "id"}
     except UnicodeDecodeError:
         raise _NotReadable(f"{size} that are not UTF-8") from None
     except RecursionError:
@@ -198,9 +256,23 @@ def _data_of(event: RecordedEvent) -> dict[str, str]:
         raise _NotReadable(f"{size} that are not JSON") from None
 
 
-def _in_words(name: str, value: Any) -> str:
+def _policy_in(data: Mapping[str, Any]) -> int:
+    """The version of the policy that an event names."""
+    policy = data.get("policy")
+    if type(policy) is int and 0 <= policy <= HIGHEST_VERSION:
+        return policy
+    return VERSION_0.version
+
+
+def _in_words(name: str, value: Any, policy: Policy) -> str:
+    if value in (None, ""):
+        return "-"
     if name == "amount" and type(value) is int:
         return money(value)
+    if isinstance(value, list):
+        is_coded = name in ("reasons", "factors")
+        words = [policy.to_staff(each) if is_coded else each for each in map(str, value)]
+        return _shown(", ".join(words) or "-")
     try:
         at = _moment_in(value)
         return moment(at) if at else _shown(value)

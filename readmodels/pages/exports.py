@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import tempfile
 import unicodedata
@@ -82,6 +83,8 @@ def _local(at: datetime | None) -> datetime | None:
 def _plain(value: Any) -> Value:
     if value is None or isinstance(value, str | int | float):
         return value
+    if isinstance(value, list):
+        return ", ".join(each if isinstance(each, str) else json.dumps(each) for each in value)
     return str(value)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
+from django.contrib.auth import get_user_model
 
 from lepret.staff.access import Refusal, refusal_to_session
 from readmodels.models import LoanStatus
@@ -43,6 +44,11 @@ async def refusal_lately(
     return await asyncio.shield(checks[pages])
 
 
+async def username_of(user_id: str) -> str | None:
+    """The username of a user, by primary key; `None` if there is no such user (any more)."""
+    return await database_sync_to_async(_username_of)(user_id)
+
+
 async def is_there(loan_request_id: UUID) -> bool:
     """Whether there is such a loan request, in the read model or as yet in the event store only.
 
@@ -52,6 +58,11 @@ async def is_there(loan_request_id: UUID) -> bool:
         HistoryUnavailable: the event store did not answer in time.
     """
     return await _is_in_read_model(loan_request_id) or await _is_in_event_store(loan_request_id)
+
+
+def _username_of(user_id: str) -> str | None:
+    user = get_user_model().objects.filter(pk=user_id).first()
+    return user.get_username() if user else None
 
 
 def _is_recorded(loan_request_id: UUID) -> bool:

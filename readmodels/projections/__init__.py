@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from readmodels.projections import (
+    lending_policies,
     loan_requests,
     loan_status,
     parked_credit_checks,
@@ -19,6 +20,7 @@ PROJECTIONS: dict[str, Projection] = {
         loan_requests,
         parked_credit_checks,
         search_words,
+        lending_policies,
     )
 }
 

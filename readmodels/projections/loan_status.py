@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import assert_never
 
 from loans.domain.events import (
+    ApprovalProposed,
     AutoApproved,
     AutoDenied,
     CreditChecked,
     CreditCheckParked,
+    DenialProposed,
     LoanRequestBack,
     LoanRequested,
     LoanRequestGone,
@@ -17,8 +19,9 @@ from loans.domain.events import (
     ManualReviewRequired,
 )
 from readmodels.live import broadcasts
-from readmodels.models import LoanStatus, Status
+from readmodels.models import Awaiting, LoanStatus, Status
 from readmodels.projections.base import Projection
+from readmodels.projections.decisions import decided
 from readmodels.projections.rows import Rows
 
 Handled = (
@@ -26,6 +29,8 @@ Handled = (
     | CreditChecked
     | CreditCheckParked
     | ManualReviewRequired
+    | ApprovalProposed
+    | DenialProposed
     | AutoApproved
     | AutoDenied
     | ManuallyApproved
@@ -45,22 +50,25 @@ def handle(event: Handled, rows: Rows[LoanStatus]) -> None:
                 received_at=event.occurred_at,
             )
         case CreditChecked():
-            rows.change(event.id, checked_at=event.occurred_at)
+            rows.change(event.id, checked_at=event.occurred_at, credit_score=event.credit_score)
         case CreditCheckParked():
             rows.change(event.id, delayed_at=event.occurred_at)
         case ManualReviewRequired():
-            rows.change(event.id, status=Status.UNDER_REVIEW, passed_on_at=event.occurred_at)
-        case AutoApproved() | ManuallyApproved():
-            rows.change(event.id, status=Status.APPROVED, decided_at=event.occurred_at)
-        case AutoDenied():
-            rows.change(event.id, status=Status.DENIED, decided_at=event.occurred_at)
-        case ManuallyDenied():
             rows.change(
                 event.id,
-                status=Status.DENIED,
-                decided_at=event.occurred_at,
-                denial_reason=event.reason,
+                status=Status.UNDER_REVIEW,
+                passed_on_at=event.occurred_at,
+                policy=event.policy,
             )
+        case ApprovalProposed():
+            rows.change(event.id, awaiting=Awaiting.SECOND)
+        case DenialProposed():
+            rows.change(event.id, awaiting=Awaiting.THIRD)
+        case AutoApproved() | AutoDenied():
+            rows.change(event.id, **decided(event))
+        case ManuallyApproved() | ManuallyDenied():
+            people = 1 + len(event.together_with)
+            rows.change(event.id, **decided(event), people=people, awaiting="")
         case LoanRequestGone():
             rows.change(event.id, gone_at=event.occurred_at)
         case LoanRequestBack():
@@ -71,7 +79,7 @@ def handle(event: Handled, rows: Rows[LoanStatus]) -> None:
 
 PROJECTION = Projection(
     name="loan_status",
-    version=3,
+    version=4,
     model=LoanStatus,
     handle=handle,
     group=broadcasts.loan_request_group,

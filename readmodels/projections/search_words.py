@@ -37,6 +37,8 @@ def folded(text: str) -> str:
     `José`, `JOSÉ` and `Jose` are `jose`, `O'Hara` is `ohara`, `Groß` is `gross`, `Ångström` is
     `angstrom`, and full-width letters are ordinary ones, in all of Unicode's normal forms.
     """
+    if text.isascii():  # What follows would take much longer, for the same.
+        return text.lower().translate(_WITHOUT_APOSTROPHES)
     text = unicodedata.normalize("NFKD", text.translate(_WITHOUT_APOSTROPHES))
     # Once more, since folding makes marks again: of `İ`, for example.
     text = unicodedata.normalize("NFKD", text.casefold())
@@ -63,6 +65,9 @@ def words_of(name: str, national_id: str) -> list[str]:
 
 def _words_of_name(name: str) -> Iterator[str]:
     for part in unicodedata.normalize("NFC", name).split():
+        if part.isascii() and part.isalpha():  # As most are: a word, and no more than one.
+            yield part.lower()[:_LONGEST_WORD]
+            continue
         # `Anne-Marie` is found as `Annemarie` too, and `O'Hara` as `Hara`.
         yield from words_in(part)
         yield "".join(words_in(part))[:_LONGEST_WORD]

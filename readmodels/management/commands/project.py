@@ -16,7 +16,7 @@ from lepret.common.event_store_client import close_event_store_client, event_sto
 from lepret.common.memory import keep_memory_small
 from lepret.common.stopping import WAKE_SECONDS, stop_on_signals
 from readmodels.live.broadcasts import Broadcaster
-from readmodels.management.common import add_names, named
+from readmodels.management.common import add_names, away, named
 from readmodels.projections import Projection
 from readmodels.projector import failures
 from readmodels.projector.batches import DATABASE_AWAY, EventNotHandled, NewerVersionIsLive
@@ -146,9 +146,7 @@ def run_all(jobs: Sequence[Job], stop: threading.Event) -> None:
         try:
             future.result()
         except (*DATABASE_AWAY, *EVENT_STORE_AWAY) as error:
-            raise CommandError(
-                f"Database or event store away: {type(error).__qualname__}"
-            ) from None
+            raise away(error) from None
         except NewerVersionIsLive:
             raise CommandError("A newer version's rows are live; nothing was changed.") from None
         except StoreReplaced:

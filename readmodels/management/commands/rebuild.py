@@ -22,7 +22,7 @@ from rich.progress import (
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from lepret.common.memory import keep_memory_small
 from lepret.common.stopping import stop_on_signals
-from readmodels.management.common import add_names, named
+from readmodels.management.common import add_names, away, named
 from readmodels.projections import Projection
 from readmodels.projector.batches import DATABASE_AWAY, NewerVersionIsLive
 from readmodels.projector.coordination.advisory_locks import only_one
@@ -64,9 +64,7 @@ class Command(BaseCommand):
             else:
                 self._rebuild(projections, to_older=options["older_version"])
         except (*DATABASE_AWAY, *EVENT_STORE_AWAY) as error:
-            raise CommandError(
-                f"Database or event store away: {type(error).__qualname__}"
-            ) from None
+            raise away(error) from None
         finally:
             close_event_store_client()
 

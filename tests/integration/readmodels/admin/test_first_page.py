@@ -122,9 +122,10 @@ def test_the_work_comes_before_the_system_which_is_explained(client: Client) -> 
 def test_a_superuser_sees_staff_and_tokens_too(client: Client) -> None:
     client.force_login(User.objects.create_superuser("root"))
     html = page(client)
-    assert html.index(">Work<") < html.index(">Staff<") < html.index(">Users<")
+    assert html.index(">Work<") < html.index(">Lending policy<") < html.index(">Staff<")
+    assert html.index(">Staff<") < html.index(">Users<")
     assert html.index(">Users<") < html.index(">System<") < html.index(">API tokens<")
-    assert len(re.findall(r"<td>[A-Z][^<]+\.</td>", html)) == 10
+    assert len(re.findall(r"<td>[A-Z][^<]+\.</td>", html)) == 12
 
 
 def test_who_is_neither_learns_nothing(client: Client) -> None:

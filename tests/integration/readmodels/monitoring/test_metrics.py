@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
+from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from pytest_django import Settings
 
 from lepret import settings as project_settings
 from lepret.environment import Environment
+from loans.domain.policy import Policy
 from readmodels.live import frame_latency, slow_reads
-from readmodels.models import Checkpoint
+from readmodels.models import Checkpoint, PendingRequest
 from tests.support.event_store import RunningEventStore
+from tests.support.known_policies import known
 from tests.support.loans import append_event
 from tests.support.processes import wait_until
 from tests.support.projection_statuses import checkpoint, checkpoints_at, failure
@@ -110,6 +115,69 @@ class TestMetrics:
         settings.SECURE_SSL_REDIRECT = True
         assert client.get("/metrics", headers={"Host": "elsewhere.example"}).status_code == 400
         assert client.get("/metrics").status_code == 200
+
+
+def waiting(*, days: float, **values: Any) -> PendingRequest:
+    """A request that was complete so many days ago."""
+    return PendingRequest.objects.create(
+        id=uuid4(),
+        name="Ann Example",
+        national_id="555555aa",
+        amount=1000,
+        credit_score=5,
+        requested_at=timezone.now() - timedelta(days=days),
+        **values,
+    )
+
+
+@pytest.mark.usefixtures("read_models", "streams")
+class TestTheQueue:
+    def figures(self, client: Client) -> dict[str, float]:
+        names = ("under_review", "claimed", "overdue", "past_legal_term")
+        found = samples(client)
+        return {name: found[f"lepret_requests_{name}"][0].value for name in names} | {
+            "notices_due": found["lepret_notices_due"][0].value,
+            "oldest": found["lepret_oldest_request_age_seconds"][0].value,
+        }
+
+    def test_nothing_waits(self, client: Client) -> None:
+        assert set(self.figures(client).values()) == {0}
+
+    def test_what_waits_is_counted_by_how_late_it_is(self, client: Client) -> None:
+        for days in (0.1, 1.9, 2.1, 22.4, 22.6, 30.1):
+            waiting(days=days)
+        waiting(days=50, gone_at=timezone.now())
+        figures = self.figures(client)
+        assert figures.pop("oldest") == pytest.approx(timedelta(days=30.1).total_seconds(), abs=60)
+        assert figures == {
+            "under_review": 6,
+            "claimed": 0,
+            "overdue": 4,
+            "notices_due": 2,
+            "past_legal_term": 1,
+        }
+
+    def test_overdue_is_what_the_policy_in_force_calls_so(self, client: Client) -> None:
+        known(1, Policy(decide_within=timedelta(days=5)))
+        for days in (4.9, 5.1):
+            waiting(days=days)
+        assert self.figures(client)["overdue"] == 1
+
+    def test_a_claim_counts_until_it_has_run_out(self, client: Client) -> None:
+        for minutes in (-1, 5):
+            until = timezone.now() + timedelta(minutes=minutes)
+            waiting(days=1, claimed_by="uma", claimed_until=until)
+        assert self.figures(client)["claimed"] == 1
+
+    def test_a_request_of_a_clock_that_is_ahead_has_no_age(self, client: Client) -> None:
+        waiting(days=-1)
+        assert self.figures(client)["oldest"] == 0
+
+    def test_without_the_database_they_are_left_out(
+        self, client: Client, settings: Settings
+    ) -> None:
+        settings.READMODELS_DATABASE = "nowhere"
+        assert "lepret_requests_overdue" not in samples(client)
 
 
 @pytest.mark.django_db

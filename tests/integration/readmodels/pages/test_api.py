@@ -10,6 +10,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from readmodels.models import Checkpoint, LoanStatus
+from tests.support.known_policies import known
 from tests.support.loans import AT, append_requested_loan
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
@@ -37,8 +38,39 @@ class TestLoanRequest:
             "amount": 1,
             "currency": "GBP",
             "link": f"http://testserver/loans/{loan_request_id}/",
+            "reasons": [],
+            "explanation": None,
+            "awaiting": None,
             "up_to_date": True,
         }
+
+    def test_it_says_why_in_the_words_of_the_policy_that_decided(self, client: Client) -> None:
+        known(3)
+        why = {"reasons": ["too_much_debt", "other"], "reason_text": "We know the house."}
+        by_people = {"status": "denied", "decided_at": AT, "people": 2, "policy": 3, **why}
+        answer = self.get(client, known_loan(**by_people, credit_score=5).id).json()
+        assert answer["reasons"] == [
+            {"code": "too_much_debt", "text": "Your debts are too high."},
+            {"code": "other", "text": "We know the house."},
+        ]
+        assert answer["explanation"] == (
+            "Denied by two underwriters on 23 November 2026 under policy 3, for these reasons: "
+            "Your debts are too high. We know the house."
+        )
+
+    def test_it_has_no_tag_before_its_policy_is_known(self, client: Client) -> None:
+        loan = known_loan(status="under_review", credit_score=5, policy=3).id
+        response = self.get(client, loan)
+        assert "ETag" not in response
+        assert response.json()["explanation"] is None
+        known(3)
+        assert "ETag" in self.get(client, loan)
+
+    def test_it_says_whose_opinion_is_awaited(self, client: Client) -> None:
+        loan = known_loan(status="under_review", awaiting="second opinion", credit_score=5)
+        answer = self.get(client, loan.id).json()
+        assert answer["awaiting"] == "second opinion"
+        assert answer["explanation"].startswith("An underwriter looks at it")
 
     def test_right_after_the_post_it_is_never_404(self, client: Client, settings: Settings) -> None:
         settings.READ_MODEL_WAIT_SECONDS = 0.1

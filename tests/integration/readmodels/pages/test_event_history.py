@@ -16,6 +16,7 @@ from loans.adapters.codec import stream_name
 from readmodels.models import LoanRequest
 from readmodels.pages import event_history
 from readmodels.pages.event_history import HistoryGone, history_of, is_recorded
+from tests.support.known_policies import known
 from tests.support.loans import AT, append_requested_loan
 from tests.support.lost_streams import WAYS, Way
 from tests.support.staff import make_clerk
@@ -111,6 +112,27 @@ def test_an_event_of_another_schema_is_shown_as_it_is(loan: UUID, data: bytes) -
 def test_metadata_that_cannot_be_read_name_nobody(loan: UUID, metadata: bytes) -> None:
     append(loan, event(b'{"paid": 7}', metadata=metadata))
     assert "paid: 7" in page_of(loan)
+
+
+def test_reasons_are_in_the_words_of_the_policy_that_their_event_names(loan: UUID) -> None:
+    known(3)
+    denied = {"reasons": ["too_much_debt", "too_young"], "scored_at": None, "together_with": []}
+    data = {**denied, "policy": 3, "people": ["una", "uma"]}
+    append(loan, NewEvent(type="ManuallyDenied", data=json.dumps(data).encode()))
+    assert history_of(loan).entries[-1].data == {
+        "reasons": "Debt, too_young",
+        "scored_at": "-",
+        "together_with": "-",
+        "policy": "3",
+        "people": "una, uma",
+    }
+
+
+@pytest.mark.parametrize("policy", [True, -1, 2**40, "3", None, [3], 7])
+def test_a_policy_that_there_is_not_hides_no_reason(loan: UUID, policy: object) -> None:
+    data = json.dumps({"policy": policy, "reasons": ["too_much_debt", {"a": 1}]}).encode()
+    append(loan, NewEvent(type="ManuallyDenied", data=data))
+    assert history_of(loan).entries[-1].data["reasons"] == "Too much debt, {'a': 1}"
 
 
 def test_a_long_value_is_cut(loan: UUID) -> None:

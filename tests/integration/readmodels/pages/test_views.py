@@ -17,6 +17,7 @@ from loans.dependencies import event_store
 from loans.domain.events import ApplicationLapsed
 from readmodels.models import Checkpoint, LoanStatus, PendingRequest
 from readmodels.pages.status_page import StatusPage
+from tests.support.known_policies import known
 from tests.support.loans import AT, ZOE, append_requested_loan
 from tests.support.lost_streams import WAYS, Way
 from tests.support.newer_version import append_newer
@@ -88,14 +89,26 @@ class TestStatusPage:
         assert response.status_code == 410
         assert "ws-connect" not in response.content.decode()
 
-    def test_a_denial_says_why(self, client: Client) -> None:
+    def test_a_denial_says_why_in_the_words_of_its_policy(self, client: Client) -> None:
+        known(3)
+        factors = {"reasons": ["short_history", "other"], "reason_text": "A <house>.", "policy": 3}
+        html = self.page(client, status="denied", decided_at=AT, **factors)
+        assert "<li>You have borrowed only lately.</li><li>A &lt;house&gt;.</li>" in html
+
+    def test_a_denial_is_explained_and_never_by_the_score_alone(self, client: Client) -> None:
+        html = self.page(client, status="denied", decided_at=AT, credit_score=2)
+        assert "because the score was 2 and policy 0 denies up to 4." in html
+        assert "We cannot give you this loan." in html
+        assert "too low" not in html
+
+    def test_a_denial_that_an_older_version_has_put_there_says_why(self, client: Client) -> None:
         by_hand = {"passed_on_at": AT, "denial_reason": "too_much_debt"}
         assert "You owe too much already." in self.page(client, status="denied", **by_hand)
-        assert "Your credit score is too low" in self.page(client, status="denied")
-        of_a_newer_version = {"passed_on_at": AT, "denial_reason": "too_young"}
-        assert "We cannot give you this loan." in self.page(
-            client, status="denied", **of_a_newer_version
-        )
+        assert "We cannot give you this loan." in self.page(client, status="denied")
+
+    def test_a_review_is_explained(self, client: Client) -> None:
+        html = self.page(client, status="under_review", credit_score=5)
+        assert "because the score was 5 and policy 0 leaves 5 to 6 to people." in html
 
     def test_while_the_credit_is_checked_it_says_what_comes_next(self, client: Client) -> None:
         html = self.page(client)
@@ -252,11 +265,12 @@ class TestUnderwriting:
     ) -> None:
         for hour in (11, 9, 10):
             pending(uuid4(), name=f"At {hour}", requested_at=AT.replace(hour=hour))
-        # The session, the user, the second factor, the groups, the rows.
-        with django_assert_num_queries(5):
+        # The session, the user, the second factor, the groups; the policy's version, the rows, and
+        # what was decided today.
+        with django_assert_num_queries(7):
             response = client.get("/underwriting/")
-        assert [row.name for row in response.context["rows"]] == ["At 9", "At 10", "At 11"]
         html = response.content.decode()
+        assert re.findall(r">(At \d+)</a>", html) == ["At 9", "At 10", "At 11"]
         for shown in ("At 9", "5,000", "555555aa", ">Approve</button>", ">Deny</button>"):
             assert shown in html
 
@@ -265,14 +279,24 @@ class TestUnderwriting:
         pending(uuid4(), name="<script>alert(1)</script>")
         assert "<script>alert" not in client.get("/underwriting/").content.decode()
 
+    @pytest.mark.usefixtures("underwriter")
+    def test_each_row_leads_to_its_request_and_says_how_many_notes_there_are(
+        self, client: Client
+    ) -> None:
+        rows = [pending(UUID(int=1 + notes), notes=notes) for notes in range(3)]
+        html = client.get("/underwriting/").content.decode()
+        assert re.findall(r">(\d notes?)<", html) == ["1 note", "2 notes"]
+        links = re.findall(r'<a id="name-\S+" href="([^"/]+)/"', html)
+        assert links == [str(row.id) for row in rows]
+
     @pytest.mark.usefixtures("underwriter", "no_patience")
     def test_a_decision_that_the_list_does_not_show_yet_is_said_to_come(
         self, client: Client, django_assert_num_queries: DjangoAssertNumQueries
     ) -> None:
         at = Checkpoint.objects.create(name="underwriters_queue", position=5).position
         words = "Your last decision will show in this list in a moment."
-        # The session, the user, the second factor, the groups, the checkpoint, the rows.
-        with django_assert_num_queries(6):
+        # As above, and the checkpoint.
+        with django_assert_num_queries(8):
             level = client.get("/underwriting/", {"after": at}).content.decode()
         assert words not in level
         assert words in client.get("/underwriting/", {"after": at + 1}).content.decode()
@@ -282,11 +306,11 @@ class TestUnderwriting:
     def test_each_row_says_which_revision_it_shows(self, client: Client) -> None:
         pending(uuid4(), revision=17)
         html = client.get("/underwriting/").content.decode()
-        assert html.count('<input type="hidden" name="shown_revision" value="17">') == 2
+        assert html.count('name="shown_revision" value="17"') == 3
 
     @pytest.mark.usefixtures("underwriter")
     def test_htmx_is_given_the_list_alone(self, client: Client) -> None:
         pending(uuid4())
         html = client.get("/underwriting/", headers=HTMX).content.decode()
-        assert html.startswith('<div id="queue">')
+        assert html.startswith('<div id="queue"')
         assert "Ann Example" in html

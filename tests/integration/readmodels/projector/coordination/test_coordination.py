@@ -39,7 +39,7 @@ from readmodels.projector.tuning import Tuning
 from tests.support.processes import PROJECT, wait_until
 from tests.support.read_models import ReadModelsDatabase
 
-pytestmark = pytest.mark.usefixtures("read_models")
+pytestmark = [pytest.mark.usefixtures("read_models"), pytest.mark.flaky(reruns=0)]
 
 SECONDS = 60.0
 
