@@ -17,6 +17,7 @@ import httpx2
 import pytest
 from django.core.management import CommandError, call_command
 
+from loans.domain.credit_report import CreditReport
 from loans.simulation.bureau_server import HttpReply, Reply, say_nothing
 from loans.simulation.misbehaviour import FAILURES, GARBAGE, RandomMisbehaviour
 from tests.support.bureau_server import running_bureau, script
@@ -63,7 +64,7 @@ class TestAsking:
     @pytest.mark.parametrize(("national_id", "score"), [("999999aa", 9), ("111111AA", 1)])
     def test_knows_some_people(self, client: httpx2.Client, national_id: str, score: int) -> None:
         answer = ask(client, national_id)
-        assert (answer.status_code, answer.json()) == (200, {"score": score})
+        assert (answer.status_code, answer.json()["score"]) == (200, score)
         assert answer.headers["Content-Type"] == "application/json"
 
     def test_gives_everyone_else_a_score_that_stays_for_a_key(self, client: httpx2.Client) -> None:
@@ -71,6 +72,16 @@ class TestAsking:
         scores = [ask(client, "123456aa", key=key).json()["score"] for key in keys]
         assert set(scores) == set(range(1, 11))
         assert scores == [ask(client, "123456AA", key=key).json()["score"] for key in keys]
+
+    def test_says_what_a_bad_score_comes_from_and_when_it_was_made(
+        self, client: httpx2.Client
+    ) -> None:
+        key = uuid4()
+        report = CreditReport.model_validate_json(ask(client, "111111aa", key=key).content)
+        assert (report.score, len(report.factors)) == (1, 2)
+        assert report.scored_at is not None
+        again = CreditReport.model_validate_json(ask(client, "111111aa", key=key).content)
+        assert again == report
 
     def test_refuses_a_key_that_was_used_for_somebody_else(self, client: httpx2.Client) -> None:
         key = uuid4()
@@ -138,7 +149,7 @@ class TestMisbehaving:
         assert set(kinds) == {*FAILURES, *GARBAGE, None}
 
     def test_is_the_same_for_the_same_ask_with_the_same_seed(self) -> None:
-        key = uuid4()
+        key = UUID(int=1)
         once, again = (
             [RandomMisbehaviour(failure_rate=0.5, seed=7)(key, ask) for ask in range(50)]
             for _ in range(2)
@@ -178,7 +189,7 @@ class TestTheCommand:
     def test_prints_its_url_and_no_personal_data(self, forks: ForkServer) -> None:
         process, url = started(forks, "--latency=0")
         with client_of(url) as client:
-            assert ask(client, "999999aa").json() == {"score": 9}
+            assert ask(client, "999999aa").json()["score"] == 9
             client.post("/scores?national_id=999999aa")
             client.get("/999999aa")
         assert re.fullmatch(r"credit bureau ready on http://127\.0\.0\.1:\d+\n", process.output)
