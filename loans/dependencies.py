@@ -15,6 +15,7 @@ from loans.adapters.event_store import EventStore, EventStoreDB
 from loans.adapters.http_credit_bureau import CallPolicy, HttpCreditBureau
 from loans.application.idempotency import IdempotencyKeys
 from loans.application.pace import Pace
+from loans.application.policies import Policies
 from loans.application.reservations import Reservations
 
 
@@ -55,6 +56,12 @@ def reservations(*, lapse_after_seconds: float | None = None) -> Reservations:
 def idempotency_keys() -> IdempotencyKeys:
     """The idempotency keys that the API's callers have used; raises as `reservations`."""
     return IdempotencyKeys(event_store(), secret=_hmac_key())
+
+
+@cache
+def policies() -> Policies:
+    """The lending policy, as this process knows it."""
+    return Policies(event_store())
 
 
 @cache

@@ -17,6 +17,7 @@ from ninja import NinjaAPI
 from ninja.errors import ValidationErrorContext
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
+from pydantic import BaseModel
 
 from lepret.api.auth import Bearer
 from lepret.api.bodies import JSON, StrictParser, only_json
@@ -42,11 +43,15 @@ time: name it with an `id` or an `Idempotency-Key`.
 **Decisions** are made on what was shown: send its `etag` as `If-Match`. What has changed since then
 is answered with 412, what someone else has decided with 409.
 
+**Claims** keep others from working on a request, for a time. Nobody has to claim what they decide,
+but decides nothing that somebody else holds. A claim that is sent again changes nothing more.
+
 **Too many calls** are answered with 429, and `Retry-After` says when the next one is welcome.
 """
 TAGS: Final = [
     {"name": "Loan requests", "description": "For applicants and those who apply for them."},
     {"name": "Underwriting", "description": "For underwriters' tools, with a token."},
+    {"name": "Lending policy", "description": "The rules that decide, with a token."},
 ]
 
 # The loan request in all examples.
@@ -57,10 +62,31 @@ EXAMPLE_STATUS: Final[dict[str, Any]] = {
     "amount": 5000,
     "currency": "GBP",
     "link": f"https://loans.example.com/loans/{EXAMPLE_ID}/",
+    "reasons": [],
+    "explanation": "An underwriter looks at it because the score was 6 and policy 3 leaves 5 to 6 "
+    "to people.",
+    "awaiting": None,
 }
 
 
 CURRENCY: Final = "The currency of the amount, by its ISO 4217 code: the same for all requests."
+
+
+REASONS: Final = "Why a request was denied; empty otherwise, and where no reason was given."
+EXPLANATION: Final = (
+    "Why the request was decided, or is looked at, as it is: one sentence. Null where there is "
+    "nothing to explain yet."
+)
+CLAIMED_BY: Final = "The username of who works on it alone; null where nobody does now."
+CLAIMED_UNTIL: Final = "Until when, unless that is renewed or ends before."
+AWAITING: Final = "Whose opinion it takes to decide, where an underwriter has said something."
+
+
+class InWords(BaseModel):
+    """A code of the lending policy, and what it is in words."""
+
+    code: str
+    text: str
 
 
 def header(description: str, example: str) -> Description:

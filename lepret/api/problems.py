@@ -153,7 +153,7 @@ def _invalid(error: ValidationError) -> Problem:
     if any(_is_about_the_document(each) for each in error.errors):
         return Problem(HTTPStatus.BAD_REQUEST, "The body must be a JSON object.")
     errors = [
-        FieldError(field=shortened(str(each["loc"][-1])), message=describe(each))
+        FieldError(field=shortened(_field_at(each["loc"])), message=describe(each))
         for each in error.errors[:MOST_ERRORS]
     ]
     detail = "Some values cannot be used."
@@ -161,6 +161,11 @@ def _invalid(error: ValidationError) -> Problem:
     if total > len(errors):
         detail += f" There are more errors than these {len(errors)}."
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+
+
+def _field_at(location: tuple[int | str, ...]) -> str:
+    """The field's name. In a list, the number of an item comes after it."""
+    return next(part for part in reversed(location) if isinstance(part, str))
 
 
 def _is_about_the_document(error: Mapping[str, Any]) -> bool:

@@ -1,20 +1,19 @@
-"""The JSON API's commands. Queries are in `readmodels/pages/api.py`.
+"""The JSON API's commands, but for claims: these are in `claims_api.py`.
+
+Queries are in `readmodels/pages/api.py`, but for `policy_api.py`.
 
 `loans/web/problems.py` turns exceptions of the use cases into responses.
 """
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import resolve_url
 from django.utils import timezone
-from django.utils.http import quote_etag
 from ninja import Status
 from pydantic import BaseModel
 
@@ -24,16 +23,15 @@ from lepret.api.problems import CONTENT_TYPE, problems
 from lepret.api.routing import Router
 from lepret.common.callers import address_of
 from lepret.models import Scope
+from lepret.staff.roles import is_lead
 from loans.application import use_cases
-from loans.application.idempotency import IdempotencyKey
-from loans.application.use_cases import Answer
-from loans.dependencies import event_store, idempotency_keys, pace
-from loans.domain.commands import ApproveLoan, DenyLoan, RequestLoan
+from loans.dependencies import event_store, idempotency_keys, pace, policies
+from loans.domain.commands import AddNote, ApproveLoan, DenyLoan, RequestLoan
 from loans.domain.reservation import OpenRequestExists
 from loans.web import applying
+from loans.web.calls import answered, key_of, use_key
 from loans.web.headers import KeyHeader, RevisionHeader
-from loans.web.problems import bad_key
-from loans.web.schemas import Approval, Denial, LoanApplication, LoanRequestAnswer
+from loans.web.schemas import Approval, Denial, LoanApplication, LoanRequestAnswer, NewNote
 
 router = Router()
 
@@ -84,19 +82,24 @@ def request_loan(
     With an `id` in the body, or an `Idempotency-Key`, the request can be sent again after a lost
     answer: it is carried out once, and answered as the first time.
     """
-    key = _key_of(request, idempotency_key)
+    key = key_of(request, idempotency_key)
     command = RequestLoan(
         **application.model_dump(exclude={"id"}),
         id=application.id or (uuid4() if key is None else idempotency_keys().loan_request_id(key)),
         issued_at=timezone.now(),
     )
-    _use_key(request, key, application, loan_request_id=command.id)
+    use_key(request, key, application, loan_request_id=command.id)
     # Calls with a token are counted by their user: see `lepret.api.throttling`.
     address = address_of(request) if request.auth.user is None else None
     with pace().application() as this:
-        answer = applying.request_loan(command, address=address, application=this)
+        answer = applying.request_loan(
+            command,
+            address=address,
+            application=this,
+            is_new_id=application.id is None and key is None,
+        )
     response["Location"] = resolve_url("api:loan-request", answer.loan_request_id)
-    return Status(HTTPStatus.CREATED, _answered(request, response, answer))
+    return Status(HTTPStatus.CREATED, answered(request, response, answer))
 
 
 _DECISION: Final[dict[str, Any]] = {
@@ -105,10 +108,15 @@ _DECISION: Final[dict[str, Any]] = {
     "response": {200: LoanRequestAnswer, **problems(403, 404, 409, 410, 412, 413, 415, 422, 428)},
     "openapi_extra": {
         "responses": {
-            200: {"description": "Decided, now or when it was first sent.", "headers": ETAG},
+            200: {
+                "description": "Decided, now or when it was first sent. Or it takes one more "
+                "person to decide: then it is `under_review`, and `awaiting` says whose opinion.",
+                "headers": ETAG,
+            },
             409: {
                 "description": "It is decided already, differently or by someone else: `detail` "
-                "says by whom and when. Or it is not under review."
+                "says by whom and when. Or somebody else works on it, or it was left to the leads, "
+                "or it is not under review."
             },
             410: {"description": "Its record was deleted: nobody can decide it any more."},
             412: {
@@ -137,12 +145,13 @@ def approve_loan(
 ) -> LoanRequestAnswer:
     """Approve a request that is under review, as the token's user.
 
-    The same decision sent again by the same user is answered as the first time.
+    Above the policy's limit it takes two people. The same decision sent again by the same user is
+    answered as the first time.
     """
     command = ApproveLoan(**_decision(request, id, approval, if_match))
-    _use_key(request, _key_of(request, idempotency_key), approval, loan_request_id=id)
-    answer = use_cases.approve_loan(command, event_store=event_store())
-    return _answered(request, response, answer)
+    use_key(request, key_of(request, idempotency_key), approval, loan_request_id=id)
+    answer = use_cases.approve_loan(command, event_store=event_store(), policies=policies())
+    return answered(request, response, answer)
 
 
 @router.post(
@@ -161,12 +170,56 @@ def deny_loan(
 ) -> LoanRequestAnswer:
     """Deny a request that is under review, as the token's user.
 
-    The same decision sent again by the same user is answered as the first time.
+    It takes two people where somebody else is for an approval. The same decision sent again by the
+    same user is answered as the first time.
     """
     command = DenyLoan(**_decision(request, id, denial, if_match))
-    _use_key(request, _key_of(request, idempotency_key), denial, loan_request_id=id)
-    answer = use_cases.deny_loan(command, event_store=event_store())
-    return _answered(request, response, answer)
+    use_key(request, key_of(request, idempotency_key), denial, loan_request_id=id)
+    answer = use_cases.deny_loan(command, event_store=event_store(), policies=policies())
+    return answered(request, response, answer)
+
+
+@router.post(
+    "/loan-requests/{id}/notes",
+    operation_id="add_note",
+    summary="Add a note to a loan request",
+    tags=["Underwriting"],
+    auth=Bearer(Scope.DECIDE),
+    response={200: LoanRequestAnswer, **problems(403, 404, 409, 410, 413, 415, 422)},
+    openapi_extra={
+        "responses": {
+            200: {
+                "description": "The note is recorded. A decision that names an earlier `etag` is "
+                "refused from now on.",
+                "headers": ETAG,
+            },
+            409: {"description": "It has as many notes as it may have."},
+            410: {"description": "Its record was deleted."},
+        }
+    },
+)
+def add_note(
+    request: ApiRequest,
+    response: HttpResponse,
+    id: UUID,  # noqa: A002 (as in the path)
+    note: NewNote,
+    idempotency_key: KeyHeader = None,
+) -> LoanRequestAnswer:
+    """Add a note for the staff, as the token's user, however the request stands.
+
+    With an `Idempotency-Key` it can be sent again after a lost answer.
+    """
+    assert request.auth.user is not None, "nobody adds a note without a token"
+    key = key_of(request, idempotency_key)
+    command = AddNote(
+        id=id,
+        issued_at=timezone.now(),
+        by=request.auth.user.get_username(),
+        text=note.text,
+        sent_as=None if key is None else idempotency_keys().note_id(key),
+    )
+    use_key(request, key, note, loan_request_id=id)
+    return answered(request, response, use_cases.add_note(command, event_store=event_store()))
 
 
 def _decision(
@@ -174,55 +227,10 @@ def _decision(
 ) -> dict[str, Any]:
     assert request.auth.user is not None, "nobody decides without a token"
     return {
-        **body.model_dump(),
+        **body.model_dump(exclude={"reason"}),
         "id": loan_request_id,
         "decided_by": request.auth.user.get_username(),
+        "as_lead": is_lead(request.auth.user),
         "shown_revision": shown_revision,
         "issued_at": timezone.now(),
     }
-
-
-def _key_of(request: ApiRequest, value: str | None) -> IdempotencyKey | None:
-    if value is None:
-        return None
-    if request.auth.user is None and not _is_uuid(value):
-        raise bad_key("Without a token this must be a UUID, since others could use the same key.")
-    return IdempotencyKey(request.auth.name, value)
-
-
-def _is_uuid(value: str) -> bool:
-    try:
-        UUID(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _use_key(
-    request: ApiRequest, key: IdempotencyKey | None, body: BaseModel, *, loan_request_id: UUID
-) -> None:
-    """Record what the key is used for.
-
-    Called for valid calls only: an invalid call leaves its key unused.
-    """
-    if key is None:
-        return
-    # Without defaults: a field that a later version adds must not make this another call.
-    text = json.dumps(body.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
-    call = (str(request.method), request.path, text)
-    idempotency_keys().use(key, *call, loan_request_id=loan_request_id, now=timezone.now())
-
-
-def _answered(request: ApiRequest, response: HttpResponse, answer: Answer) -> LoanRequestAnswer:
-    response["ETag"] = quote_etag(str(answer.revision))
-    link = request.build_absolute_uri(resolve_url("readmodels:status", answer.loan_request_id))
-    application = answer.state.application
-    assert application is not None, "what is answered was requested"
-    return LoanRequestAnswer(
-        id=answer.loan_request_id,
-        status=answer.status,
-        amount=application.amount,
-        currency=settings.CURRENCY,
-        link=link,
-        position=answer.position,
-    )

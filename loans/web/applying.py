@@ -18,7 +18,7 @@ from loans.adapters.event_store import EventStoreUnavailable, StaleRevision
 from loans.application import use_cases
 from loans.application.pace import Application
 from loans.application.use_cases import Answer
-from loans.dependencies import credit_bureau, event_store, reservations
+from loans.dependencies import credit_bureau, event_store, policies, reservations
 from loans.domain.commands import RequestLoan
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,13 @@ class TooManyApplications(Exception):
         self.retry_after = retry_after
 
 
-def request_loan(command: RequestLoan, *, address: str | None, application: Application) -> Answer:
+def request_loan(
+    command: RequestLoan,
+    *,
+    address: str | None,
+    application: Application,
+    is_new_id: bool = False,
+) -> Answer:
     """Carry out `command`, unless there were too many.
 
     `address` is the caller's; `None` for a caller with a token, whose calls are counted by user.
@@ -59,6 +65,8 @@ def request_loan(command: RequestLoan, *, address: str | None, application: Appl
             event_store=event_store(),
             credit_bureau=credit_bureau(),
             reservations=reservations(),
+            policies=policies(),
+            is_new_id=is_new_id,
         )
     except UNAVAILABLE:
         for each in counted:

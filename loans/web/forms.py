@@ -5,31 +5,38 @@ All fields are plain `forms.Field`s, since its subclasses would trim, convert an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Generic, TypeVar
 from uuid import uuid4
 
 import pydantic
 from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.forms.boundfield import BoundWidget
 from django.utils import timezone
 from django.utils.functional import lazy
 
 from lepret.common.formats import currency_name, money
 from lepret.common.input_errors import describe
-from loans.domain.commands import HIGHEST_AMOUNT, ApproveLoan, DenyLoan, LoanCommand, RequestLoan
-from loans.domain.events import DenialReason
+from lepret.staff.roles import is_lead
+from loans.domain.commands import (
+    AddNote,
+    ApproveLoan,
+    DenyLoan,
+    EscalateRequest,
+    HandOver,
+    LoanCommand,
+    RequestLoan,
+)
+from loans.domain.fields import HIGHEST_AMOUNT
+from loans.domain.policy import OTHER, Policy, Reason
 from loans.web.amounts import amount_in, what_is_wrong_with
 
 # More digits than any revision has, and few enough for int() to be fast.
 _MOST_DIGITS: Final = 100
 
-DENIAL_REASON_LABELS: Final[Mapping[str, str]] = {
-    DenialReason.INCOME_TOO_LOW: "Income too low",
-    DenialReason.TOO_MUCH_DEBT: "Too much debt",
-    DenialReason.UNVERIFIED_IDENTITY: "Identity could not be verified",
-    DenialReason.INCOMPLETE_DETAILS: "Details incomplete",
-    DenialReason.OTHER: "Another reason",
-}
+NO_UNDERWRITER: Final = "Nobody who decides on loan requests has this username."
 
 C = TypeVar("C", bound=LoanCommand)
 
@@ -137,11 +144,11 @@ class RequestLoanForm(CommandForm[RequestLoan]):
         super()._show(name, message)
 
 
-D = TypeVar("D", ApproveLoan, DenyLoan)
+U = TypeVar("U", ApproveLoan, DenyLoan, AddNote)
 
 
-class DecisionForm(CommandForm[D]):
-    """A decision on a request. It must name the revision that the page showed."""
+class UnderwritersForm(CommandForm[U]):
+    """What an underwriter does with a request. It must name the revision that the page showed."""
 
     shown_revision = forms.Field(required=False, widget=forms.HiddenInput)
 
@@ -150,32 +157,133 @@ class DecisionForm(CommandForm[D]):
 
     def _show(self, name: str, message: str) -> None:
         if name == "shown_revision":
-            message = "The page did not say what it showed. Reload the list, and decide again."
+            message = "The page did not say what it showed. Reload it, and send this again."
         super()._show(name, message)
 
 
-class ApproveLoanForm(DecisionForm[ApproveLoan]):
+class ApproveLoanForm(UnderwritersForm[ApproveLoan]):
     """An approval, with an optional note."""
 
     command_class = ApproveLoan
 
-    note = forms.Field(label="Note", required=False, widget=forms.Textarea({"rows": 2}))
+    note = forms.Field(
+        label="Note",
+        required=False,
+        help_text="For the staff. May be left empty.",
+        widget=forms.Textarea({"rows": 2}),
+    )
 
 
-class DenyLoanForm(DecisionForm[DenyLoan]):
-    """A denial for one of a short list of reasons, with an optional note."""
+class AddNoteForm(UnderwritersForm[AddNote]):
+    """A note for the staff."""
+
+    command_class = AddNote
+
+    text = forms.Field(required=False)
+
+
+class DenyLoanForm(UnderwritersForm[DenyLoan]):
+    """A denial, for one to four of the policy's reasons, with an optional note."""
 
     command_class = DenyLoan
 
-    reason = forms.Field(
-        label="Reason",
-        widget=forms.Select(choices=[("", "Choose a reason"), *DENIAL_REASON_LABELS.items()]),
-        error_messages={"required": "Choose a reason."},
+    reasons = forms.Field(required=False, widget=forms.CheckboxSelectMultiple)
+    reason_text = forms.Field(
+        label="What the applicant is told of it",
+        required=False,
+        help_text="10 to 200 characters.",
+        widget=forms.Textarea({"rows": 2}),
     )
     note = forms.Field(
         label="Note",
         required=False,
-        help_text="May be left empty.",
+        help_text="For the staff. May be left empty.",
+        widget=forms.Textarea({"rows": 2}),
+    )
+
+    def __init__(self, *args: Any, policy: Policy, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._policy = policy
+        self._active = {code: each for code, each in policy.reasons.items() if each.active}
+        self.fields["reasons"].widget.choices = [
+            (code, each.staff) for code, each in self._active.items()
+        ]
+
+    def offered(self) -> list[tuple[BoundWidget, Reason]]:
+        """The checkboxes, each with its reason."""
+        return list(zip(self["reasons"], self._active.values(), strict=True))
+
+    def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:
+        return super().adapt(filled_in | {"reasons": tuple(filled_in["reasons"])})
+
+    def refuse_reason(self, code: str) -> None:
+        """Say that the policy in force has no such reason (any more)."""
+        words = self._policy.to_staff(code)
+        problem = f"The lending policy no longer has the reason “{words}”. Please choose again."
+        self.add_error("reasons", problem)
+
+    def describe(self, error: Mapping[str, Any]) -> str:
+        match error["type"]:
+            case "reasons_count":
+                return "Choose one to four reasons."
+            case "reason_text_alone":
+                words = self._policy.to_staff(OTHER)
+                return f"Choose the reason “{words}” as well, or leave this empty."
+            case _:
+                return super().describe(error)
+
+
+class HandOverForm(CommandForm[HandOver]):
+    """To whom a request is given, and why. A lead may take it, too."""
+
+    command_class = HandOver
+
+    to = forms.Field(label="To", required=False, widget=forms.Select)
+    why = forms.Field(
+        label="Why",
+        required=False,
+        help_text="For the staff. A lead who gives away what somebody else works on has to say it.",
+        widget=forms.Textarea({"rows": 2}),
+    )
+
+    def __init__(
+        self, *args: Any, underwriters: Sequence[User], known: Mapping[str, Any], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, known=known, **kwargs)
+        self._underwriters = {each.get_username(): each for each in underwriters}
+        offered = [name for name in self._underwriters if name != known["by"] or known["as_lead"]]
+        self.fields["to"].widget.choices = [
+            ("", "Choose an underwriter"),
+            *((name, self._in_words(name)) for name in offered),
+        ]
+
+    def clean_to(self) -> str:
+        to: str = self.cleaned_data["to"] or ""
+        if not to:
+            raise ValidationError("Choose an underwriter.")
+        if to not in self._underwriters:
+            raise ValidationError(NO_UNDERWRITER)
+        return to
+
+    def adapt(self, filled_in: dict[str, Any]) -> dict[str, Any]:
+        to = self._underwriters.get(filled_in.get("to", ""))
+        return filled_in | {"to_lead": to is not None and is_lead(to)}
+
+    def _in_words(self, name: str) -> str:
+        if name == self._known["by"]:
+            return f"{name} (yourself)"
+        return f"{name} (lead)" if is_lead(self._underwriters[name]) else name
+
+
+class EscalateForm(CommandForm[EscalateRequest]):
+    """Why a request is left to the leads."""
+
+    command_class = EscalateRequest
+
+    why = forms.Field(
+        label="Why",
+        required=False,
+        help_text="For the lead underwriters.",
         widget=forms.Textarea({"rows": 2}),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import TypeAdapter, ValidationError
 
 from lepret.common.input_errors import describe
-from loans.domain.commands import NationalId
+from loans.domain.fields import NationalId
 
 _rule: TypeAdapter[str] = TypeAdapter(NationalId)
 

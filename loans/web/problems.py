@@ -15,8 +15,11 @@ from loans.domain.loan_request import (
     IdAlreadyUsed,
     LoanRequestIsGone,
     OutOfDate,
+    ReasonNotExplained,
+    ReasonNotInPolicy,
     Rejection,
     UnknownLoanRequest,
+    WhyNeeded,
 )
 from loans.web.applying import TooManyApplications
 from loans.web.headers import IDEMPOTENCY_KEY
@@ -24,7 +27,12 @@ from loans.web.headers import IDEMPOTENCY_KEY
 
 def bad_key(message: str) -> Problem:
     """422 for an `Idempotency-Key` that cannot be used."""
-    errors = [FieldError(field=IDEMPOTENCY_KEY, message=message)]
+    return bad_value(IDEMPOTENCY_KEY, message)
+
+
+def bad_value(field: str, message: str) -> Problem:
+    """422 for the value of a field."""
+    errors = [FieldError(field=field, message=message)]
     detail = "Some values cannot be used."
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
@@ -64,6 +72,9 @@ PROBLEMS: Final[ProblemMakers] = {
     UnknownLoanRequest: lambda rejection: Problem(HTTPStatus.NOT_FOUND, str(rejection)),
     LoanRequestIsGone: lambda rejection: Problem(HTTPStatus.GONE, str(rejection)),
     OutOfDate: _out_of_date,
+    ReasonNotInPolicy: lambda rejection: bad_value("reasons", str(rejection)),
+    ReasonNotExplained: lambda rejection: bad_value("reason_text", str(rejection)),
+    WhyNeeded: lambda rejection: bad_value("why", str(rejection)),
     Rejection: lambda rejection: Problem(HTTPStatus.CONFLICT, str(rejection)),
     TooManyApplications: _too_many,
     EventStoreUnavailable: _not_recorded,

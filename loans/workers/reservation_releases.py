@@ -1,7 +1,10 @@
 """Releases reservations that are no longer needed.
 
-Applicants do not wait for this: a new application checks for itself whether the reservation is
-still needed. Without it, the reservations of people who never apply again would be held for ever.
+Applicants do not wait for this: a request that is decided at once releases its own, and a new
+application checks for itself whether the reservation is still needed. Without it, the reservations
+of people who never apply again would be held for ever.
+
+If the process dies that has decided at once, the reservation is released as one that has lapsed.
 """
 
 from __future__ import annotations
@@ -31,14 +34,10 @@ logger = logging.getLogger(__name__)
 RELEASES: Final = Group(
     "reservation-releases",
     tuple(each.__name__ for each in (AutoApproved, AutoDenied, ManuallyApproved, ManuallyDenied)),
-    codec.is_loan_event,
-    command="release_reservations",
+    codec.is_left_to_workers,
 )
 LAPSES: Final = Group(
-    "reservation-lapses",
-    (ReservationTaken.__name__,),
-    codec.is_reservation_event,
-    command="release_reservations",
+    "reservation-lapses", (ReservationTaken.__name__,), codec.is_reservation_event
 )
 
 

@@ -10,12 +10,12 @@ from django.core.management.base import BaseCommand
 
 from lepret.common.event_store_client import event_store_client
 from lepret.common.option_types import whole_number
-from loans.dependencies import credit_bureau, event_store
+from loans.dependencies import credit_bureau, event_store, policies
 from loans.management.common import (
-    add_group_options,
+    add_replay_option,
     delay,
-    is_about_groups,
     losses_worker,
+    replay_parked,
     work,
 )
 from loans.workers.credit_checks import CREDIT_CHECKS, CreditChecks
@@ -50,14 +50,17 @@ class Command(BaseCommand):
             default=settings.CREDIT_CHECK_THREADS,
             help="how many requests are checked at the same time (default: %(default)s)",
         )
-        add_group_options(parser)
+        add_replay_option(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if is_about_groups(options, [CREDIT_CHECKS], command=self):
+        if options["replay_parked"]:
+            replay_parked([CREDIT_CHECKS], command=self)
             return
         worker = Worker(
             CREDIT_CHECKS,
-            CreditChecks(event_store=event_store(), credit_bureau=credit_bureau()),
+            CreditChecks(
+                event_store=event_store(), credit_bureau=credit_bureau(), policies=policies()
+            ),
             connect=event_store_client,
             redelivery=Redelivery(options["retries"], options["longest_delay"]),
             threads=options["threads"],

@@ -11,10 +11,10 @@ from django.core.management.base import BaseCommand
 from lepret.common.event_store_client import event_store_client
 from loans.dependencies import event_store, reservations
 from loans.management.common import (
-    add_group_options,
+    add_replay_option,
     delay,
-    is_about_groups,
     losses_worker,
+    replay_parked,
     work,
 )
 from loans.workers.groups import Group
@@ -41,10 +41,11 @@ class Command(BaseCommand):
             default=settings.RESERVATION_LAPSES_AFTER_SECONDS,
             help="how long a request may take to be recorded (default: %(default)g)",
         )
-        add_group_options(parser)
+        add_replay_option(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if is_about_groups(options, [RELEASES, LAPSES, RESERVATION_LOSSES], command=self):
+        if options["replay_parked"]:
+            replay_parked([RELEASES, LAPSES, RESERVATION_LOSSES], command=self)
             return
         seconds = options["lapse_after"]
         handlers: dict[Group, Handler] = {

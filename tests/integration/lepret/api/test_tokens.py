@@ -117,6 +117,7 @@ class TestScopes:
             Scope.CREATE: caller.apply(application(score=9)),
             Scope.READ_QUEUE: caller.get(QUEUE),
             Scope.DECIDE: caller.approve(application()["id"]),
+            Scope.READ_POLICY: caller.get("/policy"),
         }
         for needed, response in responses.items():
             if needed is scope:
@@ -148,11 +149,11 @@ def test_a_call_makes_few_queries_and_does_not_always_record_the_tokens_use(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     caller = underwriters_tool()
-    with django_assert_num_queries(4):  # the token, its use, the groups, the queue
+    with django_assert_num_queries(5):  # the token, its use, the groups, the queue, the policy
         caller.get(QUEUE)
     noted = ApiToken.objects.get().last_used_at
     assert noted is not None
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         caller.get(QUEUE)
     ApiToken.objects.update(last_used_at=noted - timedelta(hours=1))
     caller.get(QUEUE)

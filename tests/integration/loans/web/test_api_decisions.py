@@ -53,12 +53,21 @@ def test_an_approval_is_recorded_as_the_tokens_users(tool: Caller, loan: UUID) -
     assert (event.decided_by, event.note) == ("ulla", "a good customer")
 
 
-def test_a_denial_is_recorded_with_its_reason(tool: Caller, loan: UUID) -> None:
-    response = tool.deny(loan, SHOWN, reason="too_much_debt", note="three loans run")
+def test_a_denial_is_recorded_with_its_reasons(tool: Caller, loan: UUID) -> None:
+    reasons = ["too_much_debt", "income_too_low"]
+    response = tool.deny(loan, SHOWN, reasons, note="three loans run")
     assert (response.status_code, response.json()["status"]) == (200, "denied")
     event = last_event(loan)
     assert isinstance(event, ManuallyDenied)
-    assert (event.decided_by, event.reason) == ("ulla", "too_much_debt")
+    assert (event.decided_by, event.reasons) == ("ulla", tuple(reasons))
+
+
+def test_one_reason_may_still_be_given_alone(tool: Caller, loan: UUID) -> None:
+    path, condition = f"/loan-requests/{loan}/deny", {"If-Match": SHOWN}
+    first = tool.post(path, {"reason": "other", "reason_text": "You have moved."}, **condition)
+    assert first.json()["reasons"] == [{"code": "other", "text": "You have moved."}]
+    again = tool.post(path, {"reasons": ["other"], "reason_text": "You have moved."}, **condition)
+    assert (again.status_code, again.json()) == (200, first.json())
 
 
 def test_the_note_may_be_left_out(tool: Caller, loan: UUID) -> None:
@@ -125,15 +134,33 @@ def test_a_request_that_is_not_under_review_is_a_conflict(tool: Caller, score: i
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({}, "reason"),
+        ({}, "reasons"),
+        ({"reasons": []}, "reasons"),
+        ({"reasons": None}, "reasons"),
+        ({"reasons": "other"}, "reasons"),
+        ({"reasons": ["a whim"]}, "reasons"),
+        ({"reasons": ["no_such_reason"]}, "reasons"),
+        ({"reasons": ["other", "other"]}, "reasons"),
+        ({"reasons": ["one", "two", "three", "four", "five"]}, "reasons"),
+        ({"reasons": ["a whim"] * 1_000}, "reasons"),
         ({"reason": "a whim"}, "reason"),
-        ({"reason": "other", "note": "x" * 501}, "note"),
-        ({"reason": "other", "note": "\u0000"}, "note"),
-        ({"reason": "other", "decided_by": "root"}, "decided_by"),
+        ({"reason": "a whim", "reason_text": "In more words."}, "reason"),
+        ({"reason": ["other"]}, "reason"),
+        ({"reason": "no_such_reason"}, "reasons"),
+        ({"reason": "other", "reasons": ["other"]}, "reasons"),
+        ({"reason": "other", "reasons": []}, "reasons"),
+        ({"reasons": ["too_much_debt"], "reason_text": "You owe too much."}, "reason_text"),
+        ({"reasons": ["other"], "reason_text": "too short"}, "reason_text"),
+        ({"reasons": ["other"], "reason_text": "x" * 201}, "reason_text"),
+        ({"reasons": ["other"], "reason_text": None}, "reason_text"),
+        ({"reasons": ["other"], "note": "x" * 501}, "note"),
+        ({"reasons": ["other"], "note": "\u0000"}, "note"),
+        ({"reasons": ["other"], "decided_by": "root"}, "decided_by"),
     ],
+    ids=lambda each: str(each)[:60],
 )
 def test_a_body_that_cannot_be_used_names_the_field(
-    tool: Caller, loan: UUID, body: dict[str, str], field: str
+    tool: Caller, loan: UUID, body: dict[str, object], field: str
 ) -> None:
     response = tool.post(f"/loan-requests/{loan}/deny", body, **{"If-Match": SHOWN})
     assert_is_problem(response, 422)

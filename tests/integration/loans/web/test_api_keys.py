@@ -8,9 +8,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from loans.adapters.codec import stream_name
+from loans.application.idempotency import IdempotencyKey
+from loans.dependencies import idempotency_keys
 from tests.support.api import Caller, caller_for, somebody, underwriters_tool
 from tests.support.event_store import RunningEventStore
 from tests.support.loans import ZOE, append_approval, append_requested_loan
@@ -76,6 +80,21 @@ class TestSentAgain:
         key = {"Idempotency-Key": str(uuid4())}
         first, again = (tool.deny(loan, '"2"', **key) for _ in range(2))
         assert (first.status_code, first.json()) == (again.status_code, again.json())
+
+    def test_a_denial_with_one_reason_is_the_same_call_as_before_there_were_several(
+        self, tool: Caller
+    ) -> None:
+        loan, value = append_requested_loan(score=5).loan_request_id, str(uuid4())
+        path = f"/api/loan-requests/{loan}/deny"
+        key = IdempotencyKey(f"user {User.objects.get(username='uma').pk}", value)
+        # What an older version, which is being replaced, has recorded of the call.
+        call = ("POST", path, '{"note": "Called.", "reason": "too_much_debt"}')
+        idempotency_keys().use(key, *call, loan_request_id=loan, now=timezone.now())
+        headers = {"Idempotency-Key": value, "If-Match": '"2"'}
+        body = {"reason": "too_much_debt", "note": "Called."}
+        assert tool.post(path.removeprefix("/api"), body, **headers).status_code == 200
+        body["reason"] = "income_too_low"
+        assert tool.post(path.removeprefix("/api"), body, **headers).status_code == 422
 
     def test_a_refused_decision_can_be_sent_again_with_the_current_tag(self, tool: Caller) -> None:
         loan = append_requested_loan(score=5).loan_request_id

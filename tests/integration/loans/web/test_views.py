@@ -323,17 +323,18 @@ class TestDecisions:
         assert "Approved: Ann Example." in response.content.decode()
 
     @pytest.mark.usefixtures("underwriter")
-    def test_a_denial_asks_for_a_reason_from_the_list(self, client: Client) -> None:
+    def test_a_denial_asks_for_reasons_from_the_list(self, client: Client) -> None:
         path = f"/underwriting/{request_loan(client)}/deny/"
         dialog = client.get(path, as_shown(), headers=HTMX).content.decode()
         assert "Too much debt" in dialog
+        assert "You owe too much already." in dialog
         assert f'name="shown_revision" value="{UNDER_REVIEW_AT}"' in dialog
-        for reason in ("", "no_such"):
-            response = client.post(path, as_shown(reason=reason), headers=HTMX)
+        for reason in ("", "no_such", "No Code"):
+            response = client.post(path, as_shown(reasons=reason), headers=HTMX)
             assert response.status_code == 422
             assert f'value="{UNDER_REVIEW_AT}"' in response.content.decode()
-            assert len(response.context["form"].errors["reason"]) == 1
-        done = client.post(path, as_shown(reason="too_much_debt", note=""), headers=HTMX)
+            assert len(response.context["form"].errors["reasons"]) == 1
+        done = client.post(path, as_shown(reasons="too_much_debt", note=""), headers=HTMX)
         assert "Denied: Ann Example." in done.content.decode()
 
     @pytest.mark.usefixtures("underwriter")
@@ -344,7 +345,7 @@ class TestDecisions:
         path = f"/underwriting/{request_loan(client)}/deny/"
         somebody_else = {"name": "Bob Else", "whom": "Bob Else"}
         asked = client.get(path, as_shown(**somebody_else), headers=headers)
-        again = client.post(path, as_shown(reason="", **somebody_else), headers=headers)
+        again = client.post(path, as_shown(reasons="", **somebody_else), headers=headers)
         for response in (asked, again):
             page = response.content.decode()
             assert "Deny the request of Ann Example" in page
@@ -368,7 +369,7 @@ class TestDecisions:
             path = f"/underwriting/{loan}/deny/"
             page = client.get(path, as_shown(), headers=headers, follow=True).content.decode()
             assert why in page
-            assert "<select" not in page
+            assert "<fieldset" not in page
 
     @pytest.mark.usefixtures("underwriter")
     def test_a_second_decision_is_told_of_the_first_and_reloads_the_list(
@@ -378,7 +379,7 @@ class TestDecisions:
         client.post(f"{path}/approve/", as_shown())
         client.force_login(make_underwriter("vic"))
 
-        response = client.post(f"{path}/deny/", as_shown(reason="other"), headers=HTMX)
+        response = client.post(f"{path}/deny/", as_shown(reasons="other"), headers=HTMX)
 
         assert response.status_code == 409
         assert "Already approved by uma on" in response.content.decode()
@@ -390,14 +391,14 @@ class TestDecisions:
         self, client: Client, action: str
     ) -> None:
         path = f"/underwriting/{request_loan(client)}/{action}/"
-        before = as_shown(UNDER_REVIEW_AT - 1, reason="other")
+        before = as_shown(UNDER_REVIEW_AT - 1, reasons="other")
 
         response = client.post(path, before, headers=HTMX)
 
         assert response.status_code == 409
         assert "has changed since it was shown" in response.content.decode()
         assert "outdated" in response["HX-Trigger-After-Swap"]
-        again = client.post(path, as_shown(reason="other"), headers=HTMX)
+        again = client.post(path, as_shown(reasons="other"), headers=HTMX)
         assert again.status_code == 200
         assert "HX-Trigger-After-Swap" not in again
 
@@ -407,7 +408,7 @@ class TestDecisions:
         self, client: Client, action: str
     ) -> None:
         path = f"/underwriting/{request_loan(client)}/{action}/"
-        response = client.post(path, as_shown(0, reason="other"), follow=True)
+        response = client.post(path, as_shown(0, reasons="other"), follow=True)
         assert response.redirect_chain == [("/underwriting/", 302)]
         assert "has changed since it was shown" in response.content.decode()
 
@@ -422,7 +423,7 @@ class TestDecisions:
     def test_a_decision_must_name_the_revision_that_was_shown(
         self, client: Client, action: str, shown: str | None, headers: dict[str, str]
     ) -> None:
-        form = {"reason": "other"} if shown is None else as_shown(shown, reason="other")
+        form = {"reasons": "other"} if shown is None else as_shown(shown, reasons="other")
         path = f"/underwriting/{request_loan(client)}/{action}/"
         response = client.post(path, form, headers=headers, follow=True)
         assert "The page did not say what it showed." in response.content.decode()
@@ -453,8 +454,8 @@ class TestDecisions:
         self, client: Client, reason: str
     ) -> None:
         path = f"/underwriting/{uuid4()}/deny/"
-        from_dialog = {**HTMX, "HX-Target": "deny-problem"}
-        response = client.post(path, as_shown(reason=reason), headers=from_dialog)
+        from_dialog = {**HTMX, "HX-Target": "dialog-problem"}
+        response = client.post(path, as_shown(reasons=reason), headers=from_dialog)
         assert response.status_code == 503
         assert "HX-Retarget" not in response
         assert "try again" in response.content.decode()
@@ -467,10 +468,10 @@ class TestDecisions:
         path = f"/underwriting/{uuid4()}/deny/"
         response = client.get(path, as_shown(), headers=headers, follow=True)
         assert "cannot be shown at the moment" in response.content.decode()
-        assert "<select" not in response.content.decode()
+        assert "<fieldset" not in response.content.decode()
 
     @pytest.mark.usefixtures("underwriter", "streams")
-    @pytest.mark.parametrize(("event_type", "version"), [("LoanPaidBack", 1), ("CreditChecked", 2)])
+    @pytest.mark.parametrize(("event_type", "version"), [("LoanPaidBack", 1), ("CreditChecked", 3)])
     @as_htmx_and_without
     def test_what_a_newer_version_has_changed_is_not_decided_by_this_one(
         self, client: Client, headers: dict[str, str], event_type: str, version: int
@@ -483,7 +484,7 @@ class TestDecisions:
             (client.get, "deny"),
         ):
             path = f"/underwriting/{loan}/{action}/"
-            answer = method(path, as_shown(reason="other"), headers=headers)
+            answer = method(path, as_shown(reasons="other"), headers=headers)
             assert answer.status_code == (503 if headers else 302)
             shown = answer if headers else client.get("/underwriting/")
             assert "is being updated" in shown.content.decode()

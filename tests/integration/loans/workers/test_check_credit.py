@@ -43,6 +43,7 @@ REQUESTS_PER_KILL: Final = 10
 THREADS: Final = 4
 
 
+@pytest.mark.flaky(reruns=0)
 class TestWorkersThatAreKilled:
     def test_decide_each_request_once_and_lose_none(self, workers: Workers) -> None:
         """Whenever workers are killed, each request gets one score and one outcome.
@@ -138,11 +139,12 @@ class TestWorkersThatAreNotKilled:
         with workers.credit_bureau("--latency=0.5") as credit_bureau:
             worker = workers.check_credit(f"--threads={THREADS}")
             wait_until_ready(worker)
-            ids = append_deferred(2 * THREADS)
+            # Enough that they are not all answered before a busy machine stops the worker.
+            ids = append_deferred(10 * THREADS)
             wait_until(credit_bureau.asks, SECONDS, every=0.01)
             assert worker.stop() == 0
             begun = checked_count()
-            workers.check_credit()
+            workers.check_credit(f"--threads={len(ids)}")
             wait_until_checked(ids)
             asks = credit_bureau.asks()
 
@@ -250,8 +252,8 @@ class TestWhileTheEventStoreIsDown:
 
 class TestReplayParked:
     @pytest.mark.usefixtures("event_store")
-    def test_fails_if_no_worker_has_ever_connected(self) -> None:
-        with pytest.raises(CommandError, match="no group credit-checks: no worker has ever"):
+    def test_fails_if_there_is_no_group(self) -> None:
+        with pytest.raises(CommandError, match="no group credit-checks-"):
             call_command("check_credit", "--replay-parked")
 
     @pytest.mark.usefixtures("no_event_store")
