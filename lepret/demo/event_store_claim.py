@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
 from esdbclient import EventStoreDBClient, NewEvent, StreamState
+from esdbclient.connection_spec import ConnectionSpec
 from esdbclient.exceptions import NotFound
 
 from lepret.common.event_store_connection import SharedClient
+from lepret.common.event_store_refusals import in_words
 from lepret.demo.event_store import NOT_A_DEMOS, OWN
 
 MARK: Final = "made-by-a-lepret-demo"
@@ -46,12 +49,20 @@ def _is_marked(client: EventStoreDBClient) -> bool:
 
 
 def _main() -> int:
+    uri = sys.stdin.read()
     try:
-        with SharedClient(sys.stdin.read()) as client:
+        with SharedClient(uri) as client:
             return _claim(client, is_own=OWN in sys.argv)
     except Exception as error:  # noqa: BLE001 (whatever it is; it may quote a password)
-        sys.stdout.write(type(error).__qualname__)
+        sys.stdout.write(_why(error, uri))
         return 1
+
+
+def _why(error: Exception, uri: str) -> str:
+    with suppress(ValueError):  # The URI is none, which the error says, too.
+        if why := in_words(error, ConnectionSpec(uri)):
+            return why
+    return f"the event store cannot be looked into ({type(error).__qualname__})"
 
 
 if __name__ == "__main__":

@@ -35,6 +35,9 @@ SEND_TIMEOUT_SECONDS: Final = 2.0
 LAST_SEND_SECONDS: Final = 0.5
 # Between two sends, so that a busy projector spends its time on events.
 PAUSE_SECONDS: Final = 0.002
+# Positions alone wait this long for those of other projections: a message takes a projector as much
+# time as a commit. Whoever waits for one looks again after a while without it.
+POSITIONS_WAIT_SECONDS: Final = 0.01
 # How many ids may wait while the channel layer is slow or away. Beyond that, pages update late.
 MOST_WAITING_IDS: Final = 5_000
 
@@ -46,8 +49,16 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 def loan_request_group(loan_request_id: UUID) -> str:
-    """The group of the open pages that show one loan request."""
+    """The group of an applicant's open pages that show one loan request."""
     return f"loan-request.{loan_request_id.hex}"
+
+
+def underwriting_group(loan_request_id: UUID) -> str:
+    """The group of underwriters' open pages that show one loan request.
+
+    Not the applicant's: all pages of a group are sent the same.
+    """
+    return f"{UNDERWRITING}.{loan_request_id.hex}"
 
 
 @contextlib.asynccontextmanager
@@ -67,11 +78,23 @@ async def subscribed(group: str) -> AsyncIterator[Receive]:
                 await layer.group_discard(group, channel)
 
 
+async def tell(groups: Iterable[str], loan_request_id: UUID) -> None:
+    """Tell groups at once, from an event loop, that a loan request looks different now."""
+    change = _Change()
+    change.add([loan_request_id], None)
+    layer = channel_layers[DEFAULT_CHANNEL_LAYER]
+    # If it is lost, pages look again without it.
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+            for group in groups:
+                await layer.group_send(group, change.message())
+
+
 class Broadcaster:
     """Sends to groups in a thread of its own, so that callers never wait. A context manager.
 
     All that is added during one send goes out together in the next: one message per group with all
-    changed ids, and one per projection with its last position. So the queue is bounded, however
+    changed ids, and one with the last position of each projection. So the queue is bounded, however
     much is added and however slow the channel layer is.
 
     It keeps one event loop: a channel layer has connections per loop, so a new loop for each call
@@ -111,29 +134,30 @@ class Broadcaster:
         `recorded_at` is when the oldest of the events that changed them was recorded, if known.
         The future is done when everything has been sent or lost.
         """
-        with self._filling() as outbox:
+        with self._lock:
+            outbox = self._outbox
+            if not outbox.has_changes:
+                self._loop.call_soon_threadsafe(self._filled.set)
             for group, ids in changes.items():
                 outbox.add(group, ids, recorded_at)
+            self._last_sent = outbox.sent
         return outbox.sent
 
     def send_reached(self, name: str, position: int) -> Future[None]:
-        """Announce that a projection has reached a position. Returns at once.
+        """Announce, in a moment, that a projection has reached a position. Returns at once.
 
         The future is done when this position, or a later one, has been sent or lost.
         """
-        with self._filling() as outbox:
-            outbox.reached[name] = position
-        return outbox.sent
-
-    @contextlib.contextmanager
-    def _filling(self) -> Iterator[_Outbox]:
         with self._lock:
             outbox = self._outbox
-            yield outbox
-            is_first = self._last_sent is not outbox.sent
+            if not (outbox.reached or outbox.has_changes):
+                self._loop.call_soon_threadsafe(self._send_soon)
+            outbox.reached[name] = position
             self._last_sent = outbox.sent
-        if is_first:
-            self._loop.call_soon_threadsafe(self._filled.set)
+        return outbox.sent
+
+    def _send_soon(self) -> None:
+        self._loop.call_later(POSITIONS_WAIT_SECONDS, self._filled.set)
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._keep_sending())
@@ -190,6 +214,11 @@ class _Outbox:
         self._changes: dict[str, _Change] = {}
         self._ids_left = most_ids
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is more to send than positions."""
+        return bool(self._changes)
+
     def add(self, group: str, ids: Iterable[UUID], recorded_at: datetime | None) -> None:
         """Add a change, if there is room."""
         if self._ids_left <= 0:
@@ -203,8 +232,8 @@ class _Outbox:
         """Each message, with the group that it goes to."""
         for group, change in self._changes.items():
             yield group, change.message()
-        for name, position in self.reached.items():
-            yield POSITIONS, {"type": REACHED, "name": name, "position": position}
+        if self.reached:
+            yield POSITIONS, {"type": REACHED, "positions": self.reached}
 
 
 def _done() -> Future[None]:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -40,6 +40,12 @@ class Content(Protocol):
 
 Read = Callable[[], Content]
 
+Greet = Callable[[Any], Sequence[str] | None]
+"""Fragments for a page that was loaded with this content; `None` if it was loaded with another.
+
+What is long is in several parts, so that nobody waits for a browser that is busy with all of it.
+"""
+
 
 class LiveViewLost(Exception):
     """The read model or the channel layer is away. The next page to connect gets a new view."""
@@ -55,7 +61,7 @@ class ViewTimes:
 
 @dataclass(frozen=True)
 class Frame:
-    """Fragments for a page.
+    """Fragments for a page; `rest` follows, each part by itself.
 
     `recorded_at` is when the oldest event that they show was recorded (Unix time); `None` if no
     broadcast said so.
@@ -63,21 +69,23 @@ class Frame:
 
     fragments: str
     recorded_at: float | None
+    rest: Sequence[str] = ()
 
 
 @contextlib.asynccontextmanager
 async def watching(
-    group: str, read: Read, *, times: ViewTimes = ViewTimes()
+    group: str, read: Read, *, times: ViewTimes = ViewTimes(), greet: Greet | None = None
 ) -> AsyncIterator[Watch]:
-    """Attach a page to the live view of a group. `read` is called in a thread.
+    """Attach a page to the live view of a group. `read` and `greet` are called in threads.
 
-    The `times` are those of the page that starts the view.
+    The `times` are those of the page that starts the view. Without `greet`, what a page was loaded
+    with is not known, and it is first sent everything.
     """
     views = _views.setdefault(asyncio.get_running_loop(), {})
     view = views.get(group)
     if view is None or view.is_lost:
         view = views[group] = _LiveView(group, read, times)
-    watch = view.attach()
+    watch = view.attach(greet)
     try:
         yield watch
     finally:
@@ -91,8 +99,9 @@ async def watching(
 class Watch:
     """One page's subscription to a live view."""
 
-    def __init__(self, view: _LiveView) -> None:
+    def __init__(self, view: _LiveView, greet: Greet | None) -> None:
         self._view = view
+        self._greet = greet
         self._news = asyncio.Event()
         self._given: int | None = None  # the number of the state that the page has or is sent
         self._recorded_at: float | None = None
@@ -111,7 +120,14 @@ class Watch:
         recorded_at, self._recorded_at = self._recorded_at, None
         is_one_behind = self._given == state.number - 1
         self._given = state.number
-        return Frame(state.step if is_one_behind else await state.whole(), recorded_at)
+        if is_one_behind:
+            return Frame(state.step, recorded_at)
+        first, *rest = await self._greeting(state) or [await state.whole()]
+        return Frame(first, recorded_at, rest)
+
+    async def _greeting(self, state: _State) -> Sequence[str] | None:
+        greet, self._greet = self._greet, None
+        return await asyncio.to_thread(greet, state.content) if greet else None
 
     def look_again(self) -> None:
         """Read again, and send the page what has changed."""
@@ -119,7 +135,7 @@ class Watch:
 
     def start_over(self) -> None:
         """Read again and send the page everything, since it may be outdated."""
-        self._given = None
+        self._given = self._greet = None
         self._view.read_again()
 
     def tell(self, state: _State | None, recorded_at: float | None = None) -> None:
@@ -168,8 +184,8 @@ class _LiveView:
     def is_watched(self) -> bool:
         return bool(self._watches)
 
-    def attach(self) -> Watch:
-        watch = Watch(self)
+    def attach(self, greet: Greet | None) -> Watch:
+        watch = Watch(self, greet)
         self._watches.add(watch)
         # The last state may be seconds old if a broadcast was lost.
         self.read_again()

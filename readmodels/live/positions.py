@@ -1,6 +1,6 @@
 """Waits until a projection has reached a position, woken by the projector.
 
-After each commit the projector announces the projection's new position to a channel-layer group.
+Soon after a commit the projector announces the projection's new position to a channel-layer group.
 That is only a hint: it may be lost, and if each machine has its own read models, it may be about
 those of another. So a waiting request checks the database after each hint, and at intervals.
 """
@@ -212,8 +212,9 @@ class _Listener:
 
     def _take_in(self, message: dict[str, Any]) -> None:
         match message:
-            case {"name": str(name), "position": int(position)}:
-                self._hints.heard(name, position)
+            case {"positions": dict(positions)}:
+                for name, position in positions.items():
+                    self._hints.heard(name, position)
 
     async def _forget_channels(self) -> None:
         # A failed attempt leaves its channel's queue behind. Nothing else uses this loop's layer.

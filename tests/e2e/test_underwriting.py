@@ -83,6 +83,25 @@ def is_in_view(locator: Locator) -> bool:
     return inside
 
 
+def test_an_answer_about_another_request_leaves_the_dialog_open(
+    underwriter: Page, three: list[str]
+) -> None:
+    approvals: list[Route] = []
+
+    def hold(route: Route) -> None:
+        approvals.append(route)
+
+    underwriter.route("**/approve/", hold)
+    button(underwriter, three[0]).click()
+    button(underwriter, three[1], "Deny").click()
+    reason = underwriter.get_by_label("Too much debt")
+    reason.check()
+    approvals[0].continue_()
+    expect(notices(underwriter)).to_contain_text(f"Approved: {three[0]}.")
+    expect(reason).to_be_checked()
+    expect(underwriter.get_by_role("dialog")).to_contain_text(three[1])
+
+
 class TestTwoClicks:
     @pytest.mark.parametrize("seconds", [0.08, 0.3, 0.6, 0.9])
     def test_on_approve_decide_once(
@@ -110,7 +129,7 @@ class TestTwoClicks:
         self, underwriter: Page, three: list[str], words: str, seconds: float
     ) -> None:
         button(underwriter, three[1], "Deny").click()
-        underwriter.get_by_label("Reason").select_option(label="Another reason")
+        underwriter.get_by_label("Too much debt").check()
         last = underwriter.get_by_role("button", name=words)
         expect(last).to_be_enabled()
         put_behind(underwriter, button(underwriter, three[2]), last)
@@ -131,7 +150,10 @@ class TestTwoClicks:
             expect(notices(underwriter)).to_contain_text(f"Approved: {three[1]}.")
             underwriter.keyboard.press("Enter")
             expect(row(underwriter, three[1])).to_have_count(0)
-            underwriter.keyboard.press("Enter")
+            expect(row(underwriter, three[2])).to_be_focused()
+            underwriter.keyboard.press("Enter")  # opens the next one
+            expect(underwriter.get_by_role("heading", name=three[2])).to_be_visible()
+            expect_live(underwriter)
         assert len(sent) == 1
 
 
@@ -149,19 +171,22 @@ def put_behind(page: Page, locator: Locator, front: Locator) -> None:
     assert middle_of(locator) == pytest.approx((x, y), abs=1)
 
 
+def approve(page: Page, name: str) -> None:
+    button(page, name).click()
+
+
 class TestUnderThePointer:
     def test_a_colleagues_decision_moves_nothing(
         self, underwriter: Page, colleague: Page, three: list[str]
     ) -> None:
         last = button(underwriter, three[2])
-        last.hover()
-        before = middle_of(last)
-        button(colleague, three[0]).click()
-        deny(colleague, three[1])
-
-        for name in three[:2]:
+        x, y = before = middle_of(last)
+        for name, decide in ((three[0], approve), (three[1], deny)):
+            underwriter.mouse.move(x, y)  # What rests for seconds may move.
+            underwriter.mouse.move(x + 1, y)
+            decide(colleague, name)
             expect(row(underwriter, name)).to_have_class("is-done")
-        assert middle_of(last) == before
+            assert middle_of(last) == before
         last.click()
         expect(notices(underwriter)).to_contain_text(f"Approved: {three[2]}.")
 
@@ -182,7 +207,7 @@ class TestUnderThePointer:
               const row = document.getElementById("queue-rows").lastElementChild;
               if (!row.textContent.includes("Ann")) return;
               observer.disconnect();
-              row.querySelector("button").click();
+              row.querySelector(".approve").click();
             }).observe(document.getElementById("queue-rows"), {childList: true})""",
             [x, y + box["height"]],
         )
@@ -194,15 +219,39 @@ class TestUnderThePointer:
             button(underwriter, name).click()
             expect(notices(underwriter).first).to_contain_text(f"Approved: {name}.")
 
+    def test_a_row_takes_no_clicks_between_one_that_grew_and_one_that_shrank(
+        self, underwriter: Page, three: list[str]
+    ) -> None:
+        closed = underwriter.evaluate(
+            """async () => {
+              const [first, between, last] = [...shownRows().rows].slice(-3);
+              const changed = (row, paddingBottom) => {
+                const copy = row.cloneNode(true);
+                copy.dataset.score += "0";
+                copy.style.paddingBottom = paddingBottom;
+                return copy;
+              };
+              last.style.paddingBottom = "20px";
+              noteArrivals();
+              between.removeAttribute("aria-disabled");
+              take(changed(first, "20px"));
+              take(changed(last, ""));
+              settle({ withNewOrder: false });
+              await Promise.resolve();
+              return between.ariaDisabled;
+            }"""
+        )
+        assert closed == "true"
+
     def test_a_refused_decision_loads_the_list_and_moves_nothing(
         self, underwriter: Page, three: list[str]
     ) -> None:
-        shown = row(underwriter, three[1]).locator("form[method=post] [name=shown_revision]")
-        shown.evaluate("field => { field.value = 1 }")
+        shown = row(underwriter, three[1]).locator("form[method=post] > .approve")
+        shown.evaluate("button => { button.value = 1 }")
         before = middle_of(button(underwriter, three[1]))
         click_twice(underwriter, button(underwriter, three[1]), 0.3)
         expect(notices(underwriter).first).to_contain_text("has changed since it was shown")
-        expect(shown).to_have_value("2")
+        expect(shown).to_have_attribute("value", "2")
         assert middle_of(button(underwriter, three[1])) == before
 
 
@@ -216,7 +265,7 @@ class TestOutcomes:
             rows = page.locator("#queue-rows > tr")
             expect(rows.nth(39)).to_be_attached()
             row_36 = rows.nth(35)
-            name = row_36.locator("th").inner_text()
+            name = row_36.locator("th a").inner_text()
             row_36.get_by_role("button", name="Approve", exact=True).click()
             expect(notices(page)).to_contain_text(f"Approved: {name}.")
             assert is_in_view(notices(page))
@@ -259,16 +308,19 @@ def test_a_name_of_200_letters_pushes_nothing_off_the_screen(
     name = f"{someone()} ".ljust(200, "W")
     underwriter.set_viewport_size(size)  # type: ignore[arg-type]
     apply_for_review(demo, underwriter, name)
+    if size is PHONE:
+        button(underwriter, name, "Details").press("Enter")
     for words in ("Approve", "Deny"):
         button(underwriter, name, words).scroll_into_view_if_needed()
         assert is_in_view(button(underwriter, name, words))
         assert is_one_line(button(underwriter, name, words))
     assert is_no_wider_than_the_window(underwriter)
     button(underwriter, name, "Deny").click()
+    expect(underwriter.locator("#dialog-title")).to_contain_text(name)
+    expect(underwriter.get_by_role("dialog")).to_be_visible()
     for words in ("Cancel", "Deny request"):
         assert is_in_view(underwriter.get_by_role("button", name=words))
-    expect(underwriter.locator("#deny-title")).to_contain_text(name)
-    underwriter.get_by_label("Reason").select_option(label="Another reason")
+    underwriter.get_by_label("Too much debt").check()
     underwriter.get_by_role("button", name="Deny request").click()
     expect(notices(underwriter)).to_contain_text(f"Denied: {name}.")
     assert is_in_view(notices(underwriter).get_by_role("button", name="Dismiss"))
@@ -297,12 +349,14 @@ class TestTheFocus:
         expect(row(underwriter, three[0])).to_have_count(0)
         expect(row(underwriter, three[1])).to_be_focused()
         underwriter.keyboard.press("Tab")
-        expect(button(underwriter, three[1])).to_be_focused()
+        expect(row(underwriter, three[1]).get_by_role("link")).to_be_focused()
+        underwriter.keyboard.press("Tab")
+        expect(button(underwriter, three[1], "Claim")).to_be_focused()
 
     def test_goes_back_to_the_button_with_escape(self, underwriter: Page, three: list[str]) -> None:
         button(underwriter, three[1], "Deny").focus()
         underwriter.keyboard.press("Enter")
-        expect(underwriter.get_by_label("Reason")).to_be_focused()
+        expect(underwriter.get_by_role("checkbox").first).to_be_focused()
         underwriter.keyboard.press("Escape")
         expect(button(underwriter, three[1], "Deny")).to_be_focused()
 
@@ -334,10 +388,30 @@ class TestTheDialog:
         button(underwriter, three[1], "Deny").click()
         underwriter.get_by_label("Note").fill("Called twice.")
         underwriter.get_by_role("button", name="Deny request").click()
-        expect(underwriter.locator("#id_reason_error")).to_have_text("Choose a reason. ")
-        expect(underwriter.get_by_label("Reason")).to_be_focused()
-        expect(underwriter.locator("#deny-title")).to_have_text(f"Deny the request of {three[1]}")
+        expect(underwriter.locator("#id_reasons_error")).to_have_text(
+            "Choose one to four reasons. "
+        )
+        expect(underwriter.get_by_role("checkbox").first).to_be_focused()
+        expect(underwriter.locator("#dialog-title")).to_have_text(f"Deny the request of {three[1]}")
         expect(underwriter.get_by_label("Note")).to_have_value("Called twice.")
+
+    def test_asks_for_the_words_of_another_reason_only(
+        self, underwriter: Page, three: list[str]
+    ) -> None:
+        button(underwriter, three[1], "Deny").click()
+        words = underwriter.get_by_label("What the applicant is told of it")
+        expect(words).to_be_hidden()
+        underwriter.get_by_label("Another reason").check()
+        words.fill("You have moved three times.")
+        underwriter.get_by_label("Another reason").uncheck()
+        expect(words).to_be_hidden()
+        underwriter.get_by_label("Too much debt").check()
+        underwriter.get_by_role("button", name="Deny request").click()
+        expect(words).to_be_focused()
+        expect(underwriter.locator("#id_reason_text_error")).to_contain_text("leave this empty")
+        underwriter.get_by_label("Another reason").check()
+        underwriter.get_by_role("button", name="Deny request").click()
+        expect(notices(underwriter)).to_contain_text(f"Denied: {three[1]}.")
 
     def test_keeps_what_was_filled_in_when_nothing_could_be_recorded(
         self, underwriter: Page, three: list[str]
@@ -346,7 +420,7 @@ class TestTheDialog:
             route.fulfill(status=503, body="<p>Please try again.</p>")
 
         button(underwriter, three[1], "Deny").click()
-        underwriter.get_by_label("Reason").select_option(label="Too much debt")
+        underwriter.get_by_label("Too much debt").check()
         underwriter.route("**/deny/", unavailable)
         underwriter.get_by_role("button", name="Deny request").click()
         expect(underwriter.get_by_role("dialog")).to_contain_text("Please try again.")
@@ -367,7 +441,7 @@ class TestTheDialog:
         heading = page.get_by_role("heading", name=f"Deny the request of {body['name']}")
         expect(heading).to_be_visible()
         page.get_by_role("button", name="Deny request").click()
-        expect(page.locator("#id_reason_error")).to_have_text("Choose a reason. ")
+        expect(page.locator("#id_reasons_error")).to_have_text("Choose one to four reasons. ")
         expect(heading).to_be_visible()
         page.get_by_role("link", name="Cancel").click()
         expect(page).to_have_url(f"{demo.base_url}/underwriting/")

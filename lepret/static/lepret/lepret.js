@@ -13,6 +13,16 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
 }
 document.addEventListener("htmx:beforeRequest", ({ detail }) => showFailure(detail.elt, false));
 
+document.addEventListener("htmx:afterSwap", ({ detail }) => {
+  if (detail.target.id === "main") endSessionLinks();
+});
+
+/** What only somebody who is logged in can use goes with the session. */
+function endSessionLinks() {
+  // Not by `:has()` on the body, for which each change of a row has the whole page styled anew.
+  if (document.querySelector("#main > .session-over")) document.getElementById("session-links")?.remove();
+}
+
 function showFailure(form, hasFailed) {
   if (!form.matches("form, body")) return; // A field is validated again at the next key.
   const words = form.querySelector(".failure") ?? document.querySelector("main > .failure");

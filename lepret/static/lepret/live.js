@@ -46,8 +46,9 @@ function giveUp() {
   silent.dispatchEvent(new CloseEvent("close", { code: 1006 }));
 }
 
+// What the page was loaded with, it has when it first connects. Later it may have missed something.
 htmx.createWebSocket = (url) => {
-  const made = new WebSocket(url);
+  const made = new WebSocket(socket ? url.replace(/&has=\w+/, "") : url);
   let isClosed = false;
   made.addEventListener("close", (event) => {
     if (isClosed) event.stopImmediatePropagation();
@@ -83,6 +84,7 @@ document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
 function wordsOf(status) {
   const copy = status.cloneNode(true);
   for (const time of copy.querySelectorAll("time")) time.textContent = time.dateTime;
+  for (const clock of copy.querySelectorAll("[data-ends]")) clock.textContent = "";
   return copy.textContent.replace(/\s+/g, " ").trim();
 }
 
@@ -110,6 +112,7 @@ function reconnect() {
 function end(ending) {
   socket = undefined;
   document.getElementById("main").replaceChildren(ending.content.cloneNode(true));
+  endSessionLinks();
   showCountInTitle();
 }
 

@@ -10,9 +10,11 @@ function setServerTime(now, arrivedAt = performance.now()) {
   showWaitingTimes();
 }
 
-function waitedSince(moment) {
-  const now = serverTimeOrigin + performance.now();
-  const minutes = Math.floor((now - new Date(moment).getTime()) / 60000);
+const serverNow = () => serverTimeOrigin + performance.now();
+
+/** A span of milliseconds, as `readmodels/pages/clocks.py` writes it. */
+function inWords(span) {
+  const minutes = Math.floor(span / 60000);
   if (minutes < 1) return "less than a minute";
   if (minutes < 60) return minutes === 1 ? "1 minute" : `${minutes} minutes`;
   const hours = Math.floor(minutes / 60);
@@ -21,9 +23,27 @@ function waitedSince(moment) {
 }
 
 function showWaitingTimes() {
+  const now = serverNow();
   for (const time of document.querySelectorAll("time[data-waiting]")) {
-    write(time, waitedSince(time.dateTime));
+    write(time, inWords(now - Date.parse(time.dateTime)));
   }
+  for (const clock of document.querySelectorAll("[data-ends]")) showClock(clock, now);
+}
+
+const SOON = 0.75; // the share of a term after which it ends soon
+
+/** How much is left of a term, which began when the request was complete. */
+function showClock(clock, now) {
+  const facts = clock.closest("[data-complete]").dataset;
+  const [begins, ends] = [facts.complete, facts[clock.dataset.ends]].map((time) => Date.parse(time));
+  const state = now >= ends ? "over" : now - begins >= SOON * (ends - begins) ? "soon" : "fine";
+  const words = {
+    over: `${inWords(now - ends)} overdue`,
+    soon: `soon, in ${inWords(ends - now)}`,
+    fine: `in ${inWords(ends - now)}`,
+  };
+  clock.className = `clock is-${state}`;
+  write(clock, words[state]);
 }
 
 // In the order of `lepret.common.formats.moment`. Browsers name the zones of some regions in one
@@ -65,9 +85,15 @@ function write(element, words) {
   if (element.textContent !== words) element.textContent = words;
 }
 
+let shownSoon; // a timer
+
+/** Where somebody lives shows at once. For how long something waits, a thousand rows are gone through. */
 function showTimes() {
   showLocalTimes();
-  showWaitingTimes();
+  shownSoon ??= setTimeout(() => {
+    shownSoon = undefined;
+    showWaitingTimes();
+  }, 1000);
 }
 
 const [navigation] = performance.getEntriesByType("navigation");
@@ -75,6 +101,7 @@ const pageMadeAt = Number(document.getElementById("connection")?.dataset.now);
 if (pageMadeAt) setServerTime(pageMadeAt, navigation.responseStart);
 
 showTimes();
+showWaitingTimes();
 for (const event of ["htmx:afterSwap", "htmx:wsAfterMessage"]) {
   document.addEventListener(event, showTimes);
 }

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import html
 import json
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -24,6 +26,7 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client import REGISTRY
 from pytest_django import Settings
+from redis import Redis
 
 from lepret.asgi import application
 from lepret.models import StaffSession
@@ -31,9 +34,15 @@ from lepret.staff.access import ENDED, NOT_UNDERWRITER, SOMEBODY_ELSE
 from lepret.staff.session_store import SessionStore
 from lepret.staff.sessions import LAST_SEEN_AT, LOGGED_IN_AT, SessionEnd
 from readmodels.live import frame_latency
-from readmodels.live.broadcasts import UNDERWRITING, Broadcaster, loan_request_group
+from readmodels.live.broadcasts import (
+    UNDERWRITING,
+    Broadcaster,
+    loan_request_group,
+    underwriting_group,
+)
 from readmodels.live.heartbeats import is_heartbeat
-from readmodels.models import LoanStatus, PendingRequest, Status
+from readmodels.live.presence import DECIDING, KEY, VIEWING, OpenPage, presence
+from readmodels.models import LoanRequest, LoanStatus, PendingRequest, Status
 from readmodels.pages.consumers import (
     BAD_MESSAGE,
     LOOK_AGAIN,
@@ -44,9 +53,11 @@ from readmodels.pages.consumers import (
     PageTimes,
 )
 from readmodels.urls import websocket_routes
-from tests.support.event_store import RunningEventStore
+from tests.support.event_store import EventStore
 from tests.support.loans import AT, ZOE, append_requested_loan
+from tests.support.processes import free_port
 from tests.support.staff import make_clerk, make_underwriter
+from tests.support.valkey import RunningValkey
 
 pytestmark = [pytest.mark.usefixtures("channel_layer", "read_models"), pytest.mark.django_db]
 
@@ -54,6 +65,7 @@ SECONDS = 10.0
 HOST = "localhost:8000"
 ORIGIN = f"http://{HOST}"
 QUEUE = "/ws/underwriting/"
+_SENT = "websocket.send"
 SOON = PageTimes(read_interval=0.3, check_interval=0.3)
 
 AsyncTest = Callable[..., Awaitable[None]]
@@ -152,9 +164,11 @@ class Page:
     async def frames_until_closed(self) -> tuple[list[str], int]:
         """What it is sent until the server closes it, and with which code."""
         frames: list[str] = []
-        while (output := await self._socket.receive_output(SECONDS))["type"] == "websocket.send":
-            if not is_heartbeat(output["text"]):
-                frames.append(output["text"])
+        # Heartbeats come all the time, so that no single wait would end.
+        async with asyncio.timeout(3 * SECONDS):
+            while (output := await self._socket.receive_output(SECONDS))["type"] == _SENT:
+                if not is_heartbeat(output["text"]):
+                    frames.append(output["text"])
         assert output["type"] == "websocket.close", output
         return frames, output["code"]
 
@@ -203,6 +217,19 @@ async def broadcasting_all_the_time(broadcaster: Broadcaster) -> AsyncIterator[N
         yield
     finally:
         broadcasting.cancel()
+
+
+async def add_request_that_underwriters_see() -> LoanRequest:
+    """A request as the projections of its two pages make it."""
+    return await LoanRequest.objects.acreate(
+        id=await add_loan_under_review(),
+        status=Status.UNDER_REVIEW,
+        name=ZOE.name,
+        national_id=ZOE.national_id,
+        amount=5000,
+        requested_at=AT,
+        revision=2,
+    )
 
 
 class StuckPage:
@@ -266,12 +293,26 @@ def shown_to(user: User) -> str:
     return f"{QUEUE}?for={user.pk}"
 
 
+async def address_in_page_of(user: User) -> str:
+    """The queue's websocket as a page names it that was loaded just now."""
+    browser = await logged_in(user)
+    response = await sync_to_async(browser.get)("/underwriting/")
+    found = re.search('ws-connect="([^"]+)"', response.content.decode())
+    assert found is not None
+    return html.unescape(found[1])
+
+
 def status(loan_request_id: UUID) -> str:
     return f"/ws/loans/{loan_request_id}/"
 
 
+def request(loan_request_id: UUID, user: User) -> str:
+    """The websocket of a request's page that was shown to this underwriter."""
+    return f"/ws/underwriting/{loan_request_id}/?for={user.pk}"
+
+
 def row(loan_request_id: UUID) -> str:
-    return f'<tr id="request-{loan_request_id}">'
+    return f'<tr id="request-{loan_request_id}" data-'
 
 
 def no_row(loan_request_id: UUID) -> str:
@@ -553,6 +594,26 @@ class TestTheQueue:
             assert row(pending) in fragments
             assert await other.is_sent_nothing()
 
+    @with_queries_in_this_thread
+    async def test_is_not_sent_what_the_page_was_loaded_with(
+        self, underwriter: User, broadcaster: Broadcaster
+    ) -> None:
+        await add_pending_request()
+        address = await address_in_page_of(underwriter)
+        socket = await websocket(address, underwriter)
+        async with page(socket) as queue:
+            fragments = await queue.next_fragments()
+            assert "One request is waiting" in fragments
+            assert "<tr" not in fragments
+            new = await add_pending_request()
+            broadcaster.send({UNDERWRITING: {new}})
+            assert row(new) in await queue.next_fragments()
+            await socket.send_to("start over")
+            assert '<div id="queue">' in await queue.next_fragments()
+        # As it is now, it was not loaded.
+        async with page(await websocket(address, underwriter)) as queue:
+            assert '<div id="queue">' in await queue.next_fragments()
+
 
 class TestAStatusPage:
     @with_queries_in_this_thread
@@ -592,7 +653,7 @@ class TestAStatusPage:
 
     @with_queries_in_this_thread
     async def test_is_closed_when_the_event_store_is_back_and_does_not_have_it(
-        self, no_event_store: None, shared_event_store: RunningEventStore, settings: Settings
+        self, no_event_store: None, shared_event_store: EventStore, settings: Settings
     ) -> None:
         async with page(await websocket(status(uuid4()), times=SOON)) as applicant:
             assert "Received" in await applicant.next_fragments()
@@ -752,3 +813,201 @@ class TestTheFrameLatency:
         before = latencies("underwriting")
         frame_latency.observe("underwriting", time.time() + 60)
         assert latencies("underwriting") == Latencies(before.count + 1, before.sum)
+
+
+class TestARequestsPage:
+    @with_queries_in_this_thread
+    async def test_shows_a_colleagues_note_and_the_revision_to_decide_on(
+        self, underwriter: User, broadcaster: Broadcaster
+    ) -> None:
+        loan = await add_request_that_underwriters_see()
+        async with page(await websocket(request(loan.id, underwriter), underwriter)) as seen:
+            assert "None yet." in await seen.next_fragments()
+            loan.notes = [{"by": "una", "at": AT.isoformat(), "text": "<b>Called.</b>"}]
+            loan.revision = 3
+            await loan.asave()
+            broadcaster.send({underwriting_group(loan.id): {loan.id}})
+            fragments = await seen.next_fragments()
+        assert "&lt;b&gt;Called.&lt;/b&gt;" in fragments
+        assert 'name="shown_revision" value="3" form="approve"' in fragments
+        assert "<form" not in fragments, "what somebody types stays"
+
+    @with_queries_in_this_thread
+    async def test_shares_nothing_with_the_applicants_page(
+        self, underwriter: User, broadcaster: Broadcaster
+    ) -> None:
+        loan = await add_request_that_underwriters_see()
+        async with (
+            page(await websocket(request(loan.id, underwriter), underwriter)) as theirs,
+            page(await websocket(status(loan.id))) as applicants,
+        ):
+            assert ZOE.is_told_by(await theirs.next_fragments())
+            assert not ZOE.is_told_by(await applicants.next_fragments())
+
+    @pytest.mark.usefixtures("streams")
+    @with_queries_in_this_thread
+    async def test_of_nobody_is_not_there(self, underwriter: User) -> None:
+        socket = await websocket(request(uuid4(), underwriter), underwriter)
+        async with page(socket) as seen:
+            assert await seen.closed() == NOT_THERE
+
+    @ways_to_end
+    @with_queries_in_this_thread
+    async def test_ends_with_the_session(
+        self, underwriter: User, end: SessionEnd, happen: Callable[[User], Awaitable[None]]
+    ) -> None:
+        loan = await add_request_that_underwriters_see()
+        socket = await websocket(request(loan.id, underwriter), underwriter, times=SOON)
+        async with page(socket) as seen:
+            await seen.next_fragments()
+            await happen(underwriter)
+            _, code = await seen.frames_until_closed()
+        assert code == ENDED[end].close_code
+
+    @with_queries_in_this_thread
+    async def test_is_not_for_clerks(self, clerk: User) -> None:
+        loan = await add_request_that_underwriters_see()
+        async with page(await websocket(request(loan.id, clerk), clerk)) as seen:
+            assert await seen.closed() == NOT_UNDERWRITER.close_code
+
+
+def present(loan_request_id: UUID, *, deciding: str = "", viewing: str = "") -> str:
+    """What a frame says of who has a request open."""
+    return (
+        f'<li data-request="{loan_request_id}" data-deciding="{deciding}"'
+        f' data-viewing="{viewing}"></li>'
+    )
+
+
+async def until(seen: Page, words: str) -> str:
+    """The first fragments from now on that have these words."""
+    while words not in (fragments := await seen.next_fragments()):
+        pass
+    return fragments
+
+
+class TestColleagues:
+    # Without a broadcast nothing would be seen in time.
+    SELDOM: ClassVar = PageTimes(read_interval=10 * SECONDS)
+
+    @pytest.fixture(autouse=True)
+    def _nobody_is_there(self, shared_valkey: RunningValkey) -> None:
+        with Redis.from_url(shared_valkey.url) as valkey:
+            valkey.delete(KEY)
+
+    @pytest.fixture
+    def colleague(self) -> User:
+        return make_underwriter("ulf")
+
+    @with_queries_in_this_thread
+    async def test_are_seen_at_once_on_the_page_and_in_the_queue_without_its_rows(
+        self, underwriter: User, colleague: User
+    ) -> None:
+        loan = await add_request_that_underwriters_see()
+        await add_pending_request()
+        path = request(loan.id, underwriter)
+        async with (
+            page(await websocket(QUEUE, underwriter, times=self.SELDOM)) as queue,
+            page(await websocket(path, underwriter, times=self.SELDOM)) as own,
+        ):
+            await until(queue, ZOE.name)
+            socket = await websocket(request(loan.id, colleague), colleague)
+            async with page(socket):
+                both = present(loan.id, viewing="ulf uma")
+                await until(own, both)
+                frame = await until(queue, both)
+                assert ZOE.name not in frame
+                assert len(frame) < 500
+                await socket.send_to(DECIDING)
+                deciding = present(loan.id, deciding="ulf", viewing="uma")
+                await until(own, deciding)
+                await until(queue, deciding)
+                await socket.send_to(VIEWING)
+                await until(own, both)
+                await until(queue, both)
+            alone = present(loan.id, viewing="uma")
+            await until(own, alone)
+            await until(queue, alone)
+
+    @with_queries_in_this_thread
+    async def test_stay_while_one_of_their_pages_is_open(
+        self, underwriter: User, colleague: User
+    ) -> None:
+        loan = await add_request_that_underwriters_see()
+        async with page(await websocket(request(loan.id, underwriter), underwriter)) as own:
+            async with page(await websocket(request(loan.id, colleague), colleague)):
+                socket = await websocket(request(loan.id, colleague), colleague)
+                async with page(socket):
+                    await socket.send_to(DECIDING)
+                    await until(own, present(loan.id, deciding="ulf", viewing="uma"))
+                await until(own, present(loan.id, viewing="ulf uma"))
+            await until(own, present(loan.id, viewing="uma"))
+
+    @with_queries_in_this_thread
+    async def test_of_a_web_server_that_died_go_by_themselves(self, underwriter: User) -> None:
+        loan = await add_request_that_underwriters_see()
+        presence().stay(OpenPage(loan.id, "una"), VIEWING, seconds=2.0)
+        often = PageTimes(read_interval=0.2)
+        path = request(loan.id, underwriter)
+        async with page(await websocket(path, underwriter, times=often)) as own:
+            await until(own, present(loan.id, viewing="uma una"))
+            await until(own, present(loan.id, viewing="uma"))
+
+    @with_queries_in_this_thread
+    async def test_do_not_go_while_their_page_is_open(self, underwriter: User) -> None:
+        loan = await add_request_that_underwriters_see()
+        times = PageTimes(
+            read_interval=0.1, presence_interval=0.1, presence_pause=0, presence_stale_after=1.0
+        )
+        path = request(loan.id, underwriter)
+        async with page(await websocket(path, underwriter, times=times)) as own:
+            await until(own, present(loan.id, viewing="uma"))
+            await asyncio.sleep(1.5)
+            assert await own.is_sent_nothing()
+            assert loan.id in presence().everybody()
+
+    @with_queries_in_this_thread
+    async def test_are_told_at_a_bounded_rate_what_is_done(self, underwriter: User) -> None:
+        loan = await add_request_that_underwriters_see()
+        socket = await websocket(request(loan.id, underwriter), underwriter)
+        async with page(socket) as own:
+            await until(own, present(loan.id, viewing="uma"))
+            for mode in (DECIDING, VIEWING) * 200:
+                await socket.send_to(mode)
+            await socket.send_to(DECIDING)
+            await until(own, present(loan.id, deciding="uma"))
+            assert await own.is_sent_nothing()
+
+    @pytest.mark.parametrize("message", [VIEWING, DECIDING])
+    @with_queries_in_this_thread
+    async def test_are_told_so_by_pages_of_one_request_alone(
+        self, underwriter: User, message: str
+    ) -> None:
+        loan = await add_loan_under_review()
+        for socket in (await websocket(QUEUE, underwriter), await websocket(status(loan))):
+            async with page(socket) as other:
+                await socket.send_to(message)
+                _, code = await other.frames_until_closed()
+            assert code == BAD_MESSAGE
+
+    @with_queries_in_this_thread
+    async def test_are_not_shown_to_applicants(self, underwriter: User) -> None:
+        loan = await add_request_that_underwriters_see()
+        async with page(await websocket(request(loan.id, underwriter), underwriter)) as own:
+            await until(own, present(loan.id, viewing="uma"))
+            async with page(await websocket(status(loan.id))) as applicants:
+                assert "presence" not in await applicants.next_fragments()
+
+    @with_queries_in_this_thread
+    async def test_are_missing_where_valkey_does_not_say_and_nothing_else_is(
+        self, underwriter: User, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings.PRESENCE_URL = f"redis://127.0.0.1:{free_port()}/0"
+        loan = await add_request_that_underwriters_see()
+        socket = await websocket(request(loan.id, underwriter), underwriter)
+        async with page(socket) as own:
+            assert ZOE.is_told_by(await own.next_fragments())
+            await socket.send_to(DECIDING)
+            await socket.send_to(LOOK_AGAIN)
+            assert await own.is_sent_nothing() or await own.next_heartbeat()
+        assert caplog.text.count("Lost Valkey") == 1
