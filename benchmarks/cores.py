@@ -9,16 +9,17 @@ from typing import Final
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
-def keep_apart(server: int) -> None:
+def keep_apart(*server: int) -> None:
     """Pin this process and its later children to one core, and a server to the others.
 
-    ``server`` is its process id. Does nothing on a machine with one core, or on a system that
-    cannot pin processes.
+    ``server`` are the ids of its processes. Does nothing on a machine with one core, or on a system
+    that cannot pin processes.
     """
     cores = _cores()
     if len(cores) > 1:
         keep_to_one_core()
-        _move(server, cores[1:])
+        for pid in server:
+            _move(pid, cores[1:])
 
 
 def keep_to_one_core() -> None:

@@ -1,7 +1,8 @@
-"""How fast an event store is, with the client in a process of its own.
+"""How fast an event store is with the client of the application, in a process of its own.
 
 Run ``python benchmarks/eventstore.py`` for the embedded event store, or name a running EventStoreDB
-with ``--uri``. ``--json`` prints the figures as one JSON object in the last line.
+with ``--uri``. ``EVENTSTORE_TEST_URI`` and ``EVENTSTORE_TEST_COMMAND`` count as in the tests.
+``--json`` prints the figures as one JSON object in the last line.
 ``--million`` measures instead how long the embedded event store takes to open a file of a million
 events, and how much memory it takes to serve them. This needs minutes and a gigabyte of disk.
 
@@ -23,17 +24,18 @@ from itertools import takewhile
 from pathlib import Path
 from uuid import uuid4
 
-from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent, StreamState
+from esdbclient import NewEvent, RecordedEvent, StreamState
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cores import keep_apart, keep_to_one_core
+from lepret.common.event_store_connection import SharedClient
 from lepret.eventstore.storage.datafile import prepare_data_file
 from lepret.eventstore.storage.log import Log
 from lepret.eventstore.writes import Append, Expectation, ProposedEvent
-from tests.support.event_store import RunningEventStore, running_event_store
+from tests.support.event_store import URI, EmbeddedEventStore, running_event_store
 
 FLOORS = {
     "appends_per_second_8_threads": 1300.0,
@@ -68,7 +70,9 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--uri", help="of a running event store (default: the embedded one)")
+    parser.add_argument(
+        "--uri", default=URI, help="of a running event store (default: the embedded one)"
+    )
     parser.add_argument("--appends", type=int, default=8000, help="per measurement")
     parser.add_argument("--live", type=int, default=1500, help="events pushed live")
     parser.add_argument(
@@ -80,23 +84,23 @@ def _arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def _event_store(uri: str | None, *, pinned: bool) -> Iterator[str]:
-    if uri is not None:
+def _event_store(uri: str, *, pinned: bool) -> Iterator[str]:
+    if uri:
         if pinned:
             keep_to_one_core()
         yield uri
         return
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_event_store(Path(folder) / "events.sqlite") as store,
+        running_event_store(Path(folder) / "events") as store,
     ):
         if pinned:
-            keep_apart(store.pid)
+            keep_apart(*store.pids)
         yield store.uri
 
 
 def _measure(uri: str, appends: int, live: int) -> dict[str, float]:
-    client = EventStoreDBClient(uri)
+    client = SharedClient(uri)
     try:
         _append_from(client, threads=1, appends=200)
         latencies = _live_latencies(client, live)
@@ -116,7 +120,7 @@ def _events(number: int) -> list[NewEvent]:
     return [NewEvent(type=kind, data=DATA, metadata=METADATA) for kind in TYPES[: 1 + number % 2]]
 
 
-def _append_from(client: EventStoreDBClient, threads: int, appends: int) -> float:
+def _append_from(client: SharedClient, threads: int, appends: int) -> float:
     """Appends per second, each to a new stream."""
 
     def work() -> None:
@@ -141,14 +145,14 @@ def _seconds(work: Callable[[], None], threads: int) -> float:
     return time.perf_counter() - began
 
 
-def _read_all(client: EventStoreDBClient) -> float:
+def _read_all(client: SharedClient) -> float:
     """Events per second of a read of `$all`."""
     began = time.perf_counter()
     count = sum(1 for _ in client.read_all())
     return count / (time.perf_counter() - began)
 
 
-def _live_latencies(client: EventStoreDBClient, events: int) -> list[float]:
+def _live_latencies(client: SharedClient, events: int) -> list[float]:
     """Seconds from an append's answer to the event's arrival in a subscription.
 
     An event that arrives before the answer counts as 0.
@@ -188,7 +192,7 @@ def _measure_million(*, pinned: bool) -> dict[str, float]:
         path = Path(folder) / "events.sqlite"
         _fill(path)
         began = time.perf_counter()
-        with running_event_store(path) as store:
+        with EmbeddedEventStore(path.parent, name=path.name) as store:
             start = time.perf_counter() - began
             if pinned:
                 keep_apart(store.pid)
@@ -213,8 +217,8 @@ def _append() -> Append:
     return Append(f"LoanRequest:{uuid4()}", Expectation.NO_STREAM, tuple(events))
 
 
-def _measure_reading(store: RunningEventStore) -> dict[str, float]:
-    client = EventStoreDBClient(store.uri)
+def _measure_reading(store: EmbeddedEventStore) -> dict[str, float]:
+    client = SharedClient(store.uri)
     try:
         memory_at_start = _memory(store, "VmRSS")
         read = _per_second(client.read_all())
@@ -242,7 +246,7 @@ def _per_second(events: Iterable[RecordedEvent]) -> float:
     return count / (time.perf_counter() - began)
 
 
-def _memory(store: RunningEventStore, figure: str) -> float:
+def _memory(store: EmbeddedEventStore, figure: str) -> float:
     """The server's resident memory in megabytes: VmRSS is the present, VmHWM the highest."""
     status = Path(f"/proc/{store.pid}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith(f"{figure}:")]

@@ -35,6 +35,7 @@ sys.path[0] = str(PROJECT)
 
 from benchmarks.cores import keep_apart
 from benchmarks.hostile_client import ATTACKS
+from benchmarks.web_servers import named_event_store
 from tests.support.demo import running_demo
 
 PEOPLE: Final = 4
@@ -71,7 +72,7 @@ def main() -> None:
     options = _options()
     with (
         tempfile.TemporaryDirectory(prefix="lepret-hostile-") as directory,
-        running_demo(Path(directory) / "data") as demo,
+        running_demo(Path(directory) / "data", environment=named_event_store()) as demo,
     ):
         pid = demo.pid_of("web")
         assert pid is not None

@@ -7,65 +7,81 @@ import contextlib
 import functools
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import httpx2
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
-from websockets.typing import Origin
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from readmodels.live.heartbeats import is_heartbeat
 
-WHOLE_LIST: Final = '<div id="queue">'
-ROW: Final = re.compile(r'<tr id="request-([0-9a-f-]{36})"( hx-swap-oob="delete")?>')
+WHOLE_LIST: Final = '<div id="queue"'
+ROW: Final = re.compile(r'<tr id="request-([0-9a-f-]{36})"([^>]*)>')
+CLAIMED_BY: Final = re.compile(r'data-claimed-by="([^"]*)"')
+REMOVAL: Final = 'hx-swap-oob="delete"'
 OPENING_AT_ONCE: Final = 20
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A row that was added to a page or removed from it, and when (`time.perf_counter`)."""
+    """What became of a row on a page, and when (`time.perf_counter`).
+
+    It is `ADDED`, `REMOVED`, or who claimed it.
+    """
 
     row: str
-    added: bool
+    became: str
     at: float
 
 
-@dataclass(eq=False)
-class Page:
-    """An open page: the rows that it shows, and when each was added or removed."""
+ADDED: Final = "added"
+REMOVED: Final = "removed"
 
-    websocket: ClientConnection
-    rows: dict[str, None] = field(default_factory=dict)
-    seen: list[Seen] = field(default_factory=list)
-    last_frame_at: float = 0.0
-    last_frame_bytes: int = 0
 
-    async def read(self) -> None:
-        """Apply the frames until the websocket is closed."""
-        with contextlib.suppress(ConnectionClosed):
-            async for frame in self.websocket:
-                if not is_heartbeat(str(frame)):
-                    self._apply(str(frame), time.perf_counter())
+class Page(WSListener):
+    """An open page: the rows that it shows with who claimed them, and when that changed."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, str] = {}
+        self.seen: list[Seen] = []
+        self.last_frame_at = 0.0
+        self.last_frame_bytes = 0
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Apply a frame."""
+        if frame.msg_type is WSMsgType.TEXT:
+            at = time.perf_counter()
+            text = frame.get_payload_as_utf8_text()
+            if not is_heartbeat(text):
+                self.last_frame_at, self.last_frame_bytes = at, frame.payload_size
+                self._apply(text, at)
+
+    def has_seen(self, changes: Iterable[tuple[str, str]]) -> bool:
+        """Whether each of these has become of these rows since `seen` was cleared."""
+        return set(changes) <= {(seen.row, seen.became) for seen in self.seen}
 
     def _apply(self, frame: str, at: float) -> None:
-        self.last_frame_at, self.last_frame_bytes = at, len(frame)
-        before = self.rows
         changes = _changes(frame)
+        gone = self.rows.keys() - changes.rows.keys() if changes.is_whole_list else changes.removed
+        before = {row: self.rows.pop(row) for row in gone if row in self.rows}
+        self.seen += [Seen(row, REMOVED, at) for row in before if row not in changes.rows]
+        for row, by in changes.rows.items():
+            claimed_by = before.get(row, self.rows.get(row))
+            if claimed_by is None:
+                self.seen.append(Seen(row, ADDED, at))
+            elif by != claimed_by:
+                self.seen.append(Seen(row, by, at))
         if changes.is_whole_list:
-            self.rows = dict.fromkeys(changes.added)
+            self.rows = dict(changes.rows)
         else:
-            self.rows = {row: None for row in before if row not in changes.removed}
-            self.rows.update(dict.fromkeys(changes.added))
-        self.seen += [Seen(row, True, at) for row in self.rows.keys() - before.keys()]
-        self.seen += [Seen(row, False, at) for row in before.keys() - self.rows.keys()]
+            self.rows.update(changes.rows)
 
 
 @dataclass(frozen=True)
 class _Changes:
     is_whole_list: bool
-    added: Sequence[str]
+    rows: Mapping[str, str]
     removed: frozenset[str]
 
 
@@ -74,9 +90,14 @@ def _changes(frame: str) -> _Changes:
     rows = ROW.findall(frame)
     return _Changes(
         is_whole_list=WHOLE_LIST in frame,
-        added=[row for row, is_removal in rows if not is_removal],
-        removed=frozenset(row for row, is_removal in rows if is_removal),
+        rows={row: _claimed_by(rest) for row, rest in rows if REMOVAL not in rest},
+        removed=frozenset(row for row, rest in rows if REMOVAL in rest),
     )
+
+
+def _claimed_by(attributes: str) -> str:
+    found = CLAIMED_BY.search(attributes)
+    return found[1] if found else ""
 
 
 async def log_in(url: str) -> str:
@@ -95,24 +116,21 @@ async def open_pages(url: str, path: str, cookie: str, count: int) -> AsyncItera
     """Open `count` pages, which read frames until the block ends."""
     gate = asyncio.Semaphore(OPENING_AT_ONCE)
 
-    async def opened() -> Page:
+    async def opened() -> tuple[WSTransport, Page]:
         async with gate:
-            websocket = await connect(
+            transport, page = await ws_connect(
+                Page,
                 f"{url.replace('http', 'ws', 1)}{path}",
-                additional_headers={"Cookie": cookie},
-                origin=Origin(url),
-                proxy=None,
-                compression=None,
-                max_size=None,
-                open_timeout=30,
+                extra_headers={"Cookie": cookie, "Origin": url},
+                websocket_handshake_timeout=30,
             )
-            return Page(websocket)
+            assert isinstance(page, Page)
+            return transport, page
 
-    pages = await asyncio.gather(*(opened() for _ in range(count)))
-    async with asyncio.TaskGroup() as reading:
-        for page in pages:
-            reading.create_task(page.read())
-        try:
-            yield pages
-        finally:
-            await asyncio.gather(*(page.websocket.close() for page in pages))
+    opened_pages = await asyncio.gather(*(opened() for _ in range(count)))
+    try:
+        yield [page for _, page in opened_pages]
+    finally:
+        for transport, _ in opened_pages:
+            transport.disconnect()
+        await asyncio.gather(*(transport.wait_disconnected() for transport, _ in opened_pages))

@@ -2,16 +2,19 @@
 
     uv run --group test python benchmarks/replay.py --events 200000 --json
 
-Fills an event store of its own with made-up loans and measures, each in a process of its own:
+Fills an event store of its own with made-up loans and measures, each in a process of its own. The
+store is the embedded one, or what `EVENTSTORE_TEST_COMMAND` starts or `EVENTSTORE_TEST_URI` names,
+as for the tests; that must be empty, and is filled by appends, which takes minutes. Measured is:
 
 - `raw`: only reading and decoding `$all`, the upper limit;
 - `one`: the underwriters' queue, caught up from zero by the projector;
 - `all`: all projections in one projector; events per second of the log, not of each projection;
 - `plain`: the queue with one transaction per event, over the first `--plain-events` events;
-- `growth`: by how many megabytes the projector of `all` grew after the first 10,000 events.
+- `growth`: by how many megabytes the projector of `all` grew after the first 10,000 events;
+- `cores`: for each of these, which part of the machine's cores was used, by all processes.
 
-The measuring process gets one core and the event store the others: grpcio's client otherwise spends
-most of its time waking threads on other cores.
+The measuring process gets one core, the event store the others, and PostgreSQL whichever is free:
+grpcio's client otherwise spends most of its time waking threads on other cores.
 """
 
 from __future__ import annotations
@@ -19,14 +22,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4, uuid5
@@ -36,9 +40,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.cores import keep_apart
-from lepret.eventstore.storage.datafile import prepare_data_file
-from lepret.eventstore.storage.log import Log
+from benchmarks.cores import keep_apart, keep_to_one_core
+from benchmarks.filling import fill_by_appends, fill_file
 from lepret.eventstore.writes import Append, Expectation, ProposedEvent
 from loans.adapters import codec
 from loans.domain.events import (
@@ -52,15 +55,15 @@ from loans.domain.events import (
     ManualReviewRequired,
 )
 from loans.simulation.made_up_applications import MadeUpApplication, made_up_applications
-from tests.support.event_store import RunningEventStore, running_event_store
+from tests.support.event_store import IS_EMBEDDED, URI, running_event_store
 from tests.support.postgresql import running_postgresql
 
-APPENDS_AT_ONCE = 1000
 PROJECT = Path(__file__).resolve().parent.parent
 DESIGNS = ("one", "all", "plain")
 HIGHEST_DENIED = 4
 LOWEST_APPROVED = 7
-# How many later requests are made before a decision; a fifth of them wait in the queue then.
+# How many later requests are made before a decision; a fifth of them wait in the queue then. Not
+# less than `APPENDS_AT_ONCE`.
 DECIDED_AFTER_LOANS = 1_000
 UNDECIDED_OF_A_HUNDRED = 10
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -84,46 +87,70 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "events.sqlite"
-        _fill(path, arguments.events)
-        with running_event_store(path) as store, running_postgresql() as postgresql:
-            keep_apart(store.pid)
-            return {
-                "events": arguments.events,
-                "raw": _run("raw", arguments, store, _new_sqlite(folder))["per_second"],
-                "sqlite": _run_all(arguments, store, partial(_new_sqlite, folder)),
-                "postgresql": _run_all(arguments, store, postgresql.new_database),
-            }
+    load = os.getloadavg()[0]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        # First: a child of the process that is kept to one core would share it.
+        running_postgresql() as postgresql,
+        filled_event_store(Path(folder) / "events", arguments.events) as uri,
+    ):
+        return {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}",
+            "python": platform.python_version(),
+            "events": arguments.events,
+            "raw": measured("raw", arguments.events, uri)["per_second"],
+            "sqlite": _run_all(arguments, uri, partial(_new_sqlite, folder)),
+            "postgresql": _run_all(arguments, uri, postgresql.new_database),
+        }
+
+
+@contextmanager
+def filled_event_store(folder: Path, events: int) -> Iterator[str]:
+    """The URI of an event store with `events` events, on cores of its own."""
+    if URI:
+        fill_by_appends(URI, _appends(), events)
+        keep_to_one_core()
+        yield URI
+        return
+    if IS_EMBEDDED:
+        folder.mkdir()
+        fill_file(folder / "events.sqlite3", _appends(), events)
+    with running_event_store(folder) as store:
+        if not IS_EMBEDDED:
+            fill_by_appends(store.uri, _appends(), events)
+        keep_apart(*store.pids)
+        yield store.uri
 
 
 def _run_all(
-    arguments: argparse.Namespace, store: RunningEventStore, new_database: Callable[[], str]
+    arguments: argparse.Namespace, uri: str, new_database: Callable[[], str]
 ) -> dict[str, float]:
-    """Events per second of each measurement, and how much the projector of `all` grew."""
-    measured = {name: _run(name, arguments, store, new_database()) for name in DESIGNS}
-    figures = {name: figure["per_second"] for name, figure in measured.items()}
-    return {**figures, "growth_mb": measured["all"]["growth_mb"]}
+    """Events per second of each measurement, its cores, and how much `all` grew."""
+    plain = {"plain": arguments.plain_events}
+    all_figures = {
+        name: measured(name, plain.get(name, arguments.events), uri, new_database())
+        for name in DESIGNS
+    }
+    per_second = {name: figures["per_second"] for name, figures in all_figures.items()}
+    cores = {f"{name}_cores": figures["cores_used"] for name, figures in all_figures.items()}
+    return {**per_second, **cores, "growth_mb": all_figures["all"]["growth_mb"]}
 
 
 def _new_sqlite(folder: str) -> str:
     return f"sqlite:///{folder}/{uuid4().hex}.sqlite3"
 
 
-def _run(
-    name: str, arguments: argparse.Namespace, store: RunningEventStore, database: str
-) -> dict[str, float]:
-    """One measurement, in a process and with a database of its own."""
+def measured(name: str, events: int, uri: str, database: str | None = None) -> dict[str, float]:
+    """What `replaying.py` measures, in a process of its own; with its own database, if any."""
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "lepret.settings",
         "DJANGO_SECRET_KEY": "only-for-a-benchmark-" + "x" * 50,
-        "EVENTSTORE_URI": store.uri,
-        "DATABASE_URL": database,
+        "EVENTSTORE_URI": uri,
     }
     environment.pop("READMODELS_DATABASE_URL", None)
-    if name != "raw":
+    if database is not None:
+        environment["DATABASE_URL"] = database
         _python(environment, "manage.py", "migrate", "--verbosity", "0")
-    events = arguments.plain_events if name == "plain" else arguments.events
     figures: dict[str, float] = json.loads(
         _python(environment, "benchmarks/replaying.py", name, str(events))
     )
@@ -143,19 +170,6 @@ def _python(environment: dict[str, str], script: str, *arguments: str) -> str:
 
 
 # Made-up loans ----------------------------------------------------------------------------
-
-
-def _fill(path: Path, events: int) -> None:
-    """Write a log of `events` events, or one or two more, as the server writes them."""
-    prepare_data_file(path)
-    log = Log(path)
-    appends = _appends()
-    left = events
-    while left > 0:
-        some = list(islice(appends, min(APPENDS_AT_ONCE, left // 3 + 1)))
-        log.append_all(some)
-        left -= sum(len(append.events) for append in some)
-    log.close()
 
 
 def _appends() -> Iterator[Append]:
@@ -202,7 +216,7 @@ def _requested(of: MadeUpApplication, score: int, at: datetime) -> Iterator[Loan
     else:
         yield ManualReviewRequired(
             id=of.id, occurred_at=at, name=of.name, national_id=of.national_id, amount=of.amount,
-            credit_score=score,
+            credit_score=score, requested_at=at,
         )  # fmt: skip
 
 
@@ -210,19 +224,24 @@ def _decision(of: MadeUpApplication, number: int, at: datetime) -> LoanEvent:
     if number % 2:
         return ManuallyApproved(id=of.id, occurred_at=at, decided_by="underwriter")
     return ManuallyDenied(
-        id=of.id, occurred_at=at, decided_by="underwriter", reason="income_too_low"
+        id=of.id, occurred_at=at, decided_by="underwriter", reasons=("income_too_low",)
     )
 
 
 def _table(figures: dict[str, Any]) -> Table:
     raw = figures["raw"]
-    table = Table("events per second", *DESIGNS, "growth", title=f"raw drain: {raw:,.0f}")
+    ran_on = f"{figures['machine']}, Python {figures['python']}"
+    table = Table(
+        "events per second", *DESIGNS, "cores", "growth",
+        title=f"raw drain: {raw:,.0f} ({ran_on})",
+    )  # fmt: skip
     for database in ("sqlite", "postgresql"):
-        measured = [figures[database][name] for name in DESIGNS]
-        growth = figures[database]["growth_mb"]
+        of = figures[database]
+        growth = of["growth_mb"]
         table.add_row(
             database,
-            *(f"{each:,.0f} ({each / raw:.2f})" for each in measured),
+            *(f"{of[name]:,.0f} ({of[name] / raw:.2f})" for name in DESIGNS),
+            ", ".join(f"{of[f'{name}_cores']:.0%}" for name in DESIGNS),
             "" if growth is None else f"{growth:.1f} MB",
         )
     return table

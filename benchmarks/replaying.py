@@ -1,14 +1,16 @@
-"""One measurement of `replay.py`, in a process of its own.
+"""One measurement of `replay.py` or `simulate.py`, in a process of its own.
 
-Prints one JSON object: events per second, and by how many megabytes the process grew after the
-first 10,000 events.
+Prints one JSON object: events per second, the process's CPU time for one event, which part of the
+machine's cores was used meanwhile, by whomever, and by how many megabytes the process grew after
+the first 10,000 events.
 
-python benchmarks/replaying.py raw|one|all|plain EVENTS
+python benchmarks/replaying.py raw|one|all|plain|simulation EVENTS
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import threading
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from math import inf
 from pathlib import Path
 
 import django
@@ -25,8 +28,12 @@ from esdbclient import EventStoreDBClient
 sys.path.insert(0, str(Path(__file__).parents[1]))
 django.setup()
 
+from benchmarks.cores import machine_cpu_seconds
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from loans.adapters import codec
+from loans.application.policy_simulations import report_on
+from loans.domain.policy import Policy
+from loans.domain.policy_simulation import Period
 from readmodels.projections import PROJECTIONS
 from readmodels.projector.batches import Applier
 from readmodels.projector.coordination.coordinator import NoCoordinator
@@ -41,8 +48,17 @@ def main() -> None:
     """Run the measurement that the command line names."""
     name, events = sys.argv[1:]
     memory = Memory()
+    began, cpu_began = time.perf_counter(), machine_cpu_seconds()
+    own_cpu_began = time.process_time()
     per_second = MEASUREMENTS[name](int(events), memory)
-    print(json.dumps({"per_second": per_second, "growth_mb": memory.growth_mb}))
+    machine_seconds = (time.perf_counter() - began) * (os.cpu_count() or 1)
+    figures = {
+        "per_second": per_second,
+        "cpu_microseconds": 1e6 * (time.process_time() - own_cpu_began) / int(events),
+        "cores_used": (machine_cpu_seconds() - cpu_began) / machine_seconds,
+        "growth_mb": memory.growth_mb,
+    }
+    print(json.dumps(figures))
 
 
 class Memory:
@@ -53,9 +69,9 @@ class Memory:
     def __init__(self) -> None:
         self._after_first: float | None = None
 
-    def note(self, events: int) -> None:
-        """Record that this many events have been applied."""
-        if events >= self.FIRST and self._after_first is None:
+    def note(self) -> None:
+        """Record that the first events have been applied."""
+        if self._after_first is None:
             self._after_first = _most_mb()
 
     @property
@@ -98,23 +114,42 @@ def plain(events: int, memory: Memory) -> float:
         return events / (time.perf_counter() - began)
 
 
+def simulation(events: int, memory: Memory) -> float:
+    """What another policy would have done."""
+    policy = Policy(deny_up_to=5, approve_from=8, automatic_up_to=10_000, four_eyes_above=50_000)
+
+    def on_page(reached: int, end: int) -> None:
+        # Positions grow about evenly with the events.
+        if reached * events >= end * memory.FIRST:
+            memory.note()
+
+    began = time.perf_counter()
+    report = report_on(policy, Period(), connect=event_store_client, on_page=on_page)
+    seconds = time.perf_counter() - began
+    close_event_store_client()
+    assert report.simulated.changed, "the policy is another one"
+    return events / seconds
+
+
 MEASUREMENTS: dict[str, Callable[[int, Memory], float]] = {
     "raw": raw,
     "one": one,
     "all": all_of_them,
     "plain": plain,
+    "simulation": simulation,
 }
 
 
 def _catch_up(names: Sequence[str], events: int, memory: Memory) -> float:
     """Catch up like `manage.py project --once`, without the start of the process."""
+    announcer = MemoryAnnouncer(memory, _position_of(Memory.FIRST))
     stop = threading.Event()
     feeds = Feeds(EventStoreSource(event_store_client))
     followers = [
         Follower(
             PROJECTIONS[name],
             feeds=feeds,
-            announcer=MemoryAnnouncer(memory),
+            announcer=announcer,
             coordinator=NoCoordinator(),
             stop=stop,
         )
@@ -129,17 +164,26 @@ def _catch_up(names: Sequence[str], events: int, memory: Memory) -> float:
     return events / seconds
 
 
-class MemoryAnnouncer:
-    """Records the size of the process at each commit, instead of broadcasting."""
+def _position_of(number: int) -> float:
+    """The position of the event with this number, from 1 on; infinite if there are fewer."""
+    with _client() as client:
+        events = client.read_all(limit=number)
+        found = next(islice(events, number - 1, None), None)
+    return inf if found is None or found.commit_position is None else found.commit_position
 
-    def __init__(self, memory: Memory) -> None:
+
+class MemoryAnnouncer:
+    """Records the size of the process once a position is reached, instead of broadcasting."""
+
+    def __init__(self, memory: Memory, position: float) -> None:
         self._memory = memory
+        self._position = position
 
     def send(self, changes: object, *, recorded_at: object = None) -> None: ...
 
     def send_reached(self, name: str, position: int) -> None:
-        # In this store, positions count events.
-        self._memory.note(position)
+        if position >= self._position:
+            self._memory.note()
 
 
 @contextmanager

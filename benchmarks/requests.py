@@ -9,10 +9,14 @@ beside it, which are like the demo's: in one the credit bureau answers at once, 
 - the form, as a browser without JavaScript sends it, compared with a view behind the same
   middleware that also checks the form's token, but only inserts a row into the same database;
 - `POST /api/loan-requests`, compared with the same view without a token;
+- that view once more: where it is compared, Django's handler serves it, and here the project's;
 - with 32 clients, both with the slow credit bureau, compared with the fast one.
 
 After each measurement it waits until the other processes have finished the work that the calls
 caused. It prints the CPU time of each process per call, since all share the server's cores.
+
+`--server` compares another ASGI server. These are in no group:
+`uv run --group test --with granian python benchmarks/requests.py --server granian`.
 
 `--profile` also prints where the web server's time goes. It needs py-spy, which is in no group:
 `uv run --group test --with py-spy python benchmarks/requests.py --profile`.
@@ -52,7 +56,7 @@ from benchmarks.requests_figures import (
 )
 from benchmarks.requests_load import Call, Load
 from benchmarks.requests_profile import Profile, profiled, py_spy
-from benchmarks.web_servers import running_web_server
+from benchmarks.web_servers import DAPHNE, SERVERS, named_event_store, running_web_server
 from tests.support.demo import COMMANDS, Demo, running_demo
 from tests.support.postgresql import running_postgresql
 from tests.support.web_servers import Daphne
@@ -74,9 +78,13 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="lepret-requests-") as directory,
         _database(options.database) as database,
-        running_demo(Path(directory) / "data", environment={LATENCY: "0", **database}) as demo,
-        running_web_server(demo, APPLICATION) as web,
-        running_web_server(demo, APPLICATION, **{LATENCY: str(SLOW_SECONDS)}) as slow_web,
+        running_demo(
+            Path(directory) / "data", environment={LATENCY: "0", **database, **named_event_store()}
+        ) as demo,
+        running_web_server(demo, APPLICATION, options.server) as web,
+        running_web_server(
+            demo, APPLICATION, options.server, **{LATENCY: str(SLOW_SECONDS)}
+        ) as slow_web,
     ):
         bench = Bench(demo, {0.0: web, SLOW_SECONDS: slow_web}, options.seconds)
         if options.profile:
@@ -95,6 +103,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.5, help="for each case in a round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--server", choices=SERVERS, default=DAPHNE)
     parser.add_argument("--profile", action="store_true", help="where the server's time goes")
     parser.add_argument("--json", action="store_true", help="the figures as the last line")
     options = parser.parse_args()
@@ -181,7 +190,7 @@ class Bench:
 
 
 def _cases(clients: int, *, with_slow: bool) -> Iterator[Case]:
-    for call in (Call.CHECKED_INSERT, Call.FORM, Call.INSERT, Call.API):
+    for call in (Call.CHECKED_INSERT, Call.FORM, Call.INSERT, Call.API, Call.OWN_INSERT):
         yield Case(call, clients)
     if with_slow:
         yield Case(Call.FORM, clients, SLOW_SECONDS)

@@ -42,6 +42,7 @@ class Call(StrEnum):
     API = "api"
     INSERT = "insert"
     CHECKED_INSERT = "checked-insert"
+    OWN_INSERT = "own-insert"
 
 
 @dataclass
@@ -211,13 +212,18 @@ async def _api(connection: _Connection, national_id: str) -> None:
 
 
 async def _insert(connection: _Connection, _: str) -> None:
+    answer = await connection.post("/benchmark/by-django/insert/", "{}", content_type=_JSON)
+    answer.check(201)
+
+
+async def _own_insert(connection: _Connection, _: str) -> None:
     answer = await connection.post("/benchmark/insert/", "{}", content_type=_JSON)
     answer.check(201)
 
 
 async def _checked_insert(connection: _Connection, _: str) -> None:
     body = urlencode({"csrfmiddlewaretoken": connection.token})
-    path = "/benchmark/checked-insert/"
+    path = "/benchmark/by-django/checked-insert/"
     answer = await connection.post(path, body, content_type=_FORM)
     answer.check(201)
 
@@ -231,6 +237,7 @@ _CALLS: Final[dict[Call, MakeCall]] = {
     Call.API: _api,
     Call.INSERT: _insert,
     Call.CHECKED_INSERT: _checked_insert,
+    Call.OWN_INSERT: _own_insert,
 }
 
 

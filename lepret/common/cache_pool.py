@@ -1,11 +1,12 @@
-"""Connections to the cache that all requests share."""
+"""Connections to the cache, and its clients, that all requests share."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Any, Self
 
-from redis import ConnectionPool
+from django.core.cache.backends.redis import RedisCache, RedisCacheClient
+from redis import ConnectionPool, Redis
 
 
 class SharedPool(ConnectionPool):
@@ -19,3 +20,25 @@ class SharedPool(ConnectionPool):
     @cache
     def from_url(cls, url: str, **options: Any) -> Self:
         return super().from_url(url, **options)
+
+
+class Cache(RedisCache):
+    """Django's, with one client for each pool.
+
+    Django makes one for each question, which took longer than to ask.
+    """
+
+    def __init__(self, server: Any, params: dict[str, Any]) -> None:
+        super().__init__(server, params)
+        self._class = _SharingClients
+
+
+class _SharingClients(RedisCacheClient):
+    def __init__(self, servers: Any, **options: Any) -> None:
+        super().__init__(servers, **options)
+        self._client = _client
+
+
+@cache
+def _client(connection_pool: ConnectionPool) -> Redis:
+    return Redis(connection_pool=connection_pool)

@@ -1,10 +1,14 @@
-"""Databases that are away: how they are told from a mistake, and how long they are waited for."""
+"""Databases that are away: how they are told from a mistake, and how long they are waited for.
+
+And connections by which to see whether they are.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 # PostgreSQL's, for what psycopg does not count as operational: a server that is no leader (any
 # more), and one that has ended the connection in the middle of a transaction.
@@ -36,3 +40,12 @@ def is_away(error: BaseException) -> bool:
         is_damaged_file = type(error) is DatabaseError  # As SQLite raises it.
         return is_damaged_file or getattr(error.__cause__, "sqlstate", "") in _SQLSTATES
     return False
+
+
+def connection_outside_the_pool(alias: str) -> BaseDatabaseWrapper:
+    """A new connection, which the caller closes. Requests that hang may have all of the pool."""
+    connection = connections.create_connection(alias)
+    options = {**connection.settings_dict["OPTIONS"]}
+    options.pop("pool", None)
+    connection.settings_dict = {**connection.settings_dict, "OPTIONS": options}
+    return connection

@@ -1,21 +1,6 @@
 """The HTTP front: what a stranger may cost, before a request reaches Django or Channels.
 
 daphne has no settings for most of this, so that its connections, requests and websockets are
-replaced by subclasses of them.
+replaced by subclasses of them. As an installed app this package has `runserver`, and is imported by
+every command: so it loads nothing.
 """
-
-from __future__ import annotations
-
-from daphne import server
-
-from lepret.front.http import HTTPFactory
-from lepret.front.websockets import WebSocketFactory
-
-
-def install() -> None:
-    """Have every daphne server that this process starts from now on use the front.
-
-    However daphne is started, it imports the application first, and then makes these factories.
-    """
-    server.HTTPFactory = HTTPFactory
-    server.WebSocketFactory = WebSocketFactory

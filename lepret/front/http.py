@@ -450,6 +450,10 @@ class Request(http_protocol.WebRequest):
         if self.channel is not None:
             self.channel.refuse(Refusal(HTTPStatus(status), f"{body}."))
 
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Send no body for `HEAD`: of one in several parts, daphne would send all but the first."""
+        super().handle_reply({**message, "body": b""} if self.method == b"HEAD" else message)
+
     def handle_exception(self, exception: BaseException) -> None:
         """Answer 500; if the answer has begun, only break it off, which daphne would fail to do."""
         if self._response_started and self.channel is not None:

@@ -67,7 +67,7 @@ class Limits:
     socket_message_bytes: int = 1_024
     socket_bytes: int = 8_192
     socket_messages: int = 20
-    # What may wait for a page that does not read.
+    # What may wait for a page that does not read, beside the first frame that it has not read.
     socket_unread_bytes: int = 1_048_576
 
     @classmethod

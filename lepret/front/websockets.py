@@ -1,15 +1,17 @@
 """Websockets, with limits on what a page may send and on how long it may leave things unread.
 
-Our pages send next to nothing: "start over" now and then, and pongs.
+Our pages send next to nothing: a word now and then, such as "start over", and pongs.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
+from autobahn.websocket.protocol import PreparedMessage
 from daphne import ws_protocol
 from twisted.internet import reactor
 from twisted.internet.interfaces import IPushProducer
@@ -29,6 +31,14 @@ _LONGEST_TURN: Final = 0.25
 _WINDOW: Final = 10.0
 # A few bytes are as much work as this.
 _LEAST_COUNTED_BYTES: Final = 32
+
+
+@lru_cache(maxsize=4)
+def _framed(text: str) -> bytes:
+    """The text as a frame, which is the same for all pages that show the same."""
+    message = PreparedMessage(text.encode(), isBinary=False, applyMask=False, doNotCompress=True)
+    framed: bytes = message.payloadHybi
+    return framed
 
 
 @implementer(IPushProducer)
@@ -121,12 +131,18 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
 
     def serverSend(self, content: Any, binary: bool = False) -> None:
         if self._unread.since is None:
+            # A page that has read everything may be sent one frame of any length, such as a list.
             self._unread_bytes = 0
-        self._unread_bytes += len(content)
+        else:
+            self._unread_bytes += len(content)
         if self._unread_bytes > self._front.limits.socket_unread_bytes:
             self.transport.abortConnection()
             return
-        super().serverSend(content, binary)
+        if binary or self.state != self.STATE_OPEN:
+            super().serverSend(content, binary)
+        else:
+            # Past autobahn, which would frame it anew for each page, and word a line for the log.
+            self.transport.write(_framed(content))
 
     def onPing(self, payload: bytes) -> None:
         if self._unread.since is None:
@@ -157,6 +173,7 @@ class WebSocketFactory(ws_protocol.WebSocketFactory):
 
     def setProtocolOptions(self, **options: Any) -> None:
         """Take daphne's options, but allow pages to send small frames only."""
-        # Not `maxMessagePayloadSize`, which limits what pages are sent, too.
         options["maxFramePayloadSize"] = self.front.limits.socket_message_bytes
+        # It limits what pages are sent, too, and the longest list is longer than daphne's 1 MiB.
+        options["maxMessagePayloadSize"] = 0
         super().setProtocolOptions(**options)

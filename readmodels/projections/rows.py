@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
-from django.db.models import Field, Model
+from django.db.models import Model
 
-from readmodels.database import read_models_connection
+from readmodels.projections import statements
 
 Row = TypeVar("Row", bound=Model)
 
@@ -30,6 +31,8 @@ class Rows(Generic[Row]):
     def __init__(self, table: type[Row]) -> None:
         self._table = table
         self._key = table._meta.pk.attname
+        self._keys = [field.name for field in table._meta.pk_fields]
+        self._necessary = _necessary(table)
         self._added: dict[Hashable, Values] = {}
         self._changed: dict[Hashable, Values] = {}
         self._removed: set[Hashable] = set()
@@ -108,79 +111,64 @@ class Rows(Generic[Row]):
             RowExists, IntegrityError: a row to be added exists already.
         """
         self._put_revisions()
-        manager = self._table._base_manager
         # Added and removed again by this batch. Written one by one, adding these would fail.
-        if self._must_be_new and manager.filter(pk__in=self._must_be_new).exists():
+        if self._must_be_new and self._exist(self._must_be_new):
             raise RowExists
         if self._removed:
-            manager.filter(pk__in=self._removed).delete()
+            statements.delete(self._table, self._keys, [self._identity(k) for k in self._removed])
         self._insert(self._added.keys() - self._may_exist)
-        self._insert(self._may_exist, **self._replacing())
-        for columns, changes in _by_columns(self._changed).items():
-            self._update(columns, changes)
+        self._insert(self._may_exist, replacing=True)
+        for columns, rows in self._by_columns(self._changed):
+            statements.update(self._table, columns, self._keys, rows)
 
-    def _insert(self, keys: Collection[Hashable], **options: Any) -> None:
-        added = [
-            self._table(**{self._key: key, **values})
-            for key, values in self._added.items()
-            if key in keys
-        ]
-        if added:
-            self._table._base_manager.bulk_create(added, **options)
+    def _exist(self, keys: Collection[Hashable]) -> bool:
+        return bool(self._table._base_manager.filter(pk__in=keys).exists())
 
-    def _replacing(self) -> dict[str, Any]:
-        """The options with which rows that exist are replaced. A row may be all key."""
-        meta = self._table._meta
-        names = [field.name for field in meta.concrete_fields if field not in meta.pk_fields]
-        if not names:
-            return {"ignore_conflicts": True}
-        keys = [field.name for field in meta.pk_fields]
-        return {"update_conflicts": True, "unique_fields": keys, "update_fields": names}
+    def _insert(self, keys: Collection[Hashable], *, replacing: bool = False) -> None:
+        added = {
+            key: self._necessary | values for key, values in self._added.items() if key in keys
+        }
+        for columns, rows in self._by_columns(added):
+            statements.insert(self._table, (*columns, *self._keys), rows, replacing=replacing)
 
     def _put(self, key: Hashable, values: Values) -> None:
-        if key in self._added:
-            self._added[key] |= values
-        elif key not in self._removed:
-            self._changed[key] = self._changed.get(key, {}) | values
+        row = self._added.get(key)
+        if row is None:
+            if key in self._removed:
+                return
+            row = self._changed.setdefault(key, {})
+        row.update(values)
 
     def _put_revisions(self) -> None:
         for key, revision in self._revisions.items():
             # A request that began in this batch has a row only if the batch added one. Most tables
             # have no row of most requests.
-            if key in self._added or key not in self._began_here:
+            if key in self._began_here:
+                if key in self._added:
+                    self._added[key]["revision"] = revision
+            else:
                 self._put(key, {"revision": revision})
 
-    def _update(self, columns: tuple[str, ...], changes: Mapping[Hashable, Values]) -> None:
-        # The ORM's `bulk_update` writes a CASE for each column with a branch for each row, which
-        # takes longer than everything else.
-        connection = read_models_connection()
-        quote = connection.ops.quote_name
-        fields = [self._field(name) for name in (*columns, self._key)]
-        *sets, where = (f"{quote(str(field.column))} = %s" for field in fields)
-        # The statement contains only names from the model; the values are parameters.
-        table = quote(self._table._meta.db_table)
-        sql = f"UPDATE {table} SET {', '.join(sets)} WHERE {where}"  # noqa: S608
-        parameters = [
-            [
-                field.get_db_prep_save(value, connection)
-                for field, value in zip(fields, (*map(values.get, columns), key), strict=True)
-            ]
-            for key, values in changes.items()
-        ]
-        with connection.cursor() as cursor:
-            cursor.executemany(sql, parameters)
+    def _by_columns(
+        self, changed: Mapping[Hashable, Values]
+    ) -> Iterable[tuple[tuple[str, ...], list[Values]]]:
+        """Rows that say something of the same columns, with these; each row has its key, too."""
+        shapes: dict[frozenset[str], list[Values]] = defaultdict(list)
+        for key, values in changed.items():
+            shapes[frozenset(values)].append(values | self._identity(key))
+        for columns, rows in shapes.items():
+            yield tuple(sorted(columns)), rows
 
-    def _field(self, name: str) -> Field[Any, Any]:
-        field = self._table._meta.get_field(name)
-        assert isinstance(field, Field), "a column, not a relation from elsewhere"
-        return field
+    def _identity(self, key: Any) -> Values:
+        """The columns of a row's key."""
+        return dict(zip(self._keys, key if len(self._keys) > 1 else (key,), strict=True))
 
 
-def _by_columns(
-    changed: Mapping[Hashable, Values],
-) -> Mapping[tuple[str, ...], dict[Hashable, Values]]:
-    """Group the changes of rows by the columns that they change."""
-    shapes: dict[tuple[str, ...], dict[Hashable, Values]] = defaultdict(dict)
-    for key, values in changed.items():
-        shapes[tuple(sorted(values))][key] = values
-    return shapes
+@lru_cache(maxsize=100)
+def _necessary(table: type[Model]) -> Values:
+    """The values of columns that need one, and that the database has no default for."""
+    return {
+        field.name: field.get_default()
+        for field in table._meta.concrete_fields
+        if not (field.null or field.has_db_default() or field in table._meta.pk_fields)
+    }

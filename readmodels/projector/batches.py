@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 from django.db import Error
-from django.db.models import F, Model, QuerySet
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from lepret.common.databases import is_away
@@ -20,7 +21,7 @@ from lepret.common.moments import oldest
 from loans.adapters.codec import PROJECTED_EVENTS, WrittenByNewerVersion
 from readmodels.database import read_models_transaction
 from readmodels.models import Checkpoint, Progress, Rebuild, SkippedEvent
-from readmodels.projections import Projection
+from readmodels.projections import Projection, statements
 from readmodels.projections.rows import Rows
 from readmodels.projector.bookmarks import Bookmark
 from readmodels.projector.received import Received
@@ -116,20 +117,22 @@ class Applier:
         self,
         projection: Projection,
         table: type[Model],
-        checkpoint: QuerySet[Any],
-        bookmark: Bookmark,
+        progress: Progress,
+        row: Mapping[str, Any],
         committed: Committed,
     ) -> None:
         self._projection = projection
         self._table = table
-        self._checkpoint = checkpoint
+        self._kept_in = type(progress)
+        self._row = row
+        self._events = progress.events
         self._committed = committed
         self._skipped = frozenset(
             SkippedEvent.objects.filter(name=projection.name).values_list("position", "event_id")
         )
         self._left_out: set[tuple[str, int]] | None = None  # `None`: leave nothing out.
         self._recent = Pace()
-        self.bookmark = bookmark
+        self.bookmark = Bookmark.of(progress)
         """The last event that was applied."""
         self.pace = 0.0
         """Events per second."""
@@ -147,8 +150,8 @@ class Applier:
         if checkpoint.version > projection.version:
             raise NewerVersionIsLive
         # Filtered by version: once a newer one is live, an older one changes nothing.
-        row = Checkpoint.objects.filter(name=projection.name, version=checkpoint.version)
-        return cls(projection, projection.model, row, Bookmark.of(checkpoint), committed)
+        row = {"name": projection.name, "version": checkpoint.version}
+        return cls(projection, projection.model, checkpoint, row, committed)
 
     @classmethod
     def of_rebuild(
@@ -165,8 +168,8 @@ class Applier:
         notes which; a version that can read them then builds the rows anew.
         """
         table = build_table(projection.model, rebuild.build)
-        row = Rebuild.objects.filter(name=rebuild.name, build=rebuild.build)
-        applier = cls(projection, table, row, Bookmark.of(rebuild), committed)
+        row = {"name": rebuild.name, "build": rebuild.build}
+        applier = cls(projection, table, rebuild, row, committed)
         if leave_out_newer:
             applier._left_out = {(kind, version) for kind, version in rebuild.left_out or ()}
         return applier
@@ -198,21 +201,26 @@ class Applier:
         Raises:
             CheckpointGone, CheckpointWentBack.
         """
-        progress: Progress | None = self._checkpoint.first()
+        progress = self._checkpoint().first()
         if progress is None:
             raise CheckpointGone
         if progress.position < self.position:
             raise CheckpointWentBack
         self.bookmark = Bookmark.of(progress)
+        self._events = progress.events
+
+    def _checkpoint(self) -> QuerySet[Progress]:
+        return self._kept_in._default_manager.filter(**self._row)
 
     def _apply_batch(self, events: Sequence[Received]) -> None:
-        while fresh := [each for each in events if each.position > self.position]:
+        while fresh := _after(self.position, events):
             self.pace = self._recent.with_more(len(fresh))
             changes = self._commit(fresh)
             if changes is None:
                 self.refresh()
             else:
                 self.bookmark = Bookmark.at(fresh[-1].recorded)
+                self._events += len(fresh)
                 self._committed(self.position, changes)
 
     def _commit(self, events: Sequence[Received]) -> Changes | None:
@@ -231,14 +239,12 @@ class Applier:
             raise EventNotHandled(self._projection.name, events[0], error) from None
 
     def _move_checkpoint(self, events: Sequence[Received]) -> bool:
-        return bool(
-            self._checkpoint.filter(position=self.position).update(
-                **Bookmark.at(events[-1].recorded).columns,
-                moved_at=timezone.now(),
-                events=F("events") + len(events),
-                events_per_second=self.pace,
-            )
-        )
+        moved = Bookmark.at(events[-1].recorded).columns | {
+            "moved_at": timezone.now(),
+            "events": self._events + len(events),
+            "events_per_second": self.pace,
+        }
+        return statements.update_one(self._kept_in, moved, {**self._row, "position": self.position})
 
     def _change_rows(self, events: Sequence[Received]) -> Changes:
         rows: Rows[Any] = Rows(self._table)
@@ -281,16 +287,21 @@ class Applier:
             raise NewerEvent(self._projection.name, received, error) from None
         if (kind := (error.event_type, error.version)) not in self._left_out:
             self._left_out.add(kind)
-            self._checkpoint.update(left_out=sorted(self._left_out))
+            self._checkpoint().update(left_out=sorted(self._left_out))
 
     def _changes(self, changed: Sequence[Received]) -> Changes:
         group_of = self._projection.group
         if group_of is None or not changed:
             return Changes()
         groups: dict[str, set[UUID]] = defaultdict(set)
-        for received in changed:
-            groups[group_of(received.event.id)].add(received.event.id)
+        for loan_request_id in {received.event.id for received in changed}:
+            groups[group_of(loan_request_id)].add(loan_request_id)
         return Changes(groups, changed[0].recorded.recorded_at)
+
+
+def _after(position: int, events: Sequence[Received]) -> Sequence[Received]:
+    """The events after a position; they are in order."""
+    return events[bisect_right(events, position, key=lambda each: each.position) :]
 
 
 def is_transient(error: Exception) -> bool:

@@ -23,6 +23,7 @@ from esdbclient.exceptions import (
     UnknownError,
 )
 
+from lepret.common.event_store_refusals import DENIED, status_of
 from readmodels.models import Progress
 
 # How EventStoreDB refuses a read from where no record begins. The last is esdbclient's for what it
@@ -127,7 +128,7 @@ def _event_at(position: int, client: EventStoreDBClient, timeout: float) -> Reco
             client.read_all(commit_position=position, filter_exclude=(), limit=1, timeout=timeout)
         )
     except EventStoreDBClientException as error:
-        if type(error) not in _REFUSED:
+        if type(error) not in _REFUSED or status_of(error) in DENIED:
             raise
         return None
     return next((each for each in events if each.commit_position == position), None)

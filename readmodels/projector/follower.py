@@ -93,9 +93,11 @@ class Announcements:
 
 
 class Held:
-    """Live events that are not urgent, held for a moment to share a commit with the next ones.
+    """Live events that are held for a moment, to share a commit with the next ones.
 
     Not urgent are events that change no row, and all events of a projection that has no group.
+    Urgent ones are held only under load, and shorter: so each page has a few commits at once, and
+    many events, each of which would be a commit of its own, leave the machine time for others.
     """
 
     def __init__(
@@ -112,6 +114,8 @@ class Held:
         self._bytes = 0
         self._since = 0.0
         self._are_urgent = False
+        # When urgent commits would be at their rate again. Each moves it on, and time catches up.
+        self._at_rate_from = 0.0
 
     def add(self, events: Sequence[Received]) -> None:
         """Hold these, too."""
@@ -121,24 +125,28 @@ class Held:
             self._since = self._clock()
         self._events += events
         self._bytes += sum(each.size for each in events)
-        self._are_urgent = self._projection.group is not None and concerns(
-            self._projection, self._events
-        )
+        if self._projection.group is not None and not self._are_urgent:
+            self._are_urgent = concerns(self._projection, self._events)
 
     def are_due(self) -> bool:
         """Whether they are to be applied now."""
-        if self._are_urgent or self._are_many():
-            return True
-        return bool(self._events) and self.seconds_left() <= 0
+        return self._are_many() or (bool(self._events) and self.seconds_left() <= 0)
 
     def seconds_left(self) -> float:
         """How long to wait for more events before those held are due."""
         if not self._events:
             return self._tuning.poll_seconds
-        return max(0.0, self._since + self._tuning.hold_seconds - self._clock())
+        held_until = self._since + self._tuning.hold_seconds
+        if self._are_urgent:
+            at_once = self._tuning.commit_seconds * (self._tuning.commits_at_once - 1)
+            held_until = min(held_until, self._at_rate_from - at_once)
+        return max(0.0, held_until - self._clock())
 
     def take(self) -> list[Received]:
         """Return all of them and hold them no longer."""
+        if self._are_urgent:
+            at_rate_from = max(self._at_rate_from, self._clock())
+            self._at_rate_from = at_rate_from + self._tuning.commit_seconds
         events, self._events, self._bytes, self._are_urgent = self._events, [], 0, False
         return events
 

@@ -9,6 +9,7 @@ from typing import Final
 from django.db import connections
 
 from lepret.common.backoff import Backoff
+from lepret.common.event_store_client import why_refused
 from lepret.common.outages import Outage
 from readmodels.projector.batches import DatabaseAway
 from readmodels.projector.feeds import EVENT_STORE_AWAY
@@ -30,8 +31,11 @@ class Recovery:
 
     def wait_after(self, loss: Exception) -> None:
         """Log that the event store or the database is away, and wait."""
-        outage = self._event_store if isinstance(loss, EVENT_STORE_AWAY) else self._database
-        outage.begin(str(loss) if isinstance(loss, DatabaseAway) else type(loss).__qualname__)
+        kind = type(loss).__qualname__
+        if isinstance(loss, EVENT_STORE_AWAY):
+            self._event_store.begin(kind, why_refused(loss))
+        else:
+            self._database.begin(str(loss) if isinstance(loss, DatabaseAway) else kind)
         self.wait()
 
     def wait(self) -> None:

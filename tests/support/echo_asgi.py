@@ -1,7 +1,7 @@
 """The project's application, with websockets that anybody may open, and that echo what they get.
 
-To "page" they answer with as much as a page is sent, to "flood" with more than a client may leave
-unread.
+To "page" they answer with as much as a page is sent, to "list" with as much as the longest list and
+a change of it, to "flood" with more than a client may leave unread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 from lepret.asgi import application as project
 
 PAGE = "x" * 100_000
-ANSWERS = {"page": (1, PAGE), "flood": (200, PAGE)}
+LIST = "x" * 2_000_000
+ANSWERS = {"page": [PAGE], "list": [LIST, "a change"], "flood": [PAGE] * 200}
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -22,6 +23,5 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
-        times, text = ANSWERS.get(message["text"], (1, message["text"]))
-        for _ in range(times):
+        for text in ANSWERS.get(message["text"], [message["text"]]):
             await send({"type": "websocket.send", "text": text})

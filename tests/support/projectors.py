@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,8 +15,8 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from lepret.common.event_store_client import event_store_client
-from loans.domain.events import LoanEvent, LoanRequested, LossEvent
-from loans.domain.loan_request import Status
+from loans.domain.events import LoanEvent, LoanRequested
+from loans.domain.loan_request import Decision, Status
 from readmodels.models import Checkpoint, LoanRequest, LoanStatus, PendingRequest, Rebuild
 from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projections.rows import Rows
@@ -25,8 +24,9 @@ from readmodels.projector.coordination.coordinator import Coordinator, NoCoordin
 from readmodels.projector.feeds import CatchUpSubscription, EventSource, EventStoreSource, Feeds
 from readmodels.projector.follower import Announcer, Follower
 from readmodels.projector.rebuilding import Advance, Rebuilder, RebuildInterrupted
+from readmodels.projector.received import ProjectedEvent
 from readmodels.projector.tuning import DEFAULT, Tuning
-from tests.support.event_store import RunningEventStore
+from tests.support.event_store import EventStore, RunningEventStore
 from tests.support.loans import ZOE, append_a_loan_of_each_kind, recorded_loans
 from tests.support.processes import PROJECT, wait_until
 from tests.support.read_models import ReadModelsDatabase
@@ -47,9 +47,10 @@ STATUS: Final = PROJECTIONS["loan_status"]
 LOANS: Final = PROJECTIONS["loan_requests"]
 PARKED_CHECKS: Final = PROJECTIONS["parked_credit_checks"]
 WORDS: Final = PROJECTIONS["search_words"]
+POLICIES: Final = PROJECTIONS["lending_policies"]
 
 
-def give(projection: Projection, *events: LoanEvent | LossEvent) -> None:
+def give(projection: Projection, *events: ProjectedEvent) -> None:
     """Change a projection's rows as one batch of these events does, but not its checkpoint."""
     rows: Rows[Any] = Rows(projection.model)
     for event in events:
@@ -57,7 +58,7 @@ def give(projection: Projection, *events: LoanEvent | LossEvent) -> None:
     rows.write()
 
 
-def handle(projection: Projection, event: LoanEvent | LossEvent, rows: Rows[Any]) -> None:
+def handle(projection: Projection, event: ProjectedEvent, rows: Rows[Any]) -> None:
     """Call a projection's handler with an event if it takes events of that type."""
     if type(event).__name__ in projection.takes:
         projection.handle(event, rows)
@@ -273,23 +274,44 @@ def failing(
 def assert_read_models_tell_what_the_events_say() -> None:
     """Every row is what the events of its loan say, and there are no other rows."""
     loans = recorded_loans()
-    assert {each.id: each.status for each in LoanStatus.objects.all()} == {
-        id_: loan.status for id_, loan in loans.items()
-    }
-    assert {each.id for each in PendingRequest.objects.all()} == {
-        id_ for id_, loan in loans.items() if loan.status is Status.UNDER_REVIEW
+    assert {
+        each.id: (each.status, each.credit_score, each.awaiting or None, *_said(each))
+        for each in LoanStatus.objects.all()
+    } == {
+        id_: (loan.status, loan.credit_score, loan.awaiting, *_decided(loan.decision))
+        for id_, loan in loans.items()
     }
     assert {
-        each.id: (each.status, each.credit_score, each.decided_by)
+        each.id: [vote["by"] for vote in each.votes] for each in PendingRequest.objects.all()
+    } == {
+        id_: [vote.by for vote in loan.votes]
+        for id_, loan in loans.items()
+        if loan.status is Status.UNDER_REVIEW
+    }
+    assert {
+        each.id: (each.status, each.credit_score, tuple(each.factors), each.deciders, *_said(each))
         for each in LoanRequest.objects.all()
     } == {
         id_: (
             loan.status,
             loan.credit_score,
-            (loan.decision and loan.decision.decided_by) or "",
+            loan.factors,
+            [*loan.decision.people] if loan.decision else [],
+            *_decided(loan.decision),
         )
         for id_, loan in loans.items()
     }
+
+
+def _said(row: LoanStatus | LoanRequest) -> tuple[Any, ...]:
+    policy = row.policy if row.decided_at else None
+    return row.people, tuple(row.reasons), row.reason_text, policy
+
+
+def _decided(decision: Decision | None) -> tuple[Any, ...]:
+    if decision is None:
+        return 0, (), "", None
+    return len(decision.people), decision.reasons, decision.reason_text, decision.policy
 
 
 @contextmanager
@@ -331,7 +353,7 @@ def manage_py(
     event_store: RunningEventStore, read_models: ReadModelsDatabase, *arguments: str
 ) -> Iterator[ManagementCommand]:
     """Run a real `manage.py` with these arguments; send it SIGTERM at the end of the block."""
-    output_file = event_store.data.with_name(f"{arguments[0]}-{uuid4()}.log")
+    output_file = event_store.folder.with_name(f"{arguments[0]}-{uuid4()}.log")
     with output_file.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
@@ -347,9 +369,9 @@ def manage_py(
         process.wait(SECONDS)
 
 
-def environment(event_store: RunningEventStore, read_models: ReadModelsDatabase) -> dict[str, str]:
+def environment(event_store: EventStore, read_models: ReadModelsDatabase) -> dict[str, str]:
     """The environment in which a process finds the servers of a test."""
-    variables = {
+    return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "lepret.settings",
         "EVENTSTORE_URI": event_store.uri,
@@ -359,8 +381,4 @@ def environment(event_store: RunningEventStore, read_models: ReadModelsDatabase)
         "API_ANONYMOUS_RATE": "none",
         "APPLICATIONS_PER_ADDRESS": "none",
         "APPLICATIONS_PER_NATIONAL_ID": "none",
-        # Many processes import the same modules, which are compiled once for all.
-        "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "lepret-tests-compiled"),
     }
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)
-    return variables

@@ -11,10 +11,8 @@ from tests.support.event_store import RunningEventStore
 def backed_up(store: RunningEventStore, name: str) -> Path:
     """A directory with the files of a store, which is stopped for that and started again."""
     store.stop()
-    backup = store.data.with_name(name)
-    backup.mkdir()
-    for file in _files(store):
-        shutil.copy2(file, backup)
+    backup = store.folder.with_name(name)
+    shutil.copytree(store.folder, backup)
     store.restart()
     return backup
 
@@ -25,13 +23,9 @@ def replace_store(store: RunningEventStore, backup: Path | None) -> None:
     Without a backup it is empty then.
     """
     store.stop()
-    for file in _files(store):
-        file.unlink()
-    if backup is not None:
-        for file in backup.iterdir():
-            shutil.copy2(file, store.data.parent)
+    shutil.rmtree(store.folder)
+    if backup is None:
+        store.folder.mkdir()
+    else:
+        shutil.copytree(backup, store.folder)
     store.restart()
-
-
-def _files(store: RunningEventStore) -> list[Path]:
-    return [each for each in store.data.parent.glob(f"{store.data.name}*") if each.is_file()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ from websockets.typing import Origin
 
 from tests.support.processes import PROJECT, free_port
 
-SECONDS: Final = 30.0
+# For an answer. Only a server that hangs takes as long, even on a busy machine.
+SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class WebServer:
 
     def get(self, path: str) -> httpx2.Response:
         """Get a page, without being logged in."""
-        return httpx2.get(f"{self.base_url}{path}", timeout=10, trust_env=False)
+        return httpx2.get(f"{self.base_url}{path}", timeout=SECONDS, trust_env=False)
 
     def is_alive(self) -> bool:
         """Whether it answers."""
@@ -52,7 +53,7 @@ class WebServer:
     def try_to_apply(self, body: Mapping[str, Any]) -> httpx2.Response:
         """Apply for a loan through the API, whatever it answers."""
         url = f"{self.base_url}/api/loan-requests"
-        return httpx2.post(url, json=body, timeout=10, trust_env=False)
+        return httpx2.post(url, json=body, timeout=SECONDS, trust_env=False)
 
     def apply(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Apply for a loan through the API; returns its answer."""
@@ -69,7 +70,7 @@ class WebServer:
     @contextmanager
     def browser(self, username: str, password: str) -> Iterator[httpx2.Client]:
         """A browser in which this user has logged in."""
-        with httpx2.Client(base_url=self.base_url, timeout=10, trust_env=False) as browser:
+        with httpx2.Client(base_url=self.base_url, timeout=SECONDS, trust_env=False) as browser:
             browser.get("/accounts/login/")
             answer = post(browser, "/accounts/login/", username=username, password=password)
             assert answer.status_code == httpx2.codes.FOUND, answer.text
@@ -106,7 +107,7 @@ def wait_for_frame(socket: ClientConnection, wanted: str) -> str:
 
 def row(loan: UUID) -> str:
     """How a frame adds a loan to the queue."""
-    return f'<tr id="request-{loan}">'
+    return f'<tr id="request-{loan}" data-'
 
 
 def no_row(loan: UUID) -> str:
@@ -121,19 +122,24 @@ class Daphne(WebServer):
     pid: int
 
 
+DAPHNE: Final = ("daphne", "--verbosity", "0", "-b", "127.0.0.1", "-p", "{port}")
+
+
 @contextmanager
 def running_daphne(
     environment: Mapping[str, str],
     application: str = "lepret.asgi:application",
     project: Path = PROJECT,
+    module: Sequence[str] = DAPHNE,
 ) -> Iterator[Daphne]:
-    """A web server with these variables, just started; it is ended at the end of the block."""
+    """A web server with these variables, just started; it is ended at the end of the block.
+
+    `module` and its arguments may be those of another server, which is given the application last.
+    """
     port = free_port()
+    started = [each.format(port=port) for each in module]
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "daphne", "--verbosity", "0"),
-            *("-b", "127.0.0.1", "-p", str(port), application),
-        ],
+        [sys.executable, "-m", *started, application],
         cwd=project,
         env=dict(environment),
         stdout=subprocess.DEVNULL,

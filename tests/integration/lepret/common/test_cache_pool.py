@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
 from uuid import uuid4
 
 from django.core.cache import caches
@@ -24,3 +25,16 @@ def test_the_caches_clients_share_their_connections(
             caches.create_connection("default").get("nothing")
 
         assert redis.info("stats")["total_connections_received"] - before <= 1
+
+
+def test_a_client_is_not_made_for_each_question(
+    shared_valkey: RunningValkey, settings: Settings
+) -> None:
+    settings.CACHES = {"default": {**CACHES["default"], "LOCATION": shared_valkey.url}}
+    with patch.object(Redis, "__init__", autospec=True, side_effect=Redis.__init__) as made:
+        for _ in range(5):
+            cache = caches.create_connection("default")
+            cache.set("something", 1, 60)
+            assert cache.get("something") == 1
+
+    assert made.call_count <= 1

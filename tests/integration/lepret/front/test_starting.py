@@ -12,7 +12,7 @@ from daphne import server
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.ws_protocol import WebSocketFactory
 
-from lepret import front
+from lepret.front import factories
 from tests.support.processes import PROJECT, free_port, wait_until
 from tests.support.raw_http import connected
 from tests.support.web_servers import Daphne, running_daphne
@@ -65,7 +65,7 @@ def test_daphne_takes_its_factories_from_where_they_are_replaced(
     monkeypatch.setattr(server, "HTTPFactory", HTTPFactory)
     monkeypatch.setattr(server, "WebSocketFactory", WebSocketFactory)
 
-    front.install()
+    factories.install()
 
     assert issubclass(server.HTTPFactory, HTTPFactory)
     assert server.HTTPFactory is not HTTPFactory

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date, time, timedelta, timezone
+from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
-from django.db import connections
+from django.apps.registry import Apps
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from loans.domain.events import LoanEvent, LoanRequested
-from readmodels.models import Checkpoint, LoanStatus
+from readmodels.models import Checkpoint, LoanRequest, LoanStatus, Status
 from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projections.rows import RowExists, Rows
 from readmodels.projector.batches import Applier, Changes, EventNotHandled
@@ -84,7 +88,7 @@ COLUMNS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     optional={
         "status": st.sampled_from(["received", "approved", "denied"]),
         "amount": st.integers(0, 10**12),
-        "denial_reason": st.sampled_from(["", "other"]),
+        "reasons": st.sampled_from([[], ["other", "too_much_debt"]]),
         "decided_at": st.sampled_from([None, AT]),
     },
 )
@@ -158,6 +162,108 @@ def test_gathered_changes_make_the_same_rows_as_changes_made_one_by_one(
 
 
 @pytest.mark.usefixtures("read_models")
+def test_values_come_back_as_they_were_written() -> None:
+    odd = 'O\'Hara \\ "quoted" \\u0041\n\t%s %(a)s {} é 🏦 null'
+    values: dict[str, Any] = {
+        "status": Status.RECEIVED,
+        "name": odd,
+        "national_id": "",
+        "amount": 2**62,
+        "requested_at": AT.astimezone(timezone(timedelta(hours=-9, minutes=-30))),
+        "decided_at": AT.replace(microsecond=7),
+        "credit_score": None,
+        "notes": [{"text": odd, "n": [1.5, None, True]}],
+        "disagreement": True,
+    }
+    for key in KEYS[:2]:
+        LoanRequest.objects.create(
+            id=key, status=Status.DENIED, requested_at=AT, amount=1, disagreement=False
+        )
+    part = Rows(LoanRequest)
+    part.put(KEYS[0], **values)
+    part.change(KEYS[1], **values)
+    part.add(KEYS[2], **values)
+    part.write()
+
+    assert list(LoanRequest.objects.order_by("id").values("id", *values)) == [
+        {"id": key, **values} for key in KEYS
+    ]
+
+
+@pytest.fixture
+def every_type(read_models: ReadModelsDatabase) -> type[models.Model]:
+    """A read model with a column of each type that none of the project's needs, and its table."""
+    columns: dict[str, Any] = {
+        "day": models.DateField(primary_key=True),
+        "hour": models.TimeField(null=True),
+        "lasted": models.DurationField(null=True),
+        "share": models.DecimalField(max_digits=15, decimal_places=10, null=True),
+        "ratio": models.FloatField(null=True),
+        "small": models.SmallIntegerField(null=True),
+        "other": models.UUIDField(null=True),
+        "at": models.DateTimeField(null=True),
+        "scan": models.BinaryField(null=True),
+        "address": models.GenericIPAddressField(null=True),
+        "said": models.JSONField(null=True),
+        "encoded": models.JSONField(null=True, encoder=DjangoJSONEncoder),
+    }
+    meta = type("Meta", (), {"app_label": "readmodels", "apps": Apps()})
+    body = {"__module__": __name__, "Meta": meta, **columns}
+    model = type("EveryType", (models.Model,), body)
+    with connections[read_models.alias].schema_editor() as editor:
+        editor.create_model(model)
+    return model
+
+
+def test_values_of_every_type_come_back_as_they_were_written(
+    every_type: type[models.Model],
+) -> None:
+    values: dict[str, Any] = {
+        "hour": time(23, 59, 59, 7),
+        "lasted": timedelta(days=-3, seconds=5, microseconds=1),
+        "share": Decimal("-12345.0123456789"),
+        "ratio": 0.1,
+        "small": -5,
+        "other": UUID(int=7),
+        "at": AT.replace(microsecond=7),
+        "scan": b"\x00\\x27'\xff",
+        "address": "2001:db8::1",
+        "said": {"a": [1.5, None, "b"]},
+        "encoded": ["2026-01-02", "1.50"],
+    }
+    given = {**values, "encoded": [date(2026, 1, 2), Decimal("1.50")]}
+    days = [date(2026, 2, number) for number in (1, 2, 3, 4, 5)]
+    every_type._default_manager.create(day=days[0])
+    every_type._default_manager.create(day=days[1])
+    every_type._default_manager.create(day=days[3])
+    part = Rows(every_type)
+    part.put(days[0], **given)
+    part.change(days[1], **given)
+    part.add(days[2], **given)
+    part.remove(days[3])
+    part.add(days[4], **dict.fromkeys(given))
+    part.write()
+
+    found = list(every_type._default_manager.order_by("day").values())
+    for each in found:
+        each["scan"] = each["scan"] and bytes(each["scan"])
+    assert found == [
+        *({"day": each, **values} for each in days[:3]),
+        {"day": days[4], **dict.fromkeys(values)},
+    ]
+
+
+@pytest.mark.parametrize("value", [UUID(int=1), AT, Decimal(1), b"1"], ids=repr)
+def test_json_without_an_encoder_takes_no_other_types(
+    every_type: type[models.Model], value: object
+) -> None:
+    part = Rows(every_type)
+    part.add(date(2026, 2, 1), said=[value])
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        part.write()
+
+
+@pytest.mark.usefixtures("read_models")
 def test_adding_a_row_that_is_there_fails_though_the_batch_removes_it_again() -> None:
     key = KEYS[0]
     LoanStatus.objects.create(id=key, amount=1, received_at=AT, status="received")
@@ -215,6 +321,18 @@ def requested(id_: UUID) -> LoanEvent:
 def add(event: LoanRequested, rows: Rows[LoanStatus]) -> None:
     """Handle events with rows that must be new."""
     rows.add(event.id, amount=event.amount, received_at=event.occurred_at, status="received")
+
+
+@pytest.mark.usefixtures("read_models")
+@each_projection
+def test_two_that_apply_in_turn_count_each_event_once(projection: Projection) -> None:
+    events = mixed_events(30)
+    one, other = Applier.live(projection), Applier.live(projection)
+    one.apply(events[:10])
+    other.apply(events[:20])
+    one.apply(events)
+    checkpoint = Checkpoint.objects.get(name=projection.name)
+    assert (checkpoint.position, checkpoint.events) == (events[-1].position, len(events))
 
 
 @pytest.mark.usefixtures("read_models")

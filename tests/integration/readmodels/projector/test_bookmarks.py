@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import pytest
 from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent, StreamState
-from esdbclient.exceptions import EventStoreDBClientException, UnknownError
+from esdbclient.exceptions import EventStoreDBClientException, GrpcError, UnknownError
 
-from lepret.eventstore.scavenge import scavenge_file
 from readmodels.models import Checkpoint
 from readmodels.projector.bookmarks import Bookmark, StoreReplaced, check
 from tests.support.event_store import RunningEventStore
+from tests.support.guarded_store import running_guarded_store
 from tests.support.replaced_stores import backed_up, replace_store
 
 SECONDS: Final = 30.0
@@ -112,9 +113,7 @@ class TestAnEventThatWas:
         bookmark = append(client)
         append(client, times=3)
         HIDE[how](client)
-        event_store.stop()
-        scavenge_file(event_store.data)
-        event_store.restart()
+        event_store.scavenge()
         client.get_commit_position()  # Which connects again.
         assert bookmark.event_id not in {each.id for each in client.read_all()}
         assert is_there(bookmark, client)
@@ -163,6 +162,21 @@ class TestARefusedRead:
             bookmark = append(client)
             event_store.stop()
             with pytest.raises(EventStoreDBClientException):
+                check(bookmark, client, timeout=SECONDS)
+
+    def test_for_want_of_a_right_tells_nothing_of_the_store(
+        self, event_store: RunningEventStore, tmp_path: Path
+    ) -> None:
+        with EventStoreDBClient(event_store.uri) as client:
+            bookmark = append(client)
+        with (
+            running_guarded_store(event_store, tmp_path) as store,
+            EventStoreDBClient(store.uri()) as client,
+        ):
+            with pytest.raises(GrpcError):
+                check(bookmark, client, timeout=SECONDS)
+            store.users["lepret"].password = "another"
+            with pytest.raises(GrpcError):
                 check(bookmark, client, timeout=SECONDS)
 
 

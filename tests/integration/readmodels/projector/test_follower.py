@@ -37,6 +37,7 @@ from tests.support.projectors import (
     QUEUE,
     SECONDS,
     STATUS,
+    WORDS,
     Announced,
     CountingSource,
     appending_loans,
@@ -188,19 +189,19 @@ class TestABroadcast:
 
         def position_seen_by_another() -> int:
             try:
-                return position_of(LOANS)
+                return position_of(WORDS)
             finally:
                 connections.close_all()
 
         announced = Looking()
         append_event("LoanPaidBack", times=5)
         last = append_event("LoanPaidBack")
-        with following(LOANS, announcer=announced, batch_size=2):
-            wait_until_live(LOANS, caplog)
-            wait_for(LOANS, append_requested_loan().position)
+        with following(WORDS, announcer=announced, batch_size=2):
+            wait_until_live(WORDS, caplog)
+            wait_for(WORDS, append_requested_loan().position)
 
         reached = [position for _, position in announced.reached]
-        assert {name for name, _ in announced.reached} == {LOANS.name}
+        assert {name for name, _ in announced.reached} == {WORDS.name}
         assert reached == sorted(set(reached))
         assert len([each for each in reached if each <= last]) >= 3
         assert seen == reached

@@ -56,7 +56,7 @@ from tests.support.read_models import ReadModelsDatabase, read_models_at
 from tests.support.traffic import traffic
 from tests.support.valkey import RunningValkey
 
-pytestmark = pytest.mark.usefixtures("event_store", "read_models")
+pytestmark = [pytest.mark.usefixtures("event_store", "read_models"), pytest.mark.flaky(reruns=0)]
 
 FreshRows = Callable[[], list[dict[str, Any]]]
 
@@ -193,7 +193,9 @@ class TestAProjectorThatIsNotKilled:
         projectors.stop()
 
         assert told_counts(listener) == expected
-        assert sorted(expected.values()) == [2, 2, 3, 3, 4], "as many as events changed the row"
+        # In the queue, on the pages of applicants, and on those of underwriters.
+        as_events_changed_the_row = [2, 2, *(3, 3, 4), *(3, 3, 4)]
+        assert sorted(expected.values()) == sorted(as_events_changed_the_row)
 
     def test_tells_of_every_change_under_load(
         self, forks: ForkServer, listener: Listener, read_models: ReadModelsDatabase
@@ -344,12 +346,12 @@ def events_of_a_few_loans() -> list[LoanEvent]:
         LoanRequested(**second, **about),
         CreditChecked(**first, credit_score=9),
         CreditChecked(**second, credit_score=5),
-        ManualReviewRequired(**second, **about, credit_score=5),
+        ManualReviewRequired(**second, **about, credit_score=5, requested_at=AT),
         LoanRequested(**third, **about),
         AutoApproved(**first),
         ManuallyApproved(**second, decided_by="uma"),
-        ManualReviewRequired(**third, **about, credit_score=6),
-        ManuallyDenied(**third, decided_by="uma", reason="other"),
+        ManualReviewRequired(**third, **about, credit_score=6, requested_at=AT),
+        ManuallyDenied(**third, decided_by="uma", reasons=("other",)),
     ]
 
 

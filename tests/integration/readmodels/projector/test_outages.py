@@ -35,7 +35,7 @@ from tests.support.event_store import RunningEventStore
 from tests.support.fork_server import Forked, ForkServer
 from tests.support.loans import append_a_loan_of_each_kind, append_requested_loan
 from tests.support.management_commands import forks_for
-from tests.support.processes import frozen, wait_until
+from tests.support.processes import wait_until
 from tests.support.projectors import assert_read_models_tell_what_the_events_say
 from tests.support.read_models import ReadModelsDatabase
 from tests.support.stoppable_postgresql import StoppablePostgreSQL, stoppable_postgresql
@@ -167,7 +167,7 @@ class TestWhenTheEventStore:
     def test_is_frozen_that_is_noticed_and_it_is_found_again(
         self, projector: Projector, event_store: RunningEventStore
     ) -> None:
-        with frozen(event_store.pid):
+        with event_store.frozen():
             projector.wait_until_it_says("lost the event store")
             threads = threads_of(projector.process)
             status, output = projector.status()

@@ -14,7 +14,6 @@ from esdbclient import NewEvent, StreamState
 from pytest_django import Settings
 
 from lepret.common.event_store_client import event_store_client
-from lepret.eventstore.scavenge import scavenge_file
 from readmodels.live.positions import has_reached
 from readmodels.models import Checkpoint
 from readmodels.projections import PROJECTIONS
@@ -245,9 +244,7 @@ def test_a_scavenge_of_the_last_event_that_was_applied_is_no_other_store(
         stream, current_version=StreamState.ANY, events=[event, event]
     )
     event_store_client().tombstone_stream(stream, current_version=StreamState.ANY)
-    event_store.stop()
-    scavenge_file(event_store.data)
-    event_store.restart()
+    event_store.scavenge()
 
     projector = start_projector(forks)
 
