@@ -19,12 +19,12 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from lepret.api import tokens
 from lepret.models import ApiToken
 from lepret.staff import logins, sessions
-from lepret.staff.roles import BACK_OFFICE, UNDERWRITERS
+from lepret.staff.roles import BACK_OFFICE, IN_ADMIN, LEADS, POLICY_MAKERS, UNDERWRITERS
 
 # Nobody sees or gives out the secrets of second factors: see `manage.py second_factor`.
 admin.site.unregister(TOTPDevice)
 admin.site.unregister(StaticDevice)
-# Who may do what follows from two groups, which must keep their names. Permissions do nothing here.
+# Who may do what follows from groups, which must keep their names. Permissions do nothing here.
 admin.site.unregister(Group)
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ def end_sessions(
 
 _ROLES: Final = {
     UNDERWRITERS: "decide on loan requests",
+    LEADS: "as underwriters, decide on what others leave to them, and hand over what others hold",
     BACK_OFFICE: "look at everything here, and change nothing",
+    POLICY_MAKERS: "propose and confirm versions of the lending policy",
 }
 
 
@@ -179,7 +181,7 @@ class StaffUserAdmin(UsersAdmin):
         super().save_related(request, form, formsets, change)
         user: User = form.instance
         # Django's admin asks for it, besides the role.
-        user.is_staff = user.is_superuser or user.groups.filter(name=BACK_OFFICE).exists()
+        user.is_staff = user.is_superuser or user.groups.filter(name__in=IN_ADMIN).exists()
         user.save(update_fields=["is_staff"])
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:

@@ -49,6 +49,10 @@ _SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
 }
 
+# How long a thread keeps a connection: opening one costs more than most requests. Not for ever, in
+# case that somebody replaces the file.
+_SQLITE_SECONDS = 10
+
 _POSTGRESQL_OPTIONS = {
     # Under ASGI requests run in many threads. The pool limits their connections, and takes each
     # one back at the end of its request. `reconnect_timeout` limits the growing delays between
@@ -93,7 +97,12 @@ def database_settings(url: str) -> dict[str, Any]:
 
 
 def _sqlite(name: str) -> dict[str, Any]:
-    return {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": _SQLITE_OPTIONS}
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": name,
+        "OPTIONS": _SQLITE_OPTIONS,
+        "CONN_MAX_AGE": _SQLITE_SECONDS,
+    }
 
 
 def _postgresql(url: str) -> dict[str, Any]:
@@ -167,7 +176,8 @@ def _is_set_with_issuer(value: str, info: ValidationInfo) -> str:
 
 def _maps_a_group_with_issuer(value: str, info: ValidationInfo) -> str:
     # Otherwise the provider would let nobody do anything.
-    return value if info.data.get("oidc_underwriters_group") else _is_set_with_issuer(value, info)
+    has_another = info.data.get("oidc_underwriters_group") or info.data.get("oidc_policy_group")
+    return value if has_another else _is_set_with_issuer(value, info)
 
 
 def _needs_issuer(value: Any, info: ValidationInfo) -> Any:
@@ -317,7 +327,7 @@ def variables_given() -> dict[str, str]:
         if given.get(name):
             raise ImproperlyConfigured(f"{name} and {name}_FILE are both set: unset one of them")
         try:
-            given[name] = _only_line_of(Path(path))
+            given[name] = only_line_of(Path(path))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ImproperlyConfigured(
@@ -326,7 +336,13 @@ def variables_given() -> dict[str, str]:
     return given
 
 
-def _only_line_of(file: Path) -> str:
+def only_line_of(file: Path) -> str:
+    """The only line of a file, without its end.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is not one line of text; the message does not quote it.
+    """
     if not file.is_file():
         file.stat()  # tells a missing file from one of another kind, which reading might wait for
         raise ValueError("not a regular file")
@@ -406,10 +422,14 @@ class Environment(BaseSettings):
     oidc_username_claim: str = "preferred_username"
     oidc_groups_claim: str = "groups"
     oidc_underwriters_group: str = ""
+    oidc_leads_group: str = ""
+    oidc_policy_group: str = ""
     oidc_back_office_group: Annotated[
         str,
         AfterValidator(_maps_a_group_with_issuer),
-        _must("be set where OIDC_ISSUER is, unless OIDC_UNDERWRITERS_GROUP is"),
+        _must(
+            "be set where OIDC_ISSUER is, unless OIDC_UNDERWRITERS_GROUP or OIDC_POLICY_GROUP is"
+        ),
     ] = Field("", validate_default=True)
     oidc_second_factor: Flag = False
     password_login: Annotated[
@@ -463,3 +483,7 @@ class Environment(BaseSettings):
             first = error.errors(include_input=False)[0]
             name = str(first["loc"][0]).upper()  # The field's own if its variable is not set.
             raise ImproperlyConfigured(f"{name} must {first['msg']}") from None
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"LEPRET_DATA_DIR must name a directory that can be used ({error.strerror})"
+            ) from None

@@ -23,7 +23,8 @@ class Scope(models.TextChoices):
 
     CREATE = "requests:create", "Apply for loans under the token's own name."
     READ_QUEUE = "queue:read", "Read the underwriters' queue."
-    DECIDE = "requests:decide", "Approve and deny loan requests."
+    DECIDE = "requests:decide", "Claim, approve and deny loan requests, and add notes to them."
+    READ_POLICY = "policy:read", "Read the lending policy."
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):

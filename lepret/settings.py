@@ -26,8 +26,8 @@ ALLOWED_HOSTS = ENVIRONMENT.django_allowed_hosts
 CSRF_TRUSTED_ORIGINS = ENVIRONMENT.django_csrf_trusted_origins
 
 INSTALLED_APPS = [
-    # daphne comes first: it replaces runserver with one that serves websockets.
-    "daphne",
+    # First, since it replaces runserver with one that serves websockets.
+    "lepret.front",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -114,22 +114,27 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     }
 }
 
+# How long to wait for Valkey where one can do without its answer, in seconds.
+VALKEY_PATIENCE: dict[str, Any] = {
+    "socket_connect_timeout": 0.5,
+    "socket_timeout": 0.5,
+    # As above: a broken connection is noticed only when it is used.
+    "retry": BlockingRetry(NoBackoff(), 1),
+}
+
 # Counts the API's calls, for all web servers together. While Valkey is slow or down, calls wait for
-# it only briefly, and pass uncounted. Timeouts in seconds.
+# it only briefly, and pass uncounted.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "lepret.common.cache_pool.Cache",
         "LOCATION": ENVIRONMENT.redis_url,
         "KEY_PREFIX": "lepret",
-        "OPTIONS": {
-            "pool_class": "lepret.common.cache_pool.SharedPool",
-            "socket_connect_timeout": 0.5,
-            "socket_timeout": 0.5,
-            # As above: a broken connection is noticed only when it is used.
-            "retry": BlockingRetry(NoBackoff(), 1),
-        },
+        "OPTIONS": {"pool_class": "lepret.common.cache_pool.SharedPool", **VALKEY_PATIENCE},
     }
 }
+
+# Where `readmodels.live.presence` keeps who has which request open, for all web servers together.
+PRESENCE_URL = ENVIRONMENT.redis_url
 
 # How many proxies of ours add to X-Forwarded-For: see `lepret.common.callers`.
 WEB_PROXIES = ENVIRONMENT.web_proxies
@@ -254,7 +259,9 @@ OIDC_NAME = ENVIRONMENT.oidc_name
 OIDC_USERNAME_CLAIM = ENVIRONMENT.oidc_username_claim
 OIDC_GROUPS_CLAIM = ENVIRONMENT.oidc_groups_claim
 OIDC_UNDERWRITERS_GROUP = ENVIRONMENT.oidc_underwriters_group
+OIDC_LEADS_GROUP = ENVIRONMENT.oidc_leads_group
 OIDC_BACK_OFFICE_GROUP = ENVIRONMENT.oidc_back_office_group
+OIDC_POLICY_GROUP = ENVIRONMENT.oidc_policy_group
 OIDC_SECOND_FACTOR = ENVIRONMENT.oidc_second_factor
 PASSWORD_LOGIN = ENVIRONMENT.password_login
 

@@ -18,11 +18,13 @@ from lepret.staff.login import StaffLoginView, StaffLogoutView
 from lepret.staff.passwords import StaffPasswordChangeView
 from lepret.staff.provider_sign_in import FromProvider, ToProvider
 from loans.web import api as commands
+from loans.web import claims_api, policy_api
 from loans.web.national_ids import national_id_in
 from loans.web.problems import PROBLEMS
 from readmodels.monitoring import metrics, readiness
 from readmodels.pages import api as queries
 from readmodels.pages.find_page import find
+from readmodels.pages.next import ids_to_claim
 
 api = DocumentedApi(
     title="lepret",
@@ -33,6 +35,9 @@ api = DocumentedApi(
     openapi_extra={"tags": TAGS},
 )
 api.add_router("", commands.router)
+api.add_router("", claims_api.router)
+api.add_router("", claims_api.router_of_next(ids_to_claim))
+api.add_router("", policy_api.router)
 api.add_router("", queries.router)
 answer_with_problems(api, PROBLEMS, queries.PROBLEMS)
 

@@ -10,6 +10,7 @@ _IN_PLAIN_WORDS: Final = {
     "extra_forbidden": "There is no such field.",
     "string_type": "This must be text.",
     "string_unicode": "This must be text in Unicode.",
+    "tuple_type": "This must be a list.",
     "uuid_type": "This must be a UUID.",
     "uuid_parsing": "This must be a UUID.",
     "uuid_parsing_hex": "This must be a UUID.",

@@ -14,13 +14,13 @@ from django.core.cache import cache
 from redis.exceptions import RedisError
 
 from lepret.common.keyed_hashes import keyed_hash
-from lepret.common.outages import Outage
+from lepret.common.outages import Circuit, Outage
 from lepret.common.turns import waiting_elsewhere
 from lepret.environment import Rate
 
 logger = logging.getLogger(__name__)
 
-# How long the cache is not asked after a failure: while it hangs, every call would wait for it.
+# How long the cache is not asked after a failure.
 SECONDS_WITHOUT_ASKING: Final = 2.0
 
 Clock = Callable[[], float]
@@ -31,11 +31,12 @@ class Counters:
     """Counters and marks in the cache. While it is down, nothing is counted or marked."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._outage = Outage(
-            logger, "the cache", consequence="calls and applications are not counted"
+        self._circuit = Circuit(
+            Outage(logger, "the cache", consequence="calls and applications are not counted"),
+            failures=RedisError,
+            seconds_without_asking=SECONDS_WITHOUT_ASKING,
+            clock=clock,
         )
-        self._asks_from = 0.0
 
     def look(self, *keys: str) -> dict[str, int]:
         """The counters and marks that are there, with their values, in one round trip."""
@@ -65,19 +66,13 @@ class Counters:
         self._ask(lambda: cache.set(key, 1, seconds), if_unknown=None)
 
     def _ask(self, question: Callable[[], T], *, if_unknown: T) -> T:
-        if self._clock() < self._asks_from:
+        def ask() -> T:
+            # The counter may have expired in between.
+            with waiting_elsewhere(), suppress(ValueError):
+                return question()
             return if_unknown
-        try:
-            with waiting_elsewhere():
-                answer = question()
-        except ValueError:  # the counter has expired in between
-            return if_unknown
-        except RedisError as error:
-            self._asks_from = self._clock() + SECONDS_WITHOUT_ASKING
-            self._outage.begin(type(error).__qualname__)
-            return if_unknown
-        self._outage.end()
-        return answer
+
+        return self._circuit.ask(ask, if_unknown=if_unknown)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.db import transaction
 
 from lepret.demo.ownership import mark
-from lepret.staff.roles import BACK_OFFICE, UNDERWRITERS
+from lepret.staff.roles import BACK_OFFICE, LEADS, POLICY_MAKERS, UNDERWRITERS
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,18 @@ class Account:
 
     name: str
     role: str
-    group: str | None = None
+    groups: tuple[str, ...] = ()
     is_staff: bool = False
     is_superuser: bool = False
 
 
 ACCOUNTS = (
-    Account("underwriter", "decides on requests", group=UNDERWRITERS),
-    Account("clerk", "looks at everything", group=BACK_OFFICE, is_staff=True),
+    Account("underwriter", "decides on requests", (UNDERWRITERS,)),
+    Account("colleague", "decides on requests, too", (UNDERWRITERS,)),
+    Account("lead", "decides what others escalate, too", (UNDERWRITERS, LEADS)),
+    Account("clerk", "looks at everything", (BACK_OFFICE,), is_staff=True),
+    Account("policy", "proposes lending policies", (POLICY_MAKERS,), is_staff=True),
+    Account("policy-second", "confirms them", (POLICY_MAKERS,), is_staff=True),
     Account("admin", "may do anything", is_staff=True, is_superuser=True),
 )
 
@@ -77,5 +81,4 @@ def _make_new(account: Account, password: str) -> None:
         is_staff=account.is_staff,
         is_superuser=account.is_superuser,
     )
-    if account.group is not None:
-        user.groups.add(Group.objects.get(name=account.group))
+    user.groups.add(*Group.objects.filter(name__in=account.groups))

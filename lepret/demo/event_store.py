@@ -47,5 +47,4 @@ def refuse_others_event_store(variable: str, uri: str, *, is_own: bool = False) 
             "decides on loan requests by made-up scores; name an empty one, or none"
         )
     if process.returncode:
-        kind = process.stdout.strip()
-        raise EventStoreRefused(f"{variable}: the event store cannot be looked into ({kind})")
+        raise EventStoreRefused(f"{variable}: {process.stdout.strip()}")

@@ -21,6 +21,7 @@ import httpx2
 
 from lepret.demo.directory import DemoDirectory, DirectoryRefused, claimed
 from lepret.demo.event_store import EventStoreRefused, refuse_others_event_store
+from lepret.demo.named_services import ServicesRefused, refuse_services_in_trouble
 from lepret.demo.ownership import DatabaseRefused, refuse_others_databases
 from lepret.demo.ports import free_port, is_free
 from lepret.demo.supervisor import Child, ChildFailed, Supervisor
@@ -113,11 +114,15 @@ def run(*, host: str, port: int, data_dir: Path, fresh: bool, outage: float | No
         )
     given = {name: url for name in DATABASES if (url := variables.get(name))}
     try:
+        refuse_services_in_trouble(variables)
         refuse_others_databases(given)
         if uri := variables.get(EVENT_STORE):
             refuse_others_event_store(EVENT_STORE, uri)
         asyncio.run(_run(WebAddress(host, port), data_dir, fresh=fresh, outage=outage))
-    except (ChildFailed, DatabaseRefused, DirectoryRefused, EventStoreRefused) as problem:
+    except (
+        *(ChildFailed, DatabaseRefused, DirectoryRefused),
+        *(EventStoreRefused, ServicesRefused),
+    ) as problem:
         raise DemoFailed(str(problem)) from problem
 
 
@@ -200,9 +205,8 @@ class _Demo:
 
     async def start(self) -> None:
         """Start everything, then print the addresses."""
-        await asyncio.gather(
-            self._start_event_store(), self._start_valkey(), self._prepare_database()
-        )
+        await asyncio.gather(self._start_event_store(), self._start_valkey())
+        await self._prepare()
         self._directory.publish(self._settings)
         await asyncio.gather(self._mark_event_store(), self._start_projector())
         await asyncio.gather(
@@ -313,20 +317,24 @@ class _Demo:
             await self._supervisor.start(child_on(port))
         return port
 
-    async def _prepare_database(self) -> None:
+    async def _prepare(self) -> None:
+        """Prepare the database, and publish a policy in the event store if that is the demo's."""
         # The password is not on the command line, which others can see.
         code = (
-            "import django, os; django.setup(); import lepret.demo.database as it; "
-            f"it.prepare(password=os.environ['{PASSWORD}'], "
+            "import django, os; django.setup(); "
+            "from lepret.demo import database, first_policy; "
+            f"database.prepare(password=os.environ['{PASSWORD}'], "
             f"is_shared={self._web.is_seen_by_others})"
         )
+        if EVENT_STORE not in self._given:
+            code += "; first_policy.publish()"
         child = self._child("setup", sys.executable, "-c", code)
         secret = {PASSWORD: self._directory.password()}
         child = replace(child, environment={**child.environment, **secret})
         try:
             await self._supervisor.run(child)
         except ChildFailed as problem:
-            raise DemoFailed(f"The database could not be prepared: {problem}") from problem
+            raise DemoFailed(f"The demo could not be prepared: {problem}") from problem
 
     async def _mark_event_store(self) -> None:
         """Mark the demo's own event store, so that other demos may use it, too."""

@@ -1,4 +1,4 @@
-"""Who may see the underwriters' pages now, and why somebody may not: for pages and websockets.
+"""Who may see the pages of a role now, and why somebody may not: for pages and websockets.
 
 Whom of the staff a page, admin or a websocket is refused for want of a role, is logged.
 """
@@ -23,7 +23,7 @@ from lepret.common.callers import address_of
 from lepret.common.database_clock import database_time
 from lepret.common.htmx import HtmxRequest
 from lepret.staff.login_needed import ask_to_log_in
-from lepret.staff.roles import is_underwriter
+from lepret.staff.roles import is_underwriter, makes_policy, may_read_policy
 from lepret.staff.sessions import Lifetimes, SessionEnd, end_of, whose
 
 logger = logging.getLogger(__name__)
@@ -102,6 +102,28 @@ def underwriter_required(view: View) -> View:
     def guarded(request: HtmxRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         refusal = refusal_to_request(request)
         return view(request, *args, **kwargs) if refusal is None else refused(request, refusal)
+
+    return cast(View, guarded)
+
+
+def policy_maker_required(view: View) -> View:
+    """Let policy makers in. Others are sent to the login page, or answered with 403."""
+    return _for_those(makes_policy, view, words="Your account may not change the lending policy.")
+
+
+def policy_reader_required(view: View) -> View:
+    """Let those in who may look at the lending policy; others as `policy_maker_required`."""
+    return _for_those(may_read_policy, view, words="Your account may not see the lending policy.")
+
+
+def _for_those(may: Callable[[User], bool], view: View, *, words: str) -> View:
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return ask_to_log_in(request)
+        if not may(request.user):
+            raise PermissionDenied(words)
+        return view(request, *args, **kwargs)
 
     return cast(View, guarded)
 

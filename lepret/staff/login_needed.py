@@ -9,6 +9,7 @@ from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
+from django_htmx.http import HttpResponseClientRedirect
 
 from lepret.staff.login import NOTHING_RECORDED
 
@@ -18,7 +19,11 @@ _SAFE = ("GET", "HEAD")
 def ask_to_log_in(request: HttpRequest) -> HttpResponse:
     """Lead to the login page and from there back."""
     if request.method in _SAFE:
-        return redirect(_login_page(request.get_full_path()))
+        page = _login_page(request.get_full_path())
+        # The login page is no part of the page that asks for a part of itself.
+        return (
+            HttpResponseClientRedirect(page) if "HX-Request" in request.headers else redirect(page)
+        )
     return redirect(_login_page(_page_before(request), **{NOTHING_RECORDED: "1"}))
 
 

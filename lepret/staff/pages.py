@@ -7,7 +7,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from lepret.staff.roles import is_back_office, is_underwriter, login_required
+from lepret.staff.roles import is_back_office, is_underwriter, login_required, makes_policy
 
 
 @never_cache
@@ -20,6 +20,8 @@ def home_of_role(request: HttpRequest) -> HttpResponse:
         return redirect("readmodels:underwriting")
     if is_back_office(request.user):
         return redirect("admin:index")
+    if makes_policy(request.user):
+        return redirect("loans:policy")
     return render(request, "staff/no_role.html")
 
 

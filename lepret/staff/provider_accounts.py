@@ -11,9 +11,9 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from lepret.models import LONGEST_SUBJECT, ProviderAccount
-from lepret.staff.roles import BACK_OFFICE, UNDERWRITERS
+from lepret.staff.roles import BACK_OFFICE, IN_ADMIN, LEADS, POLICY_MAKERS, UNDERWRITERS
 
-_ROLES: Final = (UNDERWRITERS, BACK_OFFICE)
+_ROLES: Final = (UNDERWRITERS, LEADS, BACK_OFFICE, POLICY_MAKERS)
 
 
 class NotLetIn(Exception):
@@ -57,7 +57,9 @@ def roles_in(claims: Mapping[str, Any]) -> set[str]:
         return set()
     ours = (
         (settings.OIDC_UNDERWRITERS_GROUP, UNDERWRITERS),
+        (settings.OIDC_LEADS_GROUP, LEADS),
         (settings.OIDC_BACK_OFFICE_GROUP, BACK_OFFICE),
+        (settings.OIDC_POLICY_GROUP, POLICY_MAKERS),
     )
     return {group for theirs, group in ours if theirs and theirs in named}
 
@@ -67,7 +69,7 @@ def set_roles(user: User, roles: Set[str]) -> None:
     with transaction.atomic():
         for group in Group.objects.filter(name__in=_ROLES):
             (user.groups.add if group.name in roles else user.groups.remove)(group)
-        user.is_staff = BACK_OFFICE in roles or user.is_superuser
+        user.is_staff = not IN_ADMIN.isdisjoint(roles) or user.is_superuser
         user.save(update_fields=["is_staff"])
 
 
@@ -136,7 +138,7 @@ _ASK_YOUR_ADMINISTRATOR: Final = "Your account cannot be used here. Ask your adm
 
 def _no_role(username: str) -> NotLetIn:
     return NotLetIn(
-        f"{username} is in neither of the groups",
+        f"{username} is in none of the groups",
         "You are in none of the groups that work here. Ask your administrator to add you to one.",
     )
 
