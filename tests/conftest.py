@@ -1,4 +1,4 @@
-"""Lets `uv run pytest` install what the tests need, so that the demo need not install it too."""
+"""Sets up what must be so before pytest loads its plugins, also in the workers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ import pytest
 
 pytest_plugins = ["tests.fixtures"]
 
+# Where an environment says that Python shall not keep compiled modules, each of the hundreds of
+# processes that tests start would compile all of Django again, for seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Start pytest again with the dependency group `test`, unless that is installed."""
+    """Start pytest again with the dependency group `test`, unless that is installed.
+
+    The demo need not install it, and `uv run pytest` does.
+    """
     if find_spec("pytest_django") is not None:
         return
     pluginmanager.getplugin("capturemanager").stop_global_capturing()

@@ -20,9 +20,14 @@ from pytest_django import DjangoDbBlocker, Settings
 from lepret import settings as project_settings
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from loans import dependencies
-from tests.support.event_store import RunningEventStore, running_event_store
+from tests.support.event_store import (
+    EventStore,
+    RunningEventStore,
+    any_event_store,
+    running_event_store,
+)
 from tests.support.postgresql import RunningPostgreSQL, running_postgresql
-from tests.support.processes import free_port, wait_until
+from tests.support.processes import PROJECT, free_port, wait_until
 from tests.support.read_models import ReadModelsDatabase, read_models_at
 from tests.support.valkey import RunningValkey, running_valkey
 
@@ -39,15 +44,32 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests have one try: they wait for nothing that a busy machine could delay."""
+    for item in items:
+        if item.path.is_relative_to(PROJECT / "tests" / "unit"):
+            item.add_marker(pytest.mark.flaky(reruns=0))
+
+
+@pytest.fixture(autouse=True)
+def _policies_of_this_test_alone() -> Iterator[None]:
+    """Versions of the lending policy are kept for a minute; the next test may have others."""
+    yield
+    # Imported late: plugins are loaded before Django's models can be.
+    from readmodels.policies import known_policy  # noqa: PLC0415
+
+    known_policy.cache_clear()
+
+
 @pytest.fixture(scope="session")
-def shared_event_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEventStore]:
+def shared_event_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
     """One event store for all tests that look only at streams of their own."""
-    with running_event_store(tmp_path_factory.mktemp("events") / "events.sqlite3") as store:
+    with any_event_store(tmp_path_factory.mktemp("events")) as store:
         yield store
 
 
 @pytest.fixture
-def streams(shared_event_store: RunningEventStore, settings: Settings) -> Iterator[None]:
+def streams(shared_event_store: EventStore, settings: Settings) -> Iterator[None]:
     """The application uses the shared event store: for tests that look at one stream each."""
     yield from _used(shared_event_store, settings)
 
@@ -63,7 +85,7 @@ def event_store(
     tmp_path: Path, settings: Settings, event_store_port: int
 ) -> Iterator[RunningEventStore]:
     """The application uses an event store of this test's own: for tests that look at `$all`."""
-    with running_event_store(tmp_path / "events.sqlite3", event_store_port) as store:
+    with running_event_store(tmp_path / "events", event_store_port) as store:
         for _ in _used(store, settings):
             wait_until(_event_store_answers, 30)
             yield store
@@ -87,9 +109,10 @@ def no_event_store(streams: None, settings: Settings) -> Iterator[None]:
     close_event_store_client()
 
 
-def _used(store: RunningEventStore, settings: Settings) -> Iterator[None]:
+def _used(store: EventStore, settings: Settings) -> Iterator[None]:
     settings.EVENTSTORE_URI = store.uri
     dependencies.event_store.cache_clear()
+    dependencies.policies.cache_clear()
     dependencies.credit_bureau.cache_clear()
     yield
     close_event_store_client()
@@ -103,7 +126,8 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningV
 
 @pytest.fixture
 def channel_layer(shared_valkey: RunningValkey, settings: Settings) -> Iterator[None]:
-    """The application's channel layer is a real Valkey."""
+    """The application's channel layer is a real Valkey, which also knows who is present."""
+    settings.PRESENCE_URL = shared_valkey.url
     settings.CHANNEL_LAYERS = {
         DEFAULT_CHANNEL_LAYER: {
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
@@ -120,6 +144,7 @@ def valkey(tmp_path: Path, settings: Settings) -> Iterator[RunningValkey]:
     """A Valkey of this test's own, with the options that the project's settings have."""
     layer = project_settings.CHANNEL_LAYERS[DEFAULT_CHANNEL_LAYER]
     with running_valkey(tmp_path) as valkey:
+        settings.PRESENCE_URL = valkey.url
         host = {**layer["CONFIG"]["hosts"][0], "address": valkey.url}
         settings.CHANNEL_LAYERS = {DEFAULT_CHANNEL_LAYER: {**layer, "CONFIG": {"hosts": [host]}}}
         channel_layers.backends.clear()

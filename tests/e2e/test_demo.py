@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -18,12 +19,14 @@ from playwright.sync_api import expect
 
 from tests.support.browser import new_page, running_browser
 from tests.support.demo import COMMANDS, SECONDS_TO_STOP, Demo, running_demo, started_demo
+from tests.support.event_store import needs_the_embedded_store
 from tests.support.pages import fill_in, send
 from tests.support.postgresql import RunningPostgreSQL
 from tests.support.processes import PROJECT, is_alive, is_free, wait_until
 from tests.support.web_servers import running_daphne
 
-SECONDS_TO_COME_BACK = 20.0
+SECONDS_TO_COME_BACK = 60.0
+STARTS_IT = "a demo starts, stops and deletes only its own"
 
 
 def apply(demo: Demo) -> UUID:
@@ -41,7 +44,15 @@ class TestARunningDemo:
 
     @pytest.mark.parametrize(
         ("name", "path"),
-        [("underwriter", "/underwriting/"), ("clerk", "/admin/"), ("admin", "/admin/")],
+        [
+            ("underwriter", "/underwriting/"),
+            ("colleague", "/underwriting/"),
+            ("lead", "/underwriting/"),
+            ("clerk", "/admin/"),
+            ("policy", "/admin/policy/propose/"),
+            ("policy-second", "/admin/policy/propose/"),
+            ("admin", "/admin/"),
+        ],
     )
     def test_has_accounts_whose_passwords_are_their_names(
         self, demo: Demo, name: str, path: str
@@ -54,8 +65,14 @@ class TestARunningDemo:
         for address in ("/", "/underwriting/", "/admin/", "/api/docs"):
             assert f"{demo.base_url}{address} " in demo.output
         assert uri in demo.output
-        for name in ("underwriter", "clerk", "admin"):
+        for name in ("underwriter", "colleague", "lead", "clerk", "policy", "admin"):
             assert f"(password: {name})" in demo.output
+
+    def test_goes_by_a_policy_of_its_own(self, demo: Demo) -> None:
+        shown = demo.manage("policy", "show", "1")
+        assert "Version 1, proposed by policy and confirmed by policy-second" in shown.stderr
+        policy = json.loads(shown.stdout)
+        assert (policy["automatic_up_to"], policy["undo_seconds"]) == (10_000, 5)
 
     def test_keeps_its_secrets_to_itself(self, demo: Demo) -> None:
         for name in ("DJANGO_SECRET_KEY", "LEPRET_HMAC_KEY"):
@@ -88,6 +105,8 @@ class TestARunningDemo:
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_starts_a_killed_child_again(self, demo: Demo, name: str) -> None:
+        if name == "store":
+            needs_the_embedded_store(STARTS_IT)
         loan = apply(demo)
         killed = demo.pid_of(name)
         assert killed is not None
@@ -160,7 +179,7 @@ class TestADemoThatCannotStart:
             assert demo.process.returncode == 1
             last_line = demo.output.splitlines()[-1]
         assert last_line == (
-            "CommandError: The database could not be prepared: setup ended with exit status 1"
+            "CommandError: The demo could not be prepared: setup ended with exit status 1"
         )
         assert children
         assert not any(map(is_alive, children))
@@ -263,6 +282,7 @@ def test_an_application_during_an_outage_is_received_and_decided_afterwards(tmp_
 
 
 def test_sigterm_stops_it_and_leaves_no_process(tmp_path: Path) -> None:
+    needs_the_embedded_store(STARTS_IT)
     with running_demo(tmp_path / "data") as demo:
         children = [child.pid for child in demo.children()]
         ports = demo.ports
@@ -289,6 +309,7 @@ def test_data_survives_a_restart(tmp_path: Path) -> None:
 def test_its_children_end_when_it_is_killed_and_a_fresh_start_deletes_its_data(
     tmp_path: Path,
 ) -> None:
+    needs_the_embedded_store(STARTS_IT)
     data_dir = tmp_path / "data"
     with running_demo(data_dir) as demo:
         loan = apply(demo)

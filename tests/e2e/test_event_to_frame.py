@@ -13,7 +13,7 @@ from tests.support.nodes import Underwriter
 from tests.support.processes import wait_until
 from tests.support.web_servers import no_row, row, wait_for_frame
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def add_user(admin: Page, name: str, password: str) -> None:
     """Have an administrator make an underwriter."""
     admin.goto("/admin/auth/user/add/")
     log_in(admin, "admin")
-    admin.get_by_label("Underwriters").check()
+    admin.get_by_label(re.compile(r"^\s*Underwriters")).check()
     admin.get_by_label("Username").fill(name)
     admin.get_by_label("Password:", exact=True).fill(password)
     admin.get_by_label("Password confirmation:").fill(password)

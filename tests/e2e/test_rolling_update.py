@@ -63,7 +63,7 @@ def versions(
     if request.param == "postgresql":
         read_models_url = request.getfixturevalue("postgresql").new_database()
     with ExitStack() as stack:
-        store = stack.enter_context(running_event_store(tmp_path / "events.sqlite3"))
+        store = stack.enter_context(running_event_store(tmp_path / "events"))
         variables = environment(store, ReadModelsDatabase("readmodels", read_models_url)) | {
             "DATABASE_URL": f"sqlite:///{tmp_path}/main.sqlite3",
             "REDIS_URL": shared_valkey.url,

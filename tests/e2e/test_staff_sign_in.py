@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.demo import Demo, running_demo
 from tests.support.identity_providers import RealProvider, running_real_provider
-from tests.support.pages import expect_live, give_code, log_in, open_queue
+from tests.support.pages import expect_live, give_code, log_in, make_user, open_queue
 from tests.support.processes import free_port
 from tests.support.second_factors import Phone
 
@@ -48,21 +48,23 @@ def demo(
 
 
 def test_a_second_factor_is_set_up_and_used(page: Page, other_page: Page, demo: Demo) -> None:
-    open_queue(page, "underwriter")
+    name = make_user(demo, "Underwriters")
+    open_queue(page, name)
     expect(page.get_by_role("heading", name="Set up a second factor")).to_be_visible()
     expect(page.get_by_role("img", name="as a picture")).to_be_visible()
     phone = Phone(page.locator("#secret").inner_text())
     give_code(page, phone.wrong_code(), "Set up")
     expect(page.get_by_text("not the code that the app should show")).to_be_visible()
-    give_code(page, phone.code(), "Set up")
+    code = phone.code()
+    give_code(page, code, "Set up")
     codes = page.locator(".recovery-codes code")
     expect(codes).to_have_count(10)
     recovery_code = codes.first.inner_text()
     page.get_by_role("button", name="I have kept them").click()
     expect_live(page)
 
-    open_queue(other_page, "underwriter")
-    give_code(other_page, phone.code(), "Log in")  # The code that was used up.
+    open_queue(other_page, name)
+    give_code(other_page, code, "Log in")
     expect(other_page.get_by_text("was used before")).to_be_visible()
     give_code(other_page, recovery_code, "Log in")
     expect_live(other_page)
@@ -70,10 +72,10 @@ def test_a_second_factor_is_set_up_and_used(page: Page, other_page: Page, demo: 
     other_page.get_by_role("link", name="Second factor").click()
     expect(other_page.get_by_text("You have 9 recovery codes left")).to_be_visible()
 
-    assert demo.manage("second_factor", "reset", "underwriter").returncode == 0
+    assert demo.manage("second_factor", "reset", name).returncode == 0
     other_page.goto("/underwriting/")
     expect(other_page.get_by_text("needs its second factor now")).to_be_visible()
-    log_in(other_page, "underwriter")
+    log_in(other_page, name)
     expect(other_page.get_by_role("heading", name="Set up a second factor")).to_be_visible()
 
 

@@ -37,7 +37,7 @@ from tests.support.addresses import addresses, filled_in
 from tests.support.api import Caller, somebody
 from tests.support.loans import AT, UNDER_REVIEW_AT, append_requested_loan
 from tests.support.projection_statuses import checkpoint, failure, rebuild, skipped_event
-from tests.support.staff import make_clerk, make_underwriter
+from tests.support.staff import make_clerk, make_policy_maker, make_underwriter
 
 pytestmark = [
     pytest.mark.usefixtures("streams", "channel_layer", "no_patience"),
@@ -55,118 +55,140 @@ SECONDS: Final = 10.0
 # that 200 after POST is a form with errors. A star stands for one part of a path; the first line
 # that fits counts.
 ANSWERS: Final = """
-                                              stranger  no group  underwriter  clerk  superuser
-GET   /                                       200       200       200          200    200
-POST  /                                       422       422       422          422    422
-POST  /validate/                              400       400       400          400    400
-GET   /loans/<loan_request_id>/               200       200       200          200    200
-GET   /find/                                  200       200       200          200    200
-POST  /find/                                  422       422       422          422    422
-GET   /privacy/                               200       200       200          200    200
-GET   /underwriting/                          login     403       200          403    200
-POST  /underwriting/<loan_request_id>/approve/  login   403       302          403    302
-GET   /underwriting/<loan_request_id>/deny/   login     403       200          403    200
-POST  /underwriting/<loan_request_id>/deny/   login     403       422          403    422
+                                           stranger  no group  underwriter  clerk  policy  superuser
+GET   /                                       200       200       200          200    200     200
+POST  /                                       422       422       422          422    422     422
+POST  /validate/                              400       400       400          400    400     400
+GET   /loans/<loan_request_id>/               200       200       200          200    200     200
+GET   /find/                                  200       200       200          200    200     200
+POST  /find/                                  422       422       422          422    422     422
+GET   /privacy/                               200       200       200          200    200     200
+GET   /underwriting/                          login     403       200          403    403     200
+GET   /underwriting/<loan_request_id>/        login     403       200          403    403     200
+POST  /underwriting/<loan_request_id>/notes/  login     403       422          403    403     422
+GET   /underwriting/<loan_request_id>/approve/  login   403       200          403    403     200
+POST  /underwriting/<loan_request_id>/approve/  login   403       422          403    403     422
+GET   /underwriting/<loan_request_id>/deny/   login     403       200          403    403     200
+POST  /underwriting/<loan_request_id>/deny/   login     403       422          403    403     422
+POST  /underwriting/<loan_request_id>/claim/  login     403       302          403    403     302
+POST  /underwriting/<loan_request_id>/release/  login   403       302          403    403     302
+GET   /underwriting/<loan_request_id>/hand-over/  login  403      200          403    403     200
+POST  /underwriting/<loan_request_id>/hand-over/  login  403      422          403    403     422
+GET   /underwriting/<loan_request_id>/escalate/  login  403       200          403    403     200
+POST  /underwriting/<loan_request_id>/escalate/  login  403       422          403    403     422
+POST  /underwriting/next/                     login     403       302          403    403     302
 
-GET   /accounts/                              login     200       200          200    200
-POST  /accounts/                              login     405       405          405    405
-GET   /accounts/login/                        200       302       302          302    302
-POST  /accounts/login/                        200       200       200          200    200
-POST  /accounts/logout/                       login     login     login        login  login
-GET   /accounts/login/code/                   login     login     login        login  login
-POST  /accounts/login/code/                   login     login     login        login  login
-GET   /accounts/provider/                     404       404       404          404    404
-POST  /accounts/provider/                     404       404       404          404    404
-GET   /accounts/provider/callback/            404       404       404          404    404
-POST  /accounts/provider/callback/            404       404       404          404    404
-GET   /accounts/home/                         login     200       302          302    302
-POST  /accounts/home/                         login     200       302          302    302
-GET   /accounts/password/                     login     200       200          200    200
-POST  /accounts/password/                     login     200       200          200    200
-GET   /accounts/password/changed/             login     200       200          200    200
-GET   /accounts/second-factor/                login     200       200          200    200
-POST  /accounts/second-factor/                login     200       200          200    200
-GET   /accounts/sessions/                     login     200       200          200    200
-POST  /accounts/sessions/                     login     200       200          200    200
+GET   /accounts/                              login     200       200          200    200     200
+POST  /accounts/                              login     405       405          405    405     405
+GET   /accounts/login/                        200       302       302          302    302     302
+POST  /accounts/login/                        200       200       200          200    200     200
+POST  /accounts/logout/                       login     login     login        login  login   login
+GET   /accounts/login/code/                   login     login     login        login  login   login
+POST  /accounts/login/code/                   login     login     login        login  login   login
+GET   /accounts/provider/                     404       404       404          404    404     404
+POST  /accounts/provider/                     404       404       404          404    404     404
+GET   /accounts/provider/callback/            404       404       404          404    404     404
+POST  /accounts/provider/callback/            404       404       404          404    404     404
+GET   /accounts/home/                         login     200       302          302    302     302
+POST  /accounts/home/                         login     200       302          302    302     302
+GET   /accounts/password/                     login     200       200          200    200     200
+POST  /accounts/password/                     login     200       200          200    200     200
+GET   /accounts/password/changed/             login     200       200          200    200     200
+GET   /accounts/second-factor/                login     200       200          200    200     200
+POST  /accounts/second-factor/                login     200       200          200    200     200
+GET   /accounts/sessions/                     login     200       200          200    200     200
+POST  /accounts/sessions/                     login     200       200          200    200     200
 
-GET   /healthz                                200       200       200          200    200
-GET   /readyz                                 200       200       200          200    200
-GET   /metrics                                403       403       403          403    403
+GET   /healthz                                200       200       200          200    200     200
+GET   /readyz                                 200       200       200          200    200     200
+GET   /metrics                                403       403       403          403    403     403
 
-GET   /api/openapi.json                       200       200       200          200    200
-POST  /api/openapi.json                       405       405       405          405    405
-GET   /api/docs                               200       200       200          200    200
-POST  /api/docs                               405       405       405          405    405
-GET   /api                                    404       404       404          404    404
-POST  /api                                    404       404       404          404    404
-GET   /api/                                   404       404       404          404    404
-POST  /api/                                   404       404       404          404    404
-POST  /api/loan-requests                      400       400       400          400    400
-GET   /api/loan-requests/<id>                 200       200       200          200    200
-POST  /api/loan-requests/<id>/*               401       401       401          401    401
-GET   /api/underwriting/queue                 401       401       401          401    401
+GET   /api/openapi.json                       200       200       200          200    200     200
+POST  /api/openapi.json                       405       405       405          405    405     405
+GET   /api/docs                               200       200       200          200    200     200
+POST  /api/docs                               405       405       405          405    405     405
+GET   /api                                    404       404       404          404    404     404
+POST  /api                                    404       404       404          404    404     404
+GET   /api/                                   404       404       404          404    404     404
+POST  /api/                                   404       404       404          404    404     404
+POST  /api/loan-requests                      400       400       400          400    400     400
+GET   /api/loan-requests/<id>                 200       200       200          200    200     200
+POST  /api/loan-requests/<id>/*               401       401       401          401    401     401
+GET   /api/underwriting/queue                 401       401       401          401    401     401
+GET   /api/policy                               401       401       401          401    401     401
+POST  /api/queue/next                           401       401       401          401    401     401
 
-GET   /admin/                                 login     login     login        200    200
-POST  /admin/                                 login     login     login        200    200
-GET   /admin/login/                           200       200       200          302    302
-POST  /admin/login/                           200       200       200          200    200
-GET   /admin/logout/                          405       405       405          405    405
-POST  /admin/logout/                          login     login     login        login  login
-GET   /admin/password_change/                 login     200       200          200    200
-POST  /admin/password_change/                 login     200       200          200    200
-GET   /admin/password_change/done/            login     login     login        200    200
-GET   /admin/autocomplete/                    login     login     login        403    403
-GET   /admin/jsi18n/                          login     login     login        200    200
-GET   /admin/r/<content_type_id>/<object_id>/   login   login     login        404    404
-POST  /admin/r/<content_type_id>/<object_id>/   login   login     login        404    404
-GET   /admin/<app_label>/                     login     login     login        404    200
-POST  /admin/<app_label>/                     login     login     login        404    200
-GET   /admin/<url>                            login     login     login        404    404
-POST  /admin/<url>                            login     login     login        404    404
-GET   /admin/*/*/<object_id>/                 login     login     login        302    302
-POST  /admin/*/*/<object_id>/                 login     login     login        302    302
+GET   /admin/                                 login     login     login        200    200     200
+POST  /admin/                                 login     login     login        200    200     200
+GET   /admin/login/                           200       200       200          302    302     302
+POST  /admin/login/                           200       200       200          200    200     200
+GET   /admin/logout/                          405       405       405          405    405     405
+POST  /admin/logout/                          login     login     login        login  login   login
+GET   /admin/password_change/                 login     200       200          200    200     200
+POST  /admin/password_change/                 login     200       200          200    200     200
+GET   /admin/password_change/done/            login     login     login        200    200     200
+GET   /admin/autocomplete/                    login     login     login        403    403     403
+GET   /admin/jsi18n/                          login     login     login        200    200     200
+GET   /admin/r/<content_type_id>/<object_id>/   login   login     login        404    404     404
+POST  /admin/r/<content_type_id>/<object_id>/   login   login     login        404    404     404
+GET   /admin/<app_label>/                     login     login     login        404    404     200
+POST  /admin/<app_label>/                     login     login     login        404    404     200
+GET   /admin/<url>                            login     login     login        404    404     404
+POST  /admin/<url>                            login     login     login        404    404     404
+GET   /admin/*/*/<object_id>/                 login     login     login        302    302     302
+POST  /admin/*/*/<object_id>/                 login     login     login        302    302     302
 
-GET   /admin/auth/user/<id>/password/         login     login     login        302    302
-POST  /admin/auth/user/<id>/password/         login     login     login        302    302
-GET   /admin/auth/*/                          login     login     login        403    200
-POST  /admin/auth/*/                          login     login     login        403    200
-GET   /admin/auth/*/add/                      login     login     login        403    200
-POST  /admin/auth/*/add/                      login     login     login        403    200
-GET   /admin/auth/*/<object_id>/*/            login     login     login        403    200
-POST  /admin/auth/*/<object_id>/*/            login     login     login        403    200
+GET   /admin/policy/                          login     403       403          200    200     200
+GET   /admin/policy/propose/                  login     403       403          403    200     200
+POST  /admin/policy/propose/                  login     403       403          403    422     422
+GET   /admin/policy/<number>/                 login     403       403          404    404     404
+POST  /admin/policy/<number>/*/               login     403       403          403    404     404
+GET   /admin/policy/simulations/              login     403       403          403    200     200
+POST  /admin/policy/simulations/              login     403       403          403    422     422
+GET   /admin/policy/simulations/<run_id>/     login     403       403          403    404     404
 
-GET   /admin/lepret/apitoken/                 login     login     login        403    200
-POST  /admin/lepret/apitoken/                 login     login     login        403    200
-GET   /admin/lepret/apitoken/<object_id>/history/  login  login   login        403    200
-POST  /admin/lepret/apitoken/<object_id>/history/  login  login   login        403    200
-GET   /admin/lepret/apitoken/<object_id>/change/   login  login   login        403    200
+GET   /admin/auth/user/<id>/password/         login     login     login        302    302     302
+POST  /admin/auth/user/<id>/password/         login     login     login        302    302     302
+GET   /admin/auth/*/                          login     login     login        403    403     200
+POST  /admin/auth/*/                          login     login     login        403    403     200
+GET   /admin/auth/*/add/                      login     login     login        403    403     200
+POST  /admin/auth/*/add/                      login     login     login        403    403     200
+GET   /admin/auth/*/<object_id>/*/            login     login     login        403    403     200
+POST  /admin/auth/*/<object_id>/*/            login     login     login        403    403     200
 
-GET   /admin/readmodels/*/                    login     login     login        200    200
-POST  /admin/readmodels/*/                    login     login     login        200    200
-GET   /admin/readmodels/*/<object_id>/history/  login   login     login        302    302
-POST  /admin/readmodels/*/<object_id>/history/  login   login     login        302    302
-GET   /admin/readmodels/*/<object_id>/change/   login   login     login        200    200
-GET   /admin/*/*/add/                         login     login     login        403    403
-POST  /admin/*/*/add/                         login     login     login        403    403
-GET   /admin/*/*/<object_id>/*/               login     login     login        403    403
-POST  /admin/*/*/<object_id>/*/               login     login     login        403    403
+GET   /admin/lepret/apitoken/                 login     login     login        403    403     200
+POST  /admin/lepret/apitoken/                 login     login     login        403    403     200
+GET   /admin/lepret/apitoken/<object_id>/history/  login  login   login        403    403     200
+POST  /admin/lepret/apitoken/<object_id>/history/  login  login   login        403    403     200
+GET   /admin/lepret/apitoken/<object_id>/change/   login  login   login        403    403     200
+
+GET   /admin/readmodels/*/                    login     login     login        200    403     200
+POST  /admin/readmodels/*/                    login     login     login        200    403     200
+GET   /admin/readmodels/*/<object_id>/history/  login   login     login        302    302     302
+POST  /admin/readmodels/*/<object_id>/history/  login   login     login        302    302     302
+GET   /admin/readmodels/*/<object_id>/change/   login   login     login        200    403     200
+GET   /admin/*/*/add/                         login     login     login        403    403     403
+POST  /admin/*/*/add/                         login     login     login        403    403     403
+GET   /admin/*/*/<object_id>/*/               login     login     login        403    403     403
+POST  /admin/*/*/<object_id>/*/               login     login     login        403    403     403
 """
 SOCKETS: Final = """
-                                              stranger  no group  underwriter  clerk  superuser
-OPEN  /ws/loans/<loan_request_id>/            yes       yes       yes          yes    yes
-OPEN  /ws/underwriting/                       no        no        yes          no     yes
+                                           stranger  no group  underwriter  clerk  policy  superuser
+OPEN  /ws/loans/<loan_request_id>/            yes       yes       yes          yes    yes     yes
+OPEN  /ws/underwriting/                       no        no        yes          no     no      yes
+OPEN  /ws/underwriting/<loan_request_id>/     no        no        yes          no     no      yes
 """
 TOKENS: Final = """
-                         request_loan  get_loan_request  list_queue  approve and deny_loan_request
-none                     201           200               401         401
-malformed                401           401               401         401
-unknown                  401           401               401         401
-revoked                  401           401               401         401
-expired                  401           401               401         401
-of someone inactive      401           401               401         401
-without the scope        403           200               403         403
-of a former underwriter  201           200               403         403
-good                     201           200               200         200
+                         request_loan  get_loan_request  list_queue  decide, claim  get_policy
+none                     201           200               401         401            401
+malformed                401           401               401         401            401
+unknown                  401           401               401         401            401
+revoked                  401           401               401         401            401
+expired                  401           401               401         401            401
+of someone inactive      401           401               401         401            401
+without the scope        403           200               403         403            403
+of a former underwriter  201           200               403         403            200
+good                     201           200               200         200            200
 """
 
 # Those who are nobody to the site, however they became so, are answered like a stranger.
@@ -178,6 +200,7 @@ PEOPLE: Final = {
     "no group": "no group",
     "underwriter": "underwriter",
     "clerk": "clerk",
+    "policy maker": "policy",
     "superuser": "superuser",
 }
 OTHER_METHODS: Final = ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -246,6 +269,8 @@ def someone(kind: str) -> User:
     match kind:
         case "clerk":
             return make_clerk("walter")
+        case "policy maker":
+            return make_policy_maker("walter")
         case "superuser":
             return User.objects.create_superuser("walter")
         case "no group":
@@ -301,7 +326,8 @@ def paths(loan: UUID) -> Iterator[tuple[str, str]]:
                 first = apps.get_model(model[1], model[2])._default_manager.order_by("pk").first()
                 assert first is not None, f"{model[2]} needs a row for this test"
                 return first.pk
-            others = {"app_label": "auth", "url": "nowhere", "content_type_id": 1, "object_id": 1}
+            others: dict[str, Any] = {"app_label": "auth", "url": "nowhere"}
+            others |= {"content_type_id": 1, "object_id": 1, "number": 1}
             return others.get(name, loan)
 
         yield address, filled_in(address, value_of)
@@ -433,6 +459,22 @@ SCOPES: Final = {
     "list_queue": Scope.READ_QUEUE,
     "approve_loan_request": Scope.DECIDE,
     "deny_loan_request": Scope.DECIDE,
+    "add_note": Scope.DECIDE,
+    "claim_loan_request": Scope.DECIDE,
+    "release_loan_request": Scope.DECIDE,
+    "hand_over_loan_request": Scope.DECIDE,
+    "escalate_loan_request": Scope.DECIDE,
+    "claim_next": Scope.DECIDE,
+    "get_policy": Scope.READ_POLICY,
+}
+
+
+CLAIMS: Final[dict[str, tuple[str, dict[str, str]]]] = {
+    "claim_loan_request": ("/loan-requests/{}/claim", {}),
+    "release_loan_request": ("/loan-requests/{}/release", {}),
+    "hand_over_loan_request": ("/loan-requests/{}/hand-over", {"to": "uma"}),
+    "escalate_loan_request": ("/loan-requests/{}/escalate", {"why": "Odd papers."}),
+    "claim_next": ("/queue/next", {}),
 }
 
 
@@ -445,10 +487,17 @@ def answer_of(caller: Caller, operation: str, loan: UUID) -> int:
             response = caller.get(f"/loan-requests/{loan}")
         case "list_queue":
             response = caller.get("/underwriting/queue")
+        case "get_policy":
+            response = caller.get("/policy")
         case "approve_loan_request":
             response = caller.approve(loan)
         case "deny_loan_request":
             response = caller.deny(loan)
+        case "add_note":
+            response = caller.note(loan)
+        case _ if operation in CLAIMS:
+            path, sent = CLAIMS[operation]
+            response = caller.post(path.format(loan), sent)
         case _:
             raise AssertionError(f"{operation} is new: say here how it is called")
     status: int = response.status_code
@@ -460,13 +509,20 @@ def token_states() -> dict[str, dict[str, int]]:
     states = {}
     for row in TOKENS.strip().splitlines()[1:]:
         state, *answers = re.split(r"\s{2,}", row)
-        applies, asks, lists, decides = map(int, answers)
+        applies, asks, lists, decides, reads = map(int, answers)
         states[state] = {
             "request_loan": applies,
             "get_loan_request": asks,
             "list_queue": lists,
             "approve_loan_request": decides,
             "deny_loan_request": decides,
+            "add_note": decides,
+            "claim_loan_request": decides,
+            "release_loan_request": decides,
+            "hand_over_loan_request": decides,
+            "escalate_loan_request": decides,
+            "claim_next": decides,
+            "get_policy": reads,
         }
     return states
 
@@ -483,6 +539,8 @@ class TestTokens:
         wanted = token_states()[state][operation]
         for caller in callers(state, operation):
             loan = append_requested_loan(score=5).loan_request_id
+            person: Any = {"name": "Ann Example", "national_id": "555555aa", "requested_at": AT}
+            PendingRequest.objects.create(id=loan, amount=5000, credit_score=5, **person)
             assert answer_of(caller, operation, loan) == wanted
             if wanted >= 400:
                 assert len(history_of(loan).entries) == UNDER_REVIEW_AT + 1

@@ -25,6 +25,7 @@ NETWORKS: Final = {
     "keys": set(),
     "eventstore": {"events"},
     "event-store-users": {"events"},
+    "event-store-groups": {"events"},
     "postgres": {"database"},
     "valkey": {"messages"},
     "migrate": {"database"},
@@ -172,6 +173,11 @@ def test_what_runs_once_is_waited_for() -> None:
         if condition["condition"] == "service_completed_successfully"
     }
     assert waited_for == {name for name, each in SERVICES.items() if each["restart"] == "no"}
+
+
+@every_service
+def test_what_keeps_running_has_a_health_check(name: str) -> None:
+    assert ("healthcheck" in SERVICES[name]) is (SERVICES[name]["restart"] != "no")
 
 
 def test_the_image_has_what_makes_the_keys() -> None:

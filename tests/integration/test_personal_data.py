@@ -103,7 +103,7 @@ def decide(request: pytest.FixtureRequest) -> Callable[[Client, Any], Any]:
     """Decides as a browser without JavaScript does, which is redirected and then told."""
 
     def decide(client: Client, loan: Any) -> Any:
-        form = {"shown_revision": str(UNDER_REVIEW_AT), "reason": "other"}
+        form = {"shown_revision": str(UNDER_REVIEW_AT), "reasons": "other"}
         return client.post(f"/underwriting/{loan}/{request.param}/", form)
 
     return decide

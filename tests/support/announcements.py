@@ -12,11 +12,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from lepret.common.event_store_client import event_store_client
-from loans.domain.events import LoanEvent, LossEvent
 from readmodels.live.broadcasts import CHANGED, POSITIONS
 from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projections.rows import Rows
-from readmodels.projector.received import Received
+from readmodels.projector.received import ProjectedEvent, Received
 from tests.support.broadcast_listener import Heard
 from tests.support.commits import Commit
 from tests.support.fork_server import Forked
@@ -59,7 +58,8 @@ class Told:
         self._reached: dict[tuple[str, str], int] = {}
         for each in heard:
             if each.group == POSITIONS:
-                self._reached[each.teller, each.message["name"]] = each.message["position"]
+                for name, position in each.message["positions"].items():
+                    self._reached[each.teller, name] = position
             elif each.message["type"] == CHANGED:
                 self.counts.update(
                     (each.teller, each.group, UUID(id_)) for id_ in each.message["ids"]
@@ -93,7 +93,7 @@ def _changes_of_one(
             yield Change(commit, projection.group(id_), id_)
 
 
-def changes_rows(projection: Projection, event: LoanEvent | LossEvent) -> bool:
+def changes_rows(projection: Projection, event: ProjectedEvent) -> bool:
     """Whether an event changes a projection's rows."""
     rows: Rows[Any] = Rows(projection.model)
     handle(projection, event, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -47,11 +47,37 @@ class Caller:
         return self.post(path, {"note": note}, **{"If-Match": etag}, **headers)
 
     def deny(
-        self, loan: object, etag: str = "*", reason: str = "other", note: str = "", **headers: str
+        self,
+        loan: object,
+        etag: str = "*",
+        reasons: Sequence[str] = ("too_much_debt",),
+        note: str = "",
+        **headers: str,
     ) -> Any:
         path = f"/loan-requests/{loan}/deny"
-        body = {"reason": reason, "note": note}
+        body = {"reasons": list(reasons), "note": note}
         return self.post(path, body, **{"If-Match": etag}, **headers)
+
+    def note(self, loan: object, text: str = "Called.", **headers: str) -> Any:
+        return self.post(f"/loan-requests/{loan}/notes", {"text": text}, **headers)
+
+    def claim(self, loan: object) -> Any:
+        return self._post_nothing(f"/loan-requests/{loan}/claim")
+
+    def release(self, loan: object) -> Any:
+        return self._post_nothing(f"/loan-requests/{loan}/release")
+
+    def hand_over(self, loan: object, to: object, why: object = "") -> Any:
+        return self.post(f"/loan-requests/{loan}/hand-over", {"to": to, "why": why})
+
+    def escalate(self, loan: object, why: object = "The papers look odd.") -> Any:
+        return self.post(f"/loan-requests/{loan}/escalate", {"why": why})
+
+    def claim_next(self) -> Any:
+        return self._post_nothing("/queue/next")
+
+    def _post_nothing(self, path: str) -> Any:
+        return self._client.generic("POST", f"/api{path}", headers=self._all({}))
 
     def _all(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {**self._authorization, **headers}

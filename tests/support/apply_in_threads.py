@@ -34,6 +34,7 @@ def _apply(loan_request_id: UUID, person: int, score: int) -> str:
 
     from loans.adapters.event_store import StaleRevision  # noqa: PLC0415
     from loans.application import use_cases  # noqa: PLC0415
+    from loans.application.policies import Policies  # noqa: PLC0415
     from loans.dependencies import event_store, reservations  # noqa: PLC0415
     from loans.domain.commands import RequestLoan  # noqa: PLC0415
     from loans.domain.reservation import OpenRequestExists  # noqa: PLC0415
@@ -50,6 +51,7 @@ def _apply(loan_request_id: UUID, person: int, score: int) -> str:
         use_cases.request_loan(
             command,
             event_store=event_store(),
+            policies=Policies(event_store()),
             credit_bureau=FakeCreditBureau(score),
             reservations=reservations(),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -16,10 +17,11 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from tests.support.event_store import IS_EMBEDDED, running_event_store
 from tests.support.processes import PROJECT, Process, descendants, free_port, wait_until
 from tests.support.web_servers import WebServer
 
-SECONDS_TO_START = 60.0
+SECONDS_TO_START = 120.0
 SECONDS_TO_STOP = 60.0
 
 # Each child, by a part of its command line.
@@ -31,6 +33,8 @@ COMMANDS = {
     "release": "manage.py release_reservations",
     "web": "daphne",
 }
+
+EVENT_STORE = "EVENTSTORE_URI"
 
 _NOT_PASSED_ON = ("DJANGO_", "LEPRET_", "EVENTSTORE_", "REDIS_", "CREDIT_BUREAU_")
 
@@ -59,7 +63,7 @@ class Demo(WebServer):
     def ports(self) -> list[int]:
         """The ports that its processes listen on."""
         published = self.published
-        uris = [published[name] for name in ("EVENTSTORE_URI", "REDIS_URL")]
+        uris = [published[name] for name in (EVENT_STORE, "REDIS_URL")]
         return [self.port, *(port for uri in uris if (port := urlsplit(uri).port))]
 
     def manage(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -129,13 +133,23 @@ def started_demo(
 
 
 @contextlib.contextmanager
-def running_demo(data_dir: Path, *arguments: str, **options: Any) -> Iterator[Demo]:
+def running_demo(
+    data_dir: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Iterator[Demo]:
     """A demo that is ready; arguments and options as for `started_demo`.
+
+    Where a variable names another event store, it gets one of its own.
 
     Raises:
         AssertionError: it was not ready within `SECONDS_TO_START`; the message has its output.
     """
-    with started_demo(data_dir, *arguments, **options) as demo:
+    with (
+        _event_store_beside(data_dir, environment or {}) as named,
+        started_demo(data_dir, *arguments, environment=named, **options) as demo,
+    ):
 
         def is_up() -> bool:
             ended = demo.process.poll() is not None
@@ -149,6 +163,38 @@ def running_demo(data_dir: Path, *arguments: str, **options: Any) -> Iterator[De
         yield demo
 
 
+def decide_at_once(demo: Demo, **changes: Any) -> None:
+    """Have decisions sent as soon as they are made, for tests that are not about undoing them.
+
+    `changes` are other fields of the policy. Its next version is in force, and known to the pages,
+    when this returns.
+    """
+    policy = json.loads(demo.manage("policy", "show", "--json").stdout)
+    file = demo.data_dir.with_name("decide-at-once.json")
+    file.write_text(json.dumps(policy | {"undo_seconds": 0} | changes))
+    for arguments in (
+        ("publish", str(file), "--by", "policy"),
+        ("confirm", "2", "--by", "policy-second"),
+    ):
+        done = demo.manage("policy", *arguments)
+        assert done.returncode == 0, done.stderr
+    with demo.browser("underwriter", "underwriter") as browser:
+        known = 'data-undo-seconds="0"'
+        wait_until(lambda: known in browser.get("/underwriting/").text, SECONDS_TO_START)
+
+
+@contextlib.contextmanager
+def _event_store_beside(
+    data_dir: Path, environment: Mapping[str, str]
+) -> Iterator[Mapping[str, str]]:
+    """The variables of a demo that starts no event store where tests use another one."""
+    if IS_EMBEDDED or EVENT_STORE in environment:
+        yield environment
+        return
+    with running_event_store(data_dir.with_name(f"{data_dir.name}-events")) as store:
+        yield {**environment, EVENT_STORE: store.uri}
+
+
 def _environment() -> dict[str, str]:
     """This process's environment without the variables that the project reads."""
     kept = {
@@ -156,15 +202,7 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(_NOT_PASSED_ON) and not name.endswith("DATABASE_URL")
     }
-    # Many processes import the same modules. Unless Python may store compiled modules, each process
-    # compiles them all again.
-    kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    compiled = str(Path(tempfile.gettempdir()) / "lepret-tests-compiled")
-    return {
-        **kept,
-        "DJANGO_SETTINGS_MODULE": "lepret.settings",
-        "PYTHONPYCACHEPREFIX": compiled,
-    }
+    return {**kept, "DJANGO_SETTINGS_MODULE": "lepret.settings"}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

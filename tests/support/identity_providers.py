@@ -19,7 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from oidc_provider_mock import run_server_in_thread
 
+from tests.support.web_servers import SECONDS
+
 CLIENT: Final = "the-loan-desk"
+_OPTIONS: Final[dict[str, Any]] = {"timeout": SECONDS, "trust_env": False}
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,15 @@ class RealProvider:
     def set_user(self, subject: str, **claims: Any) -> None:
         """Give the provider an account, with what it says about its owner."""
         url = f"{self.issuer}/users/{subject}"
-        httpx2.put(url, json=claims, timeout=10, trust_env=False).raise_for_status()
+        httpx2.put(url, json=claims, **_OPTIONS).raise_for_status()
 
     def sign_in(self, url: str, subject: str) -> str:
         """What somebody does at the provider; returns where it sends the browser then."""
-        return _location(httpx2.post(url, data={"sub": subject}, timeout=10, trust_env=False))
+        return _location(httpx2.post(url, data={"sub": subject}, **_OPTIONS))
 
     def cancel(self, url: str) -> str:
         """Somebody does not want to sign in; returns where the provider sends the browser then."""
-        return _location(httpx2.post(url, data={"action": "deny"}, timeout=10, trust_env=False))
+        return _location(httpx2.post(url, data={"action": "deny"}, **_OPTIONS))
 
 
 def _location(answer: httpx2.Response) -> str:
@@ -57,8 +60,7 @@ def running_real_provider(callback: str) -> Iterator[RealProvider]:
         client = httpx2.post(
             f"{issuer}/oauth2/clients",
             json={"redirect_uris": [callback], "token_endpoint_auth_method": "client_secret_basic"},
-            timeout=10,
-            trust_env=False,
+            **_OPTIONS,
         )
         client.raise_for_status()
         known = client.json()

@@ -15,9 +15,9 @@ from lepret.common.event_store_client import event_store_client
 from loans.adapters import codec
 from loans.application import use_cases
 from loans.application.use_cases import Answer
-from loans.dependencies import event_store
-from loans.domain.commands import ApproveLoan, DenyLoan, RequestLoan
-from loans.domain.events import DenialReason, LoanEvent
+from loans.dependencies import event_store, policies
+from loans.domain.commands import AddNote, ApproveLoan, DenyLoan, RequestLoan
+from loans.domain.events import LoanEvent, PolicyEvent
 from loans.domain.loan_request import LoanRequest, fold
 from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
 
@@ -57,6 +57,7 @@ def append_requested_loan(
     return use_cases.request_loan(
         command,
         event_store=event_store(),
+        policies=policies(),
         credit_bureau=FakeCreditBureau(score),
         # One applicant may have many open requests in tests.
         reservations=reservations_in(FakeEventStore()),
@@ -68,7 +69,7 @@ def append_approval(loan_request_id: UUID) -> Answer:
     command = ApproveLoan(
         id=loan_request_id, issued_at=timezone.now(), decided_by="uma", note="a good customer"
     )
-    return use_cases.approve_loan(command, event_store=event_store())
+    return use_cases.approve_loan(command, event_store=event_store(), policies=policies())
 
 
 def append_denial(loan_request_id: UUID) -> Answer:
@@ -77,9 +78,21 @@ def append_denial(loan_request_id: UUID) -> Answer:
         id=loan_request_id,
         issued_at=timezone.now(),
         decided_by="uma",
-        reason=DenialReason.TOO_MUCH_DEBT,
+        reasons=("too_much_debt",),
     )
-    return use_cases.deny_loan(command, event_store=event_store())
+    return use_cases.deny_loan(command, event_store=event_store(), policies=policies())
+
+
+def append_note(loan_request_id: UUID, text: str = "Called, no answer.", by: str = "una") -> Answer:
+    """Record an underwriter's note."""
+    command = AddNote(id=loan_request_id, issued_at=timezone.now(), by=by, text=text)
+    return use_cases.add_note(command, event_store=event_store())
+
+
+def notes_of(loan_request_id: UUID) -> list[tuple[str, str]]:
+    """Who has noted what on a request."""
+    events = event_store().load(codec.loan_request_stream(loan_request_id)).events
+    return [(note.by, note.text) for note in fold(events).notes]
 
 
 def append_a_loan_of_each_kind() -> Answer:
@@ -122,10 +135,17 @@ def recorded_loans() -> dict[UUID, LoanRequest]:
     }
 
 
-def recorded(event: LoanEvent, *, at: int = 1, revision: int = 0) -> RecordedEvent:
+def recorded(event: LoanEvent | PolicyEvent, *, at: int = 1, revision: int = 0) -> RecordedEvent:
     """`event` as a subscription delivers it, with `at` as its commit position."""
     encoded = codec.encode(event, command_id=uuid4(), user="applicant")
-    return in_stream_of(event.id, recorded_as(encoded.type, encoded.data, at=at), revision)
+    delivered = replace(
+        recorded_as(encoded.type, encoded.data, at=at),
+        metadata=encoded.metadata,
+        stream_position=revision,
+    )
+    if encoded.type in codec.POLICY_EVENTS:
+        return replace(delivered, stream_name=codec.POLICY_NAME)
+    return in_stream_of(event.id, delivered, revision)
 
 
 def in_stream_of(loan_request_id: UUID, recorded: RecordedEvent, revision: int) -> RecordedEvent:

@@ -108,7 +108,8 @@ class Underwriter:
 
     def sees(self, loan: UUID) -> bool:
         """Whether the loan is in the queue."""
-        return row(loan) in self.browser.get("/underwriting/").text
+        # However many wait: the page is first loaded with a few.
+        return row(loan) in self.browser.get("/underwriting/?all=1").text
 
     @contextmanager
     def queue(self) -> Iterator[ClientConnection]:

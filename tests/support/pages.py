@@ -6,11 +6,21 @@ import re
 from collections.abc import Iterator
 from uuid import uuid4
 
+import httpx2
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.support.api import application
-from tests.support.browser import new_page
+from tests.support.browser import PATIENCE_MS, new_page
 from tests.support.demo import Demo
+from tests.support.processes import wait_until
+from tests.support.web_servers import SECONDS, post
+
+_WAITING = re.compile(
+    r'<tr id="request-([^"]+)"[^>]* data-claimed-by="([^"]*)"'
+    r'[^>]* data-for="([^"]*)".*?name="shown_revision" value="(\d+)"',
+    re.DOTALL,
+)
+_LEAD = "admin"
 
 
 def page_of(browser: Browser, demo: Demo) -> Iterator[Page]:
@@ -30,6 +40,49 @@ def live_queue_of(browser: Browser, demo: Demo, session: str) -> Iterator[Page]:
         page.goto("/underwriting/")
         expect_live(page)
         yield page
+
+
+def sessions_of(demo: Demo) -> dict[str, str]:
+    """Session cookies of two underwriters. To log in on each page would take seconds."""
+    cookies = {}
+    for name in ("underwriter", "admin"):
+        with demo.browser(name, name) as browser:
+            cookies[name] = browser.cookies["sessionid"]
+    return cookies
+
+
+def decide_what_waits(demo: Demo, session: str) -> None:
+    """Leave an empty queue; the session cookie is an administrator's, who leads.
+
+    Each request that a test has left there would be a row of all later tests' pages.
+    """
+    headers = {"HX-Request": "true"}  # or the next page would show the outcomes
+    cookies = {"sessionid": session}
+    with httpx2.Client(
+        base_url=demo.base_url, cookies=cookies, headers=headers, timeout=SECONDS, trust_env=False
+    ) as lead:
+
+        def is_empty() -> bool:
+            try:
+                waiting = _WAITING.findall(lead.get("/underwriting/").text)
+                for request in waiting:
+                    _decide(lead, *request)
+            except httpx2.TransportError:  # The test may have killed the web server.
+                return False
+            return not waiting
+
+        wait_until(is_empty, PATIENCE_MS / 1000, what="an empty queue", every=0.2)
+
+
+def _decide(lead: httpx2.Client, loan: str, holder: str, approvers: str, revision: str) -> None:
+    path = f"/underwriting/{loan}"
+    if holder not in ("", _LEAD):
+        post(lead, f"{path}/hand-over/", to=_LEAD, why="The test has ended.")
+    # Where somebody else would approve, a denial would only be proposed.
+    if set(approvers.split()) - {_LEAD}:
+        post(lead, f"{path}/approve/", shown_revision=revision)
+    else:
+        post(lead, f"{path}/deny/", reasons="too_much_debt", shown_revision=revision)
 
 
 def log_in(page: Page, name: str, password: str | None = None) -> None:
@@ -116,7 +169,7 @@ def row(page: Page, name: str) -> Locator:
 
 def deny(page: Page, name: str) -> None:
     row(page, name).get_by_role("button", name="Deny", exact=True).click()
-    page.get_by_label("Reason").select_option(label="Too much debt")
+    page.get_by_label("Too much debt").check()
     page.get_by_role("button", name="Deny request").click()
 
 

@@ -23,7 +23,7 @@ class RunningPostgreSQL:
         name = f"test_{uuid4().hex}"
         template = urlsplit(like).path.removeprefix("/") or "template1"
         with psycopg.connect(self._url.geturl(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return self._url._replace(path=f"/{name}").geturl()
 
     def end_sessions(self, url: str) -> None:
@@ -37,13 +37,25 @@ class RunningPostgreSQL:
 
 @contextmanager
 def running_server() -> Iterator[PostgresServer]:
-    """A server with a data directory of its own; both are removed at the end of the block."""
+    """A server with a data directory of its own; both are removed at the end of the block.
+
+    Nothing in it outlives the machine, so that it need not wait for the disk. What was committed
+    outlives the server.
+    """
     # Not below pytest's directory: the server runs as another user, who may not go there.
     server = get_server(tempfile.mkdtemp(prefix="lepret-postgresql-"), cleanup_mode="delete")
     try:
+        _never_wait_for_the_disk(server.get_uri())
         yield server
     finally:
         server.cleanup()
+
+
+def _never_wait_for_the_disk(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ __all__ = [
     "frozen",
     "is_alive",
     "is_free",
+    "processes_of_group",
     "wait_until",
 ]
 
@@ -63,6 +64,7 @@ class Process:
 
     pid: int
     parent: int
+    group: int
     command_line: str
 
 
@@ -84,6 +86,11 @@ def descendants(pid: int) -> list[Process]:
     return found
 
 
+def processes_of_group(group: int) -> list[int]:
+    """The ids of the running processes in a process group."""
+    return [process.pid for process in _running_processes() if process.group == group]
+
+
 def _running_processes() -> list[Process]:
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [process for pid in pids if (process := _process(pid)) is not None]
@@ -97,25 +104,29 @@ def _process(pid: int) -> Process | None:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return None
-    return Process(pid, parent=stat[1], command_line=b" ".join(words).decode(errors="replace"))
+    _, parent, group = stat
+    command_line = b" ".join(words).decode(errors="replace")
+    return Process(pid, parent, group, command_line)
 
 
-def _stat(pid: int) -> tuple[str, int] | None:
-    """The state and the parent of a process, or `None` if there is no such process."""
+def _stat(pid: int) -> tuple[str, int, int] | None:
+    """The state, the parent and the group of a process, or `None` if there is no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return None
     # The second field is the program's name in brackets, which may hold anything.
-    state, parent, *_ = text.rpartition(")")[2].split()
-    return state, int(parent)
+    state, parent, group, *_ = text.rpartition(")")[2].split()
+    return state, int(parent), int(group)
 
 
 @contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """A process is suspended while the block runs."""
-    os.kill(pid, signal.SIGSTOP)
+def frozen(*pids: int) -> Iterator[None]:
+    """Processes are suspended while the block runs."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

@@ -55,7 +55,12 @@ def paths(demo: Demo) -> list[str]:
             def value_of(name: str) -> Any:
                 if name in ("object_id", "id") and model and not address.startswith("/admin/r/"):
                     return first_id(model[1])
-                others = {"app_label": "readmodels", "url": "nowhere", "content_type_id": 1}
+                others = {
+                    "app_label": "readmodels",
+                    "url": "nowhere",
+                    "content_type_id": 1,
+                    "number": 1,
+                }
                 return others.get(name, loan)
 
             return filled_in(address, value_of)
@@ -94,8 +99,11 @@ def by_an_underwriter(page: Page, demo: Demo) -> Iterator[str]:
     expect(page.get_by_role("dialog")).to_be_visible()
     yield "the dialog"
     page.get_by_role("button", name="Deny request").click()
-    expect(page.get_by_role("alert").filter(has_text="Choose a reason")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="Choose one to four reasons")).to_be_visible()
     yield "the dialog with an error"
+    page.get_by_label("Another reason").check()
+    expect(page.get_by_label("What the applicant is told of it")).to_be_visible()
+    yield "the dialog with a reason in own words"
     wait_until(lambda: _escapes_from_the_dialog(page), PATIENCE_MS / 1000)
     deny(page, denied)
     expect(page.locator("#notices")).to_contain_text(f"Denied: {denied}.")
@@ -110,6 +118,26 @@ def by_an_underwriter(page: Page, demo: Demo) -> Iterator[str]:
     yield "the queue after a logout in another tab"
 
 
+def on_the_page_of_one_request(page: Page, demo: Demo) -> Iterator[str]:
+    name = someone()
+    apply(page.context.new_page(), name)
+    log_in_at(page, "/underwriting/", "underwriter")
+    page.get_by_role("link", name=name).click()
+    expect_live(page)
+    yield "a request to decide"
+    page.get_by_role("button", name="Add note").click()
+    expect(page.locator("#note-text-error")).to_have_text("This field is required.")
+    yield "a note that was refused"
+    page.get_by_label("Add a note").fill("Called, <b>no</b> answer.")
+    page.get_by_role("button", name="Add note").click()
+    expect(page.locator(".notes")).to_contain_text("<b>no</b>")
+    yield "a note"
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("#request-standing")).to_contain_text("Approved")
+    expect(page.get_by_role("button", name="Approve")).to_be_hidden()
+    yield "a request that is decided"
+
+
 def _escapes_from_the_dialog(page: Page) -> bool:
     page.keyboard.press("Escape")
     return page.get_by_role("dialog").is_hidden()
@@ -117,21 +145,53 @@ def _escapes_from_the_dialog(page: Page) -> bool:
 
 def with_an_empty_queue(page: Page, demo: Demo) -> Iterator[str]:
     log_in_at(page, "/underwriting/", "underwriter")
-    approve_all = """() => {
+    # What takes two people to approve takes one to deny. Who is for it and then against it is one.
+    decide_all = """async () => {
       const headers = JSON.parse(document.querySelector("[hx-headers]").getAttribute("hx-headers"));
-      const forms = [...document.querySelectorAll("#queue-rows form[action$='/approve/']")];
-      return Promise.all(forms.map((form) =>
-        fetch(form.action, {method: "POST", headers, body: new FormData(form)})));
+      const send = ({formAction, name, value}) => {
+        const body = new URLSearchParams({[name]: value, reasons: "too_much_debt"});
+        return fetch(formAction, {method: "POST", headers, body});
+      };
+      const buttons = (selector) => [...document.querySelectorAll(`#queue-rows ${selector}`)];
+      await Promise.all(buttons("[method=post] > .approve").map(send));
+      await Promise.all(buttons(".deny").map(send));
     }"""
     rows = page.locator("#queue-rows tr")
 
     def is_empty() -> bool:
-        page.evaluate(approve_all)
+        page.evaluate(decide_all)
         page.reload()
         return rows.count() == 0
 
     wait_until(is_empty, PATIENCE_MS / 1000)
     yield "an empty queue"
+
+
+def by_a_policy_maker(page: Page, demo: Demo) -> Iterator[str]:
+    demo.apply(application(score=5))
+    log_in_at(page, "/admin/policy/propose/", "policy")
+    propose = page.get_by_role("button", name="Propose")
+    propose.click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    yield "a proposal with errors"
+    page.get_by_label("Why").fill("To see what it would do.")
+    propose.click()
+    expect(page.get_by_text("somebody else must confirm it")).to_be_visible()
+    yield "a version that waits"
+    version = page.url
+    page.goto("/admin/policy/")
+    yield "the policy with a version that waits"
+    page.goto(version)
+    page.get_by_role("link", name="would have done").click()
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading", name="Outcomes")).to_be_visible(
+        timeout=SECONDS_TO_START * 1000
+    )
+    yield "a simulation"
+    page.goto(version)
+    page.get_by_role("button", name="Withdraw").click()
+    expect(page.get_by_text("State: withdrawn")).to_be_visible()
+    yield "a version that was withdrawn"
 
 
 def with_an_account(page: Page, demo: Demo) -> Iterator[str]:
@@ -286,10 +346,12 @@ WALKS: Final[Mapping[str, Walk]] = {
         by_an_applicant,
         on_a_status_page,
         by_an_underwriter,
+        on_the_page_of_one_request,
         with_an_empty_queue,
         with_an_account,
         until_passwords_are_tried_no_more,
         in_the_back_office,
+        by_a_policy_maker,
         in_the_apis_documentation,
         to_pages_that_are_not_there,
         to_a_page_for_others,

@@ -159,8 +159,10 @@ def test_an_identity_provider_needs_a_client_and_a_group(
             Environment.read(tmp_path)
         monkeypatch.setenv(name, needed[name])
     monkeypatch.setenv("OIDC_BACK_OFFICE_GROUP", "")
-    monkeypatch.setenv("OIDC_UNDERWRITERS_GROUP", "risk")
-    assert Environment.read(tmp_path).oidc_underwriters_group == "risk"
+    for name in ("OIDC_UNDERWRITERS_GROUP", "OIDC_POLICY_GROUP"):
+        monkeypatch.setenv(name, "risk")
+        Environment.read(tmp_path)
+        monkeypatch.delenv(name)
 
 
 def test_the_error_does_not_quote_the_bad_value(

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
-from lepret.staff.roles import BACK_OFFICE, UNDERWRITERS
+from lepret.staff.roles import BACK_OFFICE, LEADS, POLICY_MAKERS, UNDERWRITERS
 from tests.support.staff import make_clerk
 
 pytestmark = [
@@ -46,25 +46,40 @@ def test_administrators_come_to_the_admin(client: Client) -> None:
     assert client.get("/accounts/home/")["Location"] == "/admin/"
 
 
-def test_the_form_for_a_new_member_of_staff_begins_with_the_two_roles(client: Client) -> None:
+def test_the_form_for_a_new_member_of_staff_begins_with_the_roles(client: Client) -> None:
     html = client.get(ADD).content.decode()
     fields = re.findall(r'<(?:input|select|textarea)[^>]* name="([a-z]\w+)"', html)
     assert fields == [
-        "csrfmiddlewaretoken", "csrfmiddlewaretoken", "groups", "groups", "username",
+        "csrfmiddlewaretoken", "csrfmiddlewaretoken", "groups", "groups", "groups", "groups",
+        "username",
         "usable_password", "usable_password", "password1", "password2",
     ]  # fmt: skip
-    assert html.index(f"{UNDERWRITERS}: decide") < html.index(f"{BACK_OFFICE}: look")
+    explained = [
+        f"{UNDERWRITERS}: decide",
+        f"{POLICY_MAKERS}: propose",
+        f"{LEADS}: as underwriters,",
+        f"{BACK_OFFICE}: look",
+    ]
+    assert sorted(explained, key=html.index) == explained
 
 
 @pytest.mark.parametrize(
-    "roles", [(), (UNDERWRITERS,), (BACK_OFFICE,), (UNDERWRITERS, BACK_OFFICE)]
+    "roles",
+    [
+        (),
+        (UNDERWRITERS,),
+        (BACK_OFFICE,),
+        (POLICY_MAKERS,),
+        (UNDERWRITERS, BACK_OFFICE),
+        (UNDERWRITERS, LEADS),
+    ],
 )
-def test_roles_are_given_with_the_account_and_the_back_office_may_log_in(
+def test_roles_are_given_with_the_account_and_those_with_pages_here_may_log_in(
     client: Client, roles: tuple[str, ...]
 ) -> None:
     user = add(client, *roles)
     assert {group.name for group in user.groups.all()} == set(roles)
-    assert user.is_staff == (BACK_OFFICE in roles)
+    assert user.is_staff == (not {BACK_OFFICE, POLICY_MAKERS}.isdisjoint(roles))
 
 
 def test_roles_are_taken_away_and_a_superuser_is_made(client: Client) -> None:

@@ -21,7 +21,7 @@ from pytest_django import Settings
 
 from lepret.models import ProviderAccount
 from lepret.staff import identity_provider
-from lepret.staff.roles import BACK_OFFICE, UNDERWRITERS
+from lepret.staff.roles import BACK_OFFICE, POLICY_MAKERS, UNDERWRITERS, is_lead
 from tests.support.identity_providers import (
     CLIENT,
     Answer,
@@ -44,7 +44,9 @@ def configure(settings: Settings, issuer: str, client_id: str, secret: str) -> N
     settings.OIDC_RP_CLIENT_SECRET = secret
     settings.AUTHENTICATION_BACKENDS = [*settings.AUTHENTICATION_BACKENDS, settings.OIDC_BACKEND]
     settings.OIDC_UNDERWRITERS_GROUP = "credit-underwriting"
+    settings.OIDC_LEADS_GROUP = "credit-leads"
     settings.OIDC_BACK_OFFICE_GROUP = "credit-back-office"
+    settings.OIDC_POLICY_GROUP = "credit-policy"
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +120,27 @@ class TestByARealProvider:
         assert [group.name for group in user.groups.all()] == [BACK_OFFICE]
         assert user.is_staff
         assert client.get("/underwriting/").status_code == 403
+
+    def test_policy_makers_come_to_the_admin_and_decide_on_no_requests(
+        self, client: Client, provider: RealProvider
+    ) -> None:
+        provider.set_user("4711", preferred_username="pat", groups=["credit-policy"])
+        sign_in(client, provider)
+        user = User.objects.get(username="pat")
+        assert [group.name for group in user.groups.all()] == [POLICY_MAKERS]
+        assert client.get("/accounts/home/")["Location"] == "/admin/policy/"
+        assert client.get("/underwriting/").status_code == 403
+
+    def test_leads_are_so_as_long_as_the_provider_says_so(
+        self, client: Client, provider: RealProvider
+    ) -> None:
+        for groups, is_a_lead in (
+            (["credit-underwriting", "credit-leads"], True),
+            (["credit-underwriting"], False),
+        ):
+            provider.set_user("4711", preferred_username="lena", groups=groups)
+            sign_in(client, provider)
+            assert is_lead(User.objects.get(username="lena")) == is_a_lead
 
     def test_somebody_without_groups_is_told_so_and_loses_those_from_before(
         self, client: Client, provider: RealProvider
@@ -230,7 +253,7 @@ class TestByARealProvider:
         answer = provider.sign_in(begin(client), "4711")
         client.get(answer)
         code = parse_qs(urlsplit(answer).query)["code"][0]
-        assert "uma is in neither of the groups, from 127.0.0.1" in caplog.text
+        assert "uma is in none of the groups, from 127.0.0.1" in caplog.text
         assert code not in caplog.text
 
 
@@ -463,7 +486,7 @@ def test_linking_refuses_what_is_linked_already(provider: RealProvider) -> None:
             call_command("provider_account", "link", name, subject)
     call_command("provider_account", "unlink", "uma")
     assert not ProviderAccount.objects.exists()
-    assert Group.objects.count() == 2
+    assert Group.objects.count() == 4
 
 
 def _signed_by_hand(provider: ScriptedProvider, claims: dict[str, Any]) -> str:

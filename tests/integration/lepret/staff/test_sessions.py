@@ -105,8 +105,8 @@ class TestActivity:
         underwriter: User,
         django_assert_num_queries: DjangoAssertNumQueries,
     ) -> None:
-        # Session, user, second factor, groups, queue: none of them writes.
-        with django_assert_num_queries(5):
+        # Session, user, second factor, groups, queue, figures, policy: none of them writes.
+        with django_assert_num_queries(7):
             client.get("/underwriting/")
         age(client, last_request=90)
         client.get("/underwriting/")

@@ -154,3 +154,11 @@ def test_a_workbook_has_text_numbers_and_dates_and_neither_formulas_nor_links() 
     expected = datetime(2026, 6, 30, 1, 33, 7) - datetime(1899, 12, 30)  # noqa: DTZ001
     assert kind == "n"
     assert float(number) == pytest.approx(expected.total_seconds() / 86400, abs=1e-6)
+
+
+def test_a_list_is_in_one_cell() -> None:
+    loan_request(reasons=["too_much_debt", "other"], together_with=["=uma"])
+    (row,) = read_csv()
+    assert (row["reasons"], row["factors"]) == ("too_much_debt, other", "")
+    assert row["together_with"] == "'=uma"
+    assert cells()[0]["reasons"][1] == "too_much_debt, other"

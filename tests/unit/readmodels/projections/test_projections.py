@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, get_args
+from typing import Any, ClassVar, Final, TypeVar, get_args
 from uuid import UUID, uuid4
 
 import pytest
 from django.forms import model_to_dict
 
-from loans.domain.events import LoanEvent
+from loans.domain.events import (
+    Event,
+    LoanEvent,
+    PolicyConfirmed,
+    PolicyProposed,
+    PolicyWithdrawn,
+)
+from loans.domain.lending_policy import POLICY_ID
+from loans.domain.policy import Policy
 from readmodels.live import broadcasts
 from readmodels.models import (
     Checkpoint,
+    LendingPolicy,
     LoanRequest,
     LoanStatus,
     OfOneRequest,
@@ -27,25 +36,69 @@ from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projector.batches import Applier, Changes
 from readmodels.projector.received import Received
 from tests.support.loans import AT, ZOE, in_stream_of, recorded, recorded_as
-from tests.support.projectors import LOANS, PARKED_CHECKS, QUEUE, STATUS, give
+from tests.support.projectors import LOANS, PARKED_CHECKS, POLICIES, QUEUE, STATUS, give
 from tests.support.sample_events import (
+    AGAINST,
     APPROVED,
     APPROVED_BY_HAND,
     CHECKED,
+    CLAIMED,
     DENIED,
     DENIED_BY_HAND,
+    ESCALATED,
     EVENTS,
+    EXTENDED,
+    FOR,
+    HANDED_OVER,
     ID,
     LAPSED,
     LATER,
+    NOTED,
     PARKED,
+    RELEASED,
     REQUESTED,
     REVIEW,
 )
 
 pytestmark = pytest.mark.django_db
 
+E = TypeVar("E", bound=Event)
+
 OTHER_ID = uuid4()
+
+UNCLAIMED: Final = {
+    "claimed_by": "",
+    "claimed_until": None,
+    "escalated_by": "",
+    "escalated_because": "",
+}
+CLAIMS: Final[tuple[tuple[tuple[LoanEvent, ...], dict[str, Any]], ...]] = (
+    ((CLAIMED,), {"claimed_by": "uma", "claimed_until": CLAIMED.until}),
+    ((CLAIMED, EXTENDED), {"claimed_by": "uma", "claimed_until": EXTENDED.until}),
+    ((CLAIMED, HANDED_OVER), {"claimed_by": "ursula", "claimed_until": HANDED_OVER.until}),
+    ((CLAIMED, RELEASED), {}),
+    (
+        (CLAIMED, ESCALATED),
+        {"escalated_by": "uma", "escalated_because": "Too large for me."},
+    ),
+    # A vote lets go.
+    ((CLAIMED, FOR), {"votes": 1}),
+    ((CLAIMED, AGAINST), {"votes": 1}),
+)
+
+each_history_of_claims = pytest.mark.parametrize(
+    ("claims", "standing"),
+    CLAIMS,
+    ids=[" ".join(type(each).__name__ for each in claims) for claims, _ in CLAIMS],
+)
+
+
+def standing_of(row: PendingRequest | LoanRequest) -> dict[str, Any]:
+    """What a row says of claims, where it says anything, and how many votes it has."""
+    values = {name: getattr(row, name) for name in UNCLAIMED}
+    said = {name: value for name, value in values.items() if value != UNCLAIMED[name]}
+    return said | ({"votes": len(row.votes)} if row.votes else {})
+
 
 each_projection = pytest.mark.parametrize("projection", PROJECTIONS.values(), ids=PROJECTIONS)
 
@@ -58,7 +111,7 @@ def is_ignored(projection: Projection, event: LoanEvent) -> bool:
     return named(event) not in projection.takes
 
 
-def at_the_time(event: LoanEvent, when: datetime) -> LoanEvent:
+def at_the_time(event: E, when: datetime) -> E:
     return event.model_copy(update={"occurred_at": when})
 
 
@@ -67,18 +120,73 @@ def of_another(event: LoanEvent) -> LoanEvent:
 
 
 class TestTheUnderwritersQueue:
+    VOTE_FOR: ClassVar = {
+        "by": "uma",
+        "status": "approved",
+        "at": LATER.isoformat(),
+        "note": "fine",
+        "reasons": [],
+        "reason_text": "",
+        "policy": 3,
+    }
+    VOTE_AGAINST: ClassVar = {
+        "by": "ursula",
+        "status": "denied",
+        "at": LATER.isoformat(),
+        "note": "sorry",
+        "reasons": ["too_much_debt", "other"],
+        "reason_text": "We know the house.",
+        "policy": 3,
+    }
+
     def test_a_request_to_review_is_in_it_with_all_that_its_event_says(self) -> None:
-        give(QUEUE, REVIEW)
+        review = REVIEW.model_copy(update={"factors": ("short_history",), "policy": 2})
+        give(QUEUE, at_the_time(review, LATER))
         assert model_to_dict(PendingRequest.objects.get()) == {
             "id": ID,
             "name": ZOE.name,
             "national_id": ZOE.national_id,
             "amount": 5000,
             "credit_score": 6,
-            "requested_at": AT,
+            "requested_at": LATER,
             "revision": 0,
             "gone_at": None,
+            "applied_at": AT,
+            "factors": ["short_history"],
+            "policy": 2,
+            "votes": [],
+            "notes": 0,
+            **UNCLAIMED,
         }
+
+    def test_it_counts_the_notes_and_tells_the_underwriters(self) -> None:
+        give(QUEUE, REVIEW, NOTED)
+        assert changes_of(QUEUE, NOTED) == {broadcasts.UNDERWRITING: {ID}}
+        assert PendingRequest.objects.get().notes == 2
+
+    def test_a_note_on_what_has_left_it_is_told_to_nobody(self) -> None:
+        give(QUEUE, REVIEW, APPROVED_BY_HAND)
+        assert changes_of(QUEUE, NOTED) == {}
+        assert not PendingRequest.objects.exists()
+
+    @pytest.mark.parametrize("is_one_batch", [True, False])
+    def test_it_has_the_newest_vote_of_each_underwriter(self, is_one_batch: bool) -> None:
+        if is_one_batch:
+            give(QUEUE, REVIEW, FOR, AGAINST, FOR)
+        else:
+            for event in (REVIEW, FOR, AGAINST, FOR):
+                give(QUEUE, event)
+        assert PendingRequest.objects.get().votes == [self.VOTE_AGAINST, self.VOTE_FOR]
+
+    @pytest.mark.parametrize("vote", [FOR, AGAINST], ids=named)
+    def test_a_vote_is_told_to_the_underwriters(self, vote: LoanEvent) -> None:
+        give(QUEUE, REVIEW)
+        assert changes_of(QUEUE, vote) == {broadcasts.UNDERWRITING: {ID}}
+
+    @pytest.mark.parametrize("vote", [FOR, AGAINST], ids=named)
+    def test_a_vote_brings_no_row_back_that_has_left(self, vote: LoanEvent) -> None:
+        give(QUEUE, REVIEW, APPROVED_BY_HAND, vote)
+        assert not PendingRequest.objects.exists()
 
     @pytest.mark.parametrize("decision", [APPROVED_BY_HAND, DENIED_BY_HAND], ids=named)
     def test_a_decided_request_leaves_it(self, decision: LoanEvent) -> None:
@@ -93,6 +201,24 @@ class TestTheUnderwritersQueue:
         assert is_ignored(QUEUE, event)
         give(QUEUE, event)
         assert PendingRequest.objects.get().id == OTHER_ID
+
+    @each_history_of_claims
+    def test_it_says_who_works_on_a_request(
+        self, claims: tuple[LoanEvent, ...], standing: dict[str, Any]
+    ) -> None:
+        give(QUEUE, REVIEW, *claims)
+        assert standing_of(PendingRequest.objects.get()) == standing
+
+    @pytest.mark.parametrize(
+        "event", [CLAIMED, EXTENDED, RELEASED, HANDED_OVER, ESCALATED], ids=named
+    )
+    def test_a_claim_is_told_to_the_underwriters_and_brings_no_row_back(
+        self, event: LoanEvent
+    ) -> None:
+        give(QUEUE, REVIEW)
+        assert changes_of(QUEUE, event) == {broadcasts.UNDERWRITING: {ID}}
+        give(QUEUE, DENIED_BY_HAND, event)
+        assert not PendingRequest.objects.exists()
 
     def test_its_changes_are_told_to_the_underwriters(self) -> None:
         assert changes_of(QUEUE, REVIEW) == {broadcasts.UNDERWRITING: {ID}}
@@ -112,6 +238,12 @@ class TestTheApplicantsStatus:
             "decided_at": None,
             "revision": 0,
             "gone_at": None,
+            "credit_score": None,
+            "policy": 0,
+            "people": 0,
+            "reasons": [],
+            "reason_text": "",
+            "awaiting": "",
             **changes,
         }
 
@@ -121,37 +253,67 @@ class TestTheApplicantsStatus:
 
     def test_tells_of_the_score_only_when_there_was_one(self) -> None:
         give(STATUS, REQUESTED, at_the_time(CHECKED, LATER))
-        self.expect(checked_at=LATER)
+        self.expect(checked_at=LATER, credit_score=6)
 
     def test_tells_that_the_score_takes_longer_and_not_why(self) -> None:
         give(STATUS, REQUESTED, at_the_time(PARKED, LATER))
         self.expect(delayed_at=LATER)
 
     def test_is_under_review(self) -> None:
-        give(STATUS, REQUESTED, at_the_time(REVIEW, LATER))
-        self.expect(status=Status.UNDER_REVIEW, passed_on_at=LATER)
+        under_policy_2 = REVIEW.model_copy(update={"policy": 2})
+        give(STATUS, REQUESTED, at_the_time(under_policy_2, LATER))
+        self.expect(status=Status.UNDER_REVIEW, passed_on_at=LATER, policy=2)
+
+    def test_tells_whose_opinion_is_awaited_and_of_nobody_who_has_given_one(self) -> None:
+        give(STATUS, REQUESTED, REVIEW)
+        for vote, awaiting in ((FOR, "second opinion"), (AGAINST, "third opinion")):
+            give(STATUS, vote)
+            self.expect(status=Status.UNDER_REVIEW, passed_on_at=AT, awaiting=awaiting)
+        give(STATUS, APPROVED_BY_HAND)
+        assert LoanStatus.objects.get().awaiting == ""
 
     def test_does_not_begin_with_an_application_that_lapsed(self) -> None:
         give(STATUS, LAPSED)
         assert not LoanStatus.objects.exists()
 
-    @pytest.mark.parametrize("approval", [APPROVED, APPROVED_BY_HAND], ids=named)
-    def test_is_approved(self, approval: LoanEvent) -> None:
-        give(STATUS, REQUESTED, approval)
-        self.expect(status=Status.APPROVED, decided_at=LATER)
+    @pytest.mark.parametrize(
+        ("approval", "people"),
+        [
+            (APPROVED, 0),
+            (APPROVED_BY_HAND, 1),
+            (APPROVED_BY_HAND.model_copy(update={"together_with": ("una", "ulf")}), 3),
+        ],
+    )
+    def test_is_approved(self, approval: LoanEvent, people: int) -> None:
+        give(STATUS, REQUESTED, approval.model_copy(update={"policy": 2}))
+        self.expect(status=Status.APPROVED, decided_at=LATER, people=people, policy=2)
 
     def test_is_denied(self) -> None:
-        give(STATUS, REQUESTED, DENIED)
-        self.expect(status=Status.DENIED, decided_at=LATER)
+        factors = ["short_history", "late_payments"]
+        denied = DENIED.model_copy(update={"reasons": tuple(factors), "policy": 2})
+        give(STATUS, REQUESTED, denied)
+        self.expect(status=Status.DENIED, decided_at=LATER, reasons=factors, policy=2)
 
-    def test_is_denied_by_an_underwriter_with_the_reason(self) -> None:
+    def test_is_denied_by_an_underwriter_with_the_reasons(self) -> None:
         give(STATUS, REQUESTED, REVIEW, DENIED_BY_HAND)
         self.expect(
             status=Status.DENIED,
             passed_on_at=AT,
             decided_at=LATER,
+            people=1,
+            reasons=["too_much_debt", "other"],
+            reason_text="We know the house.",
             denial_reason="too_much_debt",
         )
+
+    @pytest.mark.parametrize(
+        "event", [CLAIMED, EXTENDED, RELEASED, HANDED_OVER, ESCALATED, NOTED], ids=named
+    )
+    def test_does_not_tell_who_works_on_it(self, event: LoanEvent) -> None:
+        give(STATUS, REQUESTED)
+        assert is_ignored(STATUS, event)
+        assert changes_of(STATUS, event) == {}
+        self.expect()
 
     def test_changes_for_no_other_applicant(self) -> None:
         give(STATUS, REQUESTED, of_another(REQUESTED))
@@ -180,6 +342,19 @@ class TestTheLoanRequests:
             "note": "",
             "revision": 0,
             "gone_at": None,
+            "factors": [],
+            "policy": 0,
+            "reasons": [],
+            "reason_text": "",
+            "together_with": [],
+            "disagreement": False,
+            "scored_at": None,
+            "agency": "",
+            "passed_on_at": None,
+            "review_policy": None,
+            "votes": [],
+            "notes": [],
+            **UNCLAIMED,
             **changes,
         }
 
@@ -194,42 +369,97 @@ class TestTheLoanRequests:
         self.expect()
 
     def test_show_the_score(self) -> None:
+        report = {"factors": ("short_history",), "scored_at": LATER, "agency": "A bureau"}
+        give(LOANS, REQUESTED, CHECKED.model_copy(update=report))
+        self.expect(credit_score=6, factors=["short_history"], scored_at=LATER, agency="A bureau")
+
+    def test_take_the_time_of_a_score_that_names_none(self) -> None:
         give(LOANS, REQUESTED, CHECKED)
-        self.expect(credit_score=6)
+        self.expect(credit_score=6, scored_at=AT)
 
     def test_say_why_there_is_no_score_as_long_as_there_is_none(self) -> None:
         give(LOANS, REQUESTED, PARKED)
         self.expect(parked_because="timed out")
         give(LOANS, CHECKED)
-        self.expect(credit_score=6)
+        self.expect(credit_score=6, scored_at=AT)
 
     def test_are_under_review(self) -> None:
-        give(LOANS, REQUESTED, REVIEW)
-        self.expect(status=Status.UNDER_REVIEW)
+        give(LOANS, REQUESTED, REVIEW.model_copy(update={"policy": 2}))
+        self.expect(status=Status.UNDER_REVIEW, policy=2, passed_on_at=AT, review_policy=2)
+
+    def test_keep_the_opinions_and_say_that_they_were_different(self) -> None:
+        under_review = {
+            "status": Status.UNDER_REVIEW,
+            "passed_on_at": AT,
+            "review_policy": 0,
+        }
+        votes = [TestTheUnderwritersQueue.VOTE_FOR, TestTheUnderwritersQueue.VOTE_AGAINST]
+        give(LOANS, REQUESTED, REVIEW, FOR)
+        self.expect(**under_review, votes=votes[:1])
+        give(LOANS, AGAINST)
+        self.expect(**under_review, votes=votes, disagreement=True)
+
+    @pytest.mark.parametrize("is_one_batch", [True, False])
+    def test_have_the_notes_in_the_order_in_which_they_came(self, is_one_batch: bool) -> None:
+        second = NOTED.model_copy(update={"text": "Called again."})
+        if is_one_batch:
+            give(LOANS, REQUESTED, NOTED, second)
+        else:
+            for event in (REQUESTED, NOTED, second):
+                give(LOANS, event)
+        note = {"by": "uma", "at": LATER.isoformat(), "text": "Called, no answer."}
+        self.expect(notes=[note, {**note, "text": "Called again."}])
+
+    @each_history_of_claims
+    def test_say_who_works_on_them(
+        self, claims: tuple[LoanEvent, ...], standing: dict[str, Any]
+    ) -> None:
+        give(LOANS, REQUESTED, REVIEW, *claims)
+        assert standing_of(LoanRequest.objects.get()) == standing
+
+    def test_are_nobodys_once_they_are_decided(self) -> None:
+        give(LOANS, REQUESTED, REVIEW, CLAIMED, DENIED_BY_HAND)
+        assert standing_of(LoanRequest.objects.get()) == {}
 
     @pytest.mark.parametrize(
         ("decision", "status"), [(APPROVED, Status.APPROVED), (DENIED, Status.DENIED)]
     )
     def test_are_decided_by_the_score(self, decision: LoanEvent, status: Status) -> None:
-        give(LOANS, REQUESTED, decision)
-        self.expect(status=status, decided_at=LATER)
+        give(LOANS, REQUESTED, decision.model_copy(update={"policy": 2}))
+        self.expect(status=status, decided_at=LATER, policy=2)
 
     def test_are_approved_by_an_underwriter(self) -> None:
-        give(LOANS, REQUESTED, REVIEW, APPROVED_BY_HAND)
-        self.expect(status=Status.APPROVED, decided_at=LATER, decided_by="uma", note="fine")
+        together = APPROVED_BY_HAND.model_copy(update={"together_with": ("una",)})
+        give(LOANS, REQUESTED, REVIEW, together)
+        self.expect(
+            status=Status.APPROVED,
+            passed_on_at=AT,
+            review_policy=0,
+            decided_at=LATER,
+            decided_by="uma",
+            together_with=["una"],
+            note="fine",
+        )
 
     def test_are_denied_by_an_underwriter(self) -> None:
         give(LOANS, REQUESTED, REVIEW, DENIED_BY_HAND)
         self.expect(
             status=Status.DENIED,
+            passed_on_at=AT,
+            review_policy=0,
             decided_at=LATER,
             decided_by="uma",
+            reasons=["too_much_debt", "other"],
+            reason_text="We know the house.",
             denial_reason="too_much_debt",
             note="sorry",
         )
 
-    def test_their_changes_are_told_to_nobody(self) -> None:
-        assert changes_of(LOANS, REQUESTED) == {}
+    @pytest.mark.parametrize("event", [each for each in EVENTS if each is not LAPSED], ids=named)
+    def test_each_event_is_told_to_the_underwriters_who_look_at_it(self, event: LoanEvent) -> None:
+        if event is not REQUESTED:
+            give(LOANS, REQUESTED)
+        assert changes_of(LOANS, event) == {broadcasts.underwriting_group(ID): {ID}}
 
 
 class TestTheParkedCreditChecks:
@@ -261,6 +491,64 @@ class TestTheParkedCreditChecks:
     ) -> None:
         give(PARKED_CHECKS, PARKED, of_another(PARKED), event)
         assert ParkedCreditCheck.objects.get().id == OTHER_ID
+
+
+class TestTheLendingPolicies:
+    PROPOSED = PolicyProposed(
+        id=POLICY_ID,
+        occurred_at=AT,
+        version=3,
+        by="pat",
+        why="The new year.",
+        effective_at=LATER,
+        policy=Policy(automatic_up_to=10_000, four_eyes_above=10_000),
+    )
+    CONFIRMED = PolicyConfirmed(id=POLICY_ID, occurred_at=AT, version=3, by="paul")
+    WITHDRAWN = PolicyWithdrawn(id=POLICY_ID, occurred_at=LATER, version=3, by="pia")
+
+    def expect(self, **changes: Any) -> None:
+        row = model_to_dict(LendingPolicy.objects.get())
+        assert Policy.model_validate(row.pop("policy")) == self.PROPOSED.policy
+        assert row == {
+            "version": 3,
+            "proposed_by": "pat",
+            "proposed_at": AT,
+            "why": "The new year.",
+            "effective_at": LATER,
+            "confirmed_by": "",
+            "confirmed_at": None,
+            "withdrawn_by": "",
+            "withdrawn_at": None,
+            **changes,
+        }
+
+    def test_are_proposed_confirmed_and_withdrawn(self) -> None:
+        give(POLICIES, self.PROPOSED)
+        self.expect()
+        give(POLICIES, self.CONFIRMED)
+        self.expect(confirmed_by="paul", confirmed_at=AT)
+        give(POLICIES, self.WITHDRAWN)
+        self.expect(confirmed_by="paul", confirmed_at=AT, withdrawn_by="pia", withdrawn_at=LATER)
+
+    def test_are_in_force_from_the_moment_that_they_name(self) -> None:
+        second = {"version": 2, "effective_at": AT}
+        give(POLICIES, self.PROPOSED.model_copy(update=second), self.PROPOSED)
+        assert LendingPolicy.objects.in_force(LATER) == 0, "none is confirmed"
+        give(POLICIES, self.CONFIRMED.model_copy(update={"version": 2}), self.CONFIRMED)
+        assert LendingPolicy.objects.in_force(AT - timedelta(seconds=1)) == 0
+        assert LendingPolicy.objects.in_force(LATER - timedelta(seconds=1)) == 2
+        assert LendingPolicy.objects.in_force(LATER) == 3
+        give(POLICIES, self.WITHDRAWN)
+        assert LendingPolicy.objects.in_force(LATER) == 2
+
+    def test_are_in_force_no_sooner_than_they_are_confirmed(self) -> None:
+        give(POLICIES, self.PROPOSED, at_the_time(self.CONFIRMED, LATER + timedelta(days=1)))
+        assert LendingPolicy.objects.in_force(LATER) == 0
+
+    def test_of_another_applications_streams_are_none_of_ours(self) -> None:
+        event = recorded(self.PROPOSED)
+        apply(POLICIES, [Received(replace(event, stream_name="Policy:shop"))])
+        assert not LendingPolicy.objects.exists()
 
 
 class TestTheRevision:
@@ -301,6 +589,7 @@ class TestTheRevision:
             (REQUESTED, PARKED, CHECKED, REVIEW),
             (REQUESTED, CHECKED, REVIEW, APPROVED_BY_HAND),
             (REQUESTED, CHECKED, APPROVED, "LoanPaidBack"),
+            (LAPSED, REQUESTED, CHECKED, REVIEW, FOR, AGAINST),
         ],
         ids=len,
     )

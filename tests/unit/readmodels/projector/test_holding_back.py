@@ -57,13 +57,44 @@ def held(*batches: list[Received], projection: str, clock: Clock | None = None) 
 
 
 def test_events_that_an_open_page_shows_are_applied_at_once() -> None:
-    assert held(stream(REQUESTED), projection="loan_status").are_due()
+    for shown in ("loan_status", "loan_requests"):
+        assert held(stream(REQUESTED), projection=shown).are_due()
     assert held(
         stream(REQUESTED, CHECKED), stream(REVIEW, first=2), projection="underwriters_queue"
     ).are_due()
 
 
-@pytest.mark.parametrize("projection", ["loan_requests", "parked_credit_checks"])
+def test_under_load_events_that_a_page_shows_share_commits() -> None:
+    clock = Clock()
+    kept = Held(STATUS, Tuning(), clock=clock)
+    commits = 0
+    for number in range(1000):
+        kept.add(stream(REQUESTED, first=number))
+        if kept.are_due():
+            assert kept.take()
+            commits += 1
+        clock.now += 0.001
+    assert commits == pytest.approx(1.0 / Tuning().commit_seconds, abs=Tuning().commits_at_once)
+
+
+def test_after_a_pause_the_first_few_commits_are_made_at_once() -> None:
+    clock = Clock()
+    kept = held(projection="loan_status", clock=clock)
+    for _ in range(3):
+        for number in range(Tuning().commits_at_once):
+            kept.add(stream(REQUESTED, first=number))
+            assert kept.are_due()
+            kept.take()
+        kept.add(stream(REQUESTED))
+        assert not kept.are_due()
+        assert 0 < kept.seconds_left() <= Tuning().commit_seconds
+        clock.now += kept.seconds_left()
+        assert kept.are_due()
+        kept.take()
+        clock.now += 1.0
+
+
+@pytest.mark.parametrize("projection", ["search_words", "parked_credit_checks"])
 def test_events_that_no_page_shows_are_held_for_a_moment(projection: str) -> None:
     clock = Clock()
     kept = held(stream(REQUESTED, CHECKED, APPROVED), projection=projection, clock=clock)
@@ -100,7 +131,7 @@ def test_held_events_are_taken_in_order_and_once() -> None:
 
 def test_large_events_are_applied_before_they_are_many() -> None:
     batch = stream(REQUESTED, CHECKED)
-    few = Held(PROJECTIONS["loan_requests"], Tuning(batch_bytes=10_000), clock=Clock())
+    few = Held(PROJECTIONS["search_words"], Tuning(batch_bytes=10_000), clock=Clock())
     few.add(batch)
     assert not few.are_due()
     few.add([Received(recorded_as("LoanRequested", b"x" * 10_000))])

@@ -69,5 +69,5 @@ def test_an_unknown_projection_is_answered_with_those_that_there_are() -> None:
     assert str(refusal.value) == (
         "No projection loans, nothing. There are: "
         "underwriters_queue, loan_status, loan_requests, parked_credit_checks, "
-        "search_words."
+        "search_words, lending_policies."
     )
