@@ -129,7 +129,11 @@ CACHES: dict[str, dict[str, Any]] = {
         "BACKEND": "lepret.common.cache_pool.Cache",
         "LOCATION": ENVIRONMENT.redis_url,
         "KEY_PREFIX": "lepret",
-        "OPTIONS": {"pool_class": "lepret.common.cache_pool.SharedPool", **VALKEY_PATIENCE},
+        "OPTIONS": {
+            "pool_class": "lepret.common.cache_pool.SharedPool",
+            "serializer": "lepret.common.cache_pool.AsJson",
+            **VALKEY_PATIENCE,
+        },
     }
 }
 

@@ -1,7 +1,8 @@
-"""Connections to the cache, and its clients, that all requests share."""
+"""The cache: JSON, over connections and with clients that all requests share."""
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any, Self
 
@@ -20,6 +21,22 @@ class SharedPool(ConnectionPool):
     @cache
     def from_url(cls, url: str, **options: Any) -> Self:
         return super().from_url(url, **options)
+
+
+class AsJson:
+    """How values are kept. Django's way (pickle) would run what whoever writes to Valkey likes."""
+
+    def dumps(self, value: object) -> str:
+        """A value as the cache has it; a number is one for Valkey, too."""
+        return json.dumps(value)
+
+    def loads(self, kept: bytes) -> Any:
+        """The value.
+
+        Raises:
+            ValueError: it is none of ours.
+        """
+        return json.loads(kept)
 
 
 class Cache(RedisCache):

@@ -1,10 +1,13 @@
-"""The cache's connections."""
+"""The cache's connections, and what it keeps."""
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
 from unittest.mock import patch
 from uuid import uuid4
 
+import pytest
 from django.core.cache import caches
 from pytest_django import Settings
 from redis import Redis
@@ -38,3 +41,38 @@ def test_a_client_is_not_made_for_each_question(
             assert cache.get("something") == 1
 
     assert made.call_count <= 1
+
+
+def test_it_keeps_words_lists_and_numbers_that_can_be_counted_up(
+    shared_valkey: RunningValkey, settings: Settings
+) -> None:
+    settings.CACHES = {"default": {**CACHES["default"], "LOCATION": shared_valkey.url}}
+    cache = caches["default"]
+    for value in ("words, \N{SNOWMAN}", ["a", "b"], {"a": 1}, 7, None, True):
+        cache.set("kept", value, 60)
+        assert cache.get("kept", "nothing") == value
+    cache.set("counter", 7, 60)
+    assert cache.incr("counter") == 8
+    assert cache.get_many(["counter", "kept"]) == {"counter": 8, "kept": True}
+
+
+class RunsWhenRead:
+    def __init__(self, trace: Path) -> None:
+        self._trace = trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self._trace,)
+
+
+def test_what_somebody_else_wrote_is_never_run(
+    shared_valkey: RunningValkey, settings: Settings, tmp_path: Path
+) -> None:
+    settings.CACHES = {"default": {**CACHES["default"], "LOCATION": shared_valkey.url}}
+    cache, trace = caches["default"], tmp_path / "trace"
+    with Redis.from_url(shared_valkey.url) as redis:
+        redis.set(cache.make_key("planted"), pickle.dumps(RunsWhenRead(trace)), ex=60)
+
+    with pytest.raises(ValueError):  # noqa: PT011 (each reader of JSON has its own)
+        cache.get("planted")
+
+    assert not trace.exists()
