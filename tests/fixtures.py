@@ -40,8 +40,8 @@ hypothesis_settings.load_profile("any machine")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two for each core, since most tests wait for other processes most of the time."""
-    return 2 * (os.cpu_count() or 1)
+    """One more than there are cores: tests wait for other processes, which need the cores, too."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -87,7 +87,7 @@ def event_store(
     """The application uses an event store of this test's own: for tests that look at `$all`."""
     with running_event_store(tmp_path / "events", event_store_port) as store:
         for _ in _used(store, settings):
-            wait_until(_event_store_answers, 30)
+            wait_until(_event_store_answers)
             yield store
 
 
@@ -130,7 +130,7 @@ def channel_layer(shared_valkey: RunningValkey, settings: Settings) -> Iterator[
     settings.PRESENCE_URL = shared_valkey.url
     settings.CHANNEL_LAYERS = {
         DEFAULT_CHANNEL_LAYER: {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            **project_settings.CHANNEL_LAYERS[DEFAULT_CHANNEL_LAYER],
             "CONFIG": {"hosts": [shared_valkey.url]},
         }
     }

@@ -14,7 +14,7 @@ from lepret.common.event_store_client import close_event_store_client
 from loans import dependencies
 from loans.adapters import codec
 from loans.domain.events import LoanEvent
-from tests.support.browser import PATIENCE_MS, running_browser
+from tests.support.browser import PATIENCE_MS, new_context, running_browser
 from tests.support.demo import Demo, decide_at_once, running_demo
 from tests.support.pages import decide_what_waits, live_queue_of, page_of, sessions_of
 
@@ -83,7 +83,7 @@ def colleague(browser: Browser, demo: Demo, sessions: dict[str, str]) -> Iterato
 @pytest.fixture
 def unscripted(browser: Browser, demo: Demo, sessions: dict[str, str]) -> Iterator[Page]:
     """A page of the underwriter, without JavaScript."""
-    context = browser.new_context(base_url=demo.base_url, java_script_enabled=False)
+    context = new_context(browser, demo.base_url, java_script_enabled=False)
     cookie = {"name": "sessionid", "value": sessions["underwriter"], "url": demo.base_url}
     context.add_cookies([cookie])  # type: ignore[list-item]
     yield context.new_page()

@@ -10,7 +10,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.api import application
-from tests.support.browser import PATIENCE_MS
 from tests.support.demo import Demo
 from tests.support.pages import log_in, page_of
 from tests.support.processes import wait_until
@@ -77,7 +76,7 @@ def clerk(browser: Browser, demo: Demo, loan_id: str) -> Iterator[Page]:
         page.goto("/admin/")
         log_in(page, "clerk")
         expect(page.get_by_role("heading", name="Needs somebody")).to_be_visible()
-        wait_until(partial(is_shown, page, loan_id), PATIENCE_MS / 1000)
+        wait_until(partial(is_shown, page, loan_id))
         yield page
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.support.browser import PATIENCE_MS
+from tests.support.browser import new_context
 from tests.support.demo import Demo
 from tests.support.pages import (
     apply,
@@ -173,8 +173,8 @@ def test_pages_say_that_the_connection_is_lost_and_catch_up_when_it_is_back(
     expect(row(underwriter, name)).to_have_count(1)
     watch_connection(underwriter)
     web = demo.kill("web")
-    wait_until(lambda: demo.pid_of("web") not in (None, web), PATIENCE_MS / 1000)
-    wait_until(demo.is_ready, PATIENCE_MS / 1000)
+    wait_until(lambda: demo.pid_of("web") not in (None, web))
+    wait_until(demo.is_ready)
     apply(applicant, later)
 
     expect(row(underwriter, later)).to_have_count(1)
@@ -209,7 +209,7 @@ def test_the_back_office_reads_a_loans_history(
 
 def test_without_javascript_people_can_apply_and_decide(browser: Browser, demo: Demo) -> None:
     name = someone()
-    context = browser.new_context(base_url=demo.base_url, java_script_enabled=False)
+    context = new_context(browser, demo.base_url, java_script_enabled=False)
     applicant, page = context.new_page(), context.new_page()
     apply(applicant, name, national_id="666666aa")
     expect(applicant).to_have_url(re.compile("/loans/"))
@@ -217,10 +217,7 @@ def test_without_javascript_people_can_apply_and_decide(browser: Browser, demo: 
     log_in(page, "underwriter")
     # It can be reloaded only once it has loaded.
     expect(page).to_have_url(f"{demo.base_url}/underwriting/")
-    wait_until(
-        lambda: bool(page.goto("/underwriting/")) and row(page, name).count() == 1,
-        PATIENCE_MS / 1000,
-    )
+    wait_until(lambda: bool(page.goto("/underwriting/")) and row(page, name).count() == 1)
     deny(page, name)
     expect(page.locator("#notices")).to_contain_text(f"Denied: {name}.")
     expect(status(applicant)).to_have_text("Denied")  # the page reloads by itself

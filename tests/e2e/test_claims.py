@@ -18,6 +18,7 @@ from loans.domain.events import NoteAdded, RequestClaimed, RequestEscalated
 from tests.e2e.conftest import Say
 from tests.support.accessibility import faults
 from tests.support.api import application
+from tests.support.browser import new_context
 from tests.support.demo import Demo
 from tests.support.pages import expect_live, live_queue_of, log_in_at, make_user, row, someone
 
@@ -283,7 +284,7 @@ def closed(row: Locator) -> float:
 def test_without_scripts_all_of_a_row_is_there(
     browser: Browser, demo: Demo, colleagues_session: str, loan: UUID, name: str
 ) -> None:
-    context = browser.new_context(base_url=demo.base_url, java_script_enabled=False, viewport=PHONE)
+    context = new_context(browser, demo.base_url, java_script_enabled=False, viewport=PHONE)
     context.add_cookies([{"name": "sessionid", "value": colleagues_session, "url": demo.base_url}])
     page = context.new_page()
     page.goto("/underwriting/")

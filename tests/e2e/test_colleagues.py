@@ -15,7 +15,7 @@ from tests.support.api import application
 from tests.support.browser import browser_to_kill, kill, new_page
 from tests.support.demo import Demo, running_demo
 from tests.support.pages import expect_live, log_in_at, row, someone
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -93,12 +93,12 @@ def test_fifty_colleagues_are_one_line(demo: Demo, underwriter: Page, name: str)
     presence, number = Presence(demo.published["REDIS_URL"]), request_id(underwriter)
     people = [OpenPage(number, f"user-{each:02}") for each in range(50)]
     for each in people:
-        presence.stay(each, VIEWING, seconds=30)
+        presence.stay(each, VIEWING, seconds=PATIENCE)
     expect(presence_on(underwriter)).to_have_text(
         "user-00, user-01, user-02 and 47 others are looking"
     )
     for each in people[40:42]:
-        presence.stay(each, DECIDING, seconds=30)
+        presence.stay(each, DECIDING, seconds=PATIENCE)
     expect(presence_on(underwriter)).to_have_text(
         "user-40 and user-41 are deciding; user-00 and 47 others are looking"
     )
@@ -128,5 +128,5 @@ def test_without_valkey_nobody_is_seen_and_pages_and_decisions_work(
             expect(page.locator("#notices")).to_contain_text(f"Approved: {name}.")
         finally:
             os.kill(valkey, signal.SIGCONT)
-        wait_until(demo.is_ready, 30)
+        wait_until(demo.is_ready)
         page.context.close()

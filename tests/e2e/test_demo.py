@@ -18,14 +18,13 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.browser import new_page, running_browser
-from tests.support.demo import COMMANDS, SECONDS_TO_STOP, Demo, running_demo, started_demo
+from tests.support.demo import COMMANDS, Demo, running_demo, started_demo
 from tests.support.event_store import needs_the_embedded_store
 from tests.support.pages import fill_in, send
 from tests.support.postgresql import RunningPostgreSQL
-from tests.support.processes import PROJECT, is_alive, is_free, wait_until
+from tests.support.processes import PATIENCE, PROJECT, is_alive, is_free, wait_until
 from tests.support.web_servers import running_daphne
 
-SECONDS_TO_COME_BACK = 60.0
 STARTS_IT = "a demo starts, stops and deletes only its own"
 
 
@@ -33,7 +32,7 @@ def apply(demo: Demo) -> UUID:
     """Apply for a loan that is approved at once, and wait until the read model shows it."""
     body = {"id": str(uuid4()), "name": "Ada Example", "national_id": "999999aa", "amount": 1000}
     loan = UUID(demo.apply(body)["id"])
-    wait_until(lambda: demo.status_of(loan) == "approved", SECONDS_TO_COME_BACK)
+    wait_until(lambda: demo.status_of(loan) == "approved")
     return loan
 
 
@@ -96,7 +95,7 @@ class TestARunningDemo:
         )
         rebuilding = demo.manage("rebuild")
         assert rebuilding.returncode == 0, rebuilding.stderr
-        wait_until(lambda: demo.status_of(loan) == "approved", SECONDS_TO_COME_BACK)
+        wait_until(lambda: demo.status_of(loan) == "approved")
 
     def test_takes_applications_from_manage_py_apply(self, demo: Demo) -> None:
         applying = demo.manage("apply", "--url", demo.base_url, "--count", "20", "--seed", "1")
@@ -114,11 +113,9 @@ class TestARunningDemo:
 
         os.kill(killed, signal.SIGKILL)
 
-        back = wait_until(
-            lambda: (pid := demo.pid_of(name)) != killed and pid, SECONDS_TO_COME_BACK
-        )
+        back = wait_until(lambda: (pid := demo.pid_of(name)) != killed and pid)
         assert back
-        wait_until(demo.is_ready, SECONDS_TO_COME_BACK)
+        wait_until(demo.is_ready)
         assert demo.output.count(f"{name} was ended by SIGKILL; starting it again in") == (
             announced + 1
         )
@@ -131,7 +128,7 @@ class TestADemoThatCannotStart:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             with started_demo(tmp_path / "data", port=port) as demo:
-                assert demo.wait(20) == 1
+                assert demo.wait() == 1
                 [line] = demo.output.splitlines()
         assert line == (
             f"CommandError: Port {port} is taken on 127.0.0.1; choose another with --port"
@@ -141,14 +138,14 @@ class TestADemoThatCannotStart:
     def test_because_it_cannot_stop_a_given_credit_bureau_says_so(self, tmp_path: Path) -> None:
         given = {"CREDIT_BUREAU_URL": "http://127.0.0.1:9"}
         with started_demo(tmp_path / "data", "--outage", "5", environment=given) as demo:
-            assert demo.wait(20) == 1
+            assert demo.wait() == 1
             [line] = demo.output.splitlines()
         assert line.startswith("CommandError: --outage does not go with CREDIT_BUREAU_URL:")
         assert not (tmp_path / "data").exists()
 
     def test_because_another_demo_uses_its_data_directory_says_so(self, demo: Demo) -> None:
         with started_demo(demo.data_dir, "--fresh") as second:
-            assert second.wait(20) == 1
+            assert second.wait() == 1
             [line] = second.output.splitlines()
         assert line.startswith(f"CommandError: Another demo (process {demo.process.pid}) is using")
         assert demo.is_ready()
@@ -159,7 +156,7 @@ class TestADemoThatCannotStart:
         (tmp_path / "notes.txt").write_text("mine")
         (tmp_path / "lepret.sqlite3").write_text("mine too")
         with started_demo(tmp_path, "--fresh") as demo:
-            assert demo.wait(20) == 1
+            assert demo.wait() == 1
             [line] = demo.output.splitlines()
         assert "holds files that are not a demo's (notes.txt" in line
         assert sorted(file.name for file in tmp_path.iterdir()) == ["lepret.sqlite3", "notes.txt"]
@@ -175,7 +172,7 @@ class TestADemoThatCannotStart:
                 children.update(child.pid for child in demo.children())
                 return demo.process.poll() is not None
 
-            wait_until(has_ended, 40)
+            wait_until(has_ended)
             assert demo.process.returncode == 1
             last_line = demo.output.splitlines()[-1]
         assert last_line == (
@@ -207,7 +204,7 @@ class TestAnothersDatabase:
         before = (tmp_path / "production.sqlite3").read_bytes()
         named = {"DATABASE_URL": production["DATABASE_URL"]}
         with started_demo(tmp_path / "data", "--fresh", environment=named) as demo:
-            assert demo.wait(20) == 1
+            assert demo.wait() == 1
             [line] = demo.output.splitlines()
         assert line.startswith(
             "CommandError: DATABASE_URL names a database that is not a demo's (it has tables, "
@@ -220,7 +217,7 @@ class TestAnothersDatabase:
     ) -> None:
         on_the_demos = {**production, "DATABASE_URL": demo.published["DATABASE_URL"]}
         with running_daphne(on_the_demos) as web:
-            wait_until(web.is_ready, SECONDS_TO_COME_BACK)
+            wait_until(web.is_ready)
             with pytest.raises(AssertionError), web.browser("admin", "admin"):
                 pass
         with demo.browser("admin", "admin") as browser:
@@ -258,7 +255,7 @@ def test_what_the_environment_names_is_used_and_nothing_started_in_its_place(
         assert second.published["LEPRET_HMAC_KEY"] == named["LEPRET_HMAC_KEY"]
         loan = apply(second)
         # They share the event store, so the first demo's projector sees the loan too.
-        wait_until(lambda: demo.status_of(loan) == "approved", SECONDS_TO_COME_BACK)
+        wait_until(lambda: demo.status_of(loan) == "approved")
 
 
 def test_an_application_during_an_outage_is_received_and_decided_afterwards(tmp_path: Path) -> None:
@@ -266,7 +263,7 @@ def test_an_application_during_an_outage_is_received_and_decided_afterwards(tmp_
     outage = ("--outage", str(seconds))
     with running_browser() as browser, running_demo(tmp_path / "data", *outage) as demo:
         away = f"the credit bureau is away for {seconds} seconds"
-        wait_until(lambda: away in demo.output, SECONDS_TO_COME_BACK)
+        wait_until(lambda: away in demo.output)
         page = new_page(browser, demo.base_url)
         page.goto("/")
         fill_in(page, "Ada Example", "999999aa")
@@ -276,9 +273,9 @@ def test_an_application_during_an_outage_is_received_and_decided_afterwards(tmp_
         assert "the credit bureau is back" not in demo.output
 
         approved = page.get_by_role("heading", name="Approved")
-        expect(approved).to_be_visible(timeout=1000 * (seconds + SECONDS_TO_COME_BACK))
+        expect(approved).to_be_visible(timeout=1000 * (seconds + PATIENCE))
 
-        wait_until(lambda: "the credit bureau is back" in demo.output, SECONDS_TO_COME_BACK)
+        wait_until(lambda: "the credit bureau is back" in demo.output)
 
 
 def test_sigterm_stops_it_and_leaves_no_process(tmp_path: Path) -> None:
@@ -316,7 +313,7 @@ def test_its_children_end_when_it_is_killed_and_a_fresh_start_deletes_its_data(
         (data_dir / "notes.txt").write_text("not the demo's")
         children = [child.pid for child in demo.children()]
         demo.process.kill()
-        wait_until(lambda: not any(map(is_alive, children)), SECONDS_TO_STOP)
+        wait_until(lambda: not any(map(is_alive, children)))
     with running_demo(data_dir, "--fresh", port=demo.port) as demo:
         assert demo.status_of(loan) == ""
         assert (data_dir / "notes.txt").exists()

@@ -13,8 +13,6 @@ from tests.support.nodes import Underwriter
 from tests.support.processes import wait_until
 from tests.support.web_servers import no_row, row, wait_for_frame
 
-SECONDS = 60.0
-
 
 @pytest.fixture
 def underwriter(demo: Demo) -> Iterator[Underwriter]:
@@ -57,8 +55,8 @@ def test_after_web_and_projector_were_killed_a_new_connection_shows_the_current_
         new = apply_for_review(demo)
         demo.kill("web")
 
-    wait_until(demo.is_ready, SECONDS)
-    wait_until(lambda: underwriter.sees(new), SECONDS)
+    wait_until(demo.is_ready)
+    wait_until(lambda: underwriter.sees(new))
     with demo.websocket("/ws/underwriting/", underwriter.browser) as queue:
         listed = wait_for_frame(queue, '<div id="queue">')
     assert row(pending) in listed

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 
-from tests.support.browser import PATIENCE_MS
+from tests.support.browser import new_context
 from tests.support.demo import SECONDS_TO_START, Demo
 from tests.support.pages import apply, expect_live, row, someone, status, watch_connection
 from tests.support.processes import wait_until
@@ -88,12 +88,10 @@ def quiet_network(quiet: WebServer) -> Iterator[SwallowingProxy]:
 @contextmanager
 def page_at(base_url: str, browser: Browser, session: str = "", **options: Any) -> Iterator[Page]:
     """A page, logged in with this session cookie; the options are those of a browser context."""
-    context = browser.new_context(base_url=base_url, **options)
+    context = new_context(browser, base_url, **options)
     if session:
         context.add_cookies([{"name": "sessionid", "value": session, "url": base_url}])
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    yield page
+    yield context.new_page()
     context.close()
 
 
@@ -120,9 +118,9 @@ def open_queue(page: Page) -> None:
     expect_live(page)
 
 
-def wait_for(page: Page, condition: str, most_ms: float = PATIENCE_MS) -> None:
+def wait_for(page: Page, condition: str) -> None:
     """Wait until this is so in the page. Playwright's own function is against the pages' policy."""
-    wait_until(lambda: page.evaluate(condition), most_ms / 1000, what=condition)
+    wait_until(lambda: page.evaluate(condition), what=condition)
 
 
 def expect_lost(page: Page) -> None:
@@ -175,7 +173,7 @@ class TestAConnectionThatIsDead:
         network.is_swallowing = True
         expect_lost(page)
         watch_connection(page)
-        wait_for(page, "connections > 3", 2 * PATIENCE_MS)
+        wait_for(page, "connections > 3")
         assert page.evaluate("states") == []
 
     @comes_back

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import httpx2
 
 from tests.support.demo import Demo
+from tests.support.processes import PATIENCE
 from tests.support.web_servers import post
 
 AT_ONCE = 30
@@ -17,7 +18,7 @@ AT_ONCE = 30
 def test_wrong_passwords_at_the_same_moment_are_all_counted(demo: Demo) -> None:
     with ExitStack() as stack:
         browser = stack.enter_context(
-            httpx2.Client(base_url=demo.base_url, timeout=60, trust_env=False)
+            httpx2.Client(base_url=demo.base_url, timeout=PATIENCE, trust_env=False)
         )
         browser.get("/accounts/login/")
         threads = stack.enter_context(ThreadPoolExecutor(AT_ONCE))

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect
 
 from tests.support.api import application
-from tests.support.browser import PATIENCE_MS
+from tests.support.browser import new_context
 from tests.support.demo import Demo
 from tests.support.loans import ZOE
 from tests.support.pages import apply, log_in_at, send
@@ -40,8 +40,7 @@ class Watched:
 
 
 def watched_browser(browser: Browser, demo: Demo) -> Iterator[Watched]:
-    context = browser.new_context(base_url=demo.base_url)
-    context.set_default_timeout(PATIENCE_MS)
+    context = new_context(browser, demo.base_url)
     watched = Watched(context)
     context.expose_binding("tellViolation", lambda _, words: watched.complaints.append(words))
     context.add_init_script(_TELL)

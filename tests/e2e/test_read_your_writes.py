@@ -14,7 +14,6 @@ from tests.support.demo import Demo, running_demo
 from tests.support.postgresql import RunningPostgreSQL
 from tests.support.processes import wait_until
 
-SECONDS = 60.0
 # Positions that only some twenty applications reach.
 FAR = 100
 APPLICATION = {"name": "Ada Example", "national_id": "999999aa", "amount": 1000}
@@ -29,7 +28,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, postgresql: RunningPostgreSQL
     }
     data_dir = tmp_path_factory.mktemp("demo") / "data"
     with running_demo(data_dir, environment=environment) as demo:
-        wait_until(lambda: ask_after(demo, demo.apply(APPLICATION))["up_to_date"], SECONDS)
+        wait_until(lambda: ask_after(demo, demo.apply(APPLICATION))["up_to_date"])
         yield demo
 
 
@@ -63,7 +62,7 @@ def test_many_waiting_requests_do_not_delay_another(demo: Demo) -> None:
     with ThreadPoolExecutor(25) as executor:
         waiting = [executor.submit(ask_after, demo, loan, later) for _ in range(25)]
         # All at the same time: none waits for another's end.
-        wait_until(lambda: metric(demo, "lepret_waiting_requests") == len(waiting), SECONDS)
+        wait_until(lambda: metric(demo, "lepret_waiting_requests") == len(waiting))
 
         answer = ask_after(demo, demo.apply(APPLICATION))
 
@@ -76,7 +75,7 @@ def test_many_waiting_requests_do_not_delay_another(demo: Demo) -> None:
 
 def test_the_command_line_shows_that_all_projections_are_level(demo: Demo) -> None:
     demo.apply(APPLICATION)
-    wait_until(lambda: "behind" not in demo.manage("projections").stdout, SECONDS)
+    wait_until(lambda: "behind" not in demo.manage("projections").stdout)
     result = demo.manage("projections", "--max-lag", "5")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("level") == len(PROJECTIONS)
@@ -84,6 +83,6 @@ def test_the_command_line_shows_that_all_projections_are_level(demo: Demo) -> No
 
 def test_metrics_come_from_the_running_web_server(demo: Demo) -> None:
     assert metric(demo, "lepret_projections_up") == 1
-    wait_until(lambda: metric(demo, "lepret_projection_lag_events") == 0, SECONDS)
+    wait_until(lambda: metric(demo, "lepret_projection_lag_events") == 0)
     assert metric(demo, "lepret_projection_position") > 0
     assert metric(demo, "lepret_projection_stopped") == 0

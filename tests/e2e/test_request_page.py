@@ -5,7 +5,6 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from tests.support.api import application
-from tests.support.browser import PATIENCE_MS
 from tests.support.demo import Demo
 from tests.support.pages import expect_live, row, someone
 from tests.support.processes import wait_until
@@ -75,7 +74,7 @@ def test_a_decision_on_an_old_screen_is_refused_and_shows_what_is_new(
 
 def test_of_a_decided_request_stays_live(demo: Demo, underwriter: Page) -> None:
     loan = demo.apply(application(score=9))["id"]
-    wait_until(lambda: demo.status_of(loan) == "approved", PATIENCE_MS / 1000)
+    wait_until(lambda: demo.status_of(loan) == "approved")
     underwriter.goto(f"/underwriting/{loan}/")
     expect_live(underwriter)
     expect(underwriter.locator("#request-standing")).to_contain_text("Approved")

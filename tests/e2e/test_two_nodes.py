@@ -26,7 +26,6 @@ from tests.support.read_models import ReadModelsDatabase
 from tests.support.valkey import RunningValkey
 from tests.support.web_servers import no_row, row, wait_for_frame
 
-SECONDS: Final = 60.0
 MAX_LAG_SECONDS: Final = 1
 # It takes two seconds, and longer on a busy machine.
 TAKES_OVER_WITHIN: Final = 10.0
@@ -195,7 +194,7 @@ class TestNodesWithAFileEach:
             loan = nodes.a.apply_for_review().loan
             nodes.b.wait_for(loan, "under_review")
 
-            wait_until(lambda: nodes.a.get("/readyz").status_code == 503, SECONDS)
+            wait_until(lambda: nodes.a.get("/readyz").status_code == 503)
             assert nodes.b.get("/readyz").status_code == 200
             before, after = nodes.a.lags(), nodes.a.lags()
             assert all(after[name] > before[name] > MAX_LAG_SECONDS for name in PROJECTIONS)
@@ -203,7 +202,7 @@ class TestNodesWithAFileEach:
             assert nodes.b.lags() == dict.fromkeys(PROJECTIONS, 0)
             assert not nodes.a.shows(loan, "Under review")
 
-        wait_until(nodes.a.is_ready, SECONDS)
+        wait_until(nodes.a.is_ready)
         assert nodes.a.status_of(loan) == "under_review"
         assert_both_show_a_loan_and_its_decision(nodes)
 
@@ -217,7 +216,7 @@ class TestNodesWithOneDatabase:
     ) -> None:
         nodes = nodes_with_one_database
         for _ in range(3):
-            wait_until(lambda: runs(nodes, nodes.a) and runs(nodes, nodes.b), SECONDS)
+            wait_until(lambda: runs(nodes, nodes.a) and runs(nodes, nodes.b))
             with nodes.projector_killed(nodes.a):
                 applied = nodes.b.apply_for_review()
                 wait_until_applied(nodes, applied, TAKES_OVER_WITHIN)
@@ -230,10 +229,9 @@ class TestNodesWithOneDatabase:
         self, nodes_with_one_database: Nodes
     ) -> None:
         nodes = nodes_with_one_database
-        wait_until(lambda: runs(nodes, nodes.a) and runs(nodes, nodes.b), SECONDS)
+        wait_until(lambda: runs(nodes, nodes.a) and runs(nodes, nodes.b))
         wait_until(
             lambda: runs(nodes, nodes.a) ^ runs(nodes, nodes.b) == set(PROJECTIONS),
-            SECONDS,
             what="each is run by one of them",
         )
         assert_both_show_a_loan_and_its_decision(nodes)

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.support.api import application
+from tests.support.browser import new_context
 from tests.support.demo import Demo
 from tests.support.pages import deny, expect_live, live_queue_of, row, someone
 
@@ -433,7 +434,7 @@ class TestTheDialog:
     ) -> None:
         body = application(score=5, name=someone())
         loan = UUID(demo.apply(body)["id"])
-        context = browser.new_context(base_url=demo.base_url, java_script_enabled=False)
+        context = new_context(browser, demo.base_url, java_script_enabled=False)
         cookie = {"name": "sessionid", "value": sessions["underwriter"], "url": demo.base_url}
         context.add_cookies([cookie])  # type: ignore[list-item]
         page = context.new_page()

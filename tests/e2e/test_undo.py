@@ -20,7 +20,7 @@ from loans import dependencies
 from loans.adapters.codec import loan_request_stream
 from tests.support.accessibility import faults
 from tests.support.api import application
-from tests.support.browser import chromium
+from tests.support.browser import PATIENCE_MS, chromium
 from tests.support.demo import Demo, running_demo
 from tests.support.pages import expect_live, live_queue_of, row, sessions_of, someone
 from tests.support.processes import descendants, wait_until
@@ -272,7 +272,9 @@ def test_a_browser_that_is_killed_has_decided_nothing(
         executable_path=chromium(),
         args=["--no-sandbox", "--disable-gpu"],
         base_url=demo.base_url,
+        timeout=PATIENCE_MS,
     )
+    context.set_default_timeout(PATIENCE_MS)
     cookie = {"name": "sessionid", "value": sessions["admin"], "url": demo.base_url}
     context.add_cookies([cookie])  # type: ignore[list-item]
     page = context.new_page()

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from loans import dependencies
 from tests.support.api import application, somebody
-from tests.support.browser import PATIENCE_MS, running_browser_with_back_forward_cache
+from tests.support.browser import new_context, running_browser_with_back_forward_cache
 from tests.support.demo import Demo
 from tests.support.loans import append_approval
 from tests.support.pages import (
@@ -136,7 +136,7 @@ class TestTheForm:
     def test_that_was_open_for_too_long_can_be_sent_again(
         self, browser: Browser, demo: Demo, *, has_javascript: bool
     ) -> None:
-        context = browser.new_context(base_url=demo.base_url, java_script_enabled=has_javascript)
+        context = new_context(browser, demo.base_url, java_script_enabled=has_javascript)
         page, name = context.new_page(), someone()
         page.goto("/")
         fill_in(page, name, APPROVED)
@@ -253,7 +253,7 @@ def test_a_status_page_that_lost_its_connection_catches_up_when_it_is_back(
     watch_connection(applicant)
     web = demo.kill("web")
     append_approval(UUID(path_of(applicant).split("/")[2]))
-    wait_until(lambda: demo.pid_of("web") not in (None, web), PATIENCE_MS / 1000)
+    wait_until(lambda: demo.pid_of("web") not in (None, web))
 
     expect(status(applicant)).to_have_text("Approved")
     expect(applicant.locator(".time-line li")).to_have_count(4)
@@ -268,10 +268,9 @@ def test_whoever_applies_too_often_keeps_what_was_typed(
 ) -> None:
     limited = {**demo.environment, **demo.published, "APPLICATIONS_PER_NATIONAL_ID": "1/day"}
     with running_daphne({**limited, "LEPRET_DATA_DIR": str(demo.data_dir)}) as web:
-        wait_until(web.is_ready, 60, what="the limited web server is ready")
-        context = browser.new_context(base_url=web.base_url, java_script_enabled=javascript)
+        wait_until(web.is_ready, what="the limited web server is ready")
+        context = new_context(browser, web.base_url, java_script_enabled=javascript)
         page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
         person, name = somebody(), someone()
         web.apply(application(national_id=person))
         page.goto("/")

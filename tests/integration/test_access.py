@@ -36,6 +36,7 @@ from readmodels.urls import websocket_urlpatterns
 from tests.support.addresses import addresses, filled_in
 from tests.support.api import Caller, somebody
 from tests.support.loans import AT, UNDER_REVIEW_AT, append_requested_loan
+from tests.support.processes import PATIENCE
 from tests.support.projection_statuses import checkpoint, failure, rebuild, skipped_event
 from tests.support.staff import make_clerk, make_policy_maker, make_underwriter
 
@@ -49,7 +50,6 @@ pytestmark = [
 # A stranger's, from a network of nobody's (RFC 5737).
 ADDRESS: Final = "203.0.113.9"
 ORIGIN: Final = b"http://localhost"
-SECONDS: Final = 10.0
 
 # A status, or `login`: a redirect to a login page. The request is without parameters and fields, so
 # that 200 after POST is a form with errors. A star stands for one part of a path; the first line
@@ -421,8 +421,8 @@ class TestSockets:
 async def opens_for(cookies: str, path: str) -> bool:
     headers = [(b"host", b"localhost"), (b"origin", ORIGIN), (b"cookie", cookies.encode())]
     socket = WebsocketCommunicator(application, path, headers)
-    is_accepted, _ = await socket.connect(SECONDS)
-    await socket.disconnect(timeout=SECONDS)
+    is_accepted, _ = await socket.connect(PATIENCE)
+    await socket.disconnect(timeout=PATIENCE)
     return is_accepted
 
 

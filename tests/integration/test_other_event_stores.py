@@ -13,7 +13,7 @@ from esdbclient.exceptions import DeadlineExceeded
 
 from tests.support.event_store import EventStoreDidNotStart
 from tests.support.event_store_servers import CommandedEventStore
-from tests.support.processes import PROJECT, is_alive, is_free
+from tests.support.processes import PATIENCE, PROJECT, is_alive, is_free
 from tests.support.replaced_stores import backed_up, replace_store
 
 STREAM = "Test:1"
@@ -45,7 +45,7 @@ def append(store: CommandedEventStore) -> None:
 
 def count(store: CommandedEventStore) -> int:
     with EventStoreDBClient(store.uri) as client:
-        return sum(1 for _ in client.read_all(timeout=30))
+        return sum(1 for _ in client.read_all(timeout=PATIENCE))
 
 
 def test_it_is_started_again_on_the_same_folder_and_port(store: CommandedEventStore) -> None:
@@ -73,7 +73,7 @@ def test_all_of_it_is_frozen(store: CommandedEventStore) -> None:
     with EventStoreDBClient(store.uri) as client:
         with store.frozen(), pytest.raises(DeadlineExceeded):
             list(client.read_all(timeout=0.5))
-        assert list(client.read_all(timeout=30)) == []
+        assert list(client.read_all(timeout=PATIENCE)) == []
 
 
 def test_its_folder_is_put_back(store: CommandedEventStore) -> None:

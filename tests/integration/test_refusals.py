@@ -34,14 +34,12 @@ from tests.support.guarded_store import (
 )
 from tests.support.management_commands import forks_for
 from tests.support.postgresql import RunningPostgreSQL
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.projectors import STATUS, are_caught_up, catch_up
 from tests.support.read_models import ReadModelsDatabase
 from tests.support.valkey import RunningValkey
 from tests.support.web_servers import running_daphne
 from tests.support.workers import append_deferred
-
-SECONDS: Final = 60.0
 
 MAY_NOT_READ_ALL: Final = "lepret may not read $all in EventStoreDB: see"
 WRONG_PASSWORD: Final = "EventStoreDB refuses the password of lepret"
@@ -90,7 +88,7 @@ def set_rights(store: GuardedStore, stream: str, rights: dict[str, list[str]]) -
             stream,
             metadata={"$acl": rights},
             current_version=StreamState.ANY,
-            timeout=SECONDS,
+            timeout=PATIENCE,
         )
 
 
@@ -103,13 +101,13 @@ def wait_until_it_says(process: Forked, words: str, *, times: int = 1) -> None:
         assert process.status is None, process.output
         return process.output.count(words) >= times
 
-    wait_until(says, SECONDS, what=f"it says {times} times: {words}")
+    wait_until(says, what=f"it says {times} times: {words}")
 
 
 def wait_for_attempts(store: GuardedStore, count: int) -> None:
     """Wait until so many more calls were denied."""
     enough = len(store.denied) + count
-    wait_until(lambda: len(store.denied) >= enough, SECONDS, what="it tries again")
+    wait_until(lambda: len(store.denied) >= enough, what="it tries again")
 
 
 def assert_all_was_said_once(process: Forked, times: int, *words: str) -> None:
@@ -134,7 +132,7 @@ class TestAProjector:
         store.users["lepret"].password = "password"
         let_read_all(store)
         wait_until_it_says(projector, "regained the event store", times=each)
-        wait_until(lambda: are_caught_up(projector.output), SECONDS)
+        wait_until(lambda: are_caught_up(projector.output))
         assert projector.stop() == 0
         assert_all_was_said_once(projector, each, MAY_NOT_READ_ALL, WRONG_PASSWORD)
 
@@ -215,16 +213,16 @@ class TestReadyz:
             assert (answer.status_code == 503) is (answer.json()["status"] == "unavailable")
             return str(answer.json()["reasons"].get("event_store", ""))
 
-        wait_until(lambda: reason().startswith(MAY_NOT_READ_ALL), SECONDS)
+        wait_until(lambda: reason().startswith(MAY_NOT_READ_ALL))
         assert client.get("/readyz").json()["checks"]["event_store"] == "unavailable"
         used.users["lepret"].password = "another"
-        wait_until(lambda: reason().startswith(WRONG_PASSWORD), SECONDS)
+        wait_until(lambda: reason().startswith(WRONG_PASSWORD))
         stranger = Client(REMOTE_ADDR="203.0.113.1").get("/readyz")
         assert stranger.json() == {"status": "unavailable"}
 
         used.users["lepret"].password = "password"
         let_read_all(used)
-        wait_until(lambda: not reason(), SECONDS)
+        wait_until(lambda: not reason())
         said = [each.getMessage() for each in caplog.records]
         said = [each for each in said if "the event store" in each]
         assert [each.partition(": ")[2].partition(":")[0] for each in said[:2]] == [
@@ -253,7 +251,7 @@ class TestReadyz:
             "REDIS_URL": valkey.url.replace("//", "//:secret@"),
         }
         with running_daphne(environment) as web:
-            wait_until(web.is_alive, SECONDS)
+            wait_until(web.is_alive)
             document = web.get("/readyz").json()
         assert document["checks"] == dict.fromkeys(document["reasons"], "unavailable")
         reasons = document["reasons"]

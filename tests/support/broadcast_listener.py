@@ -13,9 +13,8 @@ import msgpack  # type: ignore[import-untyped]
 from redis import Redis
 from redis.client import PubSub
 
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
-SECONDS: Final = 60.0
 # Stands between a channel layer's prefix and the name of a group.
 _GROUP: Final = "__group__"
 
@@ -33,7 +32,7 @@ class Listener:
     """Keeps every message to every group, in the order of Valkey."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(url, socket_timeout=SECONDS)
+        self._redis = Redis.from_url(url, socket_timeout=PATIENCE)
         self._subscription = PubSub(self._redis.connection_pool)
         self._subscription.psubscribe(f"*{_GROUP}*")
         self._heard: list[Heard] = []
@@ -42,20 +41,20 @@ class Listener:
 
     def start(self) -> None:
         """Start, and wait until Valkey has confirmed the subscription."""
-        assert self._subscription.get_message(timeout=SECONDS)
+        assert self._subscription.get_message(timeout=PATIENCE)
         self._thread.start()
 
     def all(self) -> list[Heard]:
         """All messages that were sent until now."""
         mark = Heard("mark", str(uuid4()), {})
         self._redis.publish(f"{mark.teller}{_GROUP}{mark.group}", msgpack.packb(mark.message))
-        wait_until(lambda: mark in self._heard, SECONDS)
+        wait_until(lambda: mark in self._heard)
         return [each for each in self._heard if each.teller != mark.teller]
 
     def close(self) -> None:
         """Unsubscribe."""
         self._is_closed.set()
-        self._thread.join(SECONDS)
+        self._thread.join(PATIENCE)
         self._subscription.close()
         self._redis.close()
 

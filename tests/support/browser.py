@@ -11,11 +11,12 @@ import shutil
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
-from tests.support.processes import descendants
+from tests.support.processes import PATIENCE, descendants
 
 # No requests but those of the tests, and no sandbox, since root cannot have one.
 _ARGUMENTS = [
@@ -27,8 +28,7 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 15_000
-
+PATIENCE_MS: Final = 1000 * PATIENCE
 
 _WITH_WINDOWS = ("chromium", "chromium-browser")
 
@@ -54,7 +54,9 @@ def running_browser() -> Iterator[Browser]:
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+            browser = playwright.chromium.launch(
+                executable_path=path, args=_ARGUMENTS, timeout=PATIENCE_MS
+            )
             yield browser
             browser.close()
     finally:
@@ -72,23 +74,31 @@ def running_browser_with_back_forward_cache(beside: Browser) -> Iterator[Browser
         executable_path=chromium(*_WITH_WINDOWS),
         args=_ARGUMENTS,
         ignore_default_args=["--disable-back-forward-cache"],
+        timeout=PATIENCE_MS,
     )
     yield browser
     browser.close()
 
 
+def new_context(browser: Browser, base_url: str, **options: Any) -> BrowserContext:
+    """A context whose pages wait patiently; the options are those of Playwright's."""
+    context = browser.new_context(base_url=base_url, **options)
+    context.set_default_timeout(PATIENCE_MS)
+    return context
+
+
 def new_page(browser: Browser, base_url: str) -> Page:
     """A page that shares no cookies with others."""
-    page = browser.new_context(base_url=base_url).new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    return page
+    return new_context(browser, base_url).new_page()
 
 
 @contextmanager
 def browser_to_kill(beside: Browser) -> Iterator[tuple[Browser, list[int]]]:
     """Another browser, with the numbers of its processes. It may be dead at the end."""
     before = {each.pid for each in descendants(os.getpid())}
-    browser = beside.browser_type.launch(executable_path=chromium(), args=_ARGUMENTS)
+    browser = beside.browser_type.launch(
+        executable_path=chromium(), args=_ARGUMENTS, timeout=PATIENCE_MS
+    )
     yield browser, [each.pid for each in descendants(os.getpid()) if each.pid not in before]
     with suppress(Error):
         browser.close()

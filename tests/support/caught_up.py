@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from django.db import connections
 
@@ -12,9 +11,7 @@ from lepret.common.event_store_client import event_store_client
 from readmodels.models import Checkpoint, Failure, Rebuild
 from readmodels.projections import PROJECTIONS
 from tests.support.commits import Commit
-from tests.support.processes import wait_until
-
-SECONDS: Final = 60.0
+from tests.support.processes import PATIENCE, wait_until
 
 
 def positions() -> dict[str, int]:
@@ -22,7 +19,7 @@ def positions() -> dict[str, int]:
     return dict(Checkpoint.objects.values_list("name", "position"))
 
 
-def wait_until_level(timeout: float = SECONDS) -> None:
+def wait_until_level(timeout: float = PATIENCE) -> None:
     """Wait up to `timeout` seconds until every projection has applied the last event."""
     end = event_store_client().get_commit_position()
     expected = dict.fromkeys(PROJECTIONS, end)

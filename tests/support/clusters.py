@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.event_store import EmbeddedEventStore
-from tests.support.processes import PROJECT, free_port
-
-SECONDS: Final = 30.0
+from tests.support.processes import PATIENCE, PROJECT, free_port
 
 LEADER: Final = "Leader"
 FOLLOWER: Final = "Follower"
@@ -116,7 +114,7 @@ class Node:
         self._end()
 
     def _end(self) -> None:
-        self._process.wait(SECONDS)
+        self._process.wait(PATIENCE)
         assert self._process.stdout is not None
         self._process.stdout.close()
 

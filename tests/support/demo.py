@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from tests.support.event_store import IS_EMBEDDED, running_event_store
-from tests.support.processes import PROJECT, Process, descendants, free_port, wait_until
+from tests.support.processes import PATIENCE, PROJECT, Process, descendants, free_port, wait_until
 from tests.support.web_servers import WebServer
 
 SECONDS_TO_START = 120.0
-SECONDS_TO_STOP = 60.0
 
 # Each child, by a part of its command line.
 COMMANDS = {
@@ -66,7 +65,9 @@ class Demo(WebServer):
         uris = [published[name] for name in (EVENT_STORE, "REDIS_URL")]
         return [self.port, *(port for uri in uris if (port := urlsplit(uri).port))]
 
-    def manage(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def manage(
+        self, *arguments: str, timeout: float = PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
         """Run a management command that finds this demo, as in a second terminal."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
@@ -96,7 +97,7 @@ class Demo(WebServer):
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def wait(self, timeout: float = SECONDS_TO_STOP) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait until it ends. Returns its exit status; raises if that takes longer (seconds)."""
         return self.process.wait(timeout)
 
@@ -210,7 +211,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         return
     process.terminate()
     try:
-        process.wait(2 * SECONDS_TO_STOP)
+        process.wait(SECONDS_TO_START)
     except subprocess.TimeoutExpired:
         process.kill()  # the kernel ends its children with it
         process.wait()

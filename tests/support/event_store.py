@@ -20,7 +20,6 @@ from typing import Any, Final, Protocol
 import pytest
 
 from tests.support.event_store_servers import (
-    WITHIN,
     CommandedEventStore,
     EmbeddedEventStore,
     EventStoreDidNotStart,
@@ -29,7 +28,6 @@ from tests.support.event_store_servers import (
 
 __all__ = [
     "IS_EMBEDDED",
-    "WITHIN",
     "EmbeddedEventStore",
     "EventStore",
     "EventStoreDidNotStart",

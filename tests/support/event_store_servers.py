@@ -17,18 +17,13 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import pytest
 
 from lepret.eventstore.__main__ import main
 from lepret.eventstore.scavenge import scavenge_file
-from tests.support.processes import free_port, frozen, processes_of_group, wait_until
-
-WITHIN = 30.0
-"""The timeout of everything that tests wait for, in seconds."""
-
-SECONDS_TO_START: Final = 90.0
+from tests.support.processes import PATIENCE, free_port, frozen, processes_of_group, wait_until
 
 # A fresh interpreter spends a second on imports. Here one process has done them, and forks each
 # server. It has imported pytest because multiprocessing imports the main program in each child.
@@ -139,7 +134,7 @@ class EmbeddedEventStore(RunningEventStore):
         self._start()
 
     def _wait(self) -> None:
-        self.process.join(WITHIN)
+        self.process.join(PATIENCE)
         if self.process.exitcode is None:
             self.process.kill()
             raise TimeoutError("the event store did not end")
@@ -171,7 +166,7 @@ class CommandedEventStore(RunningEventStore):
         folder: Path,
         port: int = 0,
         *,
-        seconds_to_start: float = SECONDS_TO_START,
+        seconds_to_start: float = PATIENCE,
     ) -> None:
         """Port 0 takes a free port. Raises EventStoreDidNotStart."""
         self._command = command
@@ -225,7 +220,7 @@ class CommandedEventStore(RunningEventStore):
     def _end(self, number: signal.Signals) -> None:
         self._signal(number)
         try:
-            wait_until(self._has_ended, WITHIN, every=0.01)
+            wait_until(self._has_ended, every=0.01)
         except AssertionError:
             self._signal(signal.SIGKILL)
             raise TimeoutError("the event store did not end") from None
@@ -265,7 +260,7 @@ def _serve(arguments: list[str], output: Connection) -> None:
 
 def _first_line(descriptor: int) -> str:
     """The output up to the end of the line; less if the process or the time ends before."""
-    deadline = time.monotonic() + WITHIN
+    deadline = time.monotonic() + PATIENCE
     printed = b""
     while not printed.endswith(b"\n"):
         readable, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))

@@ -51,5 +51,5 @@ def running_eventstoredb() -> Iterator[str]:
         )
     with container:
         address = f"{container.get_container_host_ip()}:{container.get_exposed_port(2113)}"
-        wait_until(lambda: is_live(address), timeout=60, what="EventStoreDB is live")
+        wait_until(lambda: is_live(address), what="EventStoreDB is live")
         yield f"esdb://{address}?tls=false"

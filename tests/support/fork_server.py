@@ -22,9 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.processes import PROJECT, wait_until
-
-SECONDS: Final = 60.0
+from tests.support.processes import PATIENCE, PROJECT, wait_until
 
 # What the commands import.
 _IMPORTED_BEFORE: Final = (
@@ -63,7 +61,7 @@ class Forked:
         """Its exit status, or minus the signal that ended it; `None` while it runs."""
         return self.server.status_of(self.pid)
 
-    def wait(self, timeout: float = SECONDS) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait until it ends (seconds). Returns its status."""
         wait_until(lambda: self.status is not None, timeout, what=f"{self.name} ends", every=0.01)
         assert self.status is not None
@@ -76,7 +74,7 @@ class Forked:
 
     def stop(self) -> int:
         """Send SIGTERM once it has a handler for that. Wait until it ends; returns its status."""
-        wait_until(self._takes_sigterm, SECONDS, what=f"{self.name} takes SIGTERM", every=0.01)
+        wait_until(self._takes_sigterm, what=f"{self.name} takes SIGTERM", every=0.01)
         self._signal(signal.SIGTERM)
         return self.wait()
 
@@ -165,7 +163,7 @@ class ForkServer:
             forked.kill()
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(SECONDS)
+        self._process.wait(PATIENCE)
         assert self._process.stdout is not None
         self._process.stdout.close()
 

@@ -33,8 +33,7 @@ from lepret.eventstore.wire.http2.connections import Connections
 from lepret.eventstore.wire.listening import listen
 from tests.support.event_store import RunningEventStore
 from tests.support.passing_on import GOSSIP, PATHS, pass_on
-
-SECONDS: Final = 30.0
+from tests.support.processes import PATIENCE
 
 ADMINS, OPS, EVERYBODY = "$admins", "$ops", "$all"
 _ALL: Final = "$all"
@@ -174,7 +173,7 @@ class GuardedStore:
 
     def _last(self, stream: str) -> dict[str, Any]:
         try:
-            (last,) = self._client.get_stream(stream, backwards=True, limit=1, timeout=SECONDS)
+            (last,) = self._client.get_stream(stream, backwards=True, limit=1, timeout=PATIENCE)
         except NotFound:
             return {}
         return cast(dict[str, Any], json.loads(last.data))
@@ -236,12 +235,12 @@ def running_guarded_store(
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(store.start(), loop).result(SECONDS)
+        asyncio.run_coroutine_threadsafe(store.start(), loop).result(PATIENCE)
         try:
             yield store
         finally:
-            asyncio.run_coroutine_threadsafe(store.stop(), loop).result(SECONDS)
+            asyncio.run_coroutine_threadsafe(store.stop(), loop).result(PATIENCE)
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(SECONDS)
+        thread.join(PATIENCE)
         loop.close()

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from oidc_provider_mock import run_server_in_thread
 
-from tests.support.web_servers import SECONDS
+from tests.support.processes import PATIENCE
 
 CLIENT: Final = "the-loan-desk"
-_OPTIONS: Final[dict[str, Any]] = {"timeout": SECONDS, "trust_env": False}
+_OPTIONS: Final[dict[str, Any]] = {"timeout": PATIENCE, "trust_env": False}
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from loans.adapters.codec import E, StreamId
 from loans.adapters.event_store import Stream
 from loans.domain.events import Event
 from tests.support.fakes import FakeEventStore
-
-SECONDS: Final = 10.0
+from tests.support.processes import PATIENCE
 
 
 class Killed(BaseException):
@@ -34,12 +33,12 @@ class Actor(threading.Thread):
     def begin(self) -> None:
         """Start, and run up to the first call."""
         self.start()
-        assert self._has_paused.acquire(timeout=SECONDS)
+        assert self._has_paused.acquire(timeout=PATIENCE)
 
     def go(self) -> None:
         """Make one call, and run up to the next one or to the end."""
         self._may_go.release()
-        assert self._has_paused.acquire(timeout=SECONDS)
+        assert self._has_paused.acquire(timeout=PATIENCE)
 
     def kill(self) -> None:
         """End the actor before its next call."""
@@ -50,7 +49,7 @@ class Actor(threading.Thread):
     def wait_for_turn(self) -> None:
         """Called by the actor's own thread before each call."""
         self._has_paused.release()
-        assert self._may_go.acquire(timeout=SECONDS)
+        assert self._may_go.acquire(timeout=PATIENCE)
         if self._is_killed:
             raise Killed
 

@@ -42,7 +42,7 @@ def keep_the_last(client: EventStoreDBClient, stream: str) -> None:
 def let_expire(client: EventStoreDBClient, stream: str) -> None:
     """Have its events hidden when they are a second old, and wait until they are."""
     set_metadata(client, stream, {"$maxAge": SHORTLY})
-    wait_until(lambda: not client.get_stream(stream), timeout=30, what="its events have expired")
+    wait_until(lambda: not client.get_stream(stream), what="its events have expired")
 
 
 def set_metadata(client: EventStoreDBClient, stream: str, metadata: dict[str, Any]) -> None:

@@ -22,8 +22,6 @@ from tests.support.loans import UNDER_REVIEW_AT
 from tests.support.processes import PROJECT, wait_until
 from tests.support.web_servers import WebServer, post, row, running_daphne, wait_for_frame
 
-SECONDS: Final = 60.0
-
 USERNAME: Final = "uma"
 PASSWORD: Final = "tried-and-true-7"
 
@@ -74,13 +72,13 @@ class Node(WebServer):
     def wait_for(self, loan: UUID, status: str) -> None:
         """Wait until the API of this node says that a loan has this status."""
         what = f"{loan} is {status} on {self.name}"
-        wait_until(lambda: self.status_of(loan) == status, SECONDS, what=what)
+        wait_until(lambda: self.status_of(loan) == status, what=what)
 
     def wait_until_level(self) -> None:
         """Wait until the web server answers, and no read model is behind."""
-        wait_until(self.is_ready, SECONDS, what=f"{self.name} is ready")
+        wait_until(self.is_ready, what=f"{self.name} is ready")
         level = dict.fromkeys(PROJECTIONS, 0)
-        wait_until(lambda: self.lags() == level, SECONDS, what=f"{self.name} is level")
+        wait_until(lambda: self.lags() == level, what=f"{self.name} is level")
 
     def shows(self, loan: UUID, words: str) -> bool:
         """Whether the loan's status page has these words."""

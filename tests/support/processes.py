@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from lepret.demo.ports import free_port, is_free
 
 __all__ = [
+    "PATIENCE",
     "PROJECT",
     "Process",
     "descendants",
@@ -29,10 +30,16 @@ T = TypeVar("T")
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 
+PATIENCE: Final = 90.0
+"""Seconds in which what a test waits for has come on any machine.
+
+Only a test that fails waits so long.
+"""
+
 
 def wait_until(
     condition: Callable[[], T],
-    timeout: float,
+    timeout: float = PATIENCE,
     *,
     what: str = "",
     every: float = 0.05,
@@ -40,7 +47,7 @@ def wait_until(
     """Call `condition` until what it returns is true, and return that.
 
     Args:
-        timeout: in seconds.
+        timeout: in seconds; another one only where the wait may run out, or is what is tested.
         what: what is waited for, for the error message.
         every: seconds between two calls.
 

@@ -28,10 +28,8 @@ from readmodels.projector.received import ProjectedEvent
 from readmodels.projector.tuning import DEFAULT, Tuning
 from tests.support.event_store import EventStore, RunningEventStore
 from tests.support.loans import ZOE, append_a_loan_of_each_kind, recorded_loans
-from tests.support.processes import PROJECT, wait_until
+from tests.support.processes import PATIENCE, PROJECT, wait_until
 from tests.support.read_models import ReadModelsDatabase
-
-SECONDS: Final = 60.0
 
 # Followers and rebuilds poll and retry more often than in production.
 QUICK: Final = Tuning(
@@ -184,7 +182,7 @@ def running(run: Any, stop: threading.Event) -> Iterator[threading.Thread]:
         yield thread
     finally:
         stop.set()
-        thread.join(SECONDS)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 
@@ -238,7 +236,6 @@ def wait_for(projection: Projection, position: int) -> None:
     """Wait until the projection has reached a commit position."""
     wait_until(
         lambda: position_of(projection) >= position,
-        SECONDS,
         what=f"{projection.name} is at {position}",
         every=0.01,
     )
@@ -366,7 +363,7 @@ def manage_py(
         yield ManagementCommand(process, output_file)
     finally:
         process.terminate()
-        process.wait(SECONDS)
+        process.wait(PATIENCE)
 
 
 def environment(event_store: EventStore, read_models: ReadModelsDatabase) -> dict[str, str]:

@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+from tests.support.processes import PATIENCE
 from tests.support.web_servers import WebServer
-
-SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Connection:
     def __init__(self, server: WebServer, address: str = "127.0.0.1") -> None:
         self._host = f"127.0.0.1:{server.port}"
         self._socket = socket.create_connection(
-            ("127.0.0.1", server.port), SECONDS, source_address=(address, 0)
+            ("127.0.0.1", server.port), PATIENCE, source_address=(address, 0)
         )
         self._received = b""
 
@@ -99,7 +98,7 @@ class Connection:
 
     def closes(self, *, trickle: bytes = b"") -> bool:
         """Wait until the server closes it, although these bytes come now and then."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + PATIENCE
         self._socket.settimeout(0.1)
         while time.monotonic() < deadline:
             self.send(trickle)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-SECONDS = 30.0
+from tests.support.processes import PATIENCE
 
 
 class SwallowingProxy:
@@ -70,10 +70,10 @@ def running_swallowing_proxy(behind: int) -> Iterator[SwallowingProxy]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(proxy.start(), loop).result(SECONDS)
+        asyncio.run_coroutine_threadsafe(proxy.start(), loop).result(PATIENCE)
         yield proxy
     finally:
-        asyncio.run_coroutine_threadsafe(proxy.stop(), loop).result(SECONDS)
+        asyncio.run_coroutine_threadsafe(proxy.stop(), loop).result(PATIENCE)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(SECONDS)
+        thread.join(PATIENCE)
         loop.close()

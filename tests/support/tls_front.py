@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lepret.deployment.certificates import Certified
-
-SECONDS = 30.0
+from tests.support.processes import PATIENCE
 
 
 @contextmanager
@@ -26,11 +25,11 @@ def running_tls_front(server: Certified, *, grpc_port: int, http_port: int) -> I
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield asyncio.run_coroutine_threadsafe(front.start(), loop).result(SECONDS)
+        yield asyncio.run_coroutine_threadsafe(front.start(), loop).result(PATIENCE)
     finally:
-        asyncio.run_coroutine_threadsafe(front.stop(), loop).result(SECONDS)
+        asyncio.run_coroutine_threadsafe(front.stop(), loop).result(PATIENCE)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(SECONDS)
+        thread.join(PATIENCE)
         loop.close()
 
 

@@ -11,8 +11,8 @@ from typing import Final
 from uuid import UUID
 
 from tests.support.loans import Applicant, append_approval, append_denial, append_requested_loan
+from tests.support.processes import PATIENCE
 
-SECONDS: Final = 60.0
 # How many requests are left waiting for a decision.
 _WAITING: Final = 20
 
@@ -34,7 +34,7 @@ class Traffic:
     def stop(self) -> None:
         """Stop after the current command. Raises the thread's exception, if any."""
         self._stop.set()
-        self._thread.join(SECONDS)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         if self._problem is not None:
             raise self._problem

@@ -16,7 +16,6 @@ from playwright.sync_api import Page, expect
 
 from tests.support.addresses import addresses, filled_in
 from tests.support.api import application
-from tests.support.browser import PATIENCE_MS
 from tests.support.demo import SECONDS_TO_START, Demo
 from tests.support.pages import (
     apply,
@@ -104,7 +103,7 @@ def by_an_underwriter(page: Page, demo: Demo) -> Iterator[str]:
     page.get_by_label("Another reason").check()
     expect(page.get_by_label("What the applicant is told of it")).to_be_visible()
     yield "the dialog with a reason in own words"
-    wait_until(lambda: _escapes_from_the_dialog(page), PATIENCE_MS / 1000)
+    wait_until(lambda: _escapes_from_the_dialog(page))
     deny(page, denied)
     expect(page.locator("#notices")).to_contain_text(f"Denied: {denied}.")
     row(page, approved).get_by_role("button", name="Approve", exact=True).click()
@@ -163,7 +162,7 @@ def with_an_empty_queue(page: Page, demo: Demo) -> Iterator[str]:
         page.reload()
         return rows.count() == 0
 
-    wait_until(is_empty, PATIENCE_MS / 1000)
+    wait_until(is_empty)
     yield "an empty queue"
 
 

@@ -15,10 +15,7 @@ import httpx2
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from tests.support.processes import PROJECT, free_port
-
-# For an answer. Only a server that hangs takes as long, even on a busy machine.
-SECONDS: Final = 60.0
+from tests.support.processes import PATIENCE, PROJECT, free_port
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class WebServer:
 
     def get(self, path: str) -> httpx2.Response:
         """Get a page, without being logged in."""
-        return httpx2.get(f"{self.base_url}{path}", timeout=SECONDS, trust_env=False)
+        return httpx2.get(f"{self.base_url}{path}", timeout=PATIENCE, trust_env=False)
 
     def is_alive(self) -> bool:
         """Whether it answers."""
@@ -53,7 +50,7 @@ class WebServer:
     def try_to_apply(self, body: Mapping[str, Any]) -> httpx2.Response:
         """Apply for a loan through the API, whatever it answers."""
         url = f"{self.base_url}/api/loan-requests"
-        return httpx2.post(url, json=body, timeout=SECONDS, trust_env=False)
+        return httpx2.post(url, json=body, timeout=PATIENCE, trust_env=False)
 
     def apply(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Apply for a loan through the API; returns its answer."""
@@ -70,7 +67,7 @@ class WebServer:
     @contextmanager
     def browser(self, username: str, password: str) -> Iterator[httpx2.Client]:
         """A browser in which this user has logged in."""
-        with httpx2.Client(base_url=self.base_url, timeout=SECONDS, trust_env=False) as browser:
+        with httpx2.Client(base_url=self.base_url, timeout=PATIENCE, trust_env=False) as browser:
             browser.get("/accounts/login/")
             answer = post(browser, "/accounts/login/", username=username, password=password)
             assert answer.status_code == httpx2.codes.FOUND, answer.text
@@ -87,7 +84,7 @@ class WebServer:
             origin=Origin(self.base_url),
             additional_headers={"Cookie": session},
             proxy=None,
-            open_timeout=SECONDS,
+            open_timeout=PATIENCE,
         ) as socket:
             yield socket
 
@@ -100,7 +97,7 @@ def post(browser: httpx2.Client, path: str, **form: str) -> httpx2.Response:
 def wait_for_frame(socket: ClientConnection, wanted: str) -> str:
     """Wait for the first frame that contains `wanted`, and return it."""
     while True:
-        frame = str(socket.recv(SECONDS))
+        frame = str(socket.recv(PATIENCE))
         if wanted in frame:
             return frame
 
@@ -149,4 +146,4 @@ def running_daphne(
         yield Daphne(port, process.pid)
     finally:
         process.terminate()
-        process.wait(SECONDS)
+        process.wait(PATIENCE)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 from uuid import UUID
 
 import httpx2
@@ -19,9 +18,7 @@ from loans.adapters import codec
 from loans.workers.groups import Group
 from tests.support.fork_server import Forked, ForkServer, fork_server
 from tests.support.loans import Applicant, append_requested_loan
-from tests.support.processes import PROJECT, wait_until
-
-SECONDS: Final = 30.0
+from tests.support.processes import PATIENCE, PROJECT, wait_until
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Workers:
         """Start a worker whose retries have short delays."""
         return self._start("check_credit", "--longest-delay=0.5", *arguments)
 
-    def release_reservations(self, *, lapse_after: float = 60.0) -> Forked:
+    def release_reservations(self, *, lapse_after: float = 600.0) -> Forked:
         """Start a worker that lapses reservations after `lapse_after` seconds."""
         return self._start("release_reservations", f"--lapse-after={lapse_after}")
 
@@ -72,7 +69,7 @@ class Workers:
         """A credit bureau that runs during the block."""
         port = self._ports.credit_bureau
         process = self._start("clearing_house", f"--port={port}", *arguments)
-        wait_until(lambda: "credit bureau ready" in process.output, SECONDS, every=0.01)
+        wait_until(lambda: "credit bureau ready" in process.output, every=0.01)
         yield RunningCreditBureau(f"http://127.0.0.1:{port}")
         assert process.stop() == 0
 
@@ -95,7 +92,7 @@ class RunningCreditBureau:
 
     def asks(self) -> dict[str, dict[str, int]]:
         """How often it was asked, and gave a score, by idempotency key."""
-        answer = httpx2.get(f"{self.url}/asks", trust_env=False, timeout=SECONDS)
+        answer = httpx2.get(f"{self.url}/asks", trust_env=False, timeout=PATIENCE)
         answer.raise_for_status()
         return dict(answer.json()["by_key"])
 
@@ -106,7 +103,7 @@ class RunningCreditBureau:
 
 def wait_until_ready(*workers: Forked) -> None:
     """Wait until these workers are connected. Raises AssertionError if one ends."""
-    wait_until(lambda: all(map(_is_ready, workers)), SECONDS, what="all are ready", every=0.01)
+    wait_until(lambda: all(map(_is_ready, workers)), what="all are ready", every=0.01)
 
 
 def _is_ready(worker: Forked) -> bool:
@@ -145,7 +142,7 @@ def checked_count() -> int:
 
 def wait_until_checked(ids: Sequence[UUID]) -> None:
     """Wait until these requests, and no others, are scored."""
-    wait_until(lambda: checked_count() >= len(ids), SECONDS, what="all are scored")
+    wait_until(lambda: checked_count() >= len(ids), what="all are scored")
     assert set(events_by_stream("CreditChecked")) == {codec.stream_name(each) for each in ids}
 
 

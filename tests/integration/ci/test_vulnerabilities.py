@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from tests.support.processes import PROJECT, free_port
+from tests.support.processes import PATIENCE, PROJECT, free_port
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def running_database(vulnerable: str, status: int = 200) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(30)
+        thread.join(PATIENCE)
 
 
 def _vulnerability(asked: dict[str, Any]) -> dict[str, Any]:

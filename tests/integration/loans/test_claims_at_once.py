@@ -33,11 +33,11 @@ from loans.domain.loan_request import AlreadyDecided, ClaimedByAnother, Rejectio
 from loans.domain.policy import VERSION_0
 from tests.support.fakes import AlwaysInForce
 from tests.support.loans import UNDER_REVIEW_AT
+from tests.support.processes import PATIENCE
 
 RACES: Final = 1_000
 SOME_RACES: Final = 100
 UNDERWRITERS: Final = tuple(f"underwriter-{number}" for number in range(20))
-SECONDS: Final = 60.0
 AT: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 # When half of the lease is over, so that its holder goes on with it.
 LATER: Final = AT + VERSION_0.policy.lease / 2
@@ -106,7 +106,7 @@ def at_once(threads: ThreadPoolExecutor, *calls: Callable[[], T]) -> list[T]:
     ready = Barrier(len(calls))
 
     def call(each: Callable[[], T]) -> T:
-        ready.wait(SECONDS)
+        ready.wait(PATIENCE)
         return each()
 
     return list(threads.map(call, calls))

@@ -34,10 +34,9 @@ from loans.domain.policy import VERSION_0, Assessment, Policy, assess
 from tests.support.fakes import AlwaysInForce, FakeCreditBureau, FakeEventStore, reservations_in
 from tests.support.loans import UNDER_REVIEW_AT
 from tests.support.made_up_policies import limited_to
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
 PAIRS: Final = 1_000
-SECONDS: Final = 60.0
 AT: Final = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 LIMITED: Final = AlwaysInForce(limited_to(10_000))
 
@@ -77,7 +76,7 @@ def both_at_once(
     ready = Barrier(2)
 
     def vote(by: str) -> Answer | OutOfDate:
-        ready.wait(SECONDS)
+        ready.wait(PATIENCE)
         return approve(id_, by, shown=shown)
 
     return list(threads.map(vote, ["uma", "ursula"]))
@@ -167,7 +166,7 @@ def applying_from(count: int) -> Iterator[list[UUID]]:
     finally:
         stop.set()
         for each in threads:
-            each.join(SECONDS)
+            each.join(PATIENCE)
 
 
 def apply_once(policies: Policies, *, score: int) -> UUID:
@@ -187,7 +186,7 @@ def apply_once(policies: Policies, *, score: int) -> UUID:
 def wait_for_more(ids: list[UUID]) -> None:
     """Wait until some more have applied."""
     enough = len(ids) + 30
-    wait_until(lambda: len(ids) >= enough, SECONDS, every=0.01)
+    wait_until(lambda: len(ids) >= enough, every=0.01)
 
 
 def put_in_force(version: int) -> Policy:

@@ -14,8 +14,8 @@ from pytest_django import Settings
 
 from lepret.asgi import application
 from lepret.common.answer_headers import answer_headers, headers_on_every_answer
+from tests.support.processes import PATIENCE
 
-SECONDS: Final = 30.0
 POLICY: Final = {
     "default-src 'none'",
     "script-src 'self'",
@@ -56,8 +56,8 @@ async def answer_of(
     }
     communicator: Any = NewCommunicator(served, scope)
     await communicator.send_input({"type": "http.request", "body": body})
-    start = await communicator.receive_output(SECONDS)
-    await communicator.wait(SECONDS)
+    start = await communicator.receive_output(PATIENCE)
+    await communicator.wait(PATIENCE)
     pairs = [(name.decode().lower(), value.decode()) for name, value in start["headers"]]
     names = [name for name, _ in pairs if name != "set-cookie"]
     assert sorted(names) == sorted(set(names)), "a header is there twice"

@@ -18,8 +18,8 @@ from esdbclient.protos.Grpc import shared_pb2, status_pb2, streams_pb2, streams_
 from google.protobuf import any_pb2, empty_pb2
 
 from lepret.common.event_store_connection import SharedClient
+from tests.support.processes import PATIENCE
 
-SECONDS = 30.0
 CALLS_AT_ONCE = 4
 
 Answer = streams_pb2.BatchAppendResp
@@ -43,7 +43,7 @@ class Streams(streams_pb2_grpc.StreamsServicer):
         context.add_callback(is_over.set)
         context.add_callback(lambda: self.ended.put(None))
         yield answer
-        is_over.wait(SECONDS)
+        is_over.wait(2 * PATIENCE)
 
 
 def recorded() -> Answer:
@@ -78,7 +78,7 @@ def client(streams: Streams) -> Iterator[SharedClient]:
         server.start()
         with closing(SharedClient(f"esdb://127.0.0.1:{port}?tls=false")) as client:
             yield client
-        server.stop(None).wait(SECONDS)
+        server.stop(None).wait(PATIENCE)
 
 
 def append(client: SharedClient) -> int:
@@ -86,7 +86,7 @@ def append(client: SharedClient) -> int:
         f"stream-{uuid4()}",
         current_version=StreamState.NO_STREAM,
         events=NewEvent(type="Happened", data=b"{}"),
-        timeout=SECONDS,
+        timeout=PATIENCE,
     )
 
 
@@ -94,7 +94,7 @@ def test_ends_the_call_once_it_is_answered(client: SharedClient, streams: Stream
     # More calls than the server goes on with at once.
     for _ in range(5 * CALLS_AT_ONCE):
         assert append(client) == 7
-        streams.ended.get(timeout=SECONDS)
+        streams.ended.get(timeout=PATIENCE)
 
 
 def test_ends_the_call_once_it_is_refused(client: SharedClient, streams: Streams) -> None:
@@ -102,7 +102,7 @@ def test_ends_the_call_once_it_is_refused(client: SharedClient, streams: Streams
     for _ in range(5 * CALLS_AT_ONCE):
         with pytest.raises(WrongCurrentVersion, match="is 3"):
             append(client)
-        streams.ended.get(timeout=SECONDS)
+        streams.ended.get(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("first", [not_ready, lambda: None], ids=["not ready", "no answer"])

@@ -24,9 +24,8 @@ from esdbclient.exceptions import (
 from lepret.common.event_store_connection import SharedClient
 from tests.support.clusters import ANSWERED, STUCK, UNANSWERED, Cluster, running_cluster
 from tests.support.event_store import EmbeddedEventStore, running_embedded_event_store
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
-SECONDS = 60.0
 # As the application's calls.
 CALL_SECONDS = 5.0
 THREADS = 4
@@ -75,7 +74,7 @@ class Load:
     def wait_for_more(self) -> None:
         """Wait until appends succeed (again)."""
         before = len(self.acknowledged)
-        wait_until(lambda: len(self.acknowledged) > before + 20, SECONDS, what="appends succeed")
+        wait_until(lambda: len(self.acknowledged) > before + 20, what="appends succeed")
 
 
 @contextmanager
@@ -90,7 +89,7 @@ def load(client: SharedClient, store: EmbeddedEventStore) -> Iterator[Load]:
         finally:
             load.is_over.set()
         for each in running:
-            each.result(SECONDS)
+            each.result(PATIENCE)
     with closing(EventStoreDBClient(store.uri)) as reader:
         recorded = [(event.stream_name, event.id) for event in reader.read_all()]
     assert len(set(recorded)) == len(recorded)
@@ -154,7 +153,7 @@ class TestALeader:
             cluster.nodes[0].restart()
             cluster.elect(0)
             appends.wait_for_more()
-            wait_until(lambda: client.connection_target == cluster.nodes[0].target, SECONDS)
+            wait_until(lambda: client.connection_target == cluster.nodes[0].target)
         assert not appends.failures
 
     def test_that_is_cut_off_is_left_though_it_says_that_it_leads(
@@ -191,7 +190,7 @@ class TestALeader:
             client.get_commit_position(timeout=CALL_SECONDS)
             return client.connection_target == cluster.nodes[1].target
 
-        wait_until(is_left, SECONDS)
+        wait_until(is_left)
         assert not list(subscription)
 
     def test_that_stops_for_an_upgrade_as_do_the_others_costs_no_call(
@@ -248,7 +247,7 @@ class TestANewClient:
             assert time.monotonic() - began < CALL_SECONDS
             elected = threading.Timer(0.5, cluster.elect, [1])
             elected.start()
-            client.get_commit_position(timeout=SECONDS)
+            client.get_commit_position(timeout=PATIENCE)
             elected.join()
             assert client.connection_target == cluster.nodes[1].target
 
@@ -261,7 +260,7 @@ class TestANewClient:
                 client.get_commit_position(timeout=0.2)
             assert time.monotonic() - began < CALL_SECONDS
             cluster.elect(1)
-            patient.result(SECONDS)
+            patient.result(PATIENCE)
 
 
 class TestAnAppendThatIsNotAnswered:
@@ -287,7 +286,7 @@ class TestAnAppendThatIsNotAnswered:
             events=sent[0] if count == 1 else iter(sent),
             timeout=CALL_SECONDS,
         )
-        *_, last = stream = node.get_stream("a", timeout=SECONDS)
+        *_, last = stream = node.get_stream("a", timeout=PATIENCE)
         assert [each.id for each in stream][-count:] == [each.id for each in sent]
         assert position == last.commit_position
 
@@ -312,4 +311,4 @@ class TestAnAppendThatIsNotAnswered:
         cluster.nodes[0].treat_appends(UNANSWERED)
         with pytest.raises((DeadlineExceeded, WrongCurrentVersion)):
             append(node, [event()], stream="a", timeout=2.0)
-        assert len(node.get_stream("a", timeout=SECONDS)) == 1
+        assert len(node.get_stream("a", timeout=PATIENCE)) == 1

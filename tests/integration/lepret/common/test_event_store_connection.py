@@ -29,9 +29,8 @@ from esdbclient.exceptions import (
 from lepret.common.event_store_connection import FilesUnreadable, ReadCutOff, SharedClient
 from lepret.common.other_clocks import OtherClock
 from tests.support.event_store import RunningEventStore, running_event_store
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
-SECONDS = 60.0
 READERS = 8
 MOST_TRIES = 3
 
@@ -54,7 +53,7 @@ def append(client: SharedClient, count: int, size: int = 2) -> str:
     stream = f"stream-{uuid4()}"
     events = [NewEvent(type="Happened", data=b"x" * size) for _ in range(count)]
     client.append_to_stream(
-        stream, current_version=StreamState.NO_STREAM, events=events, timeout=SECONDS
+        stream, current_version=StreamState.NO_STREAM, events=events, timeout=PATIENCE
     )
     return stream
 
@@ -81,12 +80,12 @@ def test_while_the_store_restarts_a_stream_is_read_whole_or_not_at_all(
             try:
                 for _ in range(4):
                     before = outcomes[3]
-                    wait_until(lambda: outcomes[3] > before + 100, SECONDS)  # noqa: B023
+                    wait_until(lambda: outcomes[3] > before + 100)  # noqa: B023
                     store.crash()
             finally:
                 is_over.set()
             for each in readers:
-                each.result(SECONDS)
+                each.result(PATIENCE)
     assert set(outcomes) == {3}
 
 
@@ -96,7 +95,7 @@ def test_a_read_goes_on_when_another_call_replaces_its_connection(
     with client_of(store) as client:
         for _ in range(50):
             append(client, 1, size=100_000)
-        events = client.read_all(timeout=SECONDS)
+        events = client.read_all(timeout=PATIENCE)
         next(events)
         client.reconnect()
         assert len(list(events)) == 49
@@ -106,10 +105,10 @@ def test_a_read_that_is_cut_off_is_no_whole_one(store: RunningEventStore) -> Non
     with client_of(store, seconds_until_closed=0) as client:
         for _ in range(50):
             append(client, 1, size=100_000)
-        events = client.read_all(timeout=SECONDS)
+        events = client.read_all(timeout=PATIENCE)
         next(events)
         client.reconnect()
-        wait_until(lambda: client.connections_left == 0, SECONDS)
+        wait_until(lambda: client.connections_left == 0)
         with pytest.raises(ReadCutOff):
             list(events)
 
@@ -135,7 +134,7 @@ class Unlucky(SharedClient):
 
 def test_connections_that_others_have_closed_are_an_outage(store: RunningEventStore) -> None:
     with closing(Unlucky(store.uri)) as client, pytest.raises(ServiceUnavailable):
-        client.get_stream("any", timeout=SECONDS)
+        client.get_stream("any", timeout=PATIENCE)
 
 
 def test_a_connection_that_never_worked_is_closed_at_once(store: RunningEventStore) -> None:
@@ -196,5 +195,5 @@ def test_the_stores_time_is_known_whatever_our_own_clock_says(
     wrong = OtherClock(clock=lambda: right() + timedelta(days=days))
     with closing(SharedClient(store.uri, clock=wrong)) as client:
         assert not wrong.is_fresh
-        assert abs(client.store_time(timeout=SECONDS) - right()) < timedelta(seconds=SECONDS)
+        assert abs(client.store_time(timeout=PATIENCE) - right()) < timedelta(seconds=PATIENCE)
         assert wrong.is_fresh

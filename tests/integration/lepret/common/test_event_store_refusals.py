@@ -25,8 +25,8 @@ from tests.support.guarded_store import (
     authority,
     running_guarded_store,
 )
+from tests.support.processes import PATIENCE
 
-SECONDS: Final = 30.0
 # For calls that fail, of which a cluster's go on for as long.
 SHORT: Final = 1.0
 SEE: Final = 'in EventStoreDB: see "What EventStoreDB refuses" in docs/operations.md'
@@ -68,7 +68,7 @@ def append(client: EventStoreDBClient, *, count: int) -> None:
         "stream",
         current_version=StreamState.ANY,
         events=events[0] if count == 1 else events,
-        timeout=SECONDS,
+        timeout=PATIENCE,
     )
 
 
@@ -94,9 +94,9 @@ class TestARight:
     @pytest.mark.parametrize(
         "call",
         [
-            lambda client: list(client.read_all(timeout=SECONDS)),
-            lambda client: client.subscribe_to_all(timeout=SECONDS),
-            lambda client: client.read_subscription_to_all("group", timeout=SECONDS),
+            lambda client: list(client.read_all(timeout=PATIENCE)),
+            lambda client: client.subscribe_to_all(timeout=PATIENCE),
+            lambda client: client.read_subscription_to_all("group", timeout=PATIENCE),
         ],
         ids=["by a read", "by a subscription", "by a group"],
     )
@@ -104,16 +104,16 @@ class TestARight:
         self, store: GuardedStore, call: Callable[[EventStoreDBClient], object]
     ) -> None:
         with SharedClient(store.uri("admin")) as admin:
-            admin.create_subscription_to_all("group", timeout=SECONDS)
+            admin.create_subscription_to_all("group", timeout=PATIENCE)
         assert said_of(store.uri(), call) == f"lepret may not read $all {SEE}"
 
     @pytest.mark.parametrize(
         "call",
         [
-            lambda client: client.create_subscription_to_all("group", timeout=SECONDS),
-            lambda client: client.update_subscription_to_all("group", timeout=SECONDS),
-            lambda client: client.delete_subscription("group", timeout=SECONDS),
-            lambda client: client.replay_parked_events("group", timeout=SECONDS),
+            lambda client: client.create_subscription_to_all("group", timeout=PATIENCE),
+            lambda client: client.update_subscription_to_all("group", timeout=PATIENCE),
+            lambda client: client.delete_subscription("group", timeout=PATIENCE),
+            lambda client: client.replay_parked_events("group", timeout=PATIENCE),
         ],
         ids=["made", "changed", "deleted", "replayed"],
     )
@@ -121,7 +121,7 @@ class TestARight:
         self, store: GuardedStore, call: Callable[[EventStoreDBClient], object]
     ) -> None:
         with SharedClient(store.uri("admin")) as admin:
-            admin.create_subscription_to_all("group", timeout=SECONDS)
+            admin.create_subscription_to_all("group", timeout=PATIENCE)
         assert said_of(store.uri(), call) == (
             f"lepret may not make, change or delete persistent subscriptions {SEE}"
         )
@@ -134,14 +134,14 @@ class TestARight:
 
     def test_to_read_a_stream(self, store: GuardedStore) -> None:
         set_rights(store, "stream", {"$r": ADMINS})
-        words = said_of(store.uri(), lambda client: client.get_stream("stream", timeout=SECONDS))
+        words = said_of(store.uri(), lambda client: client.get_stream("stream", timeout=PATIENCE))
         assert words == f"lepret may not read streams {SEE}"
 
 
 def set_rights(store: GuardedStore, stream: str, rights: dict[str, str]) -> None:
     with closing(EventStoreDBClient(store.uri("admin"))) as admin:
         admin.set_stream_metadata(
-            stream, metadata={"$acl": rights}, current_version=StreamState.ANY, timeout=SECONDS
+            stream, metadata={"$acl": rights}, current_version=StreamState.ANY, timeout=PATIENCE
         )
 
 
@@ -250,7 +250,7 @@ class TestNothing:
             assert said_of(uri.replace("esdb", scheme, 1)) is None
 
     def test_is_refused_by_what_is_not_there(self, store: GuardedStore) -> None:
-        words = said_of(store.uri(), lambda client: client.get_stream("none", timeout=SECONDS))
+        words = said_of(store.uri(), lambda client: client.get_stream("none", timeout=PATIENCE))
         assert words is None
 
 
@@ -263,12 +263,12 @@ def test_a_file_of_authorities_that_was_corrected_is_read_again(
         with pytest.raises(EventStoreDBClientException):
             client.get_commit_position(filter_exclude=(), timeout=SHORT)
         file.write_text(authority().certificate)
-        client.get_commit_position(filter_exclude=(), timeout=SECONDS)
+        client.get_commit_position(filter_exclude=(), timeout=PATIENCE)
 
 
 def test_the_words_are_those_of_the_cause(store: GuardedStore) -> None:
     with pytest.raises(EventStoreDBClientException) as caught, SharedClient(store.uri()) as client:
-        client.get_commit_position(timeout=SECONDS)
+        client.get_commit_position(timeout=PATIENCE)
     error = RuntimeError()
     error.__cause__ = caught.value
     assert in_words(error, ConnectionSpec(store.uri())) == f"lepret may not read $all {SEE}"

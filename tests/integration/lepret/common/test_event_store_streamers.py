@@ -10,8 +10,8 @@ import pytest
 
 from lepret.common.event_store_client import event_store_client
 from lepret.common.event_store_connection import SharedClient
+from tests.support.processes import PATIENCE
 
-SECONDS = 60.0
 # More than a call makes until its stream is noted.
 MOST_NEW_OBJECTS = 400
 
@@ -35,7 +35,7 @@ def forget_streams(client: SharedClient) -> None:
     """Leave a stream to the garbage collector, which must not run yet."""
     gc.collect()
     gc.disable()
-    forgotten: list[object] = [client.read_all(limit=1, timeout=SECONDS)]
+    forgotten: list[object] = [client.read_all(limit=1, timeout=PATIENCE)]
     forgotten.append(forgotten)  # Only the garbage collector finds such a cycle.
 
 
@@ -47,7 +47,7 @@ def collect_after(new_objects: int) -> None:
 @pytest.mark.parametrize("action", ["note", "look"])
 def test_streams_may_be_collected_at_any_moment(client: SharedClient, action: str) -> None:
     streamers = client.connection._grpc_streamers  # noqa: SLF001
-    kept = [client.read_all(limit=1, timeout=SECONDS) for _ in range(3)]
+    kept = [client.read_all(limit=1, timeout=PATIENCE) for _ in range(3)]
     found = []
 
     def collect_at_each_moment() -> None:
@@ -55,14 +55,14 @@ def test_streams_may_be_collected_at_any_moment(client: SharedClient, action: st
             forget_streams(client)
             collect_after(new_objects)
             if action == "note":
-                list(client.read_all(limit=1, timeout=SECONDS))
+                list(client.read_all(limit=1, timeout=PATIENCE))
             else:
                 found.append(len([*streamers]) >= len(kept))
 
     # A daemon: without the mend it would wait for ever.
     thread = threading.Thread(target=collect_at_each_moment, daemon=True)
     thread.start()
-    thread.join(SECONDS)
+    thread.join(PATIENCE)
 
     assert not thread.is_alive()
     assert all(found)

@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.test import Client, RequestFactory
 
 from lepret.common.health import Finding, readiness
+from tests.support.processes import PATIENCE
 
 pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
@@ -48,7 +49,7 @@ class Rounds:
 
     def __call__(self) -> Finding:
         self.count += 1
-        assert self.go.wait(30)
+        assert self.go.wait(PATIENCE)
         return Finding({"round": self.count}, is_ready=True)
 
 

@@ -20,9 +20,8 @@ from pytest_django import Settings
 
 from lepret.common.one_thread_handler import OneThreadHandler
 from lepret.common.turns import current_turn
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
-SECONDS: Final = 30.0
 # Its types are missing.
 NewCommunicator: Final[Any] = ApplicationCommunicator
 
@@ -53,7 +52,7 @@ def plain(request: HttpRequest) -> HttpResponse:
 def slow(request: HttpRequest) -> HttpResponse:
     note_thread()
     seen.is_at_work.set()
-    assert seen.may_go_on.wait(SECONDS)
+    assert seen.may_go_on.wait(PATIENCE)
     return HttpResponse("slow")
 
 
@@ -72,7 +71,7 @@ def streamed(request: HttpRequest) -> StreamingHttpResponse:
 
 async def asynchronous(request: HttpRequest) -> HttpResponse:
     seen.is_at_work.set()
-    await asyncio.sleep(SECONDS)
+    await asyncio.sleep(PATIENCE)
     return HttpResponse("in vain")
 
 
@@ -109,16 +108,16 @@ class Asked:
         await self.communicator.send_input({"type": "http.request", "body": b""})
 
     async def status(self) -> int:
-        return int((await self.communicator.receive_output(SECONDS))["status"])
+        return int((await self.communicator.receive_output(PATIENCE))["status"])
 
     async def piece(self) -> bytes:
-        return bytes((await self.communicator.receive_output(SECONDS))["body"])
+        return bytes((await self.communicator.receive_output(PATIENCE))["body"])
 
     async def leave(self) -> None:
         await self.communicator.send_input({"type": "http.disconnect"})
 
     async def end(self) -> None:
-        await self.communicator.wait(SECONDS)
+        await self.communicator.wait(PATIENCE)
 
 
 async def answered(handler: OneThreadHandler, path: str) -> int:
@@ -171,7 +170,7 @@ async def test_a_request_and_the_next_one_are_handled_in_one_thread(
 async def test_requests_at_the_same_time_have_a_thread_each(handler: OneThreadHandler) -> None:
     slow = Asked(handler, "/slow/")
     await slow.begin()
-    await asyncio.to_thread(seen.is_at_work.wait, SECONDS)
+    await asyncio.to_thread(seen.is_at_work.wait, PATIENCE)
     assert await answered(handler, "/plain/") == 200
     seen.may_go_on.set()
     assert await slow.status() == 200
@@ -210,9 +209,9 @@ async def test_an_answer_is_streamed_piece_by_piece_in_the_same_thread(
 async def test_an_asynchronous_view_ends_when_its_client_leaves(handler: OneThreadHandler) -> None:
     asked = Asked(handler, "/asynchronous/")
     await asked.begin()
-    await asyncio.to_thread(seen.is_at_work.wait, SECONDS)
+    await asyncio.to_thread(seen.is_at_work.wait, PATIENCE)
     await asked.leave()
-    await asyncio.wait_for(asked.end(), SECONDS / 2)
+    await asyncio.wait_for(asked.end(), PATIENCE / 2)
 
 
 @on_a_loop
@@ -222,7 +221,7 @@ async def test_a_thread_that_is_at_work_after_its_request_is_given_to_no_other(
     """As when a server no longer waits for a request whose client has left."""
     asked = Asked(handler, "/slow/")
     await asked.begin()
-    await asyncio.to_thread(seen.is_at_work.wait, SECONDS)
+    await asyncio.to_thread(seen.is_at_work.wait, PATIENCE)
     await asked.leave()
     await asyncio.sleep(0)
     while not asked.communicator.future.done():
@@ -245,7 +244,7 @@ async def test_a_turn_is_held_until_the_view_has_ended(handler: OneThreadHandler
     asked = Asked(handler, "/slow/")
     asked.communicator = NewCommunicator(served, asked.communicator.scope)
     await asked.begin()
-    await asyncio.to_thread(seen.is_at_work.wait, SECONDS)
+    await asyncio.to_thread(seen.is_at_work.wait, PATIENCE)
     assert turn.holds == 1
     seen.may_go_on.set()
     assert await asked.status() == 200
@@ -303,7 +302,7 @@ def test_only_so_many_threads_wait_for_requests(
         many = [Asked(handler, "/slow/") for _ in range(5)]
         for each in many:
             await each.begin()
-        await asyncio.to_thread(wait_until, lambda: len(seen.threads) == len(many), SECONDS)
+        await asyncio.to_thread(wait_until, lambda: len(seen.threads) == len(many))
         seen.may_go_on.set()
         for each in many:
             assert await each.status() == 200
@@ -313,4 +312,4 @@ def test_only_so_many_threads_wait_for_requests(
         return sum(each.ident in seen.threads for each in threading.enumerate())
 
     ask_many()
-    wait_until(lambda: waiting() == 2, SECONDS)
+    wait_until(lambda: waiting() == 2)

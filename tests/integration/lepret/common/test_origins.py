@@ -10,8 +10,8 @@ from channels.testing import WebsocketCommunicator
 from pytest_django import Settings
 
 from lepret.common.origins import FromHereOnly
+from tests.support.processes import PATIENCE
 
-SECONDS = 10.0
 HTTPS = {"x-forwarded-proto": "https"}
 
 
@@ -26,8 +26,8 @@ async def is_accepted(host: str, origin: str | None, **headers: str) -> bool:
     named = {"host": host, "origin": origin, **headers}
     pairs = [(name.encode(), value.encode()) for name, value in named.items() if value is not None]
     socket = WebsocketCommunicator(FromHereOnly(accept), "/", pairs)
-    accepted, _ = await socket.connect(SECONDS)
-    await socket.disconnect(timeout=SECONDS)
+    accepted, _ = await socket.connect(PATIENCE)
+    await socket.disconnect(timeout=PATIENCE)
     return accepted
 
 

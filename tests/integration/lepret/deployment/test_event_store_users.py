@@ -26,10 +26,9 @@ from pytest_django import Settings
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from lepret.deployment.certificates import Certified, certificate_for, new_authority
 from tests.support.event_store import RunningEventStore
-from tests.support.processes import PROJECT
+from tests.support.processes import PATIENCE, PROJECT
 from tests.support.tls_front import running_tls_front
 
-SECONDS = 60.0
 USERS = ("ops", "lepret-web", "lepret-projector", "lepret-workers")
 
 
@@ -69,7 +68,7 @@ class Users:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(SECONDS)
+        self._thread.join(PATIENCE)
 
     def answer(self, call: BaseHTTPRequestHandler) -> None:
         length = int(call.headers.get("Content-Length") or 0)
@@ -131,7 +130,7 @@ class Secured:
             cwd=PROJECT,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -265,7 +264,7 @@ def test_the_application_reaches_the_store_over_tls(secured: Secured, settings: 
         "stream",
         current_version=StreamState.NO_STREAM,
         events=[NewEvent("Type", b"{}")],
-        timeout=30,
+        timeout=PATIENCE,
     )
-    assert event_store_client().get_commit_position(timeout=30) > 0
+    assert event_store_client().get_commit_position(timeout=PATIENCE) > 0
     close_event_store_client()

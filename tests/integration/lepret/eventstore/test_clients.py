@@ -15,7 +15,8 @@ import pytest
 from esdbclient import AsyncEventStoreDBClient, EventStoreDBClient
 
 from tests.integration.lepret.eventstore.events import NO_STREAM, append, new_events, new_stream
-from tests.support.event_store import WITHIN, EmbeddedEventStore
+from tests.support.event_store import EmbeddedEventStore
+from tests.support.processes import PATIENCE
 
 CLIENTS = Path(__file__).parent / "clients"
 NODE = CLIENTS / "node"
@@ -59,7 +60,7 @@ def test_esdbclient_discovers_the_node(store: EmbeddedEventStore) -> None:
 @pytest.mark.parametrize("scheme", ["esdb", "esdb+discover"])
 def test_esdbclient_with_asyncio(store: EmbeddedEventStore, scheme: str) -> None:
     uri = f"{scheme}://127.0.0.1:{store.port}?tls=false"
-    asyncio.run(asyncio.wait_for(_append_and_subscribe(uri), WITHIN))
+    asyncio.run(asyncio.wait_for(_append_and_subscribe(uri), PATIENCE))
 
 
 async def _append_and_subscribe(uri: str) -> None:
@@ -85,7 +86,7 @@ def _run(command: list[str], directory: Path, uri: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=2 * WITHIN,
+        timeout=2 * PATIENCE,
         check=False,
     )
     assert program.returncode == 0, program.stdout

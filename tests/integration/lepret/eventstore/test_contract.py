@@ -29,7 +29,7 @@ from tests.integration.lepret.eventstore.events import (
     new_stream,
     new_type,
 )
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 
 SIZE_LIMIT = 1024 * 1024
 
@@ -285,7 +285,7 @@ class TestReadingAll:
                     assert positions == sorted(set(positions))
             finally:
                 stop.set()
-            appending.result(WITHIN)
+            appending.result(PATIENCE)
         mine = client.read_all(commit_position=start, filter_include=[kind])
         expected = [0, *(n for _ in range(6) for n in range(200))]
         assert [event.data for event in mine] == [b'{"n": %d}' % n for n in expected]
@@ -338,14 +338,16 @@ class TestSubscriptions:
         append(client, new_stream(), events[:1])
         start = client.get_commit_position()
         append(client, new_stream(), events[1:])
-        with client.subscribe_to_all(commit_position=start, timeout=WITHIN) as subscription:
+        with client.subscribe_to_all(commit_position=start, timeout=PATIENCE) as subscription:
             received = [next(subscription).id, next(subscription).id]
         assert received == [event.id for event in events[1:]]
 
     def test_to_a_stream_begins_after_a_revision(self, client: EventStoreDBClient) -> None:
         stream = new_stream()
         append(client, stream, new_events(3))
-        with client.subscribe_to_stream(stream, stream_position=0, timeout=WITHIN) as subscription:
+        with client.subscribe_to_stream(
+            stream, stream_position=0, timeout=PATIENCE
+        ) as subscription:
             assert next(subscription).stream_position == 1
             assert next(subscription).stream_position == 2
             append(client, stream, new_events(1))
@@ -355,8 +357,8 @@ class TestSubscriptions:
         stream = new_stream()
         append(client, stream, new_events(2))
         with (
-            client.subscribe_to_stream(stream, timeout=WITHIN) as from_start,
-            client.subscribe_to_stream(stream, from_end=True, timeout=WITHIN) as from_end,
+            client.subscribe_to_stream(stream, timeout=PATIENCE) as from_start,
+            client.subscribe_to_stream(stream, from_end=True, timeout=PATIENCE) as from_end,
         ):
             append(client, stream, new_events(1))
             assert [next(from_start).stream_position for _ in range(3)] == [0, 1, 2]
@@ -364,13 +366,13 @@ class TestSubscriptions:
 
     def test_to_a_stream_that_does_not_exist_yet(self, client: EventStoreDBClient) -> None:
         stream = new_stream()
-        with client.subscribe_to_stream(stream, timeout=WITHIN) as subscription:
+        with client.subscribe_to_stream(stream, timeout=PATIENCE) as subscription:
             append(client, stream, new_events(1))
             assert next(subscription).stream_position == 0
 
     def test_to_all_from_the_end(self, client: EventStoreDBClient) -> None:
         append(client, new_stream(), new_events(1))
-        with client.subscribe_to_all(from_end=True, timeout=WITHIN) as subscription:
+        with client.subscribe_to_all(from_end=True, timeout=PATIENCE) as subscription:
             events = new_events(1)
             append(client, new_stream(), events)
             assert next(subscription).id == events[0].id
@@ -382,7 +384,7 @@ class TestSubscriptions:
         history = new_events(1100, kind)
         append(client, new_stream(), history)
         with client.subscribe_to_all(
-            filter_include=[kind], include_caught_up=True, timeout=WITHIN
+            filter_include=[kind], include_caught_up=True, timeout=PATIENCE
         ) as subscription:
             received = [next(subscription) for _ in range(1101)]
             assert [event.id for event in received[:-1]] == [event.id for event in history]
@@ -395,7 +397,7 @@ class TestSubscriptions:
         stream = new_stream()
         append(client, stream, new_events(1100))
         with client.subscribe_to_stream(
-            stream, include_caught_up=True, timeout=WITHIN
+            stream, include_caught_up=True, timeout=PATIENCE
         ) as subscription:
             received = [next(subscription) for _ in range(1101)]
         assert [event.is_caught_up for event in received] == [False] * 1100 + [True]
@@ -411,7 +413,7 @@ class TestSubscriptions:
             include_checkpoints=True,
             window_size=5,
             checkpoint_interval_multiplier=2,
-            timeout=WITHIN,
+            timeout=PATIENCE,
         ) as subscription:
             positions = list(_checkpoints(subscription, until=beyond))
         assert len([position for position in positions if position > start]) == 9
@@ -430,10 +432,10 @@ class TestSubscriptions:
             with ThreadPoolExecutor(1) as threads:
                 appending = threads.submit(append, other, new_stream(), events[1:])
                 with client.subscribe_to_all(
-                    commit_position=start, filter_include=[kind], timeout=WITHIN
+                    commit_position=start, filter_include=[kind], timeout=PATIENCE
                 ) as subscription:
                     received = [next(subscription).id for _ in events]
-                appending.result(WITHIN)
+                appending.result(PATIENCE)
             assert received == [event.id for event in events]
 
     def test_nothing_is_lost_when_the_append_meets_caught_up(
@@ -442,7 +444,7 @@ class TestSubscriptions:
         stream = new_stream()
         for revision in range(100):
             with client.subscribe_to_stream(
-                stream, from_end=True, include_caught_up=True, timeout=WITHIN
+                stream, from_end=True, include_caught_up=True, timeout=PATIENCE
             ) as subscription:
                 append(client, stream, new_events(1))
                 received = [next(subscription), next(subscription)]
@@ -452,7 +454,7 @@ class TestSubscriptions:
         """It begins to read when more was appended than all buffers hold."""
         kind = new_type()
         with client.subscribe_to_all(
-            from_end=True, filter_include=[kind], timeout=60
+            from_end=True, filter_include=[kind], timeout=PATIENCE
         ) as subscription:
             data = b"x" * 20_000
             ids: list[UUID] = []
@@ -472,7 +474,7 @@ class TestManyClients:
 
         def race(client: EventStoreDBClient) -> list[tuple[int, UUID, int]]:
             won = []
-            start.wait(WITHIN)
+            start.wait(PATIENCE)
             for revision in range(revisions):
                 expected = NO_STREAM if revision == 0 else revision - 1
                 (event,) = new_events(1)
@@ -498,7 +500,7 @@ class TestManyClients:
         start = threading.Barrier(len(clients))
 
         def write(client: EventStoreDBClient) -> dict[int, list[UUID]]:
-            start.wait(WITHIN)
+            start.wait(PATIENCE)
             batches = [new_events(3) for _ in range(20)]
             return {append(client, stream, batch): [e.id for e in batch] for batch in batches}
 
@@ -532,9 +534,9 @@ class TestManyClients:
         with ThreadPoolExecutor(len(clients)) as threads:
             refusing = [threads.submit(refused, client) for client in clients[:3]]
             accepting = [threads.submit(accepted, client) for client in clients[3:]]
-            assert [len(future.result(60)) for future in accepting] == [40, 40, 40]
+            assert [len(future.result(PATIENCE)) for future in accepting] == [40, 40, 40]
             for future in refusing:
-                future.result(60)
+                future.result(PATIENCE)
         assert len(clients[0].get_stream(stream)) == 1
 
     def test_a_live_subscription_sees_what_all_of_them_append(
@@ -543,7 +545,7 @@ class TestManyClients:
         kind = new_type()
         clients = [connect(uri) for _ in range(4)]
         with client.subscribe_to_all(
-            from_end=True, filter_include=[kind], timeout=WITHIN
+            from_end=True, filter_include=[kind], timeout=PATIENCE
         ) as subscription:
 
             def work(writer: EventStoreDBClient) -> None:

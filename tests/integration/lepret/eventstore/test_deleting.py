@@ -26,7 +26,7 @@ from tests.integration.lepret.eventstore.events import (
     new_stream,
 )
 from tests.integration.lepret.eventstore.refused import refused
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 
 DELETED = 2**63 - 1
 
@@ -151,7 +151,7 @@ class TestDeleting:
     def test_a_subscription_goes_on_with_what_comes_after(
         self, client: EventStoreDBClient, stream: str
     ) -> None:
-        with client.subscribe_to_stream(stream, timeout=WITHIN) as subscription:
+        with client.subscribe_to_stream(stream, timeout=PATIENCE) as subscription:
             assert [next(subscription).stream_position for _ in range(3)] == [0, 1, 2]
             client.delete_stream(stream, current_version=EXISTS)
             append(client, stream, new_events(1))
@@ -220,7 +220,7 @@ class TestTombstones:
             client.get_stream_metadata(stream)
 
     def test_end_subscriptions(self, client: EventStoreDBClient, stream: str) -> None:
-        with client.subscribe_to_stream(stream, timeout=WITHIN) as subscription:
+        with client.subscribe_to_stream(stream, timeout=PATIENCE) as subscription:
             for _ in range(3):
                 next(subscription)
             client.tombstone_stream(stream, current_version=ANY)
@@ -246,7 +246,7 @@ class TestErrorsOnTheWire:
             stream_identifier=shared_pb2.StreamIdentifier(stream_name=stream.encode()), revision=7
         )
         with refused(grpc.StatusCode.FAILED_PRECONDITION) as error:
-            stub.Delete(streams_pb2.DeleteReq(options=options), timeout=WITHIN)
+            stub.Delete(streams_pb2.DeleteReq(options=options), timeout=PATIENCE)
         assert _trailers(error.value) == {
             "exception": "wrong-expected-version",
             "stream-name": stream,
@@ -264,7 +264,7 @@ class TestErrorsOnTheWire:
             any=shared_pb2.Empty(),
         )
         with refused(grpc.StatusCode.FAILED_PRECONDITION) as error:
-            stub.Tombstone(streams_pb2.TombstoneReq(options=options), timeout=WITHIN)
+            stub.Tombstone(streams_pb2.TombstoneReq(options=options), timeout=PATIENCE)
         assert stream in str(error.value.details())
         assert _trailers(error.value)["exception"] == "stream-deleted"
 

@@ -15,7 +15,7 @@ from lepret.eventstore.wire.http2.frames import PREFACE
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
 from tests.integration.lepret.eventstore.writers import writers
-from tests.support.event_store import WITHIN, EmbeddedEventStore
+from tests.support.event_store import EmbeddedEventStore
 from tests.support.processes import wait_until
 
 APPENDS_BETWEEN_KILLS = (1, 100, 10, 50, 0, 200, 20, 30, 5)
@@ -100,7 +100,7 @@ class _Connector:
     def wait_for(self, connections: int) -> None:
         """Wait for ``connections`` more accepted connections."""
         target = self.accepted + connections
-        wait_until(lambda: self.accepted >= target, WITHIN, every=0.001)
+        wait_until(lambda: self.accepted >= target, every=0.001)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from tests.integration.lepret.eventstore.raw_http2 import (
 )
 from tests.integration.lepret.eventstore.test_operations import resident
 from tests.support.event_store import EmbeddedEventStore
+from tests.support.processes import PATIENCE
 
 MB = 1_000_000
 FLOOD = 10 * (Limits().frames + Limits().resets)
@@ -138,7 +139,7 @@ def test_keepalive_pings_are_taken(embedded_event_store: EmbeddedEventStore) -> 
 def test_no_answer_repeats_what_was_sent(
     embedded_event_store: EmbeddedEventStore, noise: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", embedded_event_store.port), 30) as connection:
+    with socket.create_connection(("127.0.0.1", embedded_event_store.port), PATIENCE) as connection:
         connection.sendall(noise)
         goaway = RawClient(connection).goaway()
     assert goaway is not None
@@ -245,10 +246,10 @@ class TestConnections:
     def test_the_idlest_makes_room(self, store: EmbeddedEventStore, connect: Connect) -> None:
         busy = connect(store.uri)
         append(busy, new_stream(), new_events(1))
-        with busy.subscribe_to_all(timeout=60) as subscription, ExitStack() as idle:
+        with busy.subscribe_to_all(timeout=PATIENCE) as subscription, ExitStack() as idle:
             next(subscription)
             for _ in range(MAX_CONNECTIONS + 50):
-                idle.enter_context(socket.create_connection(("127.0.0.1", store.port), 30))
+                idle.enter_context(socket.create_connection(("127.0.0.1", store.port), PATIENCE))
             stream = new_stream()
             append(connect(store.uri), stream, new_events(3))
             append(busy, stream, new_events(1))
@@ -263,7 +264,9 @@ class TestConnections:
     def test_one_that_does_not_speak_is_closed(
         self, embedded_event_store: EmbeddedEventStore
     ) -> None:
-        with socket.create_connection(("127.0.0.1", embedded_event_store.port), 30) as connection:
+        with socket.create_connection(
+            ("127.0.0.1", embedded_event_store.port), PATIENCE
+        ) as connection:
             connection.sendall(frames.PREFACE[:5])
             answers = list(RawClient(connection).frames())  # Ends when the server hangs up.
         assert not answers

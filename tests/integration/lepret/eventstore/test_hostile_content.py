@@ -17,7 +17,8 @@ from lepret.eventstore.persistent.group_store import SETTINGS_STREAM, SETTINGS_T
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
 from tests.integration.lepret.eventstore.persistent.groups import Group, stub_of
-from tests.support.event_store import WITHIN, EmbeddedEventStore
+from tests.support.event_store import EmbeddedEventStore
+from tests.support.processes import PATIENCE
 
 NUMBERS = [0, 1, -1, 2**31, 2**31 - 1, 2**53, 2**62, 2**63 - 1, 2**63, 2**64, 10**30, 1.5, 1e300]
 KEYS = ["$maxAge", "$maxCount", "$tb", "$cacheControl", "$acl"]
@@ -106,7 +107,7 @@ class TestStored:
         assert len(client.get_stream(other)) == 2
         for stream in [*_streams(group), *(f"$${stream}" for stream in _streams(group))]:
             _read(client, stream)
-        assert other in {event.stream_name for event in client.read_all(timeout=WITHIN)}
+        assert other in {event.stream_name for event in client.read_all(timeout=PATIENCE)}
         own = Group(client).create()
         own.append(1)
         own.acked(1)
@@ -150,7 +151,7 @@ class TestGroupsThatCannotRun:
             all=shared_pb2.Empty(), group_name=broken.name, buffer_size=10
         )
         with stub_of(store.uri) as stub, pytest.raises(grpc.RpcError) as refused:
-            list(stub.Read(iter([persistent_pb2.ReadReq(options=options)]), timeout=WITHIN))
+            list(stub.Read(iter([persistent_pb2.ReadReq(options=options)]), timeout=PATIENCE))
         assert refused.value.code() is grpc.StatusCode.INTERNAL
         assert "regular expression cannot be translated" in str(refused.value.details())
         assert r"(a)\1" not in str(refused.value.details())
@@ -204,4 +205,4 @@ def _write(client: EventStoreDBClient, stream: str, data: bytes, kind: str) -> N
 def _read(client: EventStoreDBClient, stream: str) -> None:
     """Any answer will do, but that the server failed."""
     with contextlib.suppress(NotFound, StreamIsDeleted):
-        client.get_stream(stream, timeout=WITHIN)
+        client.get_stream(stream, timeout=PATIENCE)

@@ -6,7 +6,7 @@ import pytest
 from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent
 
 from tests.integration.lepret.eventstore.events import ANY, append, new_events, new_stream
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 
 
 def _link(revision: int | str, stream: str) -> NewEvent:
@@ -60,12 +60,12 @@ def test_all_resolves_too(client: EventStoreDBClient, target: str) -> None:
 def test_subscriptions_resolve_history_and_live(client: EventStoreDBClient, target: str) -> None:
     stream = new_stream()
     append(client, stream, [_link(0, target)])
-    to_stream = client.subscribe_to_stream(stream, resolve_links=True, timeout=WITHIN)
+    to_stream = client.subscribe_to_stream(stream, resolve_links=True, timeout=PATIENCE)
     to_all = client.subscribe_to_all(
         resolve_links=True,
         filter_include=[stream],
         filter_by_stream_name=True,
-        timeout=WITHIN,
+        timeout=PATIENCE,
     )
     for subscription in (to_stream, to_all):
         assert _seen(next(subscription)) == (target, 0, stream, 0)

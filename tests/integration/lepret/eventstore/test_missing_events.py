@@ -23,8 +23,8 @@ from lepret.eventstore.storage.datafile import prepare_data_file
 from lepret.eventstore.storage.log import Log
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
 from tests.integration.lepret.eventstore.writers import writers
-from tests.support.event_store import WITHIN, EmbeddedEventStore, running_embedded_event_store
-from tests.support.processes import wait_until
+from tests.support.event_store import EmbeddedEventStore, running_embedded_event_store
+from tests.support.processes import PATIENCE, wait_until
 
 PROJECT = Path(__file__).parents[4]
 COMMAND = (sys.executable, "-m", "lepret.eventstore", "--data")
@@ -311,7 +311,7 @@ class TestBackup:
             capture_output=True,
             text=True,
             check=False,
-            timeout=WITHIN,
+            timeout=PATIENCE,
         )
         assert ended.returncode == 1
         (line,) = ended.stderr.splitlines()
@@ -328,7 +328,7 @@ class TestBackup:
                 append(client, new_stream(), [_large_event() for _ in range(100)])
         target, draft = tmp_path / "backup.sqlite", tmp_path / "backup.sqlite.partial"
         with subprocess.Popen([*COMMAND, store.data, "--backup", target], cwd=PROJECT) as backup:
-            wait_until(lambda: draft.exists() and draft.stat().st_size > 0, WITHIN, every=0.001)
+            wait_until(lambda: draft.exists() and draft.stat().st_size > 0, every=0.001)
             backup.send_signal(number)
         assert not target.exists()
         assert draft.exists() == (number == signal.SIGKILL)

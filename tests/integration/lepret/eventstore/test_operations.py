@@ -25,8 +25,8 @@ from tests.integration.lepret.eventstore.batches import Batch, new_batch
 from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
 from tests.integration.lepret.eventstore.writers import writers
-from tests.support.event_store import WITHIN, EmbeddedEventStore
-from tests.support.processes import PROJECT
+from tests.support.event_store import EmbeddedEventStore
+from tests.support.processes import PATIENCE, PROJECT
 
 
 class TestStopped:
@@ -56,13 +56,13 @@ class TestStopped:
                 yield new_batch("Test:answered", 1)
 
         def receive(streams: StreamsStub) -> None:
-            for answer in streams.BatchAppend(batches(), timeout=WITHIN):
+            for answer in streams.BatchAppend(batches(), timeout=PATIENCE):
                 answers.append(answer)
                 if len(answers) > 200:
                     enough.set()
 
         def stop() -> None:
-            enough.wait(WITHIN)
+            enough.wait(PATIENCE)
             store.stop()
             stopped.set()
 
@@ -74,7 +74,7 @@ class TestStopped:
             stopping = threads.submit(stop)
             with pytest.raises(grpc.RpcError):
                 receive(streams)
-            stopping.result(WITHIN)
+            stopping.result(PATIENCE)
         store.restart()
         with EventStoreDBClient(store.uri) as client:
             written = len(client.get_stream("Test:answered"))

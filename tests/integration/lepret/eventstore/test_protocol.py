@@ -17,7 +17,8 @@ from google.protobuf import duration_pb2
 from tests.integration.lepret.eventstore.batches import Batch, new_batch, new_proposals
 from tests.integration.lepret.eventstore.events import new_stream
 from tests.integration.lepret.eventstore.refused import refused
-from tests.support.event_store import WITHIN, EmbeddedEventStore
+from tests.support.event_store import EmbeddedEventStore
+from tests.support.processes import PATIENCE
 
 READ = "/event_store.client.streams.Streams/Read"
 
@@ -37,7 +38,7 @@ class TestBatchAppend:
     ) -> None:
         stream = new_stream()
         batches = [new_batch(stream, 1) for _ in range(300)]
-        answers = list(streams.BatchAppend(iter(batches), timeout=WITHIN))
+        answers = list(streams.BatchAppend(iter(batches), timeout=PATIENCE))
         assert {a.correlation_id.string for a in answers} == {
             batch.correlation_id.string for batch in batches
         }
@@ -53,7 +54,7 @@ class TestBatchAppend:
             for revision in range(7):
                 batches.append(new_batch(stream, 1))
                 batches[-1].options.stream_position = revision
-            answers = list(streams.BatchAppend(iter(batches), timeout=WITHIN))
+            answers = list(streams.BatchAppend(iter(batches), timeout=PATIENCE))
             assert [answer.WhichOneof("result") for answer in answers] == ["success"] * 8
 
     def test_puts_chunks_together(self, streams: streams_pb2_grpc.StreamsStub) -> None:
@@ -63,7 +64,7 @@ class TestBatchAppend:
         last = Batch(correlation_id=first.correlation_id, is_final=True)
         answers = {
             answer.correlation_id.string: answer.success.current_revision
-            for answer in streams.BatchAppend(iter([first, other, more, last]), timeout=WITHIN)
+            for answer in streams.BatchAppend(iter([first, other, more, last]), timeout=PATIENCE)
         }
         assert answers == {first.correlation_id.string: 4, other.correlation_id.string: 0}
 
@@ -81,7 +82,7 @@ class TestBatchAppend:
             correlation_id=first.correlation_id, proposed_messages=new_proposals(1, 600_000)
         )
         last = Batch(correlation_id=first.correlation_id, is_final=True)
-        (answer,) = streams.BatchAppend(iter([first, big, big, last]), timeout=WITHIN)
+        (answer,) = streams.BatchAppend(iter([first, big, big, last]), timeout=PATIENCE)
         assert answer.error.details.Is(shared_pb2.MaximumAppendSizeExceeded.DESCRIPTOR)
         assert _content(streams, stream) == ["stream_not_found"]
 
@@ -90,10 +91,10 @@ class TestBatchAppend:
     ) -> None:
         batch = new_batch(new_stream(), 1)
         batch.options.deadline.CopyFrom(duration_pb2.Duration(seconds=0))
-        (answer,) = streams.BatchAppend(iter([batch]), timeout=WITHIN)
+        (answer,) = streams.BatchAppend(iter([batch]), timeout=PATIENCE)
         assert answer.error.details.Is(shared_pb2.Timeout.DESCRIPTOR)
         batch.proposed_messages.extend(new_proposals(2, 600_000))
-        (answer,) = streams.BatchAppend(iter([batch]), timeout=WITHIN)
+        (answer,) = streams.BatchAppend(iter([batch]), timeout=PATIENCE)
         assert answer.error.details.Is(shared_pb2.Timeout.DESCRIPTOR)
         stream = batch.options.stream_identifier.stream_name.decode()
         assert _content(streams, stream) == ["stream_not_found"]
@@ -111,7 +112,7 @@ class TestBatchAppend:
         mixed = [batch for pair in zip(good, bad, strict=True) for batch in pair]
         answers = {
             answer.correlation_id.string: answer
-            for answer in streams.BatchAppend(iter(mixed), timeout=WITHIN)
+            for answer in streams.BatchAppend(iter(mixed), timeout=PATIENCE)
         }
         for batch in good:
             assert answers[batch.correlation_id.string].WhichOneof("result") == "success"
@@ -125,7 +126,7 @@ class TestBatchAppend:
         stream = new_stream()
         batch = new_batch(stream, 1)
         batch.options.stream_position = 7
-        (answer,) = streams.BatchAppend(iter([batch]), timeout=WITHIN)
+        (answer,) = streams.BatchAppend(iter([batch]), timeout=PATIENCE)
         assert answer.stream_position == 7
         details = shared_pb2.WrongExpectedVersion()
         assert answer.error.details.Unpack(details)
@@ -150,7 +151,7 @@ class TestAppend:
             ),
         }
         with refused(grpc.StatusCode.INVALID_ARGUMENT):
-            streams.Append(iter([kinds[kind] for kind in requests]), timeout=WITHIN)
+            streams.Append(iter([kinds[kind] for kind in requests]), timeout=PATIENCE)
 
 
 class TestRead:
@@ -186,7 +187,7 @@ class TestRead:
         self, streams: streams_pb2_grpc.StreamsStub, options: Options
     ) -> None:
         with refused(grpc.StatusCode.INVALID_ARGUMENT):
-            list(streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN))
+            list(streams.Read(streams_pb2.ReadReq(options=options), timeout=PATIENCE))
 
     @pytest.mark.parametrize(
         "options",
@@ -216,14 +217,14 @@ class TestRead:
         self, streams: streams_pb2_grpc.StreamsStub, options: Options
     ) -> None:
         with refused(grpc.StatusCode.UNKNOWN) as error:
-            list(streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN))
+            list(streams.Read(streams_pb2.ReadReq(options=options), timeout=PATIENCE))
         assert "Exception was thrown by handler." in str(error.value.details())
 
     def test_the_largest_revision_means_the_end(
         self, streams: streams_pb2_grpc.StreamsStub
     ) -> None:
         batch = new_batch(new_stream(), 2)
-        list(streams.BatchAppend(iter([batch]), timeout=WITHIN))
+        list(streams.BatchAppend(iter([batch]), timeout=PATIENCE))
         options = Options(
             count=1,
             stream=Options.StreamOptions(
@@ -231,31 +232,31 @@ class TestRead:
             ),
             read_direction=Options.Backwards,
         )
-        (response,) = streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN)
+        (response,) = streams.Read(streams_pb2.ReadReq(options=options), timeout=PATIENCE)
         assert response.event.event.stream_revision == 1
 
     def test_a_filter_with_both_goes_by_the_regular_expression(
         self, streams: streams_pb2_grpc.StreamsStub
     ) -> None:
         batch = new_batch(name := new_stream(), 1)
-        list(streams.BatchAppend(iter([batch]), timeout=WITHIN))
+        list(streams.BatchAppend(iter([batch]), timeout=PATIENCE))
         both = Options.FilterOptions.Expression(regex=f"^{name}$", prefix=["Never"])
         options = Options(
             all=Options.AllOptions(start=shared_pb2.Empty()),
             count=100,
             filter=Options.FilterOptions(stream_identifier=both),
         )
-        (response,) = streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN)
+        (response,) = streams.Read(streams_pb2.ReadReq(options=options), timeout=PATIENCE)
         assert response.event.event.stream_identifier.stream_name == name.encode()
 
     def test_malformed_messages_are_refused(self, channel: grpc.Channel) -> None:
         read = channel.unary_stream(READ, None, None)
         with refused(grpc.StatusCode.INVALID_ARGUMENT):
-            list(read(b"\xff\xff\xff", timeout=WITHIN))
+            list(read(b"\xff\xff\xff", timeout=PATIENCE))
 
     def test_ids_as_two_integers(self, streams: streams_pb2_grpc.StreamsStub) -> None:
         batch = new_batch(new_stream(), 1)
-        list(streams.BatchAppend(iter([batch]), timeout=WITHIN))
+        list(streams.BatchAppend(iter([batch]), timeout=PATIENCE))
         options = Options(
             stream=Options.StreamOptions(
                 stream_identifier=batch.options.stream_identifier, start=shared_pb2.Empty()
@@ -263,7 +264,7 @@ class TestRead:
             count=1,
             uuid_option=Options.UUIDOption(structured=shared_pb2.Empty()),
         )
-        (response,) = streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN)
+        (response,) = streams.Read(streams_pb2.ReadReq(options=options), timeout=PATIENCE)
         structured = response.event.event.id.structured
         mask = 2**64 - 1
         high, low = structured.most_significant_bits, structured.least_significant_bits
@@ -274,7 +275,7 @@ class TestRead:
     def test_a_filter_by_prefixes(self, streams: streams_pb2_grpc.StreamsStub) -> None:
         names = ["a:1", "b:1", "a:2", "c:1", "ba:1"]
         batches = [new_batch(name, 1) for name in names]
-        list(streams.BatchAppend(iter(batches), timeout=WITHIN))
+        list(streams.BatchAppend(iter(batches), timeout=PATIENCE))
         options = Options(
             all=Options.AllOptions(start=shared_pb2.Empty()),
             count=100,
@@ -282,7 +283,7 @@ class TestRead:
                 stream_identifier=Options.FilterOptions.Expression(prefix=["a:", "c"])
             ),
         )
-        found = streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN)
+        found = streams.Read(streams_pb2.ReadReq(options=options), timeout=PATIENCE)
         assert sorted(r.event.event.stream_identifier.stream_name for r in found) == [
             b"a:1", b"a:2", b"c:1",
         ]  # fmt: skip
@@ -292,12 +293,12 @@ class TestConnections:
     def test_unknown_methods(self, channel: grpc.Channel) -> None:
         truncate = channel.unary_unary("/event_store.client.streams.Streams/Truncate", None, None)
         with refused(grpc.StatusCode.UNIMPLEMENTED):
-            truncate(b"", timeout=WITHIN)
+            truncate(b"", timeout=PATIENCE)
 
     def test_messages_larger_than_any_append(self, channel: grpc.Channel) -> None:
         read = channel.unary_stream(READ, None, None)
         with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
-            list(read(b"\0" * (18 * 1024 * 1024), timeout=WITHIN))
+            list(read(b"\0" * (18 * 1024 * 1024), timeout=PATIENCE))
 
     @pytest.mark.parametrize(
         "noise",
@@ -316,12 +317,12 @@ class TestConnections:
         noise: bytes,
     ) -> None:
         with socket.create_connection(
-            ("127.0.0.1", embedded_event_store.port), WITHIN
+            ("127.0.0.1", embedded_event_store.port), PATIENCE
         ) as connection:
             connection.sendall(noise)
             while connection.recv(4096):
                 pass
-        (answer,) = streams.BatchAppend(iter([new_batch(new_stream(), 1)]), timeout=WITHIN)
+        (answer,) = streams.BatchAppend(iter([new_batch(new_stream(), 1)]), timeout=PATIENCE)
         assert answer.WhichOneof("result") == "success"
 
 
@@ -334,5 +335,5 @@ def _content(streams: streams_pb2_grpc.StreamsStub, stream: str) -> list[str | N
         ),
         count=10,
     )
-    responses = streams.Read(streams_pb2.ReadReq(options=options), timeout=WITHIN)
+    responses = streams.Read(streams_pb2.ReadReq(options=options), timeout=PATIENCE)
     return [response.WhichOneof("content") for response in responses]

@@ -19,8 +19,8 @@ from tests.integration.lepret.eventstore.events import (
     commit_position,
     new_events,
 )
-from tests.support.event_store import WITHIN, EmbeddedEventStore
-from tests.support.processes import PROJECT
+from tests.support.event_store import EmbeddedEventStore
+from tests.support.processes import PATIENCE, PROJECT
 
 
 def _fill(client: EventStoreDBClient) -> None:
@@ -103,7 +103,7 @@ def test_reads_and_appends_go_on_as_before(store: EmbeddedEventStore) -> None:
             client.get_stream("ended")
         assert append(client, "deleted", new_events(1), NO_STREAM) == head + 1
         assert [e.stream_position for e in client.get_stream("deleted")] == [10]
-        with client.subscribe_to_all(filter_exclude=(), timeout=WITHIN) as subscription:
+        with client.subscribe_to_all(filter_exclude=(), timeout=PATIENCE) as subscription:
             seen = [commit_position(next(subscription)) for _ in range(len(_log(client)))]
         assert seen == _log(client)
 

@@ -12,7 +12,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from lepret.eventstore.newer_messages import SupportedMethods
 from lepret.eventstore.services.server_features import PATH
 from tests.integration.lepret.eventstore.refused import refused
-from tests.support.event_store import WITHIN, EmbeddedEventStore
+from tests.support.event_store import EmbeddedEventStore
+from tests.support.processes import PATIENCE
 
 STREAMS = "event_store.client.streams.Streams"
 
@@ -20,7 +21,7 @@ STREAMS = "event_store.client.streams.Streams"
 class TestServerFeatures:
     def test_names_methods_as_clients_look_for_them(self, channel: grpc.Channel) -> None:
         supported = channel.unary_unary(PATH, None, SupportedMethods.FromString)(
-            b"", timeout=WITHIN
+            b"", timeout=PATIENCE
         )
         methods = {
             f"{method.service_name}/{method.method_name}": list(method.features)
@@ -37,19 +38,19 @@ class TestServerFeatures:
 class TestHealth:
     @pytest.mark.parametrize("service", ["", STREAMS])
     def test_is_healthy(self, channel: grpc.Channel, service: str) -> None:
-        answer = _health(channel).Check(HealthCheckRequest(service=service), timeout=WITHIN)
+        answer = _health(channel).Check(HealthCheckRequest(service=service), timeout=PATIENCE)
         assert answer.status == HealthCheckResponse.SERVING
 
     def test_does_not_know_other_services(self, channel: grpc.Channel) -> None:
         request = HealthCheckRequest(service="no.such.Service")
         with refused(grpc.StatusCode.NOT_FOUND):
-            _health(channel).Check(request, timeout=WITHIN)
-        first = next(_health(channel).Watch(request, timeout=WITHIN))
+            _health(channel).Check(request, timeout=PATIENCE)
+        first = next(_health(channel).Watch(request, timeout=PATIENCE))
         assert first.status == HealthCheckResponse.SERVICE_UNKNOWN
 
     def test_is_watched_until_the_server_stops(self, store: EmbeddedEventStore) -> None:
         with grpc.insecure_channel(f"localhost:{store.port}") as channel:
-            watch = _health(channel).Watch(HealthCheckRequest(), timeout=WITHIN)
+            watch = _health(channel).Watch(HealthCheckRequest(), timeout=PATIENCE)
             assert next(watch).status == HealthCheckResponse.SERVING
             store.stop()
             with refused(grpc.StatusCode.UNAVAILABLE):
@@ -59,13 +60,13 @@ class TestHealth:
     def test_is_alive_in_http_1(self, store: EmbeddedEventStore, method: str) -> None:
         url = f"http://127.0.0.1:{store.port}/health/live"
         answers = [
-            httpx2.request(method, url, trust_env=False, timeout=WITHIN).status_code
+            httpx2.request(method, url, trust_env=False, timeout=PATIENCE).status_code
             for _ in range(2)
         ]
         assert answers == [httpx2.codes.NO_CONTENT] * 2
         store.stop()
         with pytest.raises(httpx2.TransportError):
-            httpx2.request(method, url, trust_env=False, timeout=WITHIN)
+            httpx2.request(method, url, trust_env=False, timeout=PATIENCE)
 
 
 class TestGossip:
@@ -103,7 +104,7 @@ def _gossip(store: EmbeddedEventStore, authority: str | None) -> gossip_pb2.Clus
     options = [] if authority is None else [("grpc.default_authority", authority)]
     with grpc.insecure_channel(f"localhost:{store.port}", options) as channel:
         stub = gossip_pb2_grpc.GossipStub(channel)  # type: ignore[no-untyped-call]
-        answer = stub.Read(shared_pb2.Empty(), timeout=WITHIN)
+        answer = stub.Read(shared_pb2.Empty(), timeout=PATIENCE)
         assert isinstance(answer, gossip_pb2.ClusterInfo)
         return answer
 

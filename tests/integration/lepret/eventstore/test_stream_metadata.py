@@ -9,7 +9,7 @@ from esdbclient import EventStoreDBClient, NewEvent, StreamState
 from esdbclient.exceptions import WrongCurrentVersion
 
 from tests.integration.lepret.eventstore.events import ANY, append, new_events, new_stream
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
 
 def _revisions(client: EventStoreDBClient, stream: str, **options: Any) -> list[int]:
@@ -73,12 +73,12 @@ def test_max_age_hides_older_events(client: EventStoreDBClient, stream: str) -> 
     client.set_stream_metadata(stream, metadata={"$maxAge": 3600})
     assert len(_revisions(client, stream)) == 10
     client.set_stream_metadata(stream, metadata={"$maxAge": 1})
-    wait_until(lambda: _revisions(client, stream) == [], 20)
+    wait_until(lambda: _revisions(client, stream) == [])
 
 
 def test_subscriptions_see_what_reads_see(client: EventStoreDBClient, stream: str) -> None:
     client.set_stream_metadata(stream, metadata={"$maxCount": 2})
-    with client.subscribe_to_stream(stream, timeout=20) as subscription:
+    with client.subscribe_to_stream(stream, timeout=PATIENCE) as subscription:
         assert [next(subscription).stream_position for _ in range(2)] == [8, 9]
 
 

@@ -17,8 +17,7 @@ from google.protobuf import empty_pb2
 
 from tests.integration.lepret.eventstore.batches import Batch, new_batch
 from tests.integration.lepret.eventstore.events import commit_position, new_stream
-from tests.support.event_store import WITHIN
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
 _CONNECT_AGAIN_QUICKLY = [
     ("grpc.use_local_subchannel_pool", 1),
@@ -96,7 +95,7 @@ class Writer:
         """None if the server went away before it answered."""
         try:
             (answer,) = self._streams.BatchAppend(
-                iter([batch]), timeout=WITHIN, wait_for_ready=True
+                iter([batch]), timeout=PATIENCE, wait_for_ready=True
             )
         except grpc.RpcError as error:
             if _server_went_away(error):
@@ -139,7 +138,7 @@ class Writers:
                     future.result()
             return len(self.acknowledged) >= target
 
-        wait_until(enough, WITHIN, what=f"{appends} more than {self}", every=0.001)
+        wait_until(enough, what=f"{appends} more than {self}", every=0.001)
 
     def assert_the_log_holds_what_was_acknowledged(self, client: EventStoreDBClient) -> None:
         """Each append is in the log once, complete, in order, at the place in its answer.
@@ -190,6 +189,6 @@ def writers(port: int, count: int) -> Iterator[Writers]:
         finally:
             stop.set()
         for future in writing:
-            future.result(WITHIN)
+            future.result(PATIENCE)
         for channel in channels:
             channel.close()

@@ -11,8 +11,6 @@ from tests.support.processes import wait_until
 from tests.support.raw_http import connected, frame
 from tests.support.web_servers import Daphne
 
-CLOSED_WITHIN = 30.0
-
 
 @pytest.mark.parametrize(
     "beginning",
@@ -48,7 +46,7 @@ def test_a_client_that_does_not_read_its_answers_is_closed(web: Daphne) -> None:
             connection = stack.enter_context(connected(web, address))
             connection.send(connection.head("GET /static/ninja/swagger-ui-bundle.js") * 5)
 
-        wait_until(lambda: is_served(web, address), CLOSED_WITHIN)
+        wait_until(lambda: is_served(web, address))
 
 
 def test_answers_that_are_not_read_hold_up_their_own_address_only(web: Daphne) -> None:
@@ -99,7 +97,7 @@ def test_an_address_has_a_limited_number_of_connections(web: Daphne) -> None:
         with connected(web, "127.0.0.5") as other:
             assert other.ask("GET /healthz").status == 200
 
-    wait_until(lambda: is_served(web, "127.0.0.4"), CLOSED_WITHIN)
+    wait_until(lambda: is_served(web, "127.0.0.4"))
 
 
 def test_an_address_has_a_limited_number_of_websockets(echo: Daphne) -> None:
@@ -110,7 +108,7 @@ def test_an_address_has_a_limited_number_of_websockets(echo: Daphne) -> None:
             assert other.open_socket("/").status == 101
 
     assert statuses == [101, 101, 101, 429, 429]
-    wait_until(lambda: can_open_socket(echo, "127.0.0.6"), CLOSED_WITHIN)
+    wait_until(lambda: can_open_socket(echo, "127.0.0.6"))
 
 
 @pytest.mark.parametrize(
@@ -132,8 +130,8 @@ def test_a_page_that_sends_or_asks_too_much_is_closed(echo: Daphne, frames: byte
         assert socket.open_socket("/").status == 101
         socket.send(frames)
 
-        wait_until(socket.is_closed, CLOSED_WITHIN)
-    wait_until(lambda: can_open_socket(echo, "127.0.0.7"), CLOSED_WITHIN)
+        wait_until(socket.is_closed)
+    wait_until(lambda: can_open_socket(echo, "127.0.0.7"))
 
 
 def test_a_page_that_sends_now_and_then_stays_open(echo: Daphne) -> None:

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from tests.support.event_store import RunningEventStore, running_event_store
-from tests.support.processes import PROJECT, wait_until
+from tests.support.processes import PATIENCE, PROJECT, wait_until
 from tests.support.stoppable_postgresql import StoppablePostgreSQL, stoppable_postgresql
 from tests.support.valkey import RunningValkey, running_valkey
 from tests.support.web_servers import Daphne, running_daphne
@@ -52,7 +52,7 @@ class System:
 
     def ask(self, method: str, path: str, **options: object) -> httpx2.Response:
         """Send a request as `boss`, in a connection of its own."""
-        with httpx2.Client(cookies=self.cookies, timeout=60, trust_env=False) as client:
+        with httpx2.Client(cookies=self.cookies, timeout=PATIENCE, trust_env=False) as client:
             return client.request(method, f"{self.web.base_url}{path}", **options)  # type: ignore[arg-type]
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:

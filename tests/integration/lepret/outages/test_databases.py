@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.integration.lepret.outages.conftest import System
+from tests.support.processes import PATIENCE
 from tests.support.stoppable_postgresql import StoppablePostgreSQL
 
 PAGES = (
@@ -117,7 +118,7 @@ def test_a_form_says_that_it_may_have_been_recorded_and_the_live_page_connects_a
             system.web.websocket("/ws/underwriting/?for=1", browser) as socket,
             pytest.raises(ConnectionClosed) as closed,
         ):
-            socket.recv(60)
+            socket.recv(PATIENCE)
     for answer in (login, approval):
         assert answer.status_code == 503
         assert "may have been recorded or not" in answer.text

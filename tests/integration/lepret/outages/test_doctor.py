@@ -33,4 +33,4 @@ def test_what_is_wrong_is_said_in_words(
     assert done.returncode == 1
     assert words in done.stdout
     assert done.stderr == ""
-    wait_until(lambda: is_ready(system), 60, what="it is ready again")
+    wait_until(lambda: is_ready(system), what="it is ready again")

@@ -11,8 +11,6 @@ from tests.integration.lepret.outages.conftest import System
 from tests.support.event_store import needs_the_embedded_store
 from tests.support.processes import wait_until
 
-SECONDS = 60.0
-
 
 @contextmanager
 def full_disk(system: System) -> Iterator[None]:
@@ -44,12 +42,12 @@ NATIONAL_ID = f"{uuid4().int % 10**6:06}aa"
 def test_a_full_disk_is_seen_by_the_applicant_and_in_readyz_and_is_over_by_itself(
     system: System,
 ) -> None:
-    wait_until(lambda: event_store_check(system) == "ok", SECONDS)
+    wait_until(lambda: event_store_check(system) == "ok")
     loan = str(uuid4())
     with full_disk(system):
         assert apply(system, loan) == 503
-        wait_until(lambda: event_store_check(system) == "unavailable", SECONDS)
+        wait_until(lambda: event_store_check(system) == "unavailable")
         assert system.web.get("/readyz").status_code == 503
-    wait_until(lambda: event_store_check(system) == "ok", SECONDS)
+    wait_until(lambda: event_store_check(system) == "ok")
     assert apply(system, loan) == 201
     assert apply(system, loan) == 201, "it is recorded once, and answered as before"

@@ -50,15 +50,15 @@ def is_ready(system: System) -> bool:
 
 @pytest.mark.parametrize("part", CHECKS)
 def test_what_hangs_is_named_and_nothing_else(system: System, part: str) -> None:
-    wait_until(lambda: is_ready(system), 60, what="it is ready")
+    wait_until(lambda: is_ready(system), what="it is ready")
     ask: Callable[[int], httpx2.Response] = lambda _: system.web.get("/readyz")  # noqa: E731
     with hanging(system, part), ThreadPoolExecutor(ASKERS) as askers:
         # What was found just before still holds for a moment.
-        wait_until(lambda: not is_ready(system), 60, what="it is no longer ready")
+        wait_until(lambda: not is_ready(system), what="it is no longer ready")
         for _ in range(3):  # Each round leaves its threads behind.
             answers = list(askers.map(ask, range(ASKERS)))
             assert {each.status_code for each in answers} == {503}
             expected = dict.fromkeys(CHECKS, "ok") | {part: "unavailable"}
             assert [each.json()["checks"] for each in answers] == [expected] * ASKERS
             assert system.web.get("/healthz").status_code == 200
-    wait_until(lambda: is_ready(system), 60, what="it is ready again")
+    wait_until(lambda: is_ready(system), what="it is ready again")

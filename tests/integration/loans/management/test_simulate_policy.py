@@ -35,7 +35,7 @@ from tests.support.loans import (
     append_requested_loan,
 )
 from tests.support.newer_version import append_newer, append_newer_request
-from tests.support.processes import PROJECT
+from tests.support.processes import PATIENCE, PROJECT
 
 pytestmark = pytest.mark.usefixtures("_keeps_signal_handlers")
 
@@ -260,7 +260,7 @@ class TestProcess:
     ) -> None:
         append_requested_loan(score=9)
         with _process(event_store.uri, stricter, "--json") as process:
-            output, log = process.communicate(timeout=60)
+            output, log = process.communicate(timeout=PATIENCE)
         assert json.loads(output)["simulated"]["requests"] == 1
         assert (process.returncode, log) == (0, "")
 
@@ -269,7 +269,7 @@ class TestProcess:
     ) -> None:
         event_store.stop()
         with _process(event_store.uri, stricter) as process:
-            output, log = process.communicate(timeout=60)
+            output, log = process.communicate(timeout=PATIENCE)
         assert process.returncode == 1
         assert output == ""
         assert log.startswith("CommandError: The event store is away (")
@@ -278,11 +278,11 @@ class TestProcess:
     @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
     def test_ends_in_order_at_a_signal(self, stricter: str, signal_number: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
-            silent.settimeout(60)
+            silent.settimeout(PATIENCE)
             uri = f"esdb://127.0.0.1:{silent.getsockname()[1]}?tls=false"
             with _process(uri, stricter) as process, silent.accept()[0]:
                 process.send_signal(signal_number)
-                output, log = process.communicate(timeout=60)
+                output, log = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert (output, log) == ("", "CommandError: Stopped early.\n")
 

@@ -20,9 +20,8 @@ from loans.simulation.bureau_server import HttpReply, answer_in_json
 from loans.simulation.made_up_applications import made_up_applications
 from loans.web.schemas import LoanApplication
 from tests.support.bureau_server import serving
-from tests.support.processes import free_port
+from tests.support.processes import PATIENCE, free_port
 
-SECONDS = 10.0
 STATUSES = ("approved", "denied", "under_review", "received")
 
 
@@ -43,7 +42,7 @@ class Desk(ThreadingTCPServer):
         self._lock = threading.Lock()
 
     def answer(self, body: dict[str, Any]) -> HttpReply:
-        self.together.wait(SECONDS)
+        self.together.wait(PATIENCE)
         with self._lock:
             self.bodies.append(body)
             number = len(self.bodies)

@@ -22,9 +22,7 @@ from loans.simulation.bureau_server import HttpReply, Reply, say_nothing
 from loans.simulation.misbehaviour import FAILURES, GARBAGE, RandomMisbehaviour
 from tests.support.bureau_server import running_bureau, script
 from tests.support.fork_server import Forked, ForkServer, fork_server
-from tests.support.processes import wait_until
-
-SECONDS = 20.0
+from tests.support.processes import PATIENCE, wait_until
 
 
 @contextmanager
@@ -34,7 +32,7 @@ def client_of_bureau(**options: Any) -> Iterator[httpx2.Client]:
 
 
 def client_of(url: str) -> httpx2.Client:
-    return httpx2.Client(base_url=url, trust_env=False, timeout=SECONDS)
+    return httpx2.Client(base_url=url, trust_env=False, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -217,18 +215,18 @@ class TestTheCommand:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_ends_at_once_when_told_to(self, number: signal.Signals, forks: ForkServer) -> None:
-        process, url = started(forks, "--latency=60")
+        process, url = started(forks, f"--latency={10 * PATIENCE}")
         with client_of(url) as client, ThreadPoolExecutor() as threads:
             asking = threads.submit(ask, client, "123456aa")
-            wait_until(lambda: client.get("/asks").json()["asked"], SECONDS, what="it is asked")
+            wait_until(lambda: client.get("/asks").json()["asked"], what="it is asked")
             os.kill(process.pid, number)
-            assert process.wait(SECONDS) == 0
-            assert isinstance(asking.exception(SECONDS), httpx2.TransportError)
+            assert process.wait(PATIENCE) == 0
+            assert isinstance(asking.exception(PATIENCE), httpx2.TransportError)
         assert process.output.count("\n") == 1
 
 
 def started(forks: ForkServer, *options: str) -> tuple[Forked, str]:
     """The command, and its URL once it is ready."""
     process = forks.start("clearing_house", "--port=0", *options)
-    wait_until(lambda: process.output.endswith("\n"), SECONDS, what="it is ready")
+    wait_until(lambda: process.output.endswith("\n"), what="it is ready")
     return process, process.output.split()[-1]

@@ -23,7 +23,6 @@ from tests.support.newer_version import append_newer_request, newer_version_in
 from tests.support.processes import wait_until
 from tests.support.replaced_stores import backed_up, replace_store
 from tests.support.workers import (
-    SECONDS,
     Ports,
     Workers,
     append_deferred,
@@ -114,7 +113,7 @@ class TestWorkersThatAreNotKilled:
             wait_until_ready(*running)
             ids = append_deferred(5 * THREADS)
             # More requests than one worker has threads: both are at work.
-            wait_until(lambda: credit_bureau.in_flight() > THREADS, SECONDS, every=0.01)
+            wait_until(lambda: credit_bureau.in_flight() > THREADS, every=0.01)
             wait_until_checked(ids)
             assert [each.stop() for each in running] == [0, 0]
             asks = credit_bureau.asks()
@@ -141,7 +140,7 @@ class TestWorkersThatAreNotKilled:
             wait_until_ready(worker)
             # Enough that they are not all answered before a busy machine stops the worker.
             ids = append_deferred(10 * THREADS)
-            wait_until(credit_bureau.asks, SECONDS, every=0.01)
+            wait_until(credit_bureau.asks, every=0.01)
             assert worker.stop() == 0
             begun = checked_count()
             workers.check_credit(f"--threads={len(ids)}")
@@ -160,12 +159,12 @@ class TestACheckThatKeepsFailing:
         worker = workers.check_credit("--retries=2", "--longest-delay=0.1")
         wait_until_ready(worker)
         loan_request_id = append_requested_loan(None).loan_request_id
-        wait_until(lambda: parked_count(CREDIT_CHECKS) == 1, SECONDS)
+        wait_until(lambda: parked_count(CREDIT_CHECKS) == 1)
         _, parked = event_store_client().get_stream(codec.stream_name(loan_request_id))
         with workers.credit_bureau():
             call_command("check_credit", "--replay-parked")
             wait_until_checked([loan_request_id])
-        wait_until(lambda: parked_count(CREDIT_CHECKS) == 0, SECONDS)
+        wait_until(lambda: parked_count(CREDIT_CHECKS) == 0)
 
         assert capsys.readouterr().out.splitlines() == [
             "credit-checks: 1 parked to be tried anew.",
@@ -188,7 +187,7 @@ class TestAnEventThatCannotBeHandled:
         with workers.credit_bureau():
             worker = workers.check_credit("--threads=1", "--retries=2", "--longest-delay=0.2")
             wait_until_checked(ids)
-            wait_until(lambda: parked_count(CREDIT_CHECKS) == 1, SECONDS)
+            wait_until(lambda: parked_count(CREDIT_CHECKS) == 1)
             wait_until_checked([*ids, *append_deferred(1)])
             assert worker.stop() == 0
 
@@ -205,7 +204,7 @@ class TestAnEventOfANewerVersion:
         append_newer_request(loan_request_id)
         older = workers.check_credit("--retries=1")
         left = "Left LoanRequested at"
-        wait_until(lambda: older.output.count(left) > 3, SECONDS, what="it is left")
+        wait_until(lambda: older.output.count(left) > 3, what="it is left")
         assert parked_count(CREDIT_CHECKS) == 0
 
         (tmp_path / "newer").mkdir()
@@ -213,7 +212,7 @@ class TestAnEventOfANewerVersion:
         with forks_for_workers(ports, tmp_path, project) as forks, workers.credit_bureau():
             newer = Workers(forks, ports)
             newer.check_credit()
-            wait_until(lambda: len(types_of(loan_request_id)) > 1, SECONDS, what="it is scored")
+            wait_until(lambda: len(types_of(loan_request_id)) > 1, what="it is scored")
         assert types_of(loan_request_id)[:2] == ["LoanRequested", "CreditChecked"]
         assert parked_count(CREDIT_CHECKS) == 0
 
@@ -226,9 +225,9 @@ class TestWhileTheEventStoreIsDown:
             worker = workers.check_credit()
             wait_until_ready(worker)
             event_store.kill()
-            wait_until(lambda: "Lost the event store" in worker.output, SECONDS)
+            wait_until(lambda: "Lost the event store" in worker.output)
             event_store.restart()
-            wait_until(lambda: "Regained the event store" in worker.output, SECONDS)
+            wait_until(lambda: "Regained the event store" in worker.output)
             wait_until_checked(append_deferred(5))
             assert worker.stop() == 0
 
@@ -241,7 +240,7 @@ class TestWhileTheEventStoreIsDown:
     ) -> None:
         event_store.stop()
         worker, other = workers.check_credit(), workers.check_credit()
-        wait_until(lambda: "Lost the event store" in worker.output, SECONDS)
+        wait_until(lambda: "Lost the event store" in worker.output)
         assert other.stop() == 0
         assert "is ready" not in worker.output
         event_store.restart()
@@ -283,7 +282,7 @@ def append_requested(stream_name: str, data: bytes) -> None:
 
 def wait_for_progress() -> None:
     before = checked_count()
-    wait_until(lambda: checked_count() > before, SECONDS, every=0.01)
+    wait_until(lambda: checked_count() > before, every=0.01)
 
 
 def assert_each_was_decided_once(ids: list[UUID]) -> None:

@@ -18,9 +18,8 @@ from loans.workers.credit_checks import CREDIT_CHECKS, CreditChecks
 from loans.workers.groups import SETTINGS, Group
 from loans.workers.redelivery import Redelivery
 from loans.workers.worker import Worker
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.workers import (
-    SECONDS,
     Workers,
     append_deferred,
     events_by_stream,
@@ -92,7 +91,7 @@ class TestAGroupOfAnotherVersion:
         old = OldVersion()
         ids = append_deferred(2)
         with old.at_work("http://127.0.0.1:9"):
-            wait_until(lambda: parked_count(old.group) == 2, SECONDS)
+            wait_until(lambda: parked_count(old.group) == 2)
         with workers.credit_bureau():
             worker = workers.check_credit()
             wait_until_checked(ids)
@@ -112,7 +111,7 @@ class TestAGroupOfAnotherVersion:
             wait_until_ready(worker)
             ids = append_deferred(30)
             wait_until_checked(ids)
-            wait_until(lambda: is_idle(old.group) and is_idle(CREDIT_CHECKS), SECONDS)
+            wait_until(lambda: is_idle(old.group) and is_idle(CREDIT_CHECKS))
             assert worker.stop() == 0
             assert len(bureau.asks()) == len(ids), "whoever asks uses the request's key"
 
@@ -130,7 +129,7 @@ class TestAGroupWithOurName:
             first, second = workers.check_credit(), workers.check_credit()
             wait_until_checked(ids)
             for worker in (first, second):
-                wait_until(lambda: "has other settings" in worker.output, SECONDS)  # noqa: B023
+                wait_until(lambda: "has other settings" in worker.output)  # noqa: B023
             assert settings_of(CREDIT_CHECKS.name) != SETTINGS
             call_command("prepare_event_store")
             # The group takes both now, and takes the first one again.
@@ -153,7 +152,7 @@ class TestAGroupWithOurName:
             worker = workers.check_credit()
             wait_until_checked(append_deferred(2))
             call_command("prepare_event_store")
-            wait_until(lambda: all(len(types_of(each)) > 1 for each in before), SECONDS)
+            wait_until(lambda: all(len(types_of(each)) > 1 for each in before))
             assert worker.stop() == 0
 
         assert "other settings: start_from C:" in worker.output
@@ -192,11 +191,11 @@ class OldVersion:
         thread = threading.Thread(target=worker.run, args=(stop, ready.set))
         thread.start()
         try:
-            assert ready.wait(SECONDS)
+            assert ready.wait(PATIENCE)
             yield
         finally:
             stop.set()
-            thread.join(SECONDS)
+            thread.join(PATIENCE)
         assert not thread.is_alive()
 
 

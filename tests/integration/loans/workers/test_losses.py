@@ -21,7 +21,6 @@ from tests.support.loans import append_approval, append_requested_loan
 from tests.support.lost_streams import OF_ALL_EVENTS, WAYS, Way, set_metadata, tombstone, truncate
 from tests.support.processes import wait_until
 from tests.support.workers import (
-    SECONDS,
     Workers,
     append_deferred,
     events_by_stream,
@@ -54,8 +53,8 @@ def test_a_loss_is_noted_at_once_though_nobody_asks_for_the_request(
 
     lose(lost, way)
 
-    wait_until(lambda: losses() == [(str(lost), "LoanRequestGone")], SECONDS, what="it is noted")
-    wait_until(lambda: f"The stream of {lost} is gone" in worker.output, SECONDS)
+    wait_until(lambda: losses() == [(str(lost), "LoanRequestGone")], what="it is noted")
+    wait_until(lambda: f"The stream of {lost} is gone" in worker.output)
     assert str(kept) not in worker.output
 
 
@@ -63,16 +62,16 @@ def test_it_is_noted_also_if_no_worker_ran_at_that_time(workers: Workers) -> Non
     lost = append_requested_loan(5).loan_request_id
     lose(lost, tombstone)
     workers.check_credit()
-    wait_until(lambda: losses() == [(str(lost), "LoanRequestGone")], SECONDS, what="it is noted")
+    wait_until(lambda: losses() == [(str(lost), "LoanRequestGone")], what="it is noted")
 
 
 def test_a_stream_that_is_whole_again_is_noted_as_such(workers: Workers) -> None:
     found = append_requested_loan(5).loan_request_id
     wait_until_ready(workers.release_reservations())
     lose(found, truncate)
-    wait_until(lambda: len(losses()) == 1, SECONDS)
+    wait_until(lambda: len(losses()) == 1)
     set_metadata(event_store_client(), stream_name(found), {})
-    wait_until(lambda: losses()[-1] == (str(found), "LoanRequestBack"), SECONDS)
+    wait_until(lambda: losses()[-1] == (str(found), "LoanRequestBack"))
     append_approval(found)
 
 
@@ -91,7 +90,7 @@ def test_metadata_of_others_and_harmless_ones_are_passed_over(workers: Workers) 
         known = re.match(r"C:(\d+)/", info.last_known_event_position)
         return not info.total_in_flight_messages and known is not None and int(known[1]) >= last
 
-    wait_until(has_looked, SECONDS, what="all is looked at")
+    wait_until(has_looked, what="all is looked at")
     assert losses() == []
     assert "WARNING" not in worker.output
 
@@ -102,8 +101,8 @@ def test_a_credit_check_is_done_with_at_once(workers: Workers, way: Way) -> None
     lose(lost, way)
     with workers.credit_bureau():
         worker = workers.check_credit()
-        wait_until(lambda: len(events_by_stream("CreditChecked")) == 1, SECONDS)
-        wait_until(lambda: "Passed over LoanRequested" in worker.output, SECONDS)
+        wait_until(lambda: len(events_by_stream("CreditChecked")) == 1)
+        wait_until(lambda: "Passed over LoanRequested" in worker.output)
         assert worker.stop() == 0
     assert set(events_by_stream("CreditChecked")) == {stream_name(kept)}
     assert worker.output.count("Passed over") == 1
@@ -120,7 +119,7 @@ class TestAReservationThatIsGone:
 
         way(event_store_client(), name)
 
-        wait_until(lambda: "Restored a reservation" in worker.output, SECONDS)
+        wait_until(lambda: "Restored a reservation" in worker.output)
         with pytest.raises(OpenRequestExists):
             request(FakeCreditBureau(5))
         append_approval(open_request)
@@ -137,6 +136,6 @@ class TestAReservationThatIsGone:
         for times in (1, 2, 3):
             in_use = list(events_by_stream("ReservationTaken"))[-1]
             tombstone(event_store_client(), in_use)
-            wait_until(partial(self.is_restored, worker, times), SECONDS)
+            wait_until(partial(self.is_restored, worker, times))
         with pytest.raises(OpenRequestExists):
             request(FakeCreditBureau(5))

@@ -35,8 +35,8 @@ from tests.support.event_store import RunningEventStore
 from tests.support.fakes import FakeCreditBureau
 from tests.support.interleaving import Killed
 from tests.support.loans import append_approval
-from tests.support.processes import PROJECT, wait_until
-from tests.support.workers import SECONDS, Workers, events_by_stream, types_of, wait_until_ready
+from tests.support.processes import PATIENCE, PROJECT, wait_until
+from tests.support.workers import Workers, events_by_stream, types_of, wait_until_ready
 
 ANN: Final = "123456aa"
 
@@ -96,7 +96,7 @@ def anns_events() -> list[str]:
 
 
 def wait_until_released(count: int = 1) -> None:
-    wait_until(lambda: anns_events().count("ReservationReleased") >= count, SECONDS, every=0.02)
+    wait_until(lambda: anns_events().count("ReservationReleased") >= count, every=0.02)
 
 
 class TestARequestThatIsDecided:
@@ -127,7 +127,7 @@ class TestARequestThatIsDecided:
         # The worker handles this reservation after the other one: once it lapses, both are done.
         with pytest.raises(Killed):
             request(Meanwhile(die), national_id="654321bb")
-        wait_until(lambda: events_by_stream("ApplicationLapsed"), SECONDS)
+        wait_until(lambda: events_by_stream("ApplicationLapsed"))
         assert worker.stop() == 0
 
         assert anns_events() == ["ReservationTaken"]
@@ -202,7 +202,7 @@ class TestARequestThatIsNeverRecorded:
                 return bool(request(FakeCreditBureau(5), lapse_after_seconds=1.0))
             return False
 
-        wait_until(accepted, SECONDS)
+        wait_until(accepted)
 
 
 class TestAThousandRequestsAtTheSameTime:
@@ -264,7 +264,7 @@ def apply_in_a_process(event_store: RunningEventStore, seed: int) -> subprocess.
 
 
 def outcomes_of(process: subprocess.Popen[str]) -> Counter[str]:
-    output, _ = process.communicate(timeout=8 * SECONDS)
+    output, _ = process.communicate(timeout=240)
     assert process.returncode == 0
     return Counter(json.loads(output))
 
@@ -305,7 +305,7 @@ def underwriter() -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(SECONDS)
+        thread.join(PATIENCE)
     assert not thread.is_alive()
 
 

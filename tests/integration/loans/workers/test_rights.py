@@ -20,9 +20,8 @@ from loans.workers.losses import LOSSES
 from tests.support.event_store import RunningEventStore
 from tests.support.fork_server import ForkServer
 from tests.support.guarded_store import OPS, GuardedStore, User, running_guarded_store
-from tests.support.processes import free_port, wait_until
+from tests.support.processes import PATIENCE, free_port, wait_until
 from tests.support.workers import (
-    SECONDS,
     Ports,
     Workers,
     append_deferred,
@@ -102,7 +101,7 @@ class TestAWorkerWithNoMoreRightsThanToRead:
         ids = append_deferred(2)
         with workers.credit_bureau():
             worker, other = workers.check_credit(), workers.check_credit()
-            wait_until(lambda: guarded.denied.count(("lepret", "Create")) > 8, SECONDS)
+            wait_until(lambda: guarded.denied.count(("lepret", "Create")) > 8)
             assert other.stop() == 0
             prepare(guarded)
             wait_until_ready(worker)
@@ -117,7 +116,7 @@ class TestAWorkerWithNoMoreRightsThanToRead:
 
     def test_makes_them_once_it_may(self, workers: Workers, guarded: GuardedStore) -> None:
         worker = workers.check_credit()
-        wait_until(lambda: "has no group" in worker.output, SECONDS)
+        wait_until(lambda: "has no group" in worker.output)
         guarded.users["lepret"] = User("password", [OPS])
         wait_until_ready(worker)
         assert worker.stop() == 0
@@ -272,7 +271,7 @@ def group_names() -> set[str]:
 def may_read_all(store: GuardedStore, user: str) -> bool:
     client = EventStoreDBClient(store.uri(user))
     try:
-        client.get_commit_position(timeout=SECONDS)
+        client.get_commit_position(timeout=PATIENCE)
     except GrpcError:
         return False
     finally:

@@ -19,11 +19,10 @@ from django.db import connections
 from readmodels.live.broadcasts import Broadcaster
 from readmodels.live.positions import Hints, has_reached
 from readmodels.models import Checkpoint
-from tests.support.processes import PROJECT, wait_until
+from tests.support.processes import PATIENCE, PROJECT, wait_until
 from tests.support.read_models import ReadModelsDatabase
 from tests.support.valkey import RunningValkey
 
-SECONDS = 10.0
 NAME = "loan_status"
 
 
@@ -46,7 +45,7 @@ def reach(position: int) -> None:
 
 @contextmanager
 def waiting(
-    hints: Hints, position: int, *, seconds: float = 3 * SECONDS
+    hints: Hints, position: int, *, seconds: float = 2 * PATIENCE
 ) -> Iterator[Future[bool | None]]:
     """Wait for the position in another thread, as a request does."""
 
@@ -70,29 +69,29 @@ class TestWithHints:
     def test_a_request_is_woken_when_the_position_is_reached(self, only_hints: Hints) -> None:
         reach(4)
         with Broadcaster() as broadcaster, waiting(only_hints, 5) as waited:
-            wait_until(lambda: is_waiting_for_hints(only_hints), SECONDS)
+            wait_until(lambda: is_waiting_for_hints(only_hints))
             reach(5)
             broadcaster.send_reached(NAME, 5)
-            assert waited.result(SECONDS) is True
+            assert waited.result(PATIENCE) is True
 
     def test_a_hint_about_another_machines_read_models_is_not_believed(
         self, only_hints: Hints
     ) -> None:
         reach(4)
         with Broadcaster() as broadcaster, waiting(only_hints, 5) as waited:
-            wait_until(lambda: is_waiting_for_hints(only_hints), SECONDS)
-            broadcaster.send_reached(NAME, 7).result(SECONDS)
+            wait_until(lambda: is_waiting_for_hints(only_hints))
+            broadcaster.send_reached(NAME, 7).result(PATIENCE)
             with pytest.raises(TimeoutError):
                 waited.result(0.3)
             reach(5)
             broadcaster.send_reached(NAME, 7)
-            assert waited.result(SECONDS) is True
+            assert waited.result(PATIENCE) is True
 
     def test_a_hint_of_another_projection_or_an_earlier_position_wakes_nobody(
         self, only_hints: Hints
     ) -> None:
         with only_hints.of(NAME, 5) as hint:
-            wait_until(lambda: only_hints.is_listening, SECONDS)
+            wait_until(lambda: only_hints.is_listening)
             hint.clear()
             only_hints.heard("loan_requests", 5)
             only_hints.heard(NAME, 4)
@@ -104,18 +103,18 @@ class TestWithHints:
         reach(4)
         began = time.monotonic()
         with waiting(hints, 5, seconds=0.3) as waited:
-            assert not waited.result(SECONDS)
+            assert not waited.result(PATIENCE)
         assert time.monotonic() - began >= 0.3
 
     def test_a_position_that_is_reached_already_takes_no_subscription(self, hints: Hints) -> None:
         reach(5)
         with waiting(hints, 5) as waited:
-            assert waited.result(SECONDS) is True
+            assert waited.result(PATIENCE) is True
         assert not any(each.name == "positions" for each in threading.enumerate())
 
     def test_no_thread_is_left_when_the_listening_ends(self, hints: Hints) -> None:
         with hints.of(NAME, 1):
-            wait_until(lambda: hints.is_listening, SECONDS)
+            wait_until(lambda: hints.is_listening)
         hints.close()
         assert not any(each.name == "positions" for each in threading.enumerate())
 
@@ -137,13 +136,13 @@ def test_no_connection_is_held_while_waiting(hints: Hints, read_models: ReadMode
     assert len(was_open_before_the_look) > 2
 
 
-WAITING_PROCESS = """
+WAITING_PROCESS = f"""
 import os, sys, time
 import django
 django.setup()
 from readmodels.live.positions import hints
 with hints.of("loan_status", 5):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + {PATIENCE}
     while sys.argv[1] == "up" and not hints.is_listening:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -172,7 +171,7 @@ def test_a_process_that_listens_ends_soon_and_without_an_error(
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ends\n"
-    _, errors = process.communicate(timeout=SECONDS)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert [each for each in errors.splitlines() if "Lost the channel layer" not in each] == []
 
@@ -183,9 +182,9 @@ class TestWithoutValkey:
         valkey.stop()
         reach(4)
         with waiting(hints, 5) as waited:
-            wait_until(lambda: hints.waiting > 0, SECONDS)
+            wait_until(lambda: hints.waiting > 0)
             reach(5)
-            assert waited.result(SECONDS) is True
+            assert waited.result(PATIENCE) is True
 
     def test_it_listens_again_when_valkey_is_back_and_logs_the_outage_once(
         self, only_hints: Hints, valkey: RunningValkey, caplog: pytest.LogCaptureFixture
@@ -193,9 +192,9 @@ class TestWithoutValkey:
         caplog.set_level("INFO", "readmodels.live.positions")
         valkey.stop()
         with only_hints.of(NAME, 5):
-            wait_until(lambda: "Lost the channel layer" in caplog.text, SECONDS)
+            wait_until(lambda: "Lost the channel layer" in caplog.text)
         valkey.restart()
-        wait_until(lambda: only_hints.is_listening, SECONDS)
+        wait_until(lambda: only_hints.is_listening)
         assert caplog.text.count("Lost the channel layer") == 1
         assert caplog.text.count("Regained the channel layer") == 1
 
@@ -203,12 +202,12 @@ class TestWithoutValkey:
         self, only_hints: Hints, valkey: RunningValkey
     ) -> None:
         with Broadcaster() as broadcaster, only_hints.of(NAME, 5) as hint:
-            wait_until(lambda: only_hints.is_listening, SECONDS)
+            wait_until(lambda: only_hints.is_listening)
             valkey.restart()
             hint.clear()
 
             def is_heard() -> bool:
-                broadcaster.send_reached(NAME, 5).result(SECONDS)
+                broadcaster.send_reached(NAME, 5).result(PATIENCE)
                 return hint.wait(0.1)
 
-            wait_until(is_heard, SECONDS)
+            wait_until(is_heard)

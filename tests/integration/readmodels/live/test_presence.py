@@ -19,11 +19,10 @@ from readmodels.live.presence import (
     Presence,
 )
 from tests.support.clock import Clock
-from tests.support.processes import free_port, frozen, wait_until
+from tests.support.processes import PATIENCE, free_port, frozen, wait_until
 from tests.support.valkey import RunningValkey
 
-SECONDS = 10.0
-LONG = 30.0
+LONG = 10 * PATIENCE
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ def test_what_is_not_renewed_goes_and_is_removed_by_whoever_looks(
     presence.stay(OpenPage(uuid4(), "ulf"), VIEWING, seconds=LONG)
     presence.stay(OpenPage(loan_request_id, "uma"), VIEWING, seconds=0.5)
     assert loan_request_id in presence.everybody()
-    wait_until(lambda: loan_request_id not in presence.everybody(), SECONDS)
+    wait_until(lambda: loan_request_id not in presence.everybody())
     client = Redis.from_url(shared_valkey.url)
     assert client.zcard(KEY) == 1
     assert 0 < client.ttl(KEY) <= KEPT_SECONDS

@@ -73,7 +73,7 @@ class TestMetrics:
 
         before = counted()
         slow_reads.note()
-        wait_until(lambda: counted() == before + 1, 30)
+        wait_until(lambda: counted() == before + 1)
 
     def test_without_the_cache_a_scrape_is_answered(
         self, client: Client, settings: Settings
@@ -232,7 +232,7 @@ class TestReadiness:
             status, projections = self.ready(client)
             return status == 503 and projections[NAME] == unknown
 
-        wait_until(is_told, 20)
+        wait_until(is_told)
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf"])

@@ -55,13 +55,12 @@ from readmodels.pages.consumers import (
 from readmodels.urls import websocket_routes
 from tests.support.event_store import EventStore
 from tests.support.loans import AT, ZOE, append_requested_loan
-from tests.support.processes import free_port
+from tests.support.processes import PATIENCE, free_port
 from tests.support.staff import make_clerk, make_underwriter
 from tests.support.valkey import RunningValkey
 
 pytestmark = [pytest.mark.usefixtures("channel_layer", "read_models"), pytest.mark.django_db]
 
-SECONDS = 10.0
 HOST = "localhost:8000"
 ORIGIN = f"http://{HOST}"
 QUEUE = "/ws/underwriting/"
@@ -127,12 +126,12 @@ async def websocket(
 @asynccontextmanager
 async def page(socket: WebsocketCommunicator) -> AsyncIterator[Page]:
     """An open page."""
-    accepted, _ = await socket.connect(SECONDS)
+    accepted, _ = await socket.connect(PATIENCE)
     assert accepted
     try:
         yield Page(socket)
     finally:
-        await socket.disconnect(timeout=SECONDS)
+        await socket.disconnect(timeout=PATIENCE)
 
 
 class Page:
@@ -141,13 +140,13 @@ class Page:
 
     async def next_fragments(self) -> str:
         """The next fragments that are sent to it."""
-        while is_heartbeat(message := str(await self._socket.receive_from(SECONDS))):
+        while is_heartbeat(message := str(await self._socket.receive_from(PATIENCE))):
             pass
         return message
 
     async def next_heartbeat(self) -> int:
         """The time in the next message, which is a heartbeat."""
-        message = str(await self._socket.receive_from(SECONDS))
+        message = str(await self._socket.receive_from(PATIENCE))
         assert is_heartbeat(message), message
         return int(json.loads(message)["now"])
 
@@ -165,8 +164,8 @@ class Page:
         """What it is sent until the server closes it, and with which code."""
         frames: list[str] = []
         # Heartbeats come all the time, so that no single wait would end.
-        async with asyncio.timeout(3 * SECONDS):
-            while (output := await self._socket.receive_output(SECONDS))["type"] == _SENT:
+        async with asyncio.timeout(PATIENCE):
+            while (output := await self._socket.receive_output(PATIENCE))["type"] == _SENT:
                 if not is_heartbeat(output["text"]):
                     frames.append(output["text"])
         assert output["type"] == "websocket.close", output
@@ -174,8 +173,8 @@ class Page:
 
 
 async def is_refused(socket: WebsocketCommunicator) -> bool:
-    accepted, _ = await socket.connect(SECONDS)
-    await socket.disconnect(timeout=SECONDS)
+    accepted, _ = await socket.connect(PATIENCE)
+    await socket.disconnect(timeout=PATIENCE)
     return not accepted
 
 
@@ -265,7 +264,7 @@ async def stuck_page(loan_request_id: UUID, **options: Any) -> AsyncIterator[Stu
         yield stuck
     finally:
         serving.cancel()
-        await asyncio.wait([serving], timeout=SECONDS)
+        await asyncio.wait([serving], timeout=PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -374,7 +373,7 @@ ways_to_end = pytest.mark.parametrize(
 async def busy_thread() -> AsyncIterator[None]:
     """The thread in which sessions are checked does nothing else while the block runs."""
     is_over = threading.Event()
-    waiting = asyncio.create_task(sync_to_async(is_over.wait)(SECONDS))
+    waiting = asyncio.create_task(sync_to_async(is_over.wait)(PATIENCE))
     try:
         yield
     finally:
@@ -505,7 +504,7 @@ class TestTheQueue:
     ) -> None:
         async with page(await websocket(QUEUE, underwriter)) as queue:
             await queue.next_fragments()
-            broadcaster.send({UNDERWRITING: {uuid4()}}).result(SECONDS)
+            broadcaster.send({UNDERWRITING: {uuid4()}}).result(PATIENCE)
             new = await add_pending_request()
             broadcaster.send({UNDERWRITING: {new}})
             assert row(new) in await queue.next_fragments()
@@ -762,7 +761,7 @@ class TestASlowPage:
             broadcaster.send({loan_request_group(loan): {loan}})
             assert "Approved" in await other.next_fragments()
             assert not stuck.is_closed_with.done()
-            assert await asyncio.wait_for(stuck.is_closed_with, SECONDS) == TRY_AGAIN
+            assert await asyncio.wait_for(stuck.is_closed_with, PATIENCE) == TRY_AGAIN
 
     @with_queries_in_this_thread
     async def test_leaves_nothing_when_its_server_gives_it_up(self) -> None:
@@ -807,7 +806,7 @@ class TestTheFrameLatency:
                     break
         after = latencies("loan_status")
         assert after.count - before.count == 2
-        assert 2 * 3 <= after.sum - before.sum < 2 * (3 + SECONDS)
+        assert 2 * 3 <= after.sum - before.sum < 2 * (3 + PATIENCE)
 
     def test_is_never_negative(self) -> None:
         before = latencies("underwriting")
@@ -888,7 +887,7 @@ async def until(seen: Page, words: str) -> str:
 
 class TestColleagues:
     # Without a broadcast nothing would be seen in time.
-    SELDOM: ClassVar = PageTimes(read_interval=10 * SECONDS)
+    SELDOM: ClassVar = PageTimes(read_interval=10 * PATIENCE)
 
     @pytest.fixture(autouse=True)
     def _nobody_is_there(self, shared_valkey: RunningValkey) -> None:

@@ -17,9 +17,9 @@ from readmodels.models import Checkpoint
 from readmodels.projector.bookmarks import Bookmark, StoreReplaced, check
 from tests.support.event_store import RunningEventStore
 from tests.support.guarded_store import running_guarded_store
+from tests.support.processes import PATIENCE
 from tests.support.replaced_stores import backed_up, replace_store
 
-SECONDS: Final = 30.0
 STREAM: Final = "Other:1"
 
 
@@ -38,7 +38,7 @@ def append(client: EventStoreDBClient, stream: str = STREAM, times: int = 1) -> 
 
 def is_there(bookmark: Bookmark, client: EventStoreDBClient) -> bool:
     try:
-        check(bookmark, client, timeout=SECONDS)
+        check(bookmark, client, timeout=PATIENCE)
     except StoreReplaced:
         return False
     return True
@@ -162,7 +162,7 @@ class TestARefusedRead:
             bookmark = append(client)
             event_store.stop()
             with pytest.raises(EventStoreDBClientException):
-                check(bookmark, client, timeout=SECONDS)
+                check(bookmark, client, timeout=PATIENCE)
 
     def test_for_want_of_a_right_tells_nothing_of_the_store(
         self, event_store: RunningEventStore, tmp_path: Path
@@ -174,10 +174,10 @@ class TestARefusedRead:
             EventStoreDBClient(store.uri()) as client,
         ):
             with pytest.raises(GrpcError):
-                check(bookmark, client, timeout=SECONDS)
+                check(bookmark, client, timeout=PATIENCE)
             store.users["lepret"].password = "another"
             with pytest.raises(GrpcError):
-                check(bookmark, client, timeout=SECONDS)
+                check(bookmark, client, timeout=PATIENCE)
 
 
 def test_a_name_that_postgresql_cannot_store_is_left_out() -> None:

@@ -28,11 +28,10 @@ from tests.support.loans import (
     append_requested_loan,
     recorded_loans,
 )
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.projectors import (
     LOANS,
     QUEUE,
-    SECONDS,
     STATUS,
     CountingCoordinator,
     assert_read_models_tell_what_the_events_say,
@@ -53,7 +52,7 @@ WHY = "its amount was never ours"
 
 
 def wait_until_stopped(projection: Projection = STATUS) -> Failure:
-    wait_until(lambda: failures.is_stopped(projection.name), SECONDS, what="it is stopped")
+    wait_until(lambda: failures.is_stopped(projection.name), what="it is stopped")
     return Failure.objects.get(name=projection.name)
 
 
@@ -124,7 +123,7 @@ class TestAPoisonEvent:
         coordinator = CountingCoordinator()
 
         with following(STATUS, coordinator=coordinator):  # As after a restart of the projector.
-            wait_until(lambda: coordinator.count > 3, SECONDS)
+            wait_until(lambda: coordinator.count > 3)
 
         assert rows(STATUS) == before
         assert position_of(STATUS) < position
@@ -175,7 +174,7 @@ class TestAPoisonEvent:
     def test_of_another_application_is_passed_over(self, stream: str, content_type: Any) -> None:
         foreign = NewEvent(type="LoanRequested", data=b"{}", content_type=content_type)
         position = event_store_client().append_to_stream(
-            stream, current_version=StreamState.ANY, events=foreign, timeout=SECONDS
+            stream, current_version=StreamState.ANY, events=foreign, timeout=PATIENCE
         )
         with following(STATUS), following(LOANS), following(QUEUE):
             for each in (STATUS, LOANS, QUEUE):

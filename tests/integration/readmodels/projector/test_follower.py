@@ -29,13 +29,12 @@ from tests.support.loans import (
     append_requested_loan,
     recorded_loans,
 )
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.projectors import (
     COUNTING,
     DOUBLING,
     LOANS,
     QUEUE,
-    SECONDS,
     STATUS,
     WORDS,
     Announced,
@@ -134,7 +133,7 @@ class TestTwoProjectorsOnOneDatabase:
             manage_py(event_store, read_models, "project") as first,
             manage_py(event_store, read_models, "project") as second,
         ):
-            wait_until(lambda: are_caught_up(first.output + second.output), SECONDS)
+            wait_until(lambda: are_caught_up(first.output + second.output))
             for _ in range(10):
                 last = append_a_loan_of_each_kind()
             for projection in PROJECTIONS.values():
@@ -152,14 +151,14 @@ class TestABroadcast:
                 super().send(*args, **kwargs)
                 # Another thread has another connection.
                 with ThreadPoolExecutor(1) as other:
-                    seen.append(other.submit(pending_ids).result(SECONDS))
+                    seen.append(other.submit(pending_ids).result(PATIENCE))
 
         append_requested_loan(score=9)
         announced = Looking()
         with following(QUEUE, announcer=announced):
             wait_until_live(QUEUE, caplog)
             pending = append_requested_loan(score=5).loan_request_id
-            wait_until(lambda: seen, SECONDS)
+            wait_until(lambda: seen)
 
         assert announced.changes == [{broadcasts.UNDERWRITING: {pending}}]
         assert seen == [[pending]]
@@ -185,7 +184,7 @@ class TestABroadcast:
             def send_reached(self, name: str, position: int) -> None:
                 super().send_reached(name, position)
                 with ThreadPoolExecutor(1) as other:
-                    seen.append(other.submit(position_seen_by_another).result(SECONDS))
+                    seen.append(other.submit(position_seen_by_another).result(PATIENCE))
 
         def position_seen_by_another() -> int:
             try:
@@ -215,7 +214,7 @@ class TestABroadcast:
         with following(failing(STATUS, on=LoanRequested), announcer=announced):
             wait_until_live(STATUS, caplog)
             append_requested_loan()
-            wait_until(lambda: caplog.text.count("cannot handle") >= 2, SECONDS)
+            wait_until(lambda: caplog.text.count("cannot handle") >= 2)
         assert announced.changes == []
 
     def test_is_not_sent_in_the_first_build_or_a_rebuild_but_of_what_comes_after(
@@ -228,7 +227,7 @@ class TestABroadcast:
             rebuild(QUEUE)
             assert announced.changes == []
             new = append_requested_loan(score=5)
-            wait_until(lambda: announced.changes, SECONDS)
+            wait_until(lambda: announced.changes)
         assert announced.changes == [{broadcasts.UNDERWRITING: {new.loan_request_id}}]
 
     def test_is_sent_late_of_what_happened_while_the_projector_was_away(self) -> None:
@@ -277,9 +276,9 @@ class TestALoss:
         with following(STATUS):
             wait_until_live(STATUS, caplog)
             event_store.stop()
-            wait_until(lambda: "loan_status lost the event store" in caplog.text, SECONDS)
+            wait_until(lambda: "loan_status lost the event store" in caplog.text)
             event_store.restart()
-            wait_until(lambda: "loan_status regained the event store" in caplog.text, SECONDS)
+            wait_until(lambda: "loan_status regained the event store" in caplog.text)
             wait_for(STATUS, append_requested_loan().position)
         assert caplog.text.count("lost the event store") == 1
         assert caplog.text.count("regained the event store") == 1
@@ -295,7 +294,7 @@ class TestALoss:
             wait_until_live(STATUS, caplog)
             end_all_connections(read_models)
             append_requested_loan()
-            wait_until(lambda: "loan_status regained the database" in caplog.text, SECONDS)
+            wait_until(lambda: "loan_status regained the database" in caplog.text)
         assert caplog.text.count("lost the database") == 1
         assert LoanStatus.objects.count() == len(recorded_loans())
 
@@ -321,7 +320,7 @@ class TestALoss:
         have_locks_time_out(read_models)
         source = CountingSource()
         with following(STATUS, source=source):
-            wait_until(lambda: source.count, SECONDS)
+            wait_until(lambda: source.count)
             with transaction.atomic(using=read_models.alias):
                 # In SQLite, all that is written waits for this.
                 Checkpoint.objects.select_for_update().get(name=STATUS.name)
@@ -365,8 +364,7 @@ class TestANewVersion:
 
             with rebuilding_when_needed(DOUBLING):
                 wait_until(
-                    lambda: Checkpoint.objects.get(name=STATUS.name).version == DOUBLING.version,
-                    SECONDS,
+                    lambda: Checkpoint.objects.get(name=STATUS.name).version == DOUBLING.version
                 )
                 assert amounts(old) == {10_000}
                 wait_for(STATUS, append_requested_loan().position)
@@ -386,7 +384,7 @@ class TestANewVersion:
                 rebuild(DOUBLING)
             live = position_of(STATUS), rows(STATUS)
             append_a_loan_of_each_kind()
-            wait_until(lambda: "a newer version's rows are live" in caplog.text, SECONDS)
+            wait_until(lambda: "a newer version's rows are live" in caplog.text)
             before = source.count
         assert (position_of(STATUS), rows(STATUS)) == live
         assert caplog.text.count("a newer version's rows are live") == 1
@@ -425,7 +423,7 @@ class TestANewVersion:
         Checkpoint.objects.update(version=0)
         LoanStatus.objects.update(amount=0)
         with manage_py(event_store, read_models, "project") as projector:
-            wait_until(lambda: not Checkpoint.objects.filter(version=0).exists(), SECONDS)
+            wait_until(lambda: not Checkpoint.objects.filter(version=0).exists())
             wait_for(STATUS, append_requested_loan().position)
         assert f"loan_status is built anew, as version {STATUS.version}" in projector.output
         assert [row for row in rows() if row in built] == built
@@ -443,7 +441,7 @@ class TestTheCommand:
             following(STATUS),
             manage_py(event_store, read_models, "project", "--rebuild", "--once") as it,
         ):
-            assert it.process.wait(SECONDS) == 0
+            assert it.process.wait(PATIENCE) == 0
         assert_read_models_tell_what_the_events_say()
 
     @pytest.mark.parametrize("read_models", ["sqlite"], indirect=True)
@@ -451,9 +449,9 @@ class TestTheCommand:
         self, event_store: RunningEventStore, read_models: ReadModelsDatabase
     ) -> None:
         with manage_py(event_store, read_models, "project") as it:
-            wait_until(it.is_caught_up, SECONDS)
+            wait_until(it.is_caught_up)
             it.process.terminate()
-            assert it.process.wait(SECONDS) == 0
+            assert it.process.wait(PATIENCE) == 0
         assert "Traceback" not in it.output
 
     @pytest.mark.usefixtures("_keeps_signal_handlers")
@@ -474,7 +472,7 @@ def pending_ids() -> list[UUID]:
 def wait_until_live(projection: Projection, caplog: pytest.LogCaptureFixture) -> None:
     """Wait until a follower has caught up with history."""
     caplog.set_level("INFO")
-    wait_until(lambda: f"{projection.name} is caught up" in caplog.text, SECONDS, every=0.01)
+    wait_until(lambda: f"{projection.name} is caught up" in caplog.text, every=0.01)
 
 
 def end_all_connections(database: ReadModelsDatabase) -> None:
@@ -512,7 +510,7 @@ def rename(database: ReadModelsDatabase, old: str, new: str) -> None:
 def wait_for_many_attempts(source: CountingSource, caplog: pytest.LogCaptureFixture) -> None:
     """Wait for more attempts than are made at an event that cannot be handled."""
     enough = source.count + failures.MOST_ATTEMPTS + 2
-    wait_until(lambda: source.count > enough, SECONDS, what="attempts are made")
+    wait_until(lambda: source.count > enough, what="attempts are made")
     assert caplog.text.count("lost the database") == 1
 
 

@@ -45,7 +45,7 @@ from tests.support.fork_server import Forked, ForkServer
 from tests.support.loans import AT, append_a_loan_of_each_kind
 from tests.support.management_commands import forks_for
 from tests.support.postgresql import RunningPostgreSQL
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.projectors import (
     are_caught_up,
     assert_read_models_tell_what_the_events_say,
@@ -60,7 +60,6 @@ pytestmark = [pytest.mark.usefixtures("event_store", "read_models"), pytest.mark
 
 FreshRows = Callable[[], list[dict[str, Any]]]
 
-SECONDS: Final = 60.0
 KILLS: Final = 34
 KILLS_OF_REBUILDS: Final = 10
 
@@ -161,9 +160,9 @@ class TestProjectorsThatAreKilled:
             kills = kill_at_random(projectors)
             # Those that run now are not killed any more: once they have caught up, what they commit
             # must be announced.
-            wait_until(projectors.have_caught_up, SECONDS)
+            wait_until(projectors.have_caught_up)
             before = coming_in.requests
-            wait_until(lambda: coming_in.requests >= before + 100, SECONDS)
+            wait_until(lambda: coming_in.requests >= before + 100)
         wait_until_level()
         projectors.stop()
 
@@ -189,7 +188,7 @@ class TestAProjectorThatIsNotKilled:
             append_one(event)
             wait_until_level()
             expected.update((group, str(event.id)) for group in groups_that_hear_of(event))
-            wait_until(lambda: told_counts(listener) == expected, SECONDS, every=0.01)
+            wait_until(lambda: told_counts(listener) == expected, every=0.01)
         projectors.stop()
 
         assert told_counts(listener) == expected
@@ -202,7 +201,7 @@ class TestAProjectorThatIsNotKilled:
     ) -> None:
         projectors = running_on_a_little_history(forks, read_models)
         with traffic() as coming_in:
-            wait_until(lambda: coming_in.requests >= 500, SECONDS)
+            wait_until(lambda: coming_in.requests >= 500)
         wait_until_level()
         projectors.stop()
 
@@ -219,7 +218,7 @@ class TestARebuildThatIsKilled:
         projectors = Projectors(forks)
         projectors.start()
         with traffic() as coming_in:
-            wait_until(lambda: coming_in.requests >= 700, 3 * SECONDS)
+            wait_until(lambda: coming_in.requests >= 700, 2 * PATIENCE)
             broken_off = kill_rebuilds_at_random(forks, read_models)
             last = forks.start("rebuild")
             assert last.wait() == 0, last.output
@@ -263,7 +262,7 @@ def running_on_a_little_history(forks: ForkServer, read_models: ReadModelsDataba
     keep_a_list_of_commits(read_models.alias)
     projectors = Projectors(forks)
     projectors.start()
-    wait_until(lambda: are_caught_up(projectors.output), SECONDS)
+    wait_until(lambda: are_caught_up(projectors.output))
     wait_until_level()
     projectors.history_ends_at = event_store_client().get_commit_position()
     return projectors
@@ -281,7 +280,7 @@ def kill_at_random(projectors: Projectors) -> list[Kill]:
     for _ in range(KILLS):
         # Mostly while it works, now and then also while it starts.
         if random.random() < 0.8:
-            wait_until(partial(have_moved, before), SECONDS, every=0.01)
+            wait_until(partial(have_moved, before), every=0.01)
         time.sleep(random.uniform(0, 0.3))
         end = event_store_client().get_commit_position()
         now = positions()
@@ -304,7 +303,7 @@ def kill_rebuilds_at_random(forks: ForkServer, read_models: ReadModelsDatabase) 
         # Mostly while it builds, now and then also while it starts.
         if random.random() < 0.8:
             has_begun = partial(has_built_or_ended, rebuild, before)
-            wait_until(has_begun, SECONDS, every=0.01)
+            wait_until(has_begun, every=0.01)
         time.sleep(random.uniform(0, 0.3))
         rebuild.kill()
         wait_until_nobody_rebuilds(read_models)
@@ -334,7 +333,7 @@ def wait_until_nobody_rebuilds(read_models: ReadModelsDatabase) -> None:
             )
             return cursor.fetchone() is None
 
-    wait_until(nobody_rebuilds, SECONDS, every=0.01)
+    wait_until(nobody_rebuilds, every=0.01)
 
 
 def events_of_a_few_loans() -> list[LoanEvent]:

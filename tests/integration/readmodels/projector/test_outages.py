@@ -35,7 +35,7 @@ from tests.support.event_store import RunningEventStore
 from tests.support.fork_server import Forked, ForkServer
 from tests.support.loans import append_a_loan_of_each_kind, append_requested_loan
 from tests.support.management_commands import forks_for
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.projectors import assert_read_models_tell_what_the_events_say
 from tests.support.read_models import ReadModelsDatabase
 from tests.support.stoppable_postgresql import StoppablePostgreSQL, stoppable_postgresql
@@ -43,7 +43,6 @@ from tests.support.valkey import RunningValkey, running_valkey
 
 pytestmark = pytest.mark.usefixtures("event_store", "read_models")
 
-SECONDS: Final = 60.0
 
 # Probes and retries sooner than in production.
 TUNING: Final = {
@@ -102,15 +101,15 @@ class Projector:
         return all(f"{name} {text}" in self.process.output for name in PROJECTIONS)
 
     def wait_until_it_says(self, text: str) -> None:
-        wait_until(lambda: self.says(text), SECONDS, what=f"it says: {text}")
+        wait_until(lambda: self.says(text), what=f"it says: {text}")
 
     def wait_until_it_logs(self, text: str) -> None:
-        wait_until(lambda: text in self.process.output, SECONDS, what=f"it logs: {text}")
+        wait_until(lambda: text in self.process.output, what=f"it logs: {text}")
 
     def status(self, *arguments: str) -> tuple[int, str]:
         """The exit status of `manage.py projections`, and what it prints."""
         command = self.forks.start("projections", *arguments)
-        return command.wait(SECONDS), command.output
+        return command.wait(PATIENCE), command.output
 
     def states(self) -> dict[str, str]:
         """The state of each projection, as `manage.py projections` says."""
@@ -120,7 +119,7 @@ class Projector:
     def assert_it_is_as_if_nothing_had_happened(self) -> None:
         """It goes on by itself, and has applied each event once."""
         append_a_loan_of_each_kind()
-        wait_until_level(SECONDS)
+        wait_until_level()
         assert_read_models_tell_what_the_events_say()
         assert_nothing_is_left_over(self.read_models.alias)
         assert_each_event_was_committed_once(commits(self.read_models.alias))
@@ -200,7 +199,7 @@ class TestWhenPostgreSQL:
         projector.read_models.forget_connections()
 
         projector.wait_until_it_logs("Regained the database's locks")
-        wait_until_level(SECONDS)
+        wait_until_level()
         assert_told(listener, loan)
         projector.assert_it_is_as_if_nothing_had_happened()
 
@@ -212,7 +211,7 @@ class TestWhenPostgreSQL:
             projector.wait_until_it_logs("Lost the database's locks")
             assert_the_database_does_not_answer(projector)
 
-        wait_until_level(SECONDS)
+        wait_until_level()
         assert_told(listener, loan)
         projector.assert_it_is_as_if_nothing_had_happened()
 
@@ -234,7 +233,7 @@ class TestWhenPostgreSQL:
         with refusing_rows_as_if_the_disk_were_full(projector.read_models):
             loan = append_requested_loan(score=5)
             projector.wait_until_it_logs("loan_status lost the database (OperationalError)")
-            wait_until(lambda: projector.states()["loan_requests"] == "level", SECONDS)
+            wait_until(lambda: projector.states()["loan_requests"] == "level")
             assert projector.states()["loan_status"] == "behind"
             assert not LoanStatus.objects.filter(id=loan.loan_request_id).exists()
 
@@ -253,7 +252,7 @@ class TestWhenSQLite:
             assert projector.states() == dict.fromkeys(PROJECTIONS, "behind")
 
         projector.wait_until_it_says("regained the database")
-        wait_until_level(SECONDS)
+        wait_until_level()
         assert_told(listener, loan)
         projector.assert_it_is_as_if_nothing_had_happened()
 
@@ -366,4 +365,4 @@ def assert_told(listener: Listener, loan: UUID) -> None:
         told = {(group, id_) for _, group, id_ in Told(listener.all()).counts}
         return {(UNDERWRITING, loan), (loan_request_group(loan), loan)} <= told
 
-    wait_until(is_told, SECONDS, what="it is told")
+    wait_until(is_told, what="it is told")

@@ -35,13 +35,12 @@ from tests.support.loans import (
     append_requested_loan,
     recorded_loans,
 )
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.projectors import (
     COUNTING,
     DOUBLING,
     LOANS,
     QUEUE,
-    SECONDS,
     STATUS,
     CountingSource,
     appending_loans,
@@ -168,7 +167,7 @@ class TestPages:
                     before = [reader.asked for reader in readers]
                     rebuild(batch_size=100)
                     for reader, asked in zip(readers, before, strict=True):
-                        wait_until(partial(reader.has_asked, asked), SECONDS)
+                        wait_until(partial(reader.has_asked, asked))
             last = append_a_loan_of_each_kind()
             for projection in PROJECTIONS.values():
                 wait_for(projection, last.position)
@@ -193,11 +192,11 @@ class TestPages:
         with running(build, threading.Event()), reading(reader):
             with reading_for_long(read_models) as long_reading:
                 seen = [next(long_reading)]
-                wait_until(lambda: is_done.is_set() or "lost the database" in caplog.text, SECONDS)
+                wait_until(lambda: is_done.is_set() or "lost the database" in caplog.text)
                 asked = reader.asked
-                wait_until(lambda: reader.asked > asked + 3, SECONDS)
+                wait_until(lambda: reader.asked > asked + 3)
                 seen += long_reading
-            wait_until(is_done.is_set, SECONDS)
+            wait_until(is_done.is_set)
 
         assert reader.problems == []
         assert len(seen) == expected
@@ -259,7 +258,7 @@ def reading(*readers: Reader) -> Iterator[None]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(SECONDS)
+            thread.join(PATIENCE)
 
 
 class TestALiveFollower:
@@ -382,16 +381,14 @@ class TestAnInterruptedRebuild:
         live, there = (rows(), checkpoints()), tables_of(read_models)
         for _ in range(3):
             with manage_py(event_store, read_models, "rebuild", "loan_requests") as killed:
-                wait_until(
-                    lambda: Rebuild.objects.exists() or killed.process.poll() is not None, SECONDS
-                )
+                wait_until(lambda: Rebuild.objects.exists() or killed.process.poll() is not None)
                 time.sleep(random.uniform(0, 0.2))  # Some moment: there is nothing to wait for.
                 killed.process.kill()
-                killed.process.wait(SECONDS)
+                killed.process.wait(PATIENCE)
             assert (rows(), checkpoints()) == live
 
         with manage_py(event_store, read_models, "rebuild", "loan_requests") as last:
-            assert last.process.wait(SECONDS) == 0, last.output
+            assert last.process.wait(PATIENCE) == 0, last.output
 
         assert "loan_requests: rebuilt, and live." in last.output
         assert (rows(), checkpoints()) == live
@@ -460,7 +457,7 @@ def test_two_rebuilds_at_once_end_with_the_right_rows() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(SECONDS)
+        thread.join(PATIENCE)
 
     assert len(outcomes) == 2
     assert "built" in outcomes

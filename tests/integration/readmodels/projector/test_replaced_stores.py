@@ -22,7 +22,7 @@ from tests.support.event_store import RunningEventStore
 from tests.support.fork_server import Forked, ForkServer
 from tests.support.loans import append_a_loan_of_each_kind, append_event
 from tests.support.management_commands import forks_for
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.projectors import (
     STATUS,
     assert_read_models_tell_what_the_events_say,
@@ -37,7 +37,6 @@ from tests.support.replaced_stores import backed_up, replace_store
 
 pytestmark = pytest.mark.usefixtures("event_store", "read_models")
 
-SECONDS: Final = 60.0
 OTHER_HISTORY: Final = "the event store has another history than the rows"
 
 # Looks, probes and retries sooner than in production.
@@ -72,7 +71,7 @@ class Stores:
 
     def replace(self, by: Path | None) -> None:
         replace_store(self.running, by)
-        event_store_client().get_commit_position(timeout=SECONDS)  # Which connects again.
+        event_store_client().get_commit_position(timeout=PATIENCE)  # Which connects again.
 
     def grown(self, *, kinds: int, from_: Path | None) -> Path:
         """A store that begins as `from_`, or empty, and has had so many more loans."""
@@ -115,7 +114,7 @@ def wait_until_it_says(projector: Forked, text: str, times: int = 1) -> None:
     def says(name: str) -> bool:
         return len(re.findall(f" {name}:? {re.escape(text)}", projector.output)) >= times
 
-    wait_until(lambda: all(map(says, PROJECTIONS)), SECONDS, what=f"it says: {text}")
+    wait_until(lambda: all(map(says, PROJECTIONS)), what=f"it says: {text}")
 
 
 def status(forks: ForkServer) -> tuple[int, dict[str, str], str]:
@@ -145,10 +144,10 @@ def assert_one_command_mends_it(
     rebuild = forks.run("rebuild")
     assert rebuild.status == 0, rebuild.output
     append_a_loan_of_each_kind()
-    wait_until_level(SECONDS)
+    wait_until_level()
     assert_read_models_tell_what_the_events_say()
     assert_nothing_is_left_over(read_models.alias)
-    wait_until(lambda: not Checkpoint.objects.filter(store_replaced=True).exists(), SECONDS)
+    wait_until(lambda: not Checkpoint.objects.filter(store_replaced=True).exists())
     assert_level(forks)
     assert projector.stop() == 0
     assert "Traceback" not in projector.output
@@ -224,8 +223,8 @@ def test_when_the_right_store_is_back_the_projector_goes_on_by_itself(
     stores.replace(stores.lived)
 
     append_a_loan_of_each_kind()
-    wait_until_level(SECONDS)
-    wait_until(lambda: status(forks)[0] == 0, SECONDS)
+    wait_until_level()
+    wait_until(lambda: status(forks)[0] == 0)
     assert_level(forks)
     assert_read_models_tell_what_the_events_say()
     assert projector.stop() == 0
@@ -250,7 +249,7 @@ def test_a_scavenge_of_the_last_event_that_was_applied_is_no_other_store(
 
     wait_until_it_says(projector, "is caught up at")
     append_a_loan_of_each_kind()
-    wait_until_level(SECONDS)
+    wait_until_level()
     assert_level(forks)
     assert projector.stop() == 0
     assert OTHER_HISTORY not in projector.output
@@ -286,7 +285,7 @@ class TestAWebServer:
         assert {each["lag_seconds"] for each in ready.values()} == {None}
 
         settings.READYZ_MAX_LAG_SECONDS = 60.0
-        wait_until(lambda: client.get("/readyz").status_code == 503, SECONDS)
+        wait_until(lambda: client.get("/readyz").status_code == 503)
 
     def test_says_so_in_its_metrics(self, client: Client) -> None:
         metrics = client.get("/metrics").content.decode()
@@ -302,6 +301,6 @@ class TestAWebServer:
     def test_does_not_take_a_position_in_this_store_for_reached(self, stores: Stores) -> None:
         position = stores.end_of_older
         with following(STATUS):
-            wait_until(lambda: not has_reached(STATUS.name, position), SECONDS)
+            wait_until(lambda: not has_reached(STATUS.name, position))
             rebuild(STATUS)
-            wait_until(lambda: has_reached(STATUS.name, position), SECONDS)
+            wait_until(lambda: has_reached(STATUS.name, position))

@@ -29,7 +29,6 @@ from tests.support.read_models import ReadModelsDatabase
 
 pytestmark = pytest.mark.usefixtures("event_store", "read_models")
 
-SECONDS: Final = 60.0
 PROGRAMS: Final = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
 
 on_sqlite = pytest.mark.parametrize("read_models", ["sqlite"], indirect=True)
@@ -50,7 +49,7 @@ def projector(forks: ForkServer) -> Iterator[Forked]:
     """A projector that is live."""
     append_a_loan_of_each_kind()
     projector = forks.start("project")
-    wait_until(lambda: are_caught_up(projector.output), SECONDS)
+    wait_until(lambda: are_caught_up(projector.output))
     wait_until_level()
     yield projector
     assert projector.stop() == 0
@@ -66,7 +65,7 @@ def go_on(restore: Callable[[], object]) -> None:
 
     restore()
 
-    wait_until_level(SECONDS)
+    wait_until_level()
     assert_read_models_tell_what_the_events_say()
 
 

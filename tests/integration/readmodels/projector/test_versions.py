@@ -29,7 +29,6 @@ from tests.support.projectors import (
     DOUBLING,
     PARKED_CHECKS,
     QUEUE,
-    SECONDS,
     STATUS,
     CountingCoordinator,
     assert_read_models_tell_what_the_events_say,
@@ -67,7 +66,7 @@ def wait_until_waiting(projection: Projection = STATUS) -> None:
     def waits() -> bool:
         return read_statuses()[projection.name].state is State.WAITING
 
-    wait_until(waits, SECONDS, what=f"{projection.name} waits")
+    wait_until(waits, what=f"{projection.name} waits")
 
 
 class TestAnEventOfANewerSchema:
@@ -102,7 +101,7 @@ class TestAnEventOfANewerSchema:
         become_newer(monkeypatch)
         with following(STATUS):
             wait_for(STATUS, position)
-            wait_until(lambda: not Failure.objects.exists(), SECONDS)
+            wait_until(lambda: not Failure.objects.exists())
         assert LoanStatus.objects.get().amount == 7
 
     def test_that_another_projector_gets_past_is_waited_for_no_longer(self) -> None:
@@ -112,7 +111,7 @@ class TestAnEventOfANewerSchema:
             position = Failure.objects.get().position
             Checkpoint.objects.filter(name=STATUS.name).update(position=position)
             wait_for(STATUS, append_requested_loan().position)
-            wait_until(lambda: not Failure.objects.exists(), SECONDS)
+            wait_until(lambda: not Failure.objects.exists())
 
     def test_can_be_skipped(self) -> None:
         position = append_newer_request()
@@ -142,17 +141,17 @@ class TestAFailure:
     def test_of_another_version_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         position = append_requested_loan(score=1).position
         with following(failing(STATUS, on=AutoDenied)):
-            wait_until(lambda: failures.is_stopped(STATUS.name), SECONDS)
+            wait_until(lambda: failures.is_stopped(STATUS.name))
         be_version("newer", monkeypatch)
         with following(STATUS):
             wait_for(STATUS, position)
-            wait_until(lambda: not Failure.objects.exists(), SECONDS)
+            wait_until(lambda: not Failure.objects.exists())
         assert LoanStatus.objects.get().status == Status.DENIED
 
     def test_of_a_version_that_did_not_note_itself_is_tried_again(self) -> None:
         position = append_requested_loan(score=1).position
         with following(failing(STATUS, on=AutoDenied)):
-            wait_until(lambda: failures.is_stopped(STATUS.name), SECONDS)
+            wait_until(lambda: failures.is_stopped(STATUS.name))
         Failure.objects.update(tried_by=None)
         with following(STATUS):
             wait_for(STATUS, position)
@@ -165,7 +164,7 @@ class TestAFailure:
         for name in ("a", "b"):
             be_version(name, monkeypatch)
             with following(poison):
-                wait_until(lambda: failures.is_stopped(STATUS.name), SECONDS)
+                wait_until(lambda: failures.is_stopped(STATUS.name))
         assert Failure.objects.get().tried_by == ["a", "b"]
         failed_at = Failure.objects.get().failed_at
 
@@ -173,7 +172,7 @@ class TestAFailure:
             be_version(name, monkeypatch)
             coordinator = CountingCoordinator()
             with following(poison, coordinator=coordinator):
-                wait_until(lambda: coordinator.count > 3, SECONDS)  # noqa: B023 (runs at once)
+                wait_until(lambda: coordinator.count > 3)  # noqa: B023 (runs at once)
         assert Failure.objects.get().failed_at == failed_at
 
     def test_of_the_newer_version_is_not_hidden_by_the_older_one_that_waits(
@@ -183,9 +182,9 @@ class TestAFailure:
         with monkeypatch.context() as newer:
             become_newer(newer)
             with following(failing(STATUS, on=LoanRequested)):
-                wait_until(lambda: failures.is_stopped(STATUS.name), SECONDS)
+                wait_until(lambda: failures.is_stopped(STATUS.name))
         with following(STATUS):
-            wait_until(lambda: failures.is_stopped(STATUS.name), SECONDS)
+            wait_until(lambda: failures.is_stopped(STATUS.name))
         status = read_statuses()[STATUS.name]
         assert status.state is State.STOPPED
         assert status.failure is not None
@@ -201,7 +200,7 @@ class TestProjectorsThatShareTheProjections:
     def test_hand_over_one_that_has_stopped(self) -> None:
         position = append_requested_loan(score=1).position
         with sharing(failing(STATUS, on=AutoDenied)):
-            wait_until(Failure.objects.exists, SECONDS)
+            wait_until(Failure.objects.exists)
             with sharing(STATUS):
                 wait_for(STATUS, position)
             # The one that had failed goes on, too.
@@ -279,7 +278,7 @@ class TestARebuild:
         become_newer(monkeypatch)
         assert needs_rebuild(STATUS)
         with rebuilding_when_needed(STATUS):
-            wait_until(lambda: LoanStatus.objects.count() == 2, SECONDS)
+            wait_until(lambda: LoanStatus.objects.count() == 2)
         assert not needs_rebuild(STATUS)
         catch_up(*(each for each in PROJECTIONS.values() if each is not STATUS))
         assert_read_models_tell_what_the_events_say()

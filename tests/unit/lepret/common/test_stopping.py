@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.processes import PROJECT
+from tests.support.processes import PATIENCE, PROJECT
 
 # Another thread receives the signal, so that it does not wake the waiting main thread. The same
 # happens if a signal arrives just before the main thread begins to wait.
@@ -45,7 +45,7 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_noticed(call: str, waits
         env={"DJANGO_SETTINGS_MODULE": "tests.settings"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

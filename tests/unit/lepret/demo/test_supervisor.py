@@ -19,9 +19,8 @@ from typing import ParamSpec
 import pytest
 
 from lepret.demo.supervisor import Child, ChildFailed, Patience, RestartDelays, Supervisor
-from tests.support.processes import PROJECT, descendants, is_alive, wait_until
+from tests.support.processes import PATIENCE, PROJECT, descendants, is_alive, wait_until
 
-SECONDS_TO_START = 10.0
 QUICK = RestartDelays(first=0.01, longest=0.05)
 PATIENT = Patience()
 P = ParamSpec("P")
@@ -58,10 +57,10 @@ class Watched:
             patience=patience,
         )
 
-    async def start(self, child: Child, *, within: float = SECONDS_TO_START) -> None:
+    async def start(self, child: Child, *, within: float = PATIENCE) -> None:
         await self.supervisor.start(child, within=within)
 
-    async def run(self, child: Child, *, within: float = SECONDS_TO_START) -> None:
+    async def run(self, child: Child, *, within: float = PATIENCE) -> None:
         await self.supervisor.run(child, within=within)
 
     def said(self, name: str) -> list[str]:
@@ -81,12 +80,12 @@ async def watched(
 
 
 def in_a_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Run an async test to its end, for at most 30 seconds."""
+    """Run an async test to its end, which comes in time."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(2 * PATIENCE):
                 await test(*args, **kwargs)
 
         asyncio.run(bounded())
@@ -96,7 +95,7 @@ def in_a_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for a condition without blocking the loop."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 (it depends on other processes)
             await asyncio.sleep(0.01)
 
@@ -123,7 +122,7 @@ def _leaves_no_process_behind() -> Iterator[None]:
     others.clear()
     others.update(children())
     yield
-    wait_until(lambda: not children(), 30, what="no child is left")
+    wait_until(lambda: not children(), what="no child is left")
 
 
 class TestReadiness:
@@ -303,27 +302,27 @@ class TestStopping:
             for name in ("one", "two", "three"):
                 await it.start(python(name, STUBBORN))
             began = time.monotonic()
-            await asyncio.wait_for(it.supervisor.stop(), 30)
+            await asyncio.wait_for(it.supervisor.stop(), PATIENCE)
             assert time.monotonic() - began >= 0.3
             assert children() == {}
 
     @in_a_loop
     async def test_does_not_wait_for_a_child_that_stops_in_parallel(self) -> None:
-        async with watched(patience=Patience(between=60, in_all=0.3)) as it:
+        async with watched(patience=Patience(between=600, in_all=0.3)) as it:
             await it.start(python("first", POLITE))
             await it.start(replace(python("second", STUBBORN), stops_in_parallel=True))
-            await asyncio.wait_for(it.supervisor.stop(), 30)
+            await asyncio.wait_for(it.supervisor.stop(), PATIENCE)
             assert it.lines[2:] == [("first", "bye")]
             assert children() == {}
 
     @in_a_loop
     async def test_is_cut_short_by_a_kill(self) -> None:
-        async with watched(patience=Patience(between=60, in_all=60)) as it:
+        async with watched(patience=Patience(between=600, in_all=600)) as it:
             await it.start(python("it", STUBBORN))
             stopping = asyncio.create_task(it.supervisor.stop())
             await asyncio.sleep(0)
             it.supervisor.kill()
-            await asyncio.wait_for(stopping, 5)
+            await asyncio.wait_for(stopping, PATIENCE)
             assert children() == {}
 
     @in_a_loop
@@ -331,7 +330,7 @@ class TestStopping:
         async with watched(delays=RestartDelays(first=600)) as it:
             await it.start(python("it", "print('up')"))
             await until(lambda: it.announcements)
-            await asyncio.wait_for(it.supervisor.stop(), 5)
+            await asyncio.wait_for(it.supervisor.stop(), PATIENCE)
 
     @in_a_loop
     async def test_ends_a_child_that_is_just_being_started(self) -> None:
@@ -381,7 +380,7 @@ class TestSignals:
             parent.kill()
             parent.wait()
             parent.stdout.close()
-        wait_until(lambda: not is_alive(child.pid), 5, what="the child is gone")
+        wait_until(lambda: not is_alive(child.pid), what="the child is gone")
 
 
 PARENT = f"""
@@ -391,7 +390,7 @@ from lepret.demo.supervisor import Child, Supervisor
 async def main():
     supervisor = Supervisor(show=print, announce=print)
     child = Child(name="it", command=(sys.executable, "-c", {STUBBORN!r}), environment={{}})
-    await supervisor.start(child, within=10)
+    await supervisor.start(child, within={PATIENCE})
     print("ready", flush=True)
     await asyncio.sleep(600)
 

@@ -18,6 +18,7 @@ from lepret.deployment.certificates import (
     is_to_be_renewed,
     new_authority,
 )
+from tests.support.processes import PATIENCE
 
 NOW = datetime.now(UTC)
 
@@ -46,8 +47,8 @@ def shake_hands(server: Certified, name: str, authority: Certified, directory: P
     calling = ssl.create_default_context(cadata=authority.certificate)
     here, there = socket.socketpair()
     with here, there:
-        here.settimeout(10)
-        there.settimeout(10)
+        here.settimeout(PATIENCE)
+        there.settimeout(PATIENCE)
 
         def serve() -> None:
             with contextlib.suppress(OSError):  # The other side may refuse.
@@ -59,7 +60,7 @@ def shake_hands(server: Certified, name: str, authority: Certified, directory: P
             calling.wrap_socket(here, server_hostname=name).close()
         finally:
             here.close()
-            thread.join(10)
+            thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize("name", ["postgres", "localhost", "127.0.0.1"])

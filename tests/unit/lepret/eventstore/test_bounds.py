@@ -19,7 +19,7 @@ from lepret.eventstore.wire.grpc import GrpcServer
 from lepret.eventstore.wire.http2.connection import STREAM_WINDOW, Http2Stream
 from lepret.eventstore.writes import Appended, Outcome, Write
 from tests.integration.lepret.eventstore.batches import new_batch
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 
 CHUNK = 16 * 1024
 
@@ -68,7 +68,7 @@ def test_messages_that_wait_for_their_handler_are_limited() -> None:
         await send()
         assert sent <= STREAM_WINDOW
         busy.set()
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(PATIENCE):
             while sent < total:
                 await send()
                 await asyncio.sleep(0)
@@ -127,7 +127,7 @@ def test_batches_that_wait_to_be_written_are_limited() -> None:
         call = FakeCall(3 * MAX_RUNNING_BATCHES, final=True)
         appends = WriteCalls(cast(GroupCommit, commit))
         appending = asyncio.create_task(appends.batch_append(call))
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(PATIENCE):
             await commit.is_full.wait()
             for _ in range(100):
                 await asyncio.sleep(0)

@@ -20,7 +20,7 @@ from lepret.eventstore.wire.http2 import frames
 from lepret.eventstore.wire.http2.frames import FrameType, Setting
 from lepret.eventstore.wire.http2.headers import HeaderDecoder, encode_headers
 from lepret.eventstore.wire.listening import listen
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 
 STREAM = shared_pb2.StreamIdentifier(stream_name=b"s")
 
@@ -118,7 +118,7 @@ async def _answer_held_back(path: Path, method: str, limits: StopLimits) -> Asyn
     with listen("127.0.0.1", 0) as listener:
         stop = asyncio.Event()
         serving = asyncio.create_task(Server(path, listener, limits).serve(until=stop))
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(*listener.getsockname())
             client = SlowClient(reader, writer)
             client.call(method, REQUESTS[method])
@@ -131,7 +131,7 @@ async def _answer_held_back(path: Path, method: str, limits: StopLimits) -> Asyn
 @pytest.mark.parametrize("method", REQUESTS)
 def test_a_stop_waits_for_the_answers_to_writes(tmp_path: Path, method: str) -> None:
     async def scenario() -> None:
-        limits = StopLimits(answers=WITHIN)
+        limits = StopLimits(answers=PATIENCE)
         held_back = _answer_held_back(tmp_path / "events.sqlite", method, limits)
         async with held_back as (client, stop, _):
             stop.set()

@@ -22,6 +22,7 @@ from loans.application.policies import (
 from loans.domain.lending_policy import POLICY_ID, ConfirmPolicy, PublishPolicy
 from loans.domain.policy import VERSION_0, Policy, PolicyInForce
 from tests.support.fakes import FakeEventStore
+from tests.support.processes import PATIENCE
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 
@@ -149,14 +150,14 @@ def test_threads_ask_once_together(desk: Desk) -> None:
     ready = Barrier(8)
 
     def ask() -> None:
-        ready.wait(10)
+        ready.wait(PATIENCE)
         desk.policies.in_force(AT)
 
     threads = [Thread(target=ask) for _ in range(8)]
     for each in threads:
         each.start()
     for each in threads:
-        each.join(10)
+        each.join(PATIENCE)
     assert desk.store.reads == 1
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
 
 from loans.workers.delay_queue import DelayQueue
-
-SECONDS: Final = 10.0
+from tests.support.processes import PATIENCE
 
 
 class TestAnItem:
@@ -37,12 +35,12 @@ class TestAnItem:
 
     def test_that_is_put_later_but_due_sooner_comes_first(self) -> None:
         queue: DelayQueue[str] = DelayQueue()
-        queue.put("much later", after=SECONDS)
+        queue.put("much later", after=10 * PATIENCE)
         with ThreadPoolExecutor() as executor:
             waiting = executor.submit(queue.get)
             queue.put("soon", after=0.01)
 
-            assert waiting.result(SECONDS / 2) == "soon"
+            assert waiting.result(PATIENCE) == "soon"
 
     def test_is_taken_once_however_many_wait(self) -> None:
         queue: DelayQueue[int] = DelayQueue()
@@ -60,7 +58,7 @@ class TestAnItem:
                 executor.submit(take)
             for number in range(200):
                 queue.put(number, after=number % 7 / 1000)
-            all_are_taken = all_taken.wait(SECONDS)
+            all_are_taken = all_taken.wait(PATIENCE)
             queue.close()
 
         assert all_are_taken
@@ -75,14 +73,14 @@ class TestAnItem:
             if queue.get() == "second":
                 second.set()
             # The first item keeps its thread busy until the second was taken.
-            return second.wait(SECONDS)
+            return second.wait(PATIENCE)
 
         with ThreadPoolExecutor(2) as executor:
             working = [executor.submit(work) for _ in range(2)]
             queue.put("first", after=0.01)
             queue.put("second", after=0.02)
 
-            assert all(each.result(SECONDS) for each in working)
+            assert all(each.result(PATIENCE) for each in working)
 
 
 class TestTheQueue:
@@ -99,7 +97,7 @@ class TestTheQueue:
             waiting = executor.submit(queue.get)
             queue.close()
 
-            assert waiting.result(SECONDS) is None
+            assert waiting.result(PATIENCE) is None
 
     def test_forgets_its_items_when_it_is_cleared(self) -> None:
         queue: DelayQueue[str] = DelayQueue()

@@ -25,9 +25,8 @@ from loans.workers.groups import SETTINGS, Group
 from loans.workers.redelivery import Redelivery
 from loans.workers.worker import TIMINGS, NotYet, Timings, TryAgain, Worker
 from tests.support.fakes import denied
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
-SECONDS: Final = 10.0
 SOON: Final = Redelivery(retries=2, longest_delay=0.01)
 GROUP: Final = Group(
     "a-group",
@@ -169,11 +168,11 @@ class Working:
 
     def start(self) -> None:
         self._thread.start()
-        wait_until(lambda: self.ready, SECONDS, every=0.002)
+        wait_until(lambda: self.ready, every=0.002)
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(SECONDS)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
     def ask_to_stop(self) -> None:
@@ -184,7 +183,7 @@ class Working:
         return self._thread.is_alive()
 
     def wait_for_answers(self, count: int) -> None:
-        wait_until(lambda: len(self.answers) >= count, SECONDS, every=0.002)
+        wait_until(lambda: len(self.answers) >= count, every=0.002)
 
     def _count(self) -> None:
         self.ready += 1
@@ -261,7 +260,7 @@ class TestAnEvent:
             if event.id == poison.id:
                 raise TryAgain("never")
 
-        working = begin(does, redelivery=Redelivery(2, SECONDS), threads=1)
+        working = begin(does, redelivery=Redelivery(2, PATIENCE), threads=1)
         working.subscription.put(poison)
         others = [working.subscription.put(happened()) for _ in range(20)]
         working.wait_for_answers(20)
@@ -378,7 +377,7 @@ class TestALostSubscription:
         caplog.set_level(logging.INFO)
         working = begin()
         working.subscription.cut()
-        wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
+        wait_until(lambda: working.ready == 2, every=0.002)
         event = working.subscription.put(happened())
         working.wait_for_answers(1)
 
@@ -396,7 +395,7 @@ class TestALostSubscription:
         caplog.set_level(logging.INFO)
         working = begin()
         working.subscription.cut(ConsumerTooSlow())
-        wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
+        wait_until(lambda: working.ready == 2, every=0.002)
         event = working.subscription.put(happened())
         working.wait_for_answers(1)
         assert working.answers == [("ack", event)]
@@ -406,9 +405,9 @@ class TestALostSubscription:
         working = begin()
         working.client.is_away = True
         working.subscription.cut()
-        wait_until(lambda: working.client.attempts >= 3, SECONDS, every=0.002)
+        wait_until(lambda: working.client.attempts >= 3, every=0.002)
         working.client.is_away = False
-        wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
+        wait_until(lambda: working.ready == 2, every=0.002)
 
     def test_drops_the_events_that_are_held(self, begin: Begin) -> None:
         """The event store delivers them again, so this worker must not handle them too."""
@@ -418,9 +417,9 @@ class TestALostSubscription:
 
         working = begin(does, threads=1)
         kept = working.subscription.put(happened())
-        wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
+        wait_until(lambda: working.handler.handled, every=0.002)
         working.subscription.cut()
-        wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
+        wait_until(lambda: working.ready == 2, every=0.002)
         handled = working.handler.handled.count(kept)
         working.handler.does = lambda event: None
         working.subscription.put(happened())
@@ -433,9 +432,9 @@ class TestALostSubscription:
         working = begin(timings=Timings(probe_after=0.0))
         before = working.client.attempts
         working.client.is_away = True
-        wait_until(lambda: working.client.attempts > before, SECONDS, every=0.002)
+        wait_until(lambda: working.client.attempts > before, every=0.002)
         working.client.is_away = False
-        wait_until(lambda: working.ready >= 2, SECONDS, every=0.002)
+        wait_until(lambda: working.ready >= 2, every=0.002)
 
 
 class TestAMissingGroup:
@@ -447,9 +446,9 @@ class TestAMissingGroup:
         working.client.has_group = False
         working.subscription.cut(by=NotFound())
         tries = working.client.attempts
-        wait_until(lambda: working.client.attempts >= tries + 3, SECONDS, every=0.002)
+        wait_until(lambda: working.client.attempts >= tries + 3, every=0.002)
         working.client.has_group = True
-        wait_until(lambda: working.ready == 2, SECONDS, every=0.002)
+        wait_until(lambda: working.ready == 2, every=0.002)
 
         event = working.subscription.put(happened())
         working.wait_for_answers(1)
@@ -462,12 +461,12 @@ class TestAMissingGroup:
 class TestTheEnd:
     def test_waits_for_running_handlers(self, begin: Begin) -> None:
         may_end = threading.Event()
-        working = begin(lambda event: may_end.wait(SECONDS), threads=1)
+        working = begin(lambda event: may_end.wait(PATIENCE), threads=1)
         event = working.subscription.put(happened())
-        wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
+        wait_until(lambda: working.handler.handled, every=0.002)
         working.ask_to_stop()
         may_end.set()
-        wait_until(lambda: not working.is_running, SECONDS, every=0.002)
+        wait_until(lambda: not working.is_running, every=0.002)
 
         assert working.answers == [("ack", event)]
         assert working.subscription.is_stopped
@@ -475,9 +474,9 @@ class TestTheEnd:
     def test_leaves_other_events_to_other_workers(self, begin: Begin) -> None:
         may_end = threading.Event()
         timings = Timings(finish_within=0.0)
-        working = begin(lambda event: may_end.wait(SECONDS), threads=1, timings=timings)
+        working = begin(lambda event: may_end.wait(2 * PATIENCE), threads=1, timings=timings)
         first = working.subscription.put(happened())
-        wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
+        wait_until(lambda: working.handler.handled, every=0.002)
         working.subscription.put(happened())
         working.stop()
         may_end.set()
@@ -489,18 +488,18 @@ class TestTheEnd:
     def test_does_not_wait_for_ever(self, begin: Begin) -> None:
         never = threading.Event()
         timings = Timings(finish_within=0.05)
-        working = begin(lambda event: never.wait(SECONDS), threads=1, timings=timings)
+        working = begin(lambda event: never.wait(2 * PATIENCE), threads=1, timings=timings)
         working.subscription.put(happened())
-        wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
+        wait_until(lambda: working.handler.handled, every=0.002)
         working.stop()
         never.set()
 
         assert working.answers == []
 
     def test_does_not_wait_for_events_that_are_held(self, begin: Begin) -> None:
-        working = begin(Raiser(TryAgain("no")), redelivery=Redelivery(2, SECONDS * 10))
+        working = begin(Raiser(TryAgain("no")), redelivery=Redelivery(2, PATIENCE * 10))
         working.subscription.put(happened())
-        wait_until(lambda: working.handler.handled, SECONDS, every=0.002)
+        wait_until(lambda: working.handler.handled, every=0.002)
         working.stop()
 
         assert working.answers == []

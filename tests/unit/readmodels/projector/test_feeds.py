@@ -30,14 +30,12 @@ from readmodels.projector.feeds import (
 )
 from readmodels.projector.tuning import Tuning
 from tests.support.loans import recorded_as
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.projectors import running
-
-SECONDS = 5.0
 
 SHORT_WAITS = Tuning(most_wait_seconds=0.02, linger_seconds=0.0, grace_seconds=0.05)
 # While history is read, a batch waits until it is full.
-LINGERING = replace(SHORT_WAITS, linger_seconds=SECONDS)
+LINGERING = replace(SHORT_WAITS, linger_seconds=PATIENCE)
 PROBING_AT_ONCE = replace(SHORT_WAITS, probe_after_idle_seconds=0.0)
 
 
@@ -161,7 +159,7 @@ class Taken:
 def no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    wait_until(lambda: set(threading.enumerate()) <= before, SECONDS, what="no thread is left")
+    wait_until(lambda: set(threading.enumerate()) <= before, what="no thread is left")
 
 
 @contextmanager
@@ -187,7 +185,7 @@ def cursors(feeds: Feeds, *positions: int) -> Iterator[list[FeedCursor]]:
 
 
 def take(cursor: FeedCursor, *, limit: int = 10) -> Taken:
-    return seen(cursor.next_batch(limit=limit, timeout=SECONDS))
+    return seen(cursor.next_batch(limit=limit, timeout=PATIENCE))
 
 
 def seen(batch: Batch) -> Taken:
@@ -218,7 +216,7 @@ class TestABatch:
         subscription = FakeSubscription(*arrived)
         with only_cursor(subscription) as cursor:
             assert take(cursor, limit=1) == Taken(arrived[:1])
-            wait_until(lambda: subscription.has_delivered(3), SECONDS)
+            wait_until(lambda: subscription.has_delivered(3))
             assert take(cursor) == Taken(arrived[1:])
 
     def test_has_no_more_events_than_asked_for(self) -> None:
@@ -236,7 +234,7 @@ class TestABatch:
 
         def deliver() -> None:
             for number, each in enumerate(arrived, 1):
-                wait_until(partial(subscription.has_delivered, number - 1), SECONDS, every=0.001)
+                wait_until(partial(subscription.has_delivered, number - 1), every=0.001)
                 subscription.deliver(each)
 
         with (
@@ -273,13 +271,13 @@ class TestABatchOfLargeEvents:
 
     def test_does_not_wait_for_more_than_there_is_room_for(self) -> None:
         arrived = [large_event(at) for at in range(1, 20)]
-        patient = replace(self.TUNING, batch_bytes=10**9, linger_seconds=SECONDS)
+        patient = replace(self.TUNING, batch_bytes=10**9, linger_seconds=PATIENCE)
         with only_cursor(FakeSubscription(*arrived, CaughtUp()), patient, ahead=100) as cursor:
             assert take(cursor, limit=100) == Taken(arrived[:5])
             assert take_up_to(cursor, 19, limit=100) == numbers(5, 19)
 
     def test_leaves_no_more_than_so_many_bytes_read_ahead_or_kept(self) -> None:
-        subscription = FakeSubscription(*[large_event(at) for at in range(1, 31)])
+        subscription = FakeSubscription(*[large_event(at) for at in range(1, 31)], CaughtUp())
         feeds = Feeds(FakeSource(subscription), replace(self.TUNING, ahead=100, keep=100))
         with feeds.after(Bookmark()) as cursor:
             taken: list[int] = []
@@ -303,7 +301,7 @@ class TestAFailure:
         subscription = FakeSubscription(*arrived, Lost())
         with only_cursor(subscription, ahead=3) as cursor:
             assert take(cursor, limit=1) == Taken(arrived[:1])
-            wait_until(lambda: subscription.has_ended, SECONDS)
+            wait_until(lambda: subscription.has_ended)
             assert take(cursor) == Taken(arrived[1:])
             with pytest.raises(Lost):
                 take(cursor)
@@ -345,7 +343,7 @@ class TestBeingTooSlow:
             for each in both:
                 take_up_to(each, 5)
             store.subscriptions[0][1].deliver(ConsumerTooSlow())
-            wait_until(lambda: len(store.subscriptions) > 1, SECONDS)
+            wait_until(lambda: len(store.subscriptions) > 1)
             store.append(5)
             assert [take_up_to(each, 10) for each in both] == [numbers(5, 10)] * 2
             assert [after for after, _ in store.subscriptions] == [0, 5]
@@ -357,7 +355,7 @@ class TestBeingTooSlow:
         source = FakeSource(subscription, FakeSubscription(event(2)))
         with cursors(Feeds(source, SHORT_WAITS), 0) as (cursor,):
             assert take_up_to(cursor, 2) == [1, 2]
-        wait_until(lambda: slow_reads.count() == before + 1, SECONDS)
+        wait_until(lambda: slow_reads.count() == before + 1)
 
     def test_before_anything_arrives_is_a_failure_to_wait_after(self) -> None:
         source = FakeSource(FakeSubscription(ConsumerTooSlow()))
@@ -418,7 +416,7 @@ class TestTheProbe:
         feeds = Feeds(Source(FakeSubscription(event(7), searched)), PROBING_AT_ONCE)
         with cursors(feeds, 0) as (cursor,):
             assert take_up_to(cursor, 7) == [7]
-            wait_until(lambda: _ask(cursor) and asked[-1:] == [500_000], SECONDS)
+            wait_until(lambda: _ask(cursor) and asked[-1:] == [500_000])
 
     def test_does_not_mind_an_event_that_is_on_its_way(self) -> None:
         subscription, on_its_way = FakeSubscription(), event(7)
@@ -428,7 +426,7 @@ class TestTheProbe:
                 subscription.deliver(on_its_way)
                 return True
 
-        tuning = replace(PROBING_AT_ONCE, grace_seconds=SECONDS)
+        tuning = replace(PROBING_AT_ONCE, grace_seconds=PATIENCE)
         with cursors(Feeds(Source(subscription), tuning), 0) as (cursor,):
             assert cursor.next_batch(limit=1, timeout=0.01) == Batch([])
             assert take(cursor) == Taken([on_its_way])
@@ -494,9 +492,9 @@ class TestAFeed:
         subscription = FakeSubscription(*events(20))
         with only_cursor(subscription, ahead=3) as cursor:
             take_up_to(cursor, 1)
-            wait_until(lambda: subscription.has_delivered(4), SECONDS)
+            wait_until(lambda: subscription.has_delivered(4))
             take_up_to(cursor, 4)
-            wait_until(lambda: subscription.has_delivered(7), SECONDS)
+            wait_until(lambda: subscription.has_delivered(7))
             assert subscription.asked <= 8  # Four taken, three waiting, one in hand.
 
     def test_keeps_no_more_than_it_must(self) -> None:
@@ -510,27 +508,27 @@ class TestAFeed:
         subscription = FakeSubscription()
         with only_cursor(subscription) as cursor:
             assert cursor.next_batch(limit=1, timeout=0.0) == Batch([])
-            wait_until(lambda: subscription.asked, SECONDS)
+            wait_until(lambda: subscription.asked)
 
     def test_can_be_left_while_nobody_takes_its_events(self) -> None:
         subscription = FakeSubscription(*events(5))
         with only_cursor(subscription, ahead=1) as cursor:
             take_up_to(cursor, 1)
-            wait_until(lambda: subscription.has_delivered(2), SECONDS)
+            wait_until(lambda: subscription.has_delivered(2))
 
     def test_stops_a_subscription_that_is_made_after_it_was_left(self) -> None:
         subscription, is_left = FakeSubscription(), threading.Event()
 
         class SlowSource(FakeSource):
             def subscribe(self, after: int) -> FakeSubscription:
-                is_left.wait(SECONDS)
+                is_left.wait(PATIENCE)
                 return super().subscribe(after)
 
         with Feeds(SlowSource(subscription), SHORT_WAITS).after(Bookmark()) as cursor:
             assert cursor.next_batch(limit=1, timeout=0.0) == Batch([])
         is_left.set()
 
-        wait_until(lambda: subscription.is_stopped, SECONDS)
+        wait_until(lambda: subscription.is_stopped)
 
 
 class TestOneSubscription:
@@ -559,7 +557,7 @@ class TestOneSubscription:
             assert take_up_to(second, 40) == numbers(30, 40)
             assert feeds.count == 1
             assert [after for after, _ in store.subscriptions] == [10, 0]
-            wait_until(lambda: store.subscriptions[1][1].is_stopped, SECONDS)
+            wait_until(lambda: store.subscriptions[1][1].is_stopped)
             assert take_up_to(first, 40) == numbers(30, 40)
 
     def test_goes_on_when_one_leaves_and_ends_with_the_last(self) -> None:
@@ -617,7 +615,7 @@ class TestASlowOne:
             for position in range(1, 101, 11):
                 take_up_to(only, position)
                 is_ahead = partial(store.subscriptions[0][1].has_delivered, min(position + 10, 100))
-                wait_until(is_ahead, SECONDS)
+                wait_until(is_ahead)
             assert len(store.subscriptions) == 1
 
 
@@ -682,7 +680,7 @@ class RestartingReader:
 
     def take(self, *, limit: int) -> None:
         try:
-            batch = self.cursor.next_batch(limit=limit, timeout=SECONDS)
+            batch = self.cursor.next_batch(limit=limit, timeout=PATIENCE)
         except Lost:
             self.begin_again()
             return

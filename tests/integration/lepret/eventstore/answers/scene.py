@@ -8,7 +8,7 @@ import re
 from tests.integration.lepret.eventstore.answers.book import DONE, Exchange
 from tests.integration.lepret.eventstore.answers.subscriptions import Groups
 from tests.integration.lepret.eventstore.answers.telling import Told
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 
 _OPTION = re.compile(r"([a-z_]+)=(.*)", re.DOTALL)
 
@@ -40,7 +40,7 @@ class Scene(Groups):
         """Positions are told by events that the step may not have read."""
         self._learned(
             self._client.read_all(
-                filter_include=f".*{self._own}.*", filter_by_stream_name=True, timeout=WITHIN
+                filter_include=f".*{self._own}.*", filter_by_stream_name=True, timeout=PATIENCE
             )
         )
 

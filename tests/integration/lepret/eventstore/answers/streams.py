@@ -14,7 +14,7 @@ from esdbclient import EventStoreDBClient, NewEvent, RecordedEvent, StreamState
 
 from tests.integration.lepret.eventstore.answers.telling import Position, Telling, Told
 from tests.integration.lepret.eventstore.events import commit_position
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 
 VERSIONS = {"any": StreamState.ANY, "none": StreamState.NO_STREAM, "exists": StreamState.EXISTS}
 
@@ -76,11 +76,13 @@ class Streams:
         return self.append(letter, type="$>", data=quote(target.replace("@", f"@{self._own}")))
 
     def delete(self, version: str = "any") -> None:
-        self._client.delete_stream(self._stream, current_version=_version(version), timeout=WITHIN)
+        self._client.delete_stream(
+            self._stream, current_version=_version(version), timeout=PATIENCE
+        )
 
     def tombstone(self, version: str = "any") -> None:
         self._client.tombstone_stream(
-            self._stream, current_version=_version(version), timeout=WITHIN
+            self._stream, current_version=_version(version), timeout=PATIENCE
         )
 
     def setmeta(self, text: str, version: str = "any") -> None:
@@ -88,7 +90,7 @@ class Streams:
             self._stream,
             metadata=json.loads(text),
             current_version=_version(version),
-            timeout=WITHIN,
+            timeout=PATIENCE,
         )
 
     def wait(self, seconds: str) -> None:
@@ -106,10 +108,10 @@ class Streams:
         return [{"event": e} | {name: getattr(e, name) for name in fields} for e in self.read()]
 
     def version(self) -> StreamState | int:
-        return self._client.get_current_version(self._stream, timeout=WITHIN)
+        return self._client.get_current_version(self._stream, timeout=PATIENCE)
 
     def meta(self) -> tuple[object, object]:
-        return self._client.get_stream_metadata(self._stream, timeout=WITHIN)
+        return self._client.get_stream_metadata(self._stream, timeout=PATIENCE)
 
     def all(self, **options: str) -> list[RecordedEvent]:
         """The step's events in `$all`, which must come in its order."""
@@ -126,7 +128,7 @@ class Streams:
 
     def _appended(self, events: NewEvent | list[NewEvent], version: str) -> Position:
         position = self._client.append_to_stream(
-            self._stream, current_version=_version(version), events=events, timeout=WITHIN
+            self._stream, current_version=_version(version), events=events, timeout=PATIENCE
         )
         for event in [events] if isinstance(events, NewEvent) else events[-1:]:
             self._positions[self._telling.letters[event.id]] = position
@@ -159,7 +161,7 @@ class Streams:
     def _options(self, options: dict[str, str]) -> dict[str, Any]:
         """Keywords for the client; @b is the position of event b, OWN any stream of the step."""
         keywords = {name: self._keyword(name, text) for name, text in options.items()}
-        return {"timeout": _NEVER_ENDS if options.get("limit") == "0" else WITHIN} | keywords
+        return {"timeout": _NEVER_ENDS if options.get("limit") == "0" else PATIENCE} | keywords
 
     def _keyword(self, name: str, text: str) -> object:
         if name in {"filter_include", "filter_exclude"}:

@@ -15,8 +15,7 @@ from esdbclient.protos.Grpc.persistent_pb2_grpc import PersistentSubscriptionsSt
 from tests.integration.lepret.eventstore.answers.streams import Streams
 from tests.integration.lepret.eventstore.answers.tap import Item, Tap
 from tests.integration.lepret.eventstore.answers.telling import Position
-from tests.support.event_store import WITHIN
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
 _MANY = 100
 _SETTINGS = (
@@ -102,10 +101,10 @@ class Groups(Subscriptions):
         update(*self._group, **self._options(settings))
 
     def ungroup(self) -> None:
-        self._client.delete_subscription(*self._group, timeout=WITHIN)
+        self._client.delete_subscription(*self._group, timeout=PATIENCE)
 
     def replay(self) -> None:
-        self._client.replay_parked_events(*self._group, timeout=WITHIN)
+        self._client.replay_parked_events(*self._group, timeout=PATIENCE)
 
     def info(self) -> dict[str, object]:
         """The settings."""
@@ -118,17 +117,17 @@ class Groups(Subscriptions):
 
     def groups(self) -> dict[str, int]:
         """How many groups there are of the step's name, and on its stream."""
-        groups = self._client.list_subscriptions(timeout=WITHIN)
+        groups = self._client.list_subscriptions(timeout=PATIENCE)
         return {
             "ours": sum(group.group_name == self._own for group in groups),
             "on the stream": len(
-                self._client.list_subscriptions_to_stream(self._stream, timeout=WITHIN)
+                self._client.list_subscriptions_to_stream(self._stream, timeout=PATIENCE)
             ),
         }
 
     def parked(self, count: str) -> int:
         """Wait until so many messages are parked."""
-        wait_until(lambda: self._info().parked_message_count == int(count), WITHIN)
+        wait_until(lambda: self._info().parked_message_count == int(count))
         return int(count)
 
     # Consumers ----------------------------------------------------------------------
@@ -145,7 +144,7 @@ class Groups(Subscriptions):
     def close(self) -> None:
         """Close what was opened last; returns when the group has noticed, too."""
         super().close()
-        wait_until(lambda: self._consumers() <= len(self._taps), WITHIN)
+        wait_until(lambda: self._consumers() <= len(self._taps))
 
     def ack(self, letters: str) -> None:
         self._settle(letters, "ack")
@@ -180,7 +179,7 @@ class Groups(Subscriptions):
                 share += [e for e in tap.rest(0) if isinstance(e, RecordedEvent)]
             return sum(map(len, shares)) >= count
 
-        wait_until(are_complete, WITHIN)
+        wait_until(are_complete)
         return shares
 
     def _settle(self, letters: str, answer: str, *action: str) -> None:
@@ -204,10 +203,10 @@ class Groups(Subscriptions):
         else:
             options.stream_identifier.stream_name = self._stream.encode()
         try:
-            found = self._stub.GetInfo(persistent_pb2.GetInfoReq(options=options), timeout=WITHIN)
+            found = self._stub.GetInfo(persistent_pb2.GetInfoReq(options=options), timeout=PATIENCE)
         except grpc.RpcError:
             return 0
         return len(found.subscription_info.connections)
 
     def _info(self) -> SubscriptionInfo:
-        return self._client.get_subscription_info(*self._group, timeout=WITHIN)
+        return self._client.get_subscription_info(*self._group, timeout=PATIENCE)

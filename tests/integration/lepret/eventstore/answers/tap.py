@@ -11,7 +11,7 @@ from typing import Any
 from esdbclient import CaughtUp, Checkpoint, RecordedEvent
 
 from tests.integration.lepret.eventstore.events import commit_position
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 
 Item = RecordedEvent | Exception | str
 ENDED = "ended"
@@ -36,7 +36,7 @@ class Tap:
         self._items: queue.Queue[RecordedEvent | Exception | str] = queue.Queue()
         self._opened = threading.Event()
         threading.Thread(target=self._pump, args=(open_subscription,), daemon=True).start()
-        if not self._opened.wait(WITHIN):
+        if not self._opened.wait(PATIENCE):
             raise TimeoutError
         if self.subscription is None:
             assert isinstance(self._over, Exception)
@@ -55,7 +55,7 @@ class Tap:
         self._opened.set()
         self._items.put(over)
 
-    def take(self, count: int, within: float = WITHIN) -> list[Item]:
+    def take(self, count: int, within: float = PATIENCE) -> list[Item]:
         """The next items, with the end if it comes; fewer if the time is up."""
         got: list[Item] = []
         until = time.monotonic() + within

@@ -22,8 +22,7 @@ from tests.integration.lepret.eventstore.events import (
     new_stream,
     new_type,
 )
-from tests.support.event_store import WITHIN
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
 
 class Group:
@@ -60,10 +59,10 @@ class Group:
         """A subscriber that sends its answers at once, with a timeout."""
         if self.on_all:
             return self.client.read_subscription_to_all(
-                self.name, event_buffer_size=buffer, max_ack_batch_size=1, timeout=WITHIN
+                self.name, event_buffer_size=buffer, max_ack_batch_size=1, timeout=PATIENCE
             )
         return self.client.read_subscription_to_stream(
-            self.name, self.stream, event_buffer_size=buffer, max_ack_batch_size=1, timeout=WITHIN
+            self.name, self.stream, event_buffer_size=buffer, max_ack_batch_size=1, timeout=PATIENCE
         )
 
     def info(self) -> SubscriptionInfo:
@@ -91,7 +90,7 @@ class Group:
             events = take(subscription, count)
             for event in events:
                 subscription.ack(event)
-            wait_until(lambda: self.info().outstanding_messages_count == leaving, WITHIN)
+            wait_until(lambda: self.info().outstanding_messages_count == leaving)
         return events
 
     def parked(self, count: int) -> list[RecordedEvent]:
@@ -101,12 +100,12 @@ class Group:
             events = take(subscription, count)
             for event in events:
                 subscription.nack(event, "park")
-            wait_until(lambda: self.info().parked_message_count == before + count, WITHIN)
+            wait_until(lambda: self.info().parked_message_count == before + count)
         return events
 
     def wait_for_checkpoint(self) -> None:
         """Wait until the checkpoint covers the last event of the group."""
-        wait_until(lambda: checkpointed_all(self), WITHIN)
+        wait_until(lambda: checkpointed_all(self))
 
     @property
     def _source(self) -> str | None:
@@ -186,7 +185,7 @@ def connections(uri: str, group: Group) -> list[persistent_pb2.SubscriptionInfo.
     else:
         options.stream_identifier.stream_name = group.stream.encode()
     with stub_of(uri) as stub:
-        response = stub.GetInfo(persistent_pb2.GetInfoReq(options=options), timeout=WITHIN)
+        response = stub.GetInfo(persistent_pb2.GetInfoReq(options=options), timeout=PATIENCE)
     return list(response.subscription_info.connections)
 
 

@@ -31,8 +31,7 @@ from tests.integration.lepret.eventstore.persistent.groups import (
     stub_of,
     take,
 )
-from tests.support.event_store import WITHIN
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 
 
 @pytest.fixture(params=["stream", "all"])
@@ -110,7 +109,7 @@ class TestReading:
         )
         with reading(group, buffer=1) as subscription:
             subscription.ack(next(subscription))
-            wait_until(lambda: group.info().last_checkpointed_event_position, WITHIN)
+            wait_until(lambda: group.info().last_checkpointed_event_position)
             (last,) = group.append(1)
             received = next(subscription)
             while received.id != last.id:
@@ -164,15 +163,14 @@ class TestReading:
         links = new_stream()
         append(client, links, [NewEvent(type="$>", data=f"0@{group.stream}".encode())])
         client.create_subscription_to_stream(group.name, links, resolve_links=True)
-        subscription = client.read_subscription_to_stream(group.name, links, timeout=WITHIN)
+        subscription = client.read_subscription_to_stream(group.name, links, timeout=PATIENCE)
         received = next(subscription)
         assert received.id == event.id
         assert received.link is not None
         assert received.link.stream_name == links
         subscription.ack(received)
         wait_until(
-            lambda: client.get_subscription_info(group.name, links).outstanding_messages_count == 0,
-            WITHIN,
+            lambda: client.get_subscription_info(group.name, links).outstanding_messages_count == 0
         )
         subscription.stop()
 
@@ -186,7 +184,7 @@ class TestReading:
             uuid_option=persistent_pb2.ReadReq.Options.UUIDOption(structured=shared_pb2.Empty()),
         )
         with stub_of(uri) as stub:
-            responses = stub.Read(iter([persistent_pb2.ReadReq(options=options)]), timeout=WITHIN)
+            responses = stub.Read(iter([persistent_pb2.ReadReq(options=options)]), timeout=PATIENCE)
             confirmation, delivery = next(responses), next(responses)
             responses.cancel()
         assert confirmation.subscription_confirmation.subscription_id == (
@@ -243,7 +241,7 @@ class TestAnswers:
                 assert received.id == events[0].id
                 subscription.nack(received, "retry")
             assert next(subscription).id == events[1].id
-            wait_until(lambda: group.info().parked_message_count == 1, WITHIN)
+            wait_until(lambda: group.info().parked_message_count == 1)
 
 
 class TestParking:
@@ -270,7 +268,7 @@ class TestParking:
                 assert event.link is not None
                 assert event.link.stream_name == parked_stream(group)
                 subscription.ack(event)
-            wait_until(lambda: group.info().outstanding_messages_count == 0, WITHIN)
+            wait_until(lambda: group.info().outstanding_messages_count == 0)
         assert group.info().parked_message_count == 0
 
     def test_replayed_messages_leave_the_parked_stream_when_done(self, group: Group) -> None:
@@ -279,7 +277,7 @@ class TestParking:
         group.parked(2)
         group.replay()
         group.acked(2)
-        wait_until(lambda: not parked_links(group), WITHIN)
+        wait_until(lambda: not parked_links(group))
 
     def test_replayed_and_parked_again(self, group: Group) -> None:
         events = group.append(1)
@@ -296,7 +294,7 @@ class TestParking:
         group.create()
         group.parked(3)
         with stub_of(uri) as stub:
-            stub.ReplayParked(replay_request(group, stop_at=2), timeout=WITHIN)
+            stub.ReplayParked(replay_request(group, stop_at=2), timeout=PATIENCE)
         assert group.info().parked_message_count == 1
         assert same(group.acked(2), events[:2])
         group.replay()
@@ -308,7 +306,7 @@ class TestParking:
         with reading(group) as subscription:
             for _ in events:
                 subscription.nack(next(subscription), "park")
-            wait_until(lambda: group.info().parked_message_count == 300, WITHIN)
+            wait_until(lambda: group.info().parked_message_count == 300)
         group.replay()
         received = []
         with reading(group, buffer=10) as subscription:
@@ -333,7 +331,7 @@ class TestManyReaders:
         with reading(group) as first, reading(group) as second:
             for stream in streams:
                 append(client, stream, new_events(3, group.type))
-            wait_until(lambda: group.info().outstanding_messages_count == 60, WITHIN)
+            wait_until(lambda: group.info().outstanding_messages_count == 60)
             few, many = in_flight(uri, group)
             here = {event.stream_name for event in take(first, few)}
             there = {event.stream_name for event in take(second, many)}
@@ -348,7 +346,7 @@ class TestManyReaders:
             for stream in [new_stream() for _ in range(10)]:
                 metadata = b'{"$correlationId": "one"}'
                 append(client, stream, [NewEvent(type=group.type, data=b"{}", metadata=metadata)])
-            wait_until(lambda: group.info().outstanding_messages_count == 10, WITHIN)
+            wait_until(lambda: group.info().outstanding_messages_count == 10)
             assert sorted(in_flight(uri, group)) == [0, 10]
 
     def test_no_more_than_the_maximum(self, group: Group) -> None:
@@ -356,7 +354,7 @@ class TestManyReaders:
         with reading(group):
             with reading(group), pytest.raises(MaximumSubscriptionsReached):
                 group.read()
-            wait_until(lambda: can_read(group), WITHIN)
+            wait_until(lambda: can_read(group))
 
 
 class TestManaging:
@@ -382,7 +380,7 @@ class TestManaging:
         group.create(min_checkpoint_count=1)
         group.parked(1)
         group.acked(2)
-        wait_until(lambda: group.info().last_checkpointed_event_position, WITHIN)
+        wait_until(lambda: group.info().last_checkpointed_event_position)
         group.delete()
         with pytest.raises(NotFound):
             group.info()
@@ -431,7 +429,7 @@ class TestManaging:
             list_for_stream=persistent_pb2.ListReq.StreamOption(all=shared_pb2.Empty())
         )
         with stub_of(uri) as stub:
-            listed = stub.List(persistent_pb2.ListReq(options=options), timeout=WITHIN)
+            listed = stub.List(persistent_pb2.ListReq(options=options), timeout=PATIENCE)
         names = {info.group_name for info in listed.subscriptions}
         assert on_all.name in names
         assert on_stream.name not in names
@@ -442,14 +440,14 @@ class TestManaging:
         with reading(group, buffer=2) as subscription:
             first, second = take(subscription, 2)
             subscription.ack(first)
-            wait_until(lambda: group.info().total_items == 3, WITHIN)
+            wait_until(lambda: group.info().total_items == 3)
             subscription.nack(second, "park")
-            wait_until(lambda: group.info().parked_message_count == 1, WITHIN)
+            wait_until(lambda: group.info().parked_message_count == 1)
             info = group.info()
             assert info.status == "Live"
             assert (info.total_items, info.outstanding_messages_count) == (3, 1)
             assert (info.read_buffer_count, info.retry_buffer_count) == (0, 0)
-            wait_until(lambda: group.info().last_checkpointed_event_position, WITHIN)
+            wait_until(lambda: group.info().last_checkpointed_event_position)
             last = group.client.get_stream(group.stream)[-1]
             assert group.info().last_known_event_position == number_text(group, last)
 
@@ -472,7 +470,7 @@ class TestManaging:
             "Mean", "Median", "Fastest", "Quintile 1", "Quintile 2", "Quintile 3", "Quintile 4",
             "Quintile 5", "90%", "95%", "99%", "99.5%", "99.9%", "Highest",
         ]  # fmt: skip
-        assert 0 <= times["Fastest"] <= times["Median"] <= times["Highest"] < WITHIN * 1000
+        assert 0 <= times["Fastest"] <= times["Median"] <= times["Highest"] < PATIENCE * 1000
 
     def test_restarting_the_subsystem(self, uri: str, client: EventStoreDBClient) -> None:
         group = Group(client)
@@ -482,10 +480,10 @@ class TestManaging:
         group.acked(1, leaving=1)
         with reading(group) as subscription:
             with stub_of(uri) as stub:
-                stub.RestartSubsystem(shared_pb2.Empty(), timeout=WITHIN)
+                stub.RestartSubsystem(shared_pb2.Empty(), timeout=PATIENCE)
             with pytest.raises(GrpcError, match="was dropped"):
                 list(subscription)
-        wait_until(lambda: can_read(group), WITHIN)
+        wait_until(lambda: can_read(group))
         assert same(group.acked(1), events[2:])
         assert group.info().parked_message_count == 1
 

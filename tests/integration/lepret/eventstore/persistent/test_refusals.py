@@ -26,8 +26,8 @@ from tests.integration.lepret.eventstore.persistent.groups import (
     subscribe,
 )
 from tests.integration.lepret.eventstore.refused import refused
-from tests.support.event_store import WITHIN, EmbeddedEventStore
-from tests.support.processes import wait_until
+from tests.support.event_store import EmbeddedEventStore
+from tests.support.processes import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ class TestRefused:
             settings=settings,
         )
         with stub_of(uri) as stub, refused(grpc.StatusCode.INVALID_ARGUMENT):
-            stub.Create(persistent_pb2.CreateReq(options=options), timeout=WITHIN)
+            stub.Create(persistent_pb2.CreateReq(options=options), timeout=PATIENCE)
 
     def test_an_invalid_regular_expression(self, client: EventStoreDBClient) -> None:
         with pytest.raises(ExceptionThrownByHandler):
@@ -117,12 +117,12 @@ class TestRefused:
                 (stub.ReplayParked, persistent_pb2.ReplayParkedReq()),
             ):
                 with refused(grpc.StatusCode.INVALID_ARGUMENT):
-                    method(request, timeout=WITHIN)
+                    method(request, timeout=PATIENCE)
             # Theirs lack a stream's name, which makes EventStoreDB's handler throw.
             with refused(grpc.StatusCode.UNKNOWN):
-                stub.Create(persistent_pb2.CreateReq(), timeout=WITHIN)
+                stub.Create(persistent_pb2.CreateReq(), timeout=PATIENCE)
             with refused(grpc.StatusCode.UNKNOWN):
-                stub.Update(persistent_pb2.UpdateReq(), timeout=WITHIN)
+                stub.Update(persistent_pb2.UpdateReq(), timeout=PATIENCE)
 
     @pytest.mark.parametrize("buffer", [0, -1])
     def test_a_subscriber_without_a_buffer(
@@ -140,19 +140,19 @@ class TestRefused:
         _assert_read_invalid(uri, [persistent_pb2.ReadReq()])
         _assert_read_invalid(uri, [subscribe(group), ack])
         _assert_read_invalid(uri, [subscribe(group), subscribe(group)])
-        wait_until(lambda: not in_flight(uri, group), WITHIN)
+        wait_until(lambda: not in_flight(uri, group))
 
     def test_a_replay_up_to_a_negative_revision(self, uri: str, client: EventStoreDBClient) -> None:
         group = Group(client).create()
         with stub_of(uri) as stub, refused(grpc.StatusCode.INTERNAL):
-            stub.ReplayParked(replay_request(group, stop_at=-1), timeout=WITHIN)
+            stub.ReplayParked(replay_request(group, stop_at=-1), timeout=PATIENCE)
 
     def test_with_the_trailers_that_clients_read(self, uri: str) -> None:
         request = persistent_pb2.GetInfoReq(
             options=persistent_pb2.GetInfoReq.Options(all=shared_pb2.Empty(), group_name="none")
         )
         with stub_of(uri) as stub, refused(grpc.StatusCode.NOT_FOUND) as refusal:
-            stub.GetInfo(request, timeout=WITHIN)
+            stub.GetInfo(request, timeout=PATIENCE)
         trailers = {datum.key: str(datum.value) for datum in refusal.value.trailing_metadata()}
         assert trailers == {
             "exception": "persistent-subscription-does-not-exist",
@@ -168,4 +168,4 @@ def _assert_invalid(call: Callable[[], object]) -> None:
 
 def _assert_read_invalid(uri: str, requests: list[persistent_pb2.ReadReq]) -> None:
     with stub_of(uri) as stub, refused(grpc.StatusCode.INVALID_ARGUMENT):
-        list(stub.Read(iter(requests), timeout=WITHIN))
+        list(stub.Read(iter(requests), timeout=PATIENCE))

@@ -16,7 +16,7 @@ from tests.integration.lepret.eventstore.persistent.groups import (
     same,
     take,
 )
-from tests.support.event_store import WITHIN, EmbeddedEventStore
+from tests.support.event_store import EmbeddedEventStore
 from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.flaky(reruns=0)
@@ -85,7 +85,7 @@ class TestRestarted:
         own_group.wait_for_checkpoint()
         own_group.replay()
         own_group.acked(1, leaving=2)
-        wait_until(lambda: len(parked_links(own_group)) == 2, WITHIN)
+        wait_until(lambda: len(parked_links(own_group)) == 2)
         store.crash()
         assert own_group.info().parked_message_count == 2
 

@@ -36,12 +36,11 @@ from readmodels.projector.coordination.coordinator import (
     coordinator,
 )
 from readmodels.projector.tuning import Tuning
-from tests.support.processes import PROJECT, wait_until
+from tests.support.processes import PATIENCE, PROJECT, wait_until
 from tests.support.read_models import ReadModelsDatabase
 
 pytestmark = [pytest.mark.usefixtures("read_models"), pytest.mark.flaky(reruns=0)]
 
-SECONDS = 60.0
 
 NAMES = ("loan_requests", "loan_status", "underwriters_queue")
 STATUS = "loan_status"
@@ -71,7 +70,7 @@ class Projecting:
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
         for thread in self._threads:
-            thread.join(SECONDS)
+            thread.join(PATIENCE)
         self.coordinator.__exit__()
 
     def runs(self) -> set[str]:
@@ -132,11 +131,11 @@ def holding(read_models: ReadModelsDatabase, name: str) -> Iterator[Holder]:
             )
         holder = Holder(process, output)
         try:
-            wait_until(holder.says_assigned, SECONDS, what="the projection is assigned")
+            wait_until(holder.says_assigned, what="the projection is assigned")
             yield holder
         finally:
             process.kill()
-            process.wait(SECONDS)
+            process.wait(PATIENCE)
 
 
 HOLDER = """
@@ -179,46 +178,46 @@ class TestProjectors:
     def test_one_alone_runs_everything(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
         with Projecting(NAMES) as only:
-            wait_until(lambda: only.runs() == set(NAMES), SECONDS)
-            wait_until(lambda: "underwriters_queue is run here" in caplog.messages, SECONDS)
+            wait_until(lambda: only.runs() == set(NAMES))
+            wait_until(lambda: "underwriters_queue is run here" in caplog.messages)
 
     def test_two_share_the_projections_out(self) -> None:
         with Projecting(NAMES) as first:
-            wait_until(lambda: spread(first) == [3], SECONDS)
+            wait_until(lambda: spread(first) == [3])
             with Projecting(NAMES) as second:
-                wait_until(lambda: spread(first, second) == [2, 1], SECONDS)
-            wait_until(lambda: spread(first) == [3], SECONDS)
+                wait_until(lambda: spread(first, second) == [2, 1])
+            wait_until(lambda: spread(first) == [3])
 
     def test_three_run_one_each(self) -> None:
         with Projecting(NAMES) as first, Projecting(NAMES) as second, Projecting(NAMES) as third:
-            wait_until(lambda: spread(first, second, third) == [1, 1, 1], SECONDS)
+            wait_until(lambda: spread(first, second, third) == [1, 1, 1])
 
     def test_of_which_one_runs_only_some_projections(self) -> None:
         with Projecting([STATUS]) as some, Projecting(NAMES) as all_:
-            wait_until(lambda: spread(some, all_) == [2, 1], SECONDS)
+            wait_until(lambda: spread(some, all_) == [2, 1])
             assert some.runs() == {STATUS}
 
     def test_that_are_too_many_stand_by(self) -> None:
         with ExitStack() as stack:
             five = [stack.enter_context(Projecting(NAMES)) for _ in range(5)]
-            wait_until(lambda: spread(*five) == [1, 1, 1, 0, 0], SECONDS)
+            wait_until(lambda: spread(*five) == [1, 1, 1, 0, 0])
 
     def test_on_another_database_of_the_server_do_not_count(
         self, postgresql: Any, read_models: ReadModelsDatabase, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with Projecting(NAMES) as here:
-            wait_until(lambda: spread(here) == [3], SECONDS)
+            wait_until(lambda: spread(here) == [3])
             elsewhere = postgresql.new_database().partition("?")[0].rpartition("/")[2]
             monkeypatch.setitem(connections[read_models.alias].settings_dict, "NAME", elsewhere)
             with Projecting(NAMES) as there:
-                wait_until(lambda: spread(there) == [3], SECONDS)
+                wait_until(lambda: spread(there) == [3])
                 assert spread(here) == [3]
 
     def test_have_session_names_for_operators(
         self, read_models: ReadModelsDatabase, database: psycopg.Connection[Any]
     ) -> None:
         with Projecting(NAMES) as only:
-            wait_until(lambda: only.runs() == set(NAMES), SECONDS)
+            wait_until(lambda: only.runs() == set(NAMES))
             (pid,) = sessions(database, ASSIGNMENT, STATUS, read_models)
             row = database.execute(
                 "SELECT application_name FROM pg_stat_activity WHERE pid = %s", [pid]
@@ -230,37 +229,35 @@ class TestProjectors:
 class TestAProjectionThatIsLeftToOthers:
     def test_is_taken_over_and_stays_there(self) -> None:
         with Projecting(NAMES) as older:
-            wait_until(lambda: spread(older) == [3], SECONDS)
+            wait_until(lambda: spread(older) == [3])
             assert older.coordinator.leave_to_others(STATUS)
-            wait_until(lambda: older.runs() == set(NAMES) - {STATUS}, SECONDS)
+            wait_until(lambda: older.runs() == set(NAMES) - {STATUS})
             assert not older.coordinator.others_can(STATUS)
             with Projecting([STATUS]) as newer:
-                wait_until(lambda: newer.runs() == {STATUS}, SECONDS)
-                wait_until(lambda: older.coordinator.others_can(STATUS), SECONDS)
-            wait_until(lambda: not older.coordinator.others_can(STATUS), SECONDS)
+                wait_until(lambda: newer.runs() == {STATUS})
+                wait_until(lambda: older.coordinator.others_can(STATUS))
+            wait_until(lambda: not older.coordinator.others_can(STATUS))
             assert older.runs() == set(NAMES) - {STATUS}
 
     def test_is_run_here_again_after_taking_part(self) -> None:
         with Projecting(NAMES) as only:
-            wait_until(lambda: spread(only) == [3], SECONDS)
+            wait_until(lambda: spread(only) == [3])
             only.coordinator.leave_to_others(STATUS)
-            wait_until(lambda: STATUS not in only.runs(), SECONDS)
+            wait_until(lambda: STATUS not in only.runs())
             only.coordinator.take_part(STATUS)
-            wait_until(lambda: spread(only) == [3], SECONDS)
+            wait_until(lambda: spread(only) == [3])
 
     def test_is_still_left_when_the_database_was_away(
         self, database: psycopg.Connection[Any], read_models: ReadModelsDatabase
     ) -> None:
         with Projecting(NAMES) as only:
-            wait_until(lambda: spread(only) == [3], SECONDS)
+            wait_until(lambda: spread(only) == [3])
             only.coordinator.leave_to_others(STATUS)
-            wait_until(lambda: STATUS not in only.runs(), SECONDS)
+            wait_until(lambda: STATUS not in only.runs())
             (pid,) = sessions(database, ASSIGNMENT, NAMES[0], read_models)
             database.execute("SELECT pg_terminate_backend(%s)", [pid])
-            wait_until(
-                lambda: pid not in sessions(database, ASSIGNMENT, NAMES[0], read_models), SECONDS
-            )
-            wait_until(lambda: only.runs() == set(NAMES) - {STATUS}, SECONDS)
+            wait_until(lambda: pid not in sessions(database, ASSIGNMENT, NAMES[0], read_models))
+            wait_until(lambda: only.runs() == set(NAMES) - {STATUS})
 
 
 @on_postgresql
@@ -269,7 +266,7 @@ class TestAStandbyTakesOver:
         with holding(read_models, STATUS) as holder, Projecting([STATUS]) as standby:
             assert_stands_by(standby)
             holder.send(signal.SIGKILL)
-            wait_until(standby.runs, SECONDS)
+            wait_until(standby.runs)
 
     def test_when_the_holder_hangs_and_the_holder_notices_when_it_wakes_up(
         self, read_models: ReadModelsDatabase
@@ -277,56 +274,56 @@ class TestAStandbyTakesOver:
         with holding(read_models, STATUS) as holder, Projecting([STATUS]) as standby:
             assert_stands_by(standby)
             holder.send(signal.SIGSTOP)
-            wait_until(standby.runs, SECONDS)
+            wait_until(standby.runs)
             holder.send(signal.SIGCONT)
-            wait_until(holder.says_not_assigned, SECONDS)
+            wait_until(holder.says_not_assigned)
             assert standby.runs()
 
     def test_when_the_holders_session_is_ended(
         self, read_models: ReadModelsDatabase, database: psycopg.Connection[Any]
     ) -> None:
         with Projecting([STATUS]) as holder:
-            wait_until(holder.runs, SECONDS)
+            wait_until(holder.runs)
             with Projecting([STATUS]) as standby:
                 assert_stands_by(standby)
                 (pid,) = sessions(database, ASSIGNMENT, STATUS, read_models)
                 database.execute("SELECT pg_terminate_backend(%s)", [pid])
-                wait_until(lambda: standby.runs() and not holder.runs(), SECONDS)
+                wait_until(lambda: standby.runs() and not holder.runs())
 
     def test_when_the_holders_network_is_cut_without_a_word(
         self, read_models: ReadModelsDatabase, caplog: pytest.LogCaptureFixture
     ) -> None:
         with network(read_models) as cut, Projecting([STATUS]) as holder:
-            wait_until(holder.runs, SECONDS)
+            wait_until(holder.runs)
             with directly(read_models), Projecting([STATUS]) as standby:
                 assert_stands_by(standby)
                 cut()
-                wait_until(lambda: standby.runs() and not holder.runs(), SECONDS)
-                wait_until(lambda: "Lost the database's locks" in caplog.text, SECONDS)
+                wait_until(lambda: standby.runs() and not holder.runs())
+                wait_until(lambda: "Lost the database's locks" in caplog.text)
 
     def test_when_the_holder_stops_cleanly(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
         with ExitStack() as stack:
             holder = stack.enter_context(Projecting([STATUS]))
-            wait_until(holder.runs, SECONDS)
+            wait_until(holder.runs)
             with Projecting([STATUS]) as standby:
                 assert_stands_by(standby)
                 stack.close()
                 assert not holder.runs()
-                wait_until(standby.runs, SECONDS)
+                wait_until(standby.runs)
         assert "Lost" not in caplog.text
 
 
 def assert_stands_by(standby: Projecting) -> None:
     """Wait until it has looked; it must not run what another runs."""
-    wait_until(lambda: standby.coordinator.looked_at > 0, SECONDS, what="the standby has looked")
+    wait_until(lambda: standby.coordinator.looked_at > 0, what="the standby has looked")
     assert not standby.runs()
 
 
 def wait_for_a_look(coordinator: LockCoordinator) -> None:
     """Wait until it has acted after a look that began after this call."""
     called_at = time.monotonic()
-    wait_until(lambda: coordinator.looked_at > called_at, SECONDS)
+    wait_until(lambda: coordinator.looked_at > called_at)
 
 
 @contextmanager
@@ -353,7 +350,7 @@ def network(read_models: ReadModelsDatabase) -> Iterator[Callable[[], None]]:
             yield is_cut.set
         finally:
             is_cut.set()
-            thread.join(SECONDS)
+            thread.join(PATIENCE)
 
 
 @contextmanager
@@ -386,27 +383,27 @@ class TestAProjectionThatIsReleased:
     ) -> None:
         caplog.set_level("INFO")
         with LockCoordinator(NAMES) as giver:
-            wait_until(lambda: not not_assigned_to(giver), SECONDS)
+            wait_until(lambda: not not_assigned_to(giver))
             with Projecting(NAMES) as taker:
-                (released,) = wait_until(lambda: not_assigned_to(giver), SECONDS)
+                (released,) = wait_until(lambda: not_assigned_to(giver))
                 wait_for_a_look(taker.coordinator)
                 assert not taker.runs()
 
                 giver.stopped(released)
 
-                wait_until(lambda: taker.runs() == {released}, SECONDS)
+                wait_until(lambda: taker.runs() == {released})
                 assert not_assigned_to(giver) == [released]
         assert f"{released} is left to another projector" in caplog.messages
 
     def test_is_left_to_others_after_a_time_even_if_its_follower_has_not_stopped(self) -> None:
         with LockCoordinator(NAMES, tuning=Tuning(release_seconds=0.2)) as giver:
-            wait_until(lambda: not not_assigned_to(giver), SECONDS)
+            wait_until(lambda: not not_assigned_to(giver))
             with Projecting(NAMES) as taker:
-                wait_until(lambda: len(taker.runs()) == 1, SECONDS)
+                wait_until(lambda: len(taker.runs()) == 1)
 
     def test_is_kept_if_its_follower_stops_though_no_release_was_planned(self) -> None:
         with LockCoordinator([STATUS]) as only:
-            assert only.wait_until_assigned(STATUS, SECONDS)
+            assert only.wait_until_assigned(STATUS, PATIENCE)
             only.stopped(STATUS)
             only.stopped("nothing of ours")
             wait_for_a_look(only)
@@ -446,15 +443,15 @@ class TestASessionThatIsLost:
         caplog.set_level("INFO")
         tuning = CountingRetries()
         with LockCoordinator([STATUS], tuning=tuning) as only:
-            assert only.wait_until_assigned(STATUS, SECONDS)
+            assert only.wait_until_assigned(STATUS, PATIENCE)
             (pid,) = sessions(database, ASSIGNMENT, STATUS, read_models)
             name = connections[read_models.alias].settings_dict["NAME"]
             database.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
             database.execute("SELECT pg_terminate_backend(%s)", [pid])
-            wait_until(lambda: not only.is_assigned(STATUS), SECONDS)
-            wait_until(lambda: len(tuning.delays) > 3, SECONDS, what="attempts are refused")
+            wait_until(lambda: not only.is_assigned(STATUS))
+            wait_until(lambda: len(tuning.delays) > 3, what="attempts are refused")
             database.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-            assert only.wait_until_assigned(STATUS, SECONDS)
+            assert only.wait_until_assigned(STATUS, PATIENCE)
         told = [line for line in caplog.messages if "locks" in line]
         assert told[0].startswith("Lost the database's locks (")
         assert told[1:] == ["Regained the database's locks"]
@@ -477,21 +474,21 @@ class TestAProjectorThatIsToldToStop:
         stop = threading.Event()
         with ExitStack() as outlasting_the_holder:
             with Projecting([STATUS]) as holder:
-                wait_until(holder.runs, SECONDS)
+                wait_until(holder.runs)
                 stopping = outlasting_the_holder.enter_context(LockCoordinator([STATUS], stop=stop))
                 threading.Timer(0.1, stop.set).start()
                 began_at = time.monotonic()
-                assert not stopping.wait_until_assigned(STATUS, SECONDS)
-                assert time.monotonic() - began_at < SECONDS
+                assert not stopping.wait_until_assigned(STATUS, PATIENCE)
+                assert time.monotonic() - began_at < PATIENCE
                 wait_for_a_look(stopping)
             with Projecting([STATUS]) as other:
-                wait_until(other.runs, SECONDS)
+                wait_until(other.runs)
                 assert not stopping.is_assigned(STATUS)
 
     def test_keeps_what_it_runs_until_it_has_stopped(self) -> None:
         stop = threading.Event()
         with LockCoordinator([STATUS], stop=stop) as stopping:
-            assert stopping.wait_until_assigned(STATUS, SECONDS)
+            assert stopping.wait_until_assigned(STATUS, PATIENCE)
             stop.set()
             with Projecting([STATUS]) as standby:
                 assert_stands_by(standby)
@@ -555,7 +552,6 @@ class TestOnlyOne:
                         "SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]
                     ).fetchall()
                 ),
-                SECONDS,
             )
             assert sessions(database, ONLY_ONE, "rebuild", read_models)
 
@@ -580,4 +576,4 @@ def assert_free_again(what: str) -> None:
             return is_had
 
     # The server ends a session a moment after it was told to.
-    wait_until(is_free, SECONDS)
+    wait_until(is_free)

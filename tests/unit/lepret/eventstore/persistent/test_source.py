@@ -10,7 +10,7 @@ import pytest
 from lepret.eventstore.persistent.settings import ALL, FilterContext, FilterSettings
 from lepret.eventstore.persistent.source import Source
 from lepret.eventstore.storage.log import PAGE_EVENTS
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 from tests.unit.lepret.eventstore.hooked_store import STREAM, HookedStore, at_most
 from tests.unit.lepret.eventstore.persistent.groups import new_settings
 
@@ -26,7 +26,7 @@ def _read(
 
     async def read() -> list[int]:
         numbers: list[int] = []
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(PATIENCE):
             async for page in source.pages(after):
                 numbers += [source.number(record) for record in page.records]
                 if until(numbers):

@@ -10,7 +10,7 @@ from esdbclient.protos.Grpc import streams_pb2
 
 from lepret.eventstore.storage.filters import Filter
 from lepret.eventstore.storage.log import PAGE_EVENTS
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 from tests.unit.lepret.eventstore.hooked_store import STREAM, Following, HookedStore, at_most
 
 Follow = Callable[[HookedStore], Following]
@@ -47,7 +47,7 @@ async def _receive(
 ) -> list[bytes]:
     """Receive messages until there are enough, with an action after each batch."""
     received: list[bytes] = []
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(PATIENCE):
         while not until(received):
             received += await anext(following)
             meanwhile()

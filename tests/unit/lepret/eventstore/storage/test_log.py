@@ -23,7 +23,7 @@ from lepret.eventstore.writes import (
     ProposedEvent,
     WrongExpectedVersion,
 )
-from tests.support.event_store import WITHIN
+from tests.support.processes import PATIENCE
 
 ANY = Expectation.ANY
 
@@ -129,7 +129,7 @@ def test_an_append_that_cannot_be_written_fails_alone(log: Log) -> None:
         bad = Append("s", ANY, (_event(event_type="\ud800"),))
         appends = [_append("a"), bad, _append("b"), bad, _append("c")]
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(PATIENCE):
                 answers = await asyncio.gather(
                     *(commit.append(append) for append in appends), return_exceptions=True
                 )

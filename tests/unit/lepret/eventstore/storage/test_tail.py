@@ -4,6 +4,7 @@ import asyncio
 
 from lepret.eventstore.storage.records import Record
 from lepret.eventstore.storage.tail import Tail
+from tests.support.processes import PATIENCE
 
 
 def _records(first: int, count: int, size: int = 1) -> list[Record]:
@@ -48,10 +49,10 @@ def test_wakes_all_who_wait_for_a_new_event() -> None:
         waiting = [asyncio.create_task(tail.beyond(n)) for n in (0, 0, 1)]
         await asyncio.sleep(0)
         tail.publish(_records(1, 1))
-        await asyncio.wait_for(asyncio.gather(*waiting[:2]), 30)
+        await asyncio.wait_for(asyncio.gather(*waiting[:2]), PATIENCE)
         assert not waiting[2].done()
         tail.publish(_records(2, 1))
-        await asyncio.wait_for(waiting[2], 30)
+        await asyncio.wait_for(waiting[2], PATIENCE)
 
     asyncio.run(scenario())
 
@@ -59,6 +60,6 @@ def test_wakes_all_who_wait_for_a_new_event() -> None:
 def test_does_not_wait_for_an_event_that_is_there() -> None:
     async def scenario() -> None:
         tail = Tail(head=3)
-        await asyncio.wait_for(tail.beyond(2), 30)
+        await asyncio.wait_for(tail.beyond(2), PATIENCE)
 
     asyncio.run(scenario())

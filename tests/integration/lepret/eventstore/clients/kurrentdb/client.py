@@ -32,7 +32,7 @@ from kurrentdbclient.exceptions import (
     WrongCurrentVersionError,
 )
 
-WITHIN = 15.0
+WITHIN = 90.0
 """Seconds that any call may take; a subscription is a call."""
 
 ANY = StreamState.ANY

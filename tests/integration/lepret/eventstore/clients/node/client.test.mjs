@@ -31,11 +31,11 @@ const {
   streamNameFilter,
 } = client;
 
-const WITHIN = { timeout: 15_000 };
+const WITHIN = { timeout: 90_000 };
 const MAX_APPEND_SIZE = 1024 * 1024;
 
 const uri = process.env.EVENTSTORE_URI;
-const store = EventStoreDBClient.connectionString(`${uri}&defaultDeadline=10000`);
+const store = EventStoreDBClient.connectionString(`${uri}&defaultDeadline=90000`);
 
 after(() => store.dispose());
 
