@@ -14,12 +14,13 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from uuid import UUID
 
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import channel_layers
 
+from lepret.common.channel_layer import ChannelLayer
 from lepret.common.moments import oldest
 from lepret.common.outages import Outage
 
@@ -82,12 +83,15 @@ async def tell(groups: Iterable[str], loan_request_id: UUID) -> None:
     """Tell groups at once, from an event loop, that a loan request looks different now."""
     change = _Change()
     change.add([loan_request_id], None)
-    layer = channel_layers[DEFAULT_CHANNEL_LAYER]
     # If it is lost, pages look again without it.
     with contextlib.suppress(Exception):
-        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-            for group in groups:
-                await layer.group_send(group, change.message())
+        await _send_to_groups((group, change.message()) for group in groups)
+
+
+async def _send_to_groups(messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    layer = cast(ChannelLayer, channel_layers[DEFAULT_CHANNEL_LAYER])
+    async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+        await layer.group_send_all(messages)
 
 
 class Broadcaster:
@@ -175,12 +179,9 @@ class Broadcaster:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _send_all(self, outbox: _Outbox) -> None:
-        layer = channel_layers[DEFAULT_CHANNEL_LAYER]
         try:
-            for group, message in outbox.messages():
-                async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-                    await layer.group_send(group, message)
-                self._outage.end()
+            await _send_to_groups(outbox.messages())
+            self._outage.end()
         except Exception as error:  # noqa: BLE001 (whatever a channel layer raises when it is away)
             self._outage.begin(type(error).__name__)
 

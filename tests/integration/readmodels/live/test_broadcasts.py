@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +15,9 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import BaseChannelLayer, channel_layers
 
 from readmodels.live.broadcasts import POSITIONS, REACHED, UNDERWRITING, Broadcaster
+from tests.support.processes import PATIENCE
 from tests.support.valkey import RunningValkey
 
-SECONDS = 10.0
 EARLIER, LATER = datetime(2026, 11, 23, 9, tzinfo=UTC), datetime(2026, 11, 23, 10, tzinfo=UTC)
 
 
@@ -37,7 +37,7 @@ def hearing(*groups: str) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
             return channel
 
         async def hear(count: int) -> list[dict[str, Any]]:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(PATIENCE):
                 return [await layer.receive(channel) for _ in range(count)]
 
         channel = runner.run(join())
@@ -45,7 +45,7 @@ def hearing(*groups: str) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
 
 
 def send(broadcaster: Broadcaster) -> None:
-    broadcaster.send({UNDERWRITING: {uuid4()}}).result(SECONDS)
+    broadcaster.send({UNDERWRITING: {uuid4()}}).result(PATIENCE)
 
 
 def test_the_first_broadcast_after_a_restart_is_not_lost(
@@ -97,8 +97,8 @@ def test_the_queue_of_messages_is_bounded(valkey: RunningValkey) -> None:
     for group in ("a", "b", "c"):
         sent = broadcaster.send({group: {uuid4(), uuid4()}})
     with hearing("a", "b", "c") as heard, broadcaster:
-        sent.result(SECONDS)
-        broadcaster.send({"c": {uuid4()}}).result(SECONDS)
+        sent.result(PATIENCE)
+        broadcaster.send({"c": {uuid4()}}).result(PATIENCE)
         assert [len(each["ids"]) for each in heard(3)] == [2, 2, 1]
 
 
@@ -110,7 +110,7 @@ def test_a_valkey_that_is_away_holds_nobody_up(valkey: RunningValkey) -> None:
         for position in range(20_000):
             broadcaster.send({UNDERWRITING: {uuid4()}})
             broadcaster.send_reached("loan_status", position)
-        assert time.monotonic() - began < SECONDS / 2
+        assert time.monotonic() - began < 5
 
 
 def test_a_valkey_that_is_away_fails_nothing_and_is_logged_once(
@@ -130,7 +130,7 @@ def test_a_valkey_that_is_away_fails_nothing_and_is_logged_once(
 class SwallowingLayer(BaseChannelLayer):
     """Swallows a cancellation, as redis-py's asyncio.wait_for may before Python 3.12."""
 
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+    async def group_send_all(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(3600)
 

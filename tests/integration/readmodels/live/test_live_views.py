@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,22 +18,12 @@ from pytest_django import Settings
 
 from readmodels.live.broadcasts import CHANGED, Broadcaster, subscribed
 from readmodels.live.live_views import Frame, LiveViewLost, ViewTimes, Watch, watching
-from tests.support.processes import free_port, wait_until
+from tests.support.event_loops import in_event_loop
+from tests.support.processes import PATIENCE, free_port, wait_until
 
 pytestmark = pytest.mark.usefixtures("channel_layer")
 
-SECONDS = 10.0
 GROUP = "numbers"
-
-
-def in_event_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run an async test in an event loop of its own, with a time limit."""
-
-    @functools.wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 3 * SECONDS))
-
-    return run
 
 
 class Numbers:
@@ -51,7 +40,7 @@ class Numbers:
 
     def read(self) -> Shown:
         self.is_reading.set()
-        assert self.may_read.wait(SECONDS)
+        assert self.may_read.wait(PATIENCE)
         self.reads += 1
         if self.fails:
             raise OSError
@@ -88,7 +77,7 @@ async def change(numbers: Numbers, number: int) -> None:
 
 
 async def next_frame(watch: Watch) -> Frame:
-    return await asyncio.wait_for(watch.next_frame(), SECONDS)
+    return await asyncio.wait_for(watch.next_frame(), PATIENCE)
 
 
 async def opened(stack: AsyncExitStack, numbers: Numbers) -> Watch:
@@ -99,7 +88,7 @@ async def opened(stack: AsyncExitStack, numbers: Numbers) -> Watch:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_until, condition, SECONDS, every=0.01)
+    await asyncio.to_thread(wait_until, condition, every=0.01)
 
 
 class TestAChange:
@@ -155,7 +144,7 @@ def wait_for_arrival() -> None:
     async def receive_another() -> None:
         async with subscribed(GROUP) as receive:
             await broadcast()
-            await asyncio.wait_for(receive(), SECONDS)
+            await asyncio.wait_for(receive(), PATIENCE)
 
     asyncio.run(receive_another())
 
