@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -129,16 +130,23 @@ class Reservations:
                 user=RESERVATIONS,
             )
 
-    def settle(self, stream_id: ReservationStreamId, *, now: datetime) -> None:
+    def settle(self, stream_id: ReservationStreamId, *, now: datetime) -> float:
         """Release a reservation whose request is decided, or was not recorded in time.
+
+        Returns the seconds after which to do it again: 0 if nothing is left to do, infinite while
+        the request is open.
 
         Raises:
             EventStoreUnavailable, StaleRevision, StreamGone: as `handle`.
         """
         stream = self._event_store.load(stream_id)
         hold = fold(stream.events)
-        if hold is not None and self._is_over(hold, stream, now=now):
+        if hold is None:
+            return 0.0
+        seconds = self._seconds_needed(hold, stream, now=now)
+        if not seconds:
             self._release(hold, stream_id, stream, now=now)
+        return seconds
 
     def seconds_left(self, taken_at: datetime) -> float:
         """In how many seconds a reservation lapses that was recorded at `taken_at`; 0 if it may.
@@ -208,7 +216,7 @@ class Reservations:
         try:
             return decide(command, hold)
         except HeldByAnother as other:
-            if not self._is_over(other.hold, stream, now=command.issued_at):
+            if self._seconds_needed(other.hold, stream, now=command.issued_at):
                 raise OpenRequestExists from None
             return decide(command.model_copy(update={"instead_of": other.hold.id}), hold)
 
@@ -230,18 +238,25 @@ class Reservations:
             loaded=loaded,
         )
 
-    def _is_over(self, hold: Hold, reservation: Stream[ReservationEvent], *, now: datetime) -> bool:
-        """Whether a request no longer needs its hold: it can no longer be recorded, or decided.
+    def _seconds_needed(
+        self, hold: Hold, reservation: Stream[ReservationEvent], *, now: datetime
+    ) -> float:
+        """For how long a request needs its hold: infinite while it is open, 0 once it is over.
 
         If it was not recorded in time, this appends `ApplicationLapsed`, so that it cannot be.
         """
         taken_at = reservation.recorded[-1].recorded_at
         assert taken_at is not None, "a hold by another was loaded, not appended"
         lapse = LapseApplication(id=hold.id, revision=hold.covers, issued_at=now)
+        seconds = 0.0
 
         def decide_to_lapse(stream: Stream[LoanEvent]) -> list[LoanEvent]:
-            is_recorded_or_closed = stream.revision != hold.covers
-            if is_recorded_or_closed or self.seconds_left(taken_at) > 0:
+            nonlocal seconds
+            if stream.revision != hold.covers:  # It was recorded, or closed.
+                return []
+            # Asked once: the store's clock may be found to be behind what it was a moment ago.
+            seconds = self.seconds_left(taken_at)
+            if seconds:
                 return []
             # No policy has a say in it.
             return loan_request.decide(lapse, loan_request.fold(stream.events), VERSION_0)
@@ -252,8 +267,8 @@ class Reservations:
                 self._event_store, stream_id, decide_to_lapse, command=lapse, user=RESERVATIONS
             )
         except StreamGone:
-            return True
+            return 0.0
         state = loan_request.fold(stream.events)
         if state.application is None:
-            return stream.revision != hold.covers
-        return state.decision is not None
+            return seconds if stream.revision == hold.covers else 0.0
+        return 0.0 if state.decision is not None else math.inf

@@ -10,6 +10,7 @@ If the process dies that has decided at once, the reservation is released as one
 from __future__ import annotations
 
 import logging
+import math
 from typing import Final
 
 from django.utils import timezone
@@ -71,10 +72,13 @@ class Lapses:
     def handle(self, event: RecordedEvent) -> None:
         """Release the reservation, unless its request is open. Raises `NotYet` if too early."""
         assert event.recorded_at is not None, "the event store sends it with every event"
-        if seconds := self._reservations.seconds_left(event.recorded_at):
+        seconds = self._reservations.seconds_left(event.recorded_at)
+        if not seconds:
+            stream = codec.reservation_stream(event.stream_name)
+            seconds = self._reservations.settle(stream, now=timezone.now())
+        # As long as its request is open, nobody need look: its decision releases it.
+        if 0 < seconds < math.inf:
             raise NotYet(seconds)
-        stream = codec.reservation_stream(event.stream_name)
-        self._reservations.settle(stream, now=timezone.now())
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
         """Log it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain, repeat
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -136,6 +137,22 @@ class TestAReservationThatWasTaken:
 
         assert too_early.value.seconds == pytest.approx(30, abs=5)
         assert desk.types == ["ReservationTaken"]
+
+    def test_is_looked_at_again_if_the_stores_clock_is_behind_what_it_was(self, desk: Desk) -> None:
+        """It says the time to the second: with each answer it may go back by as much."""
+        desk.take(ago=MINUTE)
+        behind = timedelta(seconds=0.9)
+        times = chain([timezone.now()], repeat(timezone.now() - behind))
+        desk.store.clock = lambda: next(times)
+        with pytest.raises(NotYet) as too_early:
+            desk.lapse()
+        assert 0 < too_early.value.seconds <= behind.total_seconds()
+        assert desk.types == ["ReservationTaken"]
+
+        desk.store.clock = timezone.now
+        desk.lapse()
+
+        assert desk.types == ["ReservationTaken", "ReservationReleased"]
 
     def test_lapses_if_its_request_is_not_recorded(self, desk: Desk) -> None:
         desk.take(ago=MINUTE)
