@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import pytest
 from django.utils import timezone
+from esdbclient import RecordedEvent
 from esdbclient.exceptions import DeadlineExceeded
 
 from lepret.common.event_store_connection import SharedClient
@@ -84,9 +87,31 @@ def test_the_count_is_bounded_and_the_seconds_are_right_all_the_same(
     assert lags[last] == Lag()
 
 
+class BusyClient(SharedClient):
+    """Takes longer than it has, after the first events of a read."""
+
+    def read_all(self, *args: Any, **kwargs: Any) -> Any:
+        events = super().read_all(*args, **kwargs)
+        return Hesitant(events, kwargs["timeout"])
+
+
+class Hesitant:
+    def __init__(self, events: Any, seconds: float) -> None:
+        self.stop = events.stop
+        self._events = events
+        self._seconds = seconds
+
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        yield from islice(self._events, 10)
+        time.sleep(1.5 * self._seconds)
+        yield from self._events
+
+
 def test_a_count_that_takes_too_long_is_given_up(event_store: RunningEventStore) -> None:
     append_event("SomethingHappened", times=10_000)
-    [behind] = lags_at([0], count_up_to=10_000, read_seconds=0.2).by_position.values()
+    with closing(BusyClient(event_store.uri)) as client:
+        lags = lags_at([0], count_up_to=10_000, read_seconds=1, client=client)
+    [behind] = lags.by_position.values()
     assert behind.is_at_least
     assert 0 < behind.events < 10_000
 
