@@ -307,6 +307,20 @@ def test_what_a_colleague_does_meanwhile_has_it_refused(
     assert asked.revision == UNDER_REVIEW + 1  # the note
 
 
+def test_a_dialog_knows_whom_it_is_about_when_the_row_is_gone(
+    underwriter: Page, colleague: Page, asked: Asked
+) -> None:
+    button(underwriter, asked.name, "Deny").click()
+    underwriter.get_by_label("Too much debt").check()
+    approve(colleague, asked)
+    # Whoever leaves by a link has sent it.
+    colleague.get_by_role("link", name="Account").click()
+    expect(row(underwriter, asked.name)).to_have_count(0)
+    underwriter.get_by_role("button", name="Deny request").click()
+    expect(waiting(underwriter)).to_contain_text(f"Denying {asked.name} in")
+    expect(underwriter.locator("#notices")).to_contain_text("Already approved by admin")
+
+
 def test_a_lost_network_says_so_as_ever(underwriter: Page, asked: Asked) -> None:
     underwriter.route("**/approve/", lambda route: route.abort())
     approve(underwriter, asked)

@@ -37,8 +37,9 @@ function isIncomplete(element) {
 /** Have a decision wait, that `element` was to send: a form, or a button in the list. */
 function wait(element, { id, what, path }) {
   const dialog = element.closest("dialog");
-  const who = document.getElementById(`name-${id}`) ?? document.querySelector("h1");
-  waiting = { id, what, dialog, who: who.textContent, form: dialog ? element : copyOf(element, path) };
+  // The row may be gone since the dialog was opened.
+  const who = element.dataset.who ?? (document.getElementById(`name-${id}`) ?? document.querySelector("h1")).textContent;
+  waiting = { id, what, dialog, who, form: dialog ? element : copyOf(element, path) };
   // Nobody can change it in a dialog that is closed, and whatever is asked for there comes after it.
   dialog?.close();
   waiting.answered = new Promise((resolve) => { waiting.answer = resolve; });
