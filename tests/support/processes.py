@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+import pytest
+
 from lepret.demo.ports import free_port, is_free
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "is_alive",
     "is_free",
     "processes_of_group",
+    "resident_bytes",
     "wait_until",
 ]
 
@@ -79,6 +82,15 @@ def is_alive(pid: int) -> bool:
     """Whether a process runs. A zombie does not."""
     stat = _stat(pid)
     return stat is not None and stat[0] not in ("Z", "X")
+
+
+def resident_bytes(pid: int) -> int:
+    """How much memory a process has; skips the test where nobody tells."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        pytest.skip("there is no /proc to ask for a process's memory")
+    lines = status.read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
 def descendants(pid: int) -> list[Process]:

@@ -31,9 +31,8 @@ from tests.integration.lepret.eventstore.raw_http2 import (
     ping,
     raw_client,
 )
-from tests.integration.lepret.eventstore.test_operations import resident
 from tests.support.event_store import EmbeddedEventStore
-from tests.support.processes import PATIENCE
+from tests.support.processes import PATIENCE, resident_bytes
 
 MB = 1_000_000
 FLOOD = 10 * (Limits().frames + Limits().resets)
@@ -200,7 +199,7 @@ class TestWindows:
 class TestMemory:
     def test_of_messages_that_never_end(self, store: EmbeddedEventStore) -> None:
         """A hundred calls on each of four connections begin a message of 16 MB."""
-        before = resident(store)
+        before = resident_bytes(store.pid)
         begun = b"\0" + (16 * 1024 * 1024).to_bytes(4) + FRAME[5:]
         with ExitStack() as clients:
             for _ in range(4):
@@ -210,7 +209,7 @@ class TestMemory:
                     for _ in range(15):
                         attacker.send(data(stream, FRAME))
                 attacker.pong()
-            assert resident(store) - before < 150 * MB
+            assert resident_bytes(store.pid) - before < 150 * MB
             with EventStoreDBClient(store.uri) as client:
                 append(client, new_stream(), new_events(10))
 
@@ -219,7 +218,7 @@ class TestMemory:
         with EventStoreDBClient(store.uri) as client:
             for _ in range(20):
                 append(client, new_stream(), [NewEvent(type="Big", data=bytes(900_000))])
-            before = resident(store)
+            before = resident_bytes(store.pid)
             with ExitStack() as clients:
                 for _ in range(4):
                     attacker = clients.enter_context(raw_client(store.port, window=200))
@@ -227,10 +226,10 @@ class TestMemory:
                         attacker.send(call(stream) + data(stream, message(_subscription())))
                     attacker.pong()
                 append(client, new_stream(), new_events(10))
-                assert resident(store) - before < 350 * MB
+                assert resident_bytes(store.pid) - before < 350 * MB
 
     def test_of_a_client_that_reads_nothing_at_all(self, store: EmbeddedEventStore) -> None:
-        before = resident(store)
+        before = resident_bytes(store.pid)
         with raw_client(store.port, window=frames.MAX_WINDOW) as attacker:
             attacker.send(frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW))
             with EventStoreDBClient(store.uri) as client:
@@ -239,7 +238,7 @@ class TestMemory:
                 for stream in range(1, 2 * MAX_STREAMS, 2):
                     attacker.send(call(stream) + data(stream, message(_subscription())))
                 append(client, new_stream(), new_events(10))
-            assert resident(store) - before < 350 * MB
+            assert resident_bytes(store.pid) - before < 350 * MB
 
 
 class TestConnections:

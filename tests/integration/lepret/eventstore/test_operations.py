@@ -26,7 +26,7 @@ from tests.integration.lepret.eventstore.conftest import Connect
 from tests.integration.lepret.eventstore.events import append, new_events, new_stream
 from tests.integration.lepret.eventstore.writers import writers
 from tests.support.event_store import EmbeddedEventStore
-from tests.support.processes import PATIENCE, PROJECT
+from tests.support.processes import PATIENCE, PROJECT, resident_bytes
 
 
 class TestStopped:
@@ -243,19 +243,8 @@ class TestMemory:
         """100 MB are appended while a subscriber does not read; few of them stay in memory."""
         client = connect(store.uri)
         with connect(store.uri).subscribe_to_all(from_end=True) as subscription:
-            before = resident(store)
+            before = resident_bytes(store.pid)
             for _ in range(100):
                 append(client, new_stream(), [NewEvent(type="Big", data=b"x" * 1_000_000)])
-            assert resident(store) - before < 60_000_000
+            assert resident_bytes(store.pid) - before < 60_000_000
             assert sum(1 for _, _ in zip(range(100), subscription, strict=False)) == 100
-
-
-def resident(store: EmbeddedEventStore) -> int:
-    """Bytes of memory that the server's process uses."""
-    status = Path(f"/proc/{store.pid}/status")
-    if not status.exists():
-        pytest.skip("there is no /proc to ask for a process's memory")
-    for line in status.read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError(status)
