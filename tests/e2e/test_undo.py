@@ -107,6 +107,13 @@ def undo_by_key(key: str) -> Callable[[Page], None]:
     return lambda page: page.keyboard.press(key)
 
 
+def failures_of_scripts(page: Page) -> list[Error]:
+    """What will not have been caught, as it comes."""
+    failures: list[Error] = []
+    page.on("pageerror", lambda error: failures.append(error))  # noqa: PLW0108 (no built-in method)
+    return failures
+
+
 WAYS: Final = {"button": undo_by_button, "Escape": undo_by_key("Escape"), "u": undo_by_key("u")}
 
 
@@ -154,8 +161,9 @@ def test_it_is_read_out_once_and_the_ticking_is_not(underwriter: Page, asked: As
     assert underwriter.evaluate("changes") == 1
 
 
+@pytest.mark.parametrize("undo", WAYS.values(), ids=WAYS)
 def test_undoing_a_denial_opens_the_dialog_as_it_was(
-    underwriter: Page, ask: Callable[[], Asked]
+    underwriter: Page, ask: Callable[[], Asked], undo: Callable[[Page], None]
 ) -> None:
     asked = ask()
     button(underwriter, asked.name, "Deny").click()
@@ -168,7 +176,7 @@ def test_undoing_a_denial_opens_the_dialog_as_it_was(
     dialog.get_by_role("button", name="Deny request").click()
     expect(dialog).to_be_hidden()
     expect(row(underwriter, asked.name)).to_contain_text("Denying…")
-    undo_by_button(underwriter)
+    undo(underwriter)
     expect(dialog).to_contain_text(asked.name)
     expect(underwriter.get_by_label("Too much debt")).to_be_checked()
     expect(underwriter.get_by_label("Note")).to_have_value("Called twice.")
@@ -326,6 +334,36 @@ def test_a_lost_network_says_so_as_ever(underwriter: Page, asked: Asked) -> None
     approve(underwriter, asked)
     expect(underwriter.locator("#notices")).to_contain_text("No answer came")
     expect(button(underwriter, asked.name)).to_be_visible()
+
+
+@pytest.mark.parametrize("words", ["Claim", "Deny"])
+def test_what_was_held_back_says_that_no_answer_came_and_no_script_fails(
+    underwriter: Page, ask: Callable[[], Asked], words: str
+) -> None:
+    failures = failures_of_scripts(underwriter)
+    first, second = ask(), ask()
+    approve(underwriter, first)
+    underwriter.route(f"**/{second.id}/**", lambda route: route.abort())
+    button(underwriter, second.name, words).click()
+    expect(underwriter.locator("#notices")).to_contain_text(f"Approved: {first.name}.")
+    expect(underwriter.locator("#notices")).to_contain_text("No answer came")
+    assert failures == []
+
+
+def test_a_list_that_is_out_of_date_and_has_no_answer_is_live_all_the_same(
+    underwriter: Page, colleague: Page, asked: Asked
+) -> None:
+    failures = failures_of_scripts(underwriter)
+    underwriter.route("**/approve/", lambda route: route.fulfill(
+        status=409, headers={"HX-Trigger-After-Swap": "outdated"}, body="<p>Too late.</p>"
+    ))  # fmt: skip
+    underwriter.route("**/underwriting/", lambda route: route.abort())
+    approve(underwriter, asked)
+    expect(underwriter.locator("#notices")).to_contain_text("Too late.")
+    approve(colleague, asked)
+    colleague.get_by_role("link", name="Account").click()
+    expect(row(underwriter, asked.name)).to_have_count(0)
+    assert failures == []
 
 
 def test_a_denial_that_could_not_be_recorded_is_in_its_dialog_again(

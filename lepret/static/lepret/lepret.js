@@ -13,6 +13,9 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
 }
 document.addEventListener("htmx:beforeRequest", ({ detail }) => showFailure(detail.elt, false));
 
+/** What a script asks htmx for fails without a word of its own: whoever listens to the events above says so. */
+const quietly = (asked) => asked?.catch(() => {});
+
 document.addEventListener("htmx:afterSwap", ({ detail }) => {
   if (detail.target.id === "main") endSessionLinks();
 });

@@ -283,7 +283,7 @@ document.addEventListener("decided", ({ detail }) => {
 // A decision was refused: the page may be outdated.
 document.addEventListener("outdated", async () => {
   if (!document.getElementById("queue")) return;
-  await htmx.ajax("GET", location.pathname, { target: "#queue", swap: "outerHTML" });
+  await quietly(htmx.ajax("GET", location.pathname, { target: "#queue", swap: "outerHTML" }));
   // What was pushed meanwhile may be newer than what was fetched.
   liveSocket?.send("start over");
 });
@@ -304,8 +304,7 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   const place = form.method === "get" ? { target: "#desk-dialog-content", swap: "innerHTML" } : { target: "#notices", swap: "afterbegin" };
   const values = button.name ? { [button.name]: button.value } : {};
-  const asked = htmx.ajax(form.method, button.getAttribute("formaction"), { source: button, event, values, ...place });
-  asked?.catch(() => {}); // Whoever listens to the events of failures says so.
+  quietly(htmx.ajax(form.method, button.getAttribute("formaction"), { source: button, event, values, ...place }));
 });
 
 const places = new WeakMap(); // where each row was last seen, in pixels from the top of the page, and how high

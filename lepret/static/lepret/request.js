@@ -22,7 +22,7 @@ document.addEventListener("htmx:wsAfterMessage", () => {
 // A decision was refused: the page may be outdated.
 document.addEventListener("outdated", () => {
   if (!requestPage()) return;
-  htmx.ajax("GET", location.pathname, { target: "#request", swap: "none", selectOOB: LIVE_PARTS });
+  quietly(htmx.ajax("GET", location.pathname, { target: "#request", swap: "none", selectOOB: LIVE_PARTS }));
 });
 document.addEventListener("htmx:afterSettle", () => {
   if (requestPage()) adapt(requestPage());

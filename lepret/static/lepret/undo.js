@@ -142,7 +142,7 @@ function comeAfter(event, act, { leaves }) {
   const patience = new Promise((resolve) => { setTimeout(resolve, LONGEST_HOLD, []); });
   Promise.race([answers, patience]).then((taken) => {
     // Who leaves would not learn that a decision was refused.
-    if (!leaves || taken.every(Boolean)) act();
+    if (!leaves || taken.every(Boolean)) quietly(act());
   });
 }
 
@@ -168,8 +168,9 @@ function tellIfGone() {
 
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || !waiting || event.isComposing) return;
-  const hasAnotherUse = event.target.matches("input, textarea, select") || document.querySelector("dialog[open], .more[open]");
-  if (!hasAnotherUse) undo();
+  if (event.target.matches("input, textarea, select") || document.querySelector("dialog[open], .more[open]")) return;
+  event.preventDefault(); // Or it would close the dialog that this opens again.
+  undo();
 });
 
 // What the row, or the place of the buttons, says meanwhile
