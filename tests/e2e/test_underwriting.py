@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,8 @@ from tests.support.demo import Demo
 from tests.support.pages import deny, expect_live, live_queue_of, row, someone
 
 DECISION = re.compile("/(approve|deny)/$")
+# Seconds: SECOND_CLICK_WITHIN in queue.js.
+SECOND_CLICK_WITHIN = 1.0
 PHONE, LAPTOP = {"width": 360, "height": 640}, {"width": 1280, "height": 720}
 
 
@@ -52,11 +55,17 @@ def middle_of(locator: Locator) -> tuple[float, float]:
 
 
 def click_twice(page: Page, locator: Locator, seconds: float) -> None:
-    """Press the mouse's button twice where an element is at first."""
+    """Press the mouse's button twice where an element is at first.
+
+    Skips the test on a machine that is too busy to do it within the second in which it counts.
+    """
     x, y = middle_of(locator)
+    began = time.monotonic()
     page.mouse.click(x, y)
     page.wait_for_timeout(1000 * seconds)
     page.mouse.click(x, y)
+    if time.monotonic() - began >= SECOND_CLICK_WITHIN:
+        pytest.skip("the second click may have come too late for one of two")
 
 
 @contextmanager
