@@ -38,8 +38,8 @@ from lepret.eventstore.writes import Append, Expectation, ProposedEvent
 from tests.support.event_store import URI, EmbeddedEventStore, running_event_store
 
 FLOORS = {
-    "appends_per_second_8_threads": 1300.0,
-    "appends_per_second_1_thread": 600.0,
+    "appends_per_second_8_threads": 1500.0,
+    "appends_per_second_1_thread": 1000.0,
     "events_per_second_read_all": 14000.0,
 }
 CEILINGS = {"live_p99_ms": 0.5, "start_s": 1.0, "memory_growth_mb": 20.0}

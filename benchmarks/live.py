@@ -79,8 +79,8 @@ LONG: Final = 1_000
 DESK_EVENTS_PER_SECOND: Final = 20
 
 GOALS: Final = {
-    "one_page.median_ms": 10.0,
-    "one_page.p99_ms": 25.0,
+    "one_page.median_ms": 8.0,
+    "one_page.p99_ms": 20.0,
     "pages.median_ratio": 1.3,
     "pages.p99_ratio": 1.3,
     "burst.seconds": 3.0,
