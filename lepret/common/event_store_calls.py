@@ -33,15 +33,18 @@ class Call:
         return self
 
     def __next__(self) -> Any:
+        # It stays so if a signal interrupts it, at which the process is to end: what gRPC has done
+        # by then is not known, and whoever waited for the rest might wait for ever.
         self._is_being_read = True
         try:
-            return next(self._call)
+            answer = next(self._call)
         except Exception:
             self._call.cancel()
             self._take_the_rest()
-            raise
-        finally:
             self._is_being_read = False
+            raise
+        self._is_being_read = False
+        return answer
 
     def cancel(self) -> None:
         """End it, whether it is being read or not."""

@@ -283,7 +283,7 @@ class TestProcess:
             with _process(uri, stricter) as process, silent.accept()[0]:
                 process.send_signal(signal_number)
                 output, log = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 130
+        assert process.returncode == 130, log
         assert (output, log) == ("", "CommandError: Stopped early.\n")
 
 
