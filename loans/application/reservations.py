@@ -252,11 +252,10 @@ class Reservations:
 
         def decide_to_lapse(stream: Stream[LoanEvent]) -> list[LoanEvent]:
             nonlocal seconds
-            if stream.revision != hold.covers:  # It was recorded, or closed.
-                return []
+            is_recorded_or_closed = stream.revision != hold.covers
             # Asked once: the store's clock may be found to be behind what it was a moment ago.
-            seconds = self.seconds_left(taken_at)
-            if seconds:
+            seconds = 0.0 if is_recorded_or_closed else self.seconds_left(taken_at)
+            if is_recorded_or_closed or seconds:
                 return []
             # No policy has a say in it.
             return loan_request.decide(lapse, loan_request.fold(stream.events), VERSION_0)
@@ -270,5 +269,5 @@ class Reservations:
             return 0.0
         state = loan_request.fold(stream.events)
         if state.application is None:
-            return seconds if stream.revision == hold.covers else 0.0
+            return seconds
         return 0.0 if state.decision is not None else math.inf

@@ -6,11 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.processes import PROJECT, wait_until
+from tests.support.processes import PROJECT, resident_bytes, wait_until
 from tests.support.valkey import RunningValkey
 from tests.support.web_servers import Daphne, running_daphne
 
@@ -61,5 +60,4 @@ def echo(web_environment: dict[str, str]) -> Iterator[Daphne]:
 
 def memory_of(pid: int) -> float:
     """The memory of a process that is in RAM, in MB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+    return resident_bytes(pid) / 2**20
