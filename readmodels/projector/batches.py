@@ -309,20 +309,28 @@ def is_transient(error: Exception) -> bool:
     return is_away(error) or getattr(error.__cause__, "sqlstate", "") in _TRANSIENT_SQLSTATES
 
 
-def concerns(projection: Projection, events: Sequence[Received]) -> bool:
-    """Whether any of these events may change the projection's rows, and not only its checkpoint."""
-    began_here: set[UUID] = set()
-    for received in events:
-        if received.recorded.type in projection.takes and received.is_ours:
+class Concern:
+    """Tells which of the events that follow each other concern a projection.
+
+    That is those that may change its rows, and not only its checkpoint.
+    """
+
+    def __init__(self, projection: Projection) -> None:
+        self._projection = projection
+        self._began_here: set[UUID] = set()
+
+    def includes(self, received: Received) -> bool:
+        """Whether this event, or its like, concerns it. To ask twice changes nothing."""
+        if received.recorded.type in self._projection.takes and received.is_ours:
             return True
-        loan_request_id = received.loan_request_id if projection.keeps_revisions else None
-        if loan_request_id is None or loan_request_id in began_here:
-            continue
+        loan_request_id = received.loan_request_id if self._projection.keeps_revisions else None
+        if loan_request_id is None or loan_request_id in self._began_here:
+            return False
         if received.recorded.stream_position != 0:
             return True
         # There is no row yet of a request that begins here.
-        began_here.add(loan_request_id)
-    return False
+        self._began_here.add(loan_request_id)
+        return False
 
 
 def _set_revisions(rows: Rows[Any], events: Sequence[Received]) -> None:

@@ -43,6 +43,8 @@ class SubscriptionStalled(Exception):
     """The store has events that the subscription should have delivered by now."""
 
 
+Wakes = Callable[[Received], bool]
+
 EVENT_STORE_AWAY: Final = (EventStoreDBClientException, SubscriptionEnded, SubscriptionStalled)
 
 
@@ -186,17 +188,18 @@ class FeedCursor:
         self.index = 0
         """The next event's number, as its feed counts them."""
 
-    def next_batch(self, *, limit: int, timeout: float) -> Batch:
+    def next_batch(self, *, limit: int, timeout: float, wakes: Wakes | None = None) -> Batch:
         """What has arrived, up to `limit` events; waits up to `timeout` seconds for the first.
 
-        While history is read, it also waits a moment for the batch to become full.
+        With `wakes` it waits for `limit` events, or for one of which `wakes` says so, which must
+        not take long. While history is read, it also waits a moment for the batch to become full.
 
         Raises:
             SubscriptionEnded, SubscriptionStalled, EventStoreDBClientException: after all events
                 that arrived before were returned. The next call subscribes anew.
             StoreReplaced: the subscription would not begin after the event that was taken last.
         """
-        batch = self._nearest_feed().take(self, limit=limit, timeout=timeout)
+        batch = self._nearest_feed().take(self, limit=limit, timeout=timeout, wakes=wakes)
         if not self._is_sure_of_the_store and (batch.events or batch.caught_up):
             # Again, since the store may have been replaced just before the subscription began.
             self._feeds.source.check(self.bookmark)
@@ -232,6 +235,20 @@ class FeedCursor:
         return self._feed
 
 
+@dataclass(eq=False)
+class _Wait:
+    """A cursor that waits until the window ends at an index, or an event `wakes` it."""
+
+    until: int
+    wakes: Wakes | None
+    condition: threading.Condition
+    is_over: bool = False
+
+    def is_ended_by(self, received: Received, end: int) -> bool:
+        """Whether it need wait no longer, with this event at the end of the window."""
+        return end >= self.until or (self.wakes is not None and self.wakes(received))
+
+
 class Feed:
     """One subscription, from a position on, and a window of the latest events from it."""
 
@@ -241,9 +258,12 @@ class Feed:
         self._thread = threading.Thread(target=self._read, name="feed", daemon=True)
         self._subscription: CatchUpSubscription | None = None
         self._is_closed = threading.Event()
-        # All that follows changes only under the condition's lock.
-        self._condition = threading.Condition()
+        # All that follows changes only under this lock.
+        self._lock = threading.RLock()
+        self._room = threading.Condition(self._lock)
         self._cursors: set[FeedCursor] = set()
+        # Each has a condition of its own: to wake a thread for nothing costs as much as to commit.
+        self._waits: list[_Wait] = []
         self._before = after  # The event before the window.
         # By the store: whatever it has up to there was delivered.
         self._searched = after.position
@@ -259,7 +279,8 @@ class Feed:
         self._room_until = 0.0  # Up to this index the reader need not check for room,
         self._room_until_bytes = 0  # as long as there were fewer bytes than this.
         self._is_full = False  # The reader waits for room.
-        self._wake_at = math.inf  # A cursor waits for the event before this index.
+        self._wake_at = math.inf  # A cursor waits for the event before this index,
+        self._are_choosy = False  # or for an event that it chooses.
 
     def start(self) -> None:
         """Subscribe, in the feed's own thread, since esdbclient does so without a timeout."""
@@ -268,8 +289,9 @@ class Feed:
     def close(self) -> None:
         """End the subscription."""
         self._is_closed.set()
-        with self._condition:
-            self._condition.notify_all()
+        with self._lock:
+            self._room.notify()
+            self._look_again()
         if self._subscription is not None:
             self._subscription.stop()
 
@@ -285,7 +307,7 @@ class Feed:
 
         With `only_near`, not if it is far behind the feed's end: it would be left behind again.
         """
-        with self._condition:
+        with self._lock:
             if self._failure or not self._holds(cursor.position):
                 return False
             place = bisect_right(self._window, cursor.position, key=lambda each: each.position)
@@ -305,22 +327,24 @@ class Feed:
 
     def dismiss(self, cursor: FeedCursor) -> bool:
         """Take a cursor off; returns whether it was the last."""
-        with self._condition:
+        with self._lock:
             self._cursors.discard(cursor)
-            self._condition.notify_all()
+            self._room.notify()
             return not self._cursors
 
     def has(self, cursor: FeedCursor) -> bool:
         """Whether the cursor is still on this feed, and was not left behind."""
-        with self._condition:
+        with self._lock:
             return cursor in self._cursors
 
-    def take(self, cursor: FeedCursor, *, limit: int, timeout: float) -> Batch:
+    def take(
+        self, cursor: FeedCursor, *, limit: int, timeout: float, wakes: Wakes | None = None
+    ) -> Batch:
         """The next events for a cursor: see `FeedCursor.next_batch`."""
-        with self._condition:
+        with self._lock:
             if not cursor.is_caught_up:
                 self._wait_for(cursor, limit, min(self._tuning.linger_seconds, timeout))
-            self._wait_for(cursor, 1, timeout)
+            self._wait_for(cursor, limit if wakes else 1, timeout, wakes)
             if cursor not in self._cursors:
                 return Batch([])  # Left behind: its next event may have left the window.
             events = self._next_for(cursor, limit)
@@ -332,7 +356,7 @@ class Feed:
             if self._failure is not None:
                 self._cursors.discard(cursor)
                 raise self._failure
-        self._probe_if_silent()
+        self._probe_if_silent(cursor)
         return Batch([])
 
     def _next_for(self, cursor: FeedCursor, limit: int) -> list[Received]:
@@ -345,23 +369,45 @@ class Feed:
         """How many bytes there were before the event with this index."""
         return self._bytes if index == self._end else self._bytes_before[index - self._first]
 
-    def _wait_for(self, cursor: FeedCursor, count: int, timeout: float) -> None:
-        self._condition.wait_for(lambda: self._has(cursor, count), timeout)
+    def _wait_for(
+        self, cursor: FeedCursor, count: int, timeout: float, wakes: Wakes | None = None
+    ) -> None:
+        if self._has(cursor, count) or (wakes and any(map(wakes, self._after(cursor)))):
+            return
+        wait = _Wait(cursor.index + count, wakes, threading.Condition(self._lock))
+        self._waits.append(wait)
+        self._note_waits()
+        try:
+            wait.condition.wait_for(lambda: wait.is_over or self._has(cursor, count), timeout)
+        finally:
+            self._waits.remove(wait)
+            self._note_waits()
+
+    def _after(self, cursor: FeedCursor) -> list[Received]:
+        return self._window[cursor.index - self._first :]
 
     def _has(self, cursor: FeedCursor, count: int) -> bool:
         if self._end >= cursor.index + count or self._failure or cursor not in self._cursors:
             return True
         if not cursor.is_caught_up and self._end >= self._history_ends_at:
             return True
-        if self._is_full and self._end > cursor.index:
-            return True  # More would come only after these are taken.
-        self._wake_at = min(self._wake_at, cursor.index + count)
-        return False
+        # If it is full, more would come only after these are taken.
+        return self._is_full and self._end > cursor.index
+
+    def _note_waits(self) -> None:
+        going_on = [wait for wait in self._waits if not wait.is_over]
+        self._wake_at = min((wait.until for wait in going_on), default=math.inf)
+        self._are_choosy = any(wait.wakes for wait in going_on)
+
+    def _look_again(self) -> None:
+        """Have each cursor that waits look whether it still has to."""
+        for wait in self._waits:
+            wait.condition.notify()
 
     def _let_the_reader_go_on(self) -> None:
         self._shrink_window()
         if self._is_full:
-            self._condition.notify_all()
+            self._room.notify()
 
     def _shrink_window(self) -> None:
         slowest = self._slowest_index()
@@ -381,13 +427,13 @@ class Feed:
     def _slowest_index(self) -> int:
         return min((cursor.index for cursor in self._cursors), default=self._end)
 
-    def _probe_if_silent(self) -> None:
+    def _probe_if_silent(self, cursor: FeedCursor) -> None:
         """After a long silence, ask the store whether it has events that did not arrive.
 
         A connection that breaks without notice leaves a subscription waiting for ever. Meanwhile
         the store may have been replaced.
         """
-        with self._condition:
+        with self._lock:
             if time.monotonic() - self._heard_at < self._tuning.probe_after_idle_seconds:
                 return
             self._heard_at = time.monotonic()
@@ -401,9 +447,10 @@ class Feed:
             # For all cursors on this feed.
             self._fail(failure)
             return
-        with self._condition:
+        with self._lock:
             # The event may be on its way.
-            if self._condition.wait_for(lambda: self._end > end, self._tuning.grace_seconds):
+            self._wait_for(cursor, 1, self._tuning.grace_seconds)
+            if self._end > end or self._failure or cursor not in self._cursors:
                 return
         self._fail(SubscriptionStalled())
 
@@ -449,7 +496,7 @@ class Feed:
         raise SubscriptionEnded
 
     def _append(self, received: Received) -> None:
-        with self._condition:
+        with self._lock:
             if self._end >= self._room_until or self._bytes >= self._room_until_bytes:
                 self._wait_for_room()
             self._window.append(received)
@@ -458,26 +505,32 @@ class Feed:
             self._end += 1
             self._searched = received.position
             self._heard_at = time.monotonic()
-            if self._end >= self._wake_at:
-                self._wake_at = math.inf
-                self._condition.notify_all()
+            if self._are_choosy or self._end >= self._wake_at:
+                self._wake(received)
+
+    def _wake(self, received: Received) -> None:
+        for wait in self._waits:
+            if not wait.is_over and wait.is_ended_by(received, self._end):
+                wait.is_over = True
+                wait.condition.notify()
+        self._note_waits()
 
     def _note_searched(self, position: int) -> None:
-        with self._condition:
+        with self._lock:
             self._searched = max(self._searched, position)
             self._heard_at = time.monotonic()
 
     def _end_history(self) -> None:
-        with self._condition:
+        with self._lock:
             self._history_ends_at = self._end
             self._heard_at = time.monotonic()
-            self._condition.notify_all()
+            self._look_again()
 
     def _wait_for_room(self) -> None:
         while not self._is_closed.is_set() and not self._has_room():
             self._is_full = True
-            self._condition.notify_all()
-            if not self._condition.wait_for(self._may_go_on, self._tuning.most_wait_seconds):
+            self._look_again()
+            if not self._room.wait_for(self._may_go_on, self._tuning.most_wait_seconds):
                 self._leave_the_slowest_behind()
         self._is_full = False
 
@@ -496,9 +549,9 @@ class Feed:
         slowest = min(self._cursors, key=lambda cursor: cursor.index)
         slowest.was_left_behind = True
         self._cursors.discard(slowest)
-        self._condition.notify_all()
+        self._look_again()
 
     def _fail(self, failure: Exception) -> None:
-        with self._condition:
+        with self._lock:
             self._failure = failure
-            self._condition.notify_all()
+            self._look_again()

@@ -27,10 +27,10 @@ from readmodels.projector.batches import (
     Changes,
     CheckpointGone,
     CheckpointWentBack,
+    Concern,
     EventNotHandled,
     NewerEvent,
     NewerVersionIsLive,
-    concerns,
 )
 from readmodels.projector.bookmarks import StoreReplaced
 from readmodels.projector.coordination.coordinator import Coordinator
@@ -113,6 +113,7 @@ class Held:
         self._events: list[Received] = []
         self._bytes = 0
         self._since = 0.0
+        self._concern = Concern(projection)
         self._are_urgent = False
         # When urgent commits would be at their rate again. Each moves it on, and time catches up.
         self._at_rate_from = 0.0
@@ -125,8 +126,7 @@ class Held:
             self._since = self._clock()
         self._events += events
         self._bytes += sum(each.size for each in events)
-        if self._projection.group is not None and not self._are_urgent:
-            self._are_urgent = concerns(self._projection, self._events)
+        self._are_urgent = self._are_urgent or any(map(self._is_urgent, events))
 
     def are_due(self) -> bool:
         """Whether they are to be applied now."""
@@ -148,11 +148,31 @@ class Held:
             at_rate_from = max(self._at_rate_from, self._clock())
             self._at_rate_from = at_rate_from + self._tuning.commit_seconds
         events, self._events, self._bytes, self._are_urgent = self._events, [], 0, False
+        self._concern = Concern(self._projection)
         return events
+
+    def note_time(self, seconds: float) -> None:
+        """Note how long it took to apply what was taken last: so commits keep to their share."""
+        whole = seconds / self._tuning.commit_share
+        self._at_rate_from += max(0.0, whole - self._tuning.commit_seconds)
+
+    @property
+    def hastened_by(self) -> Callable[[Received], bool] | None:
+        """Which events may make these due sooner; `None` if none are held."""
+        if not self._events:
+            return None
+        return _none if self._are_urgent else self._is_urgent
+
+    def _is_urgent(self, received: Received) -> bool:
+        return self._projection.group is not None and self._concern.includes(received)
 
     def _are_many(self) -> bool:
         most, most_bytes = self._tuning.batch_size, self._tuning.batch_bytes
         return len(self._events) >= most or self._bytes >= most_bytes
+
+
+def _none(received: Received) -> bool:
+    return False
 
 
 class Lookout:
@@ -292,11 +312,15 @@ class Follower:
                 while self._goes_on():
                     lookout.look()
                     batch = cursor.next_batch(
-                        limit=self._tuning.batch_size, timeout=held.seconds_left()
+                        limit=self._tuning.batch_size,
+                        timeout=held.seconds_left(),
+                        wakes=held.hastened_by,
                     )
                     held.add(batch.events)
                     if batch.caught_up or not cursor.is_caught_up or held.are_due():
+                        began = time.monotonic()
                         applier.apply(held.take())
+                        held.note_time(time.monotonic() - began)
                     if batch.caught_up:
                         announcements.go_live()
                         self._note_caught_up(applier.position)

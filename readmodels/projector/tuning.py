@@ -19,9 +19,10 @@ class Tuning:
     poll_seconds: float = 0.5
     # How long a live event that no page shows may wait for others to share its commit.
     hold_seconds: float = 0.1
-    # Under load, events that a page shows are committed together this often; after a pause, the
-    # first few commits are made at once.
+    # Under load, events that a page shows are committed together this often, and less often if that
+    # took more than this share of the time; after a pause, the first few commits are made at once.
     commit_seconds: float = 0.02
+    commit_share: float = 0.1
     commits_at_once: int = 5
     # How often a projection that is stopped asks whether it may go on.
     stopped_poll_seconds: float = 1.0

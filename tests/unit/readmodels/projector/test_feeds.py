@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +29,7 @@ from readmodels.projector.feeds import (
     SubscriptionEnded,
     SubscriptionStalled,
 )
+from readmodels.projector.received import Received
 from readmodels.projector.tuning import Tuning
 from tests.support.loans import recorded_as
 from tests.support.processes import PATIENCE, wait_until
@@ -47,7 +49,7 @@ class FakeSubscription:
     """Delivers the events that it is given, waits for more, and ends when it is stopped."""
 
     def __init__(self, *deliveries: RecordedEvent | Exception) -> None:
-        self.asked = 0
+        self.asked = self.given = 0
         self.has_ended = False
         self.is_stopped = False
         self._deliveries: queue.Queue[RecordedEvent | Exception | None] = queue.Queue()
@@ -66,6 +68,7 @@ class FakeSubscription:
             yield delivery
 
     def deliver(self, delivery: RecordedEvent | Exception) -> None:
+        self.given += 1
         self._deliveries.put(delivery)
 
     def stop(self) -> None:
@@ -188,6 +191,24 @@ def take(cursor: FeedCursor, *, limit: int = 10) -> Taken:
     return seen(cursor.next_batch(limit=limit, timeout=PATIENCE))
 
 
+def deliver(subscription: FakeSubscription, *arriving: RecordedEvent) -> None:
+    """Deliver these, and wait until they have arrived."""
+    for each in arriving:
+        subscription.deliver(each)
+    wait_until(lambda: subscription.has_delivered(subscription.given))
+
+
+def take_chosen(
+    cursor: FeedCursor, chosen: int, *, limit: int = 10, timeout: float = PATIENCE
+) -> Taken:
+    """Wait for the event at a position; others are not worth it."""
+
+    def is_chosen(received: Received) -> bool:
+        return received.position == chosen
+
+    return seen(cursor.next_batch(limit=limit, timeout=timeout, wakes=is_chosen))
+
+
 def seen(batch: Batch) -> Taken:
     return Taken([each.recorded for each in batch.events], batch.caught_up)
 
@@ -258,6 +279,50 @@ class TestABatch:
             assert take(cursor) == Taken(history, caught_up=True)
             subscription.deliver(later)
             assert take(cursor) == Taken([later])
+
+
+class TestAWaitForWhatIsWorthIt:
+    """With `wakes`."""
+
+    def test_ends_with_the_event_that_is(self) -> None:
+        subscription, arrived = FakeSubscription(CaughtUp()), events(3)
+        with only_cursor(subscription) as cursor, ThreadPoolExecutor(1) as threads:
+            assert take(cursor).caught_up
+            taking = threads.submit(take_chosen, cursor, 3)
+            deliver(subscription, *arrived[:2])
+            subscription.deliver(arrived[2])
+            assert taking.result(PATIENCE) == Taken(arrived)
+
+    def test_ends_when_the_batch_is_full(self) -> None:
+        subscription, arrived = FakeSubscription(CaughtUp()), events(3)
+        with only_cursor(subscription) as cursor, ThreadPoolExecutor(1) as threads:
+            assert take(cursor).caught_up
+            taking = threads.submit(take_chosen, cursor, 9, limit=2)
+            deliver(subscription, *arrived)
+            assert taking.result(PATIENCE) == Taken(arrived[:2])
+
+    def test_does_not_begin_if_it_has_arrived(self) -> None:
+        subscription, arrived = FakeSubscription(CaughtUp()), events(2)
+        with only_cursor(subscription) as cursor:
+            assert take(cursor).caught_up
+            deliver(subscription, *arrived)
+            assert take_chosen(cursor, 1) == Taken(arrived)
+
+    def test_ends_with_the_time_and_what_there_is(self) -> None:
+        subscription, arrived = FakeSubscription(CaughtUp()), events(2)
+        with only_cursor(subscription) as cursor:
+            assert take(cursor).caught_up
+            deliver(subscription, *arrived)
+            assert take_chosen(cursor, 9, timeout=0.001) == Taken(arrived)
+
+    def test_ends_with_a_failure(self) -> None:
+        subscription = FakeSubscription(CaughtUp())
+        with only_cursor(subscription) as cursor, ThreadPoolExecutor(1) as threads:
+            assert take(cursor).caught_up
+            taking = threads.submit(take_chosen, cursor, 9)
+            subscription.deliver(Lost())
+            with pytest.raises(Lost):
+                taking.result(PATIENCE)
 
 
 class TestABatchOfLargeEvents:

@@ -6,7 +6,8 @@ import pytest
 
 from loans.domain.events import LoanEvent
 from readmodels.projections import PROJECTIONS
-from readmodels.projector.batches import concerns
+from readmodels.projections.base import Projection
+from readmodels.projector.batches import Concern
 from readmodels.projector.follower import Held
 from readmodels.projector.received import Received
 from readmodels.projector.tuning import Tuning
@@ -23,6 +24,10 @@ def stream(*events: LoanEvent, first: int = 0) -> list[Received]:
 
 
 OF_NO_LOAN = Received(recorded_as("ReservationTaken"))
+
+
+def concerns(projection: Projection, events: list[Received]) -> bool:
+    return any(map(Concern(projection).includes, events))
 
 
 def test_an_event_that_a_projection_takes_concerns_it() -> None:
@@ -75,6 +80,54 @@ def test_under_load_events_that_a_page_shows_share_commits() -> None:
             commits += 1
         clock.now += 0.001
     assert commits == pytest.approx(1.0 / Tuning().commit_seconds, abs=Tuning().commits_at_once)
+
+
+def test_under_load_commits_that_take_long_are_made_less_often() -> None:
+    clock = Clock()
+    kept = Held(STATUS, Tuning(commit_seconds=0.02, commit_share=0.1), clock=clock)
+    commits = 0
+    for number in range(1000):
+        kept.add(stream(REQUESTED, first=number))
+        if kept.are_due():
+            kept.take()
+            clock.now += 0.01
+            kept.note_time(0.01)
+            commits += 1
+        clock.now += 0.001
+    seconds = 1.0 + commits * 0.01
+    assert commits == pytest.approx(seconds / 0.1, abs=2)
+
+
+def test_quick_commits_are_made_no_more_often_for_that() -> None:
+    clock = Clock()
+    kept = held(projection="loan_status", clock=clock)
+    for number in range(Tuning().commits_at_once):
+        kept.add(stream(REQUESTED, first=number))
+        kept.take()
+        kept.note_time(0.0)
+    kept.add(stream(REQUESTED))
+    assert kept.seconds_left() == pytest.approx(Tuning().commit_seconds)
+
+
+def test_where_nothing_is_held_any_event_is_news() -> None:
+    assert held(projection="loan_status").hastened_by is None
+
+
+def test_what_is_held_is_hastened_by_what_a_page_shows() -> None:
+    kept = held([OF_NO_LOAN], stream(REQUESTED), projection="underwriters_queue")
+    hastens = kept.hastened_by
+    assert hastens is not None
+    assert not hastens(OF_NO_LOAN)
+    # It is the second event of a request that began with what is held: there is no row of it.
+    assert not any(map(hastens, stream(CHECKED, first=1)))
+    assert any(map(hastens, stream(REVIEW, first=2)))
+
+
+@pytest.mark.parametrize("projection", ["search_words", "loan_status"])
+def test_neither_what_no_page_shows_nor_what_is_urgent_is_hastened(projection: str) -> None:
+    hastens = held(stream(REQUESTED), projection=projection).hastened_by
+    assert hastens is not None
+    assert not any(map(hastens, [OF_NO_LOAN, *stream(CHECKED, APPROVED, first=1)]))
 
 
 def test_after_a_pause_the_first_few_commits_are_made_at_once() -> None:
