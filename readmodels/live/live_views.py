@@ -2,8 +2,9 @@
 
 The first page that watches a group starts its live view, which subscribes to the group and reads
 the read model. When the group is told of a change, the view reads once and renders what has changed
-once. Each page that was up to date is sent this frame; any other page is sent everything. The view
-ends with its last page.
+once. Each page that was up to date is sent this frame. One that fell behind, since the server or
+the page was busy, is sent what has changed since, or everything if that is long ago. The view ends
+with its last page.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -26,6 +27,8 @@ from readmodels.live.broadcasts import Receive, subscribed
 logger = logging.getLogger(__name__)
 
 END_TIMEOUT_SECONDS: Final = 5.0
+# How many changes a page may be behind without being sent everything, which may be a megabyte.
+MOST_BEHIND: Final = 10
 
 # Not the thread that all consumers share, in which opening pages check their users.
 _readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="live-view")
@@ -112,21 +115,22 @@ class Watch:
         Raises:
             LiveViewLost: the view cannot be kept up to date any more.
         """
-        await self._news.wait()
-        self._news.clear()
-        state = self._view.state
-        if state is None:
-            raise LiveViewLost
-        recorded_at, self._recorded_at = self._recorded_at, None
-        is_one_behind = self._given == state.number - 1
-        self._given = state.number
-        if is_one_behind:
-            return Frame(state.step, recorded_at)
-        first, *rest = await self._greeting(state) or [await state.whole()]
-        return Frame(first, recorded_at, rest)
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            state = self._view.state
+            if state is None:
+                raise LiveViewLost
+            recorded_at, self._recorded_at = self._recorded_at, None
+            given, self._given = self._given, state.number
+            first, *rest = await self._greeting(state, given) or [await state.since(given)]
+            if first:  # Otherwise it has become what it was.
+                return Frame(first, recorded_at, rest)
 
-    async def _greeting(self, state: _State) -> Sequence[str] | None:
+    async def _greeting(self, state: _State, given: int | None) -> Sequence[str] | None:
         greet, self._greet = self._greet, None
+        if given is not None:
+            return None
         return await asyncio.to_thread(greet, state.content) if greet else None
 
     def look_again(self) -> None:
@@ -148,20 +152,37 @@ class Watch:
 
 @dataclass(eq=False)
 class _State:
-    """What a view shows at one moment. `step` turns the state before it into this one."""
+    """What a view shows at one moment, and what it has shown before, by number."""
 
     content: Content
     number: int = 0
-    step: str = ""
-    _whole: str | None = None
+    earlier: Mapping[int, Content] = field(default_factory=dict)
+    # What turns an earlier state into this one; of `None`, everything.
+    _rendered: dict[int | None, str] = field(default_factory=dict)
     _rendering: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def whole(self) -> str:
-        """Everything, rendered when it is first asked for."""
-        async with self._rendering:
-            if self._whole is None:
-                self._whole = await asyncio.to_thread(self.content.changes_since, None)
-        return self._whole
+    async def since(self, number: int | None) -> str:
+        """What turns that state into this one, or everything, rendered when it is first asked for.
+
+        Everything is for pages that have no state, or one that is not known any more.
+        """
+        if number not in self.earlier:
+            number = None
+        if number not in self._rendered:
+            async with self._rendering:
+                if number not in self._rendered:
+                    self._rendered[number] = await asyncio.to_thread(self._changes, number)
+        return self._rendered[number]
+
+    def next(self, content: Content) -> _State:
+        """The state after this one. The pages that are up to date need what has changed at once."""
+        known = {**self.earlier, self.number: self.content}
+        latest = {number: known[number] for number in list(known)[-MOST_BEHIND:]}
+        step = content.changes_since(self.content)
+        return _State(content, self.number + 1, latest, {self.number: step})
+
+    def _changes(self, number: int | None) -> str:
+        return self.content.changes_since(None if number is None else self.earlier[number])
 
 
 class _LiveView:
@@ -252,4 +273,4 @@ def _next_state(read: Read, before: _State | None) -> _State:
         return _State(content)
     if content == before.content:
         return before
-    return _State(content, before.number + 1, content.changes_since(before.content))
+    return before.next(content)

@@ -17,7 +17,14 @@ from channels.layers import channel_layers
 from pytest_django import Settings
 
 from readmodels.live.broadcasts import CHANGED, Broadcaster, subscribed
-from readmodels.live.live_views import Frame, LiveViewLost, ViewTimes, Watch, watching
+from readmodels.live.live_views import (
+    MOST_BEHIND,
+    Frame,
+    LiveViewLost,
+    ViewTimes,
+    Watch,
+    watching,
+)
 from tests.support.event_loops import in_event_loop
 from tests.support.processes import PATIENCE, free_port, wait_until
 
@@ -59,6 +66,8 @@ class Shown:
     def changes_since(self, before: Shown | None) -> str:
         if before is None:
             return self.of.render(f"all of {self.number}")
+        if before == self:
+            return self.of.render("")
         return self.of.render(f"{before.number} to {self.number}")
 
 
@@ -172,17 +181,40 @@ class TestAPage:
             assert (await next_frame(later)).fragments == "all of 1"
             assert (await next_frame(first)).fragments == "0 to 1"
 
+    @pytest.mark.parametrize(
+        ("behind", "sent"),
+        [
+            (2, "0 to 2"),
+            (MOST_BEHIND, f"0 to {MOST_BEHIND}"),
+            (MOST_BEHIND + 1, f"all of {MOST_BEHIND + 1}"),
+        ],
+    )
     @in_event_loop
-    async def test_that_fell_behind_gets_the_whole_rendered_once(self) -> None:
+    async def test_that_fell_behind_gets_what_it_lacks_rendered_once(
+        self, behind: int, sent: str
+    ) -> None:
         numbers = Numbers()
         async with AsyncExitStack() as stack:
             quick, *slow = [await opened(stack, numbers) for _ in range(3)]
-            for number in (1, 2):
+            for number in range(1, behind + 1):
                 await change(numbers, number)
                 assert (await next_frame(quick)).fragments == f"{number - 1} to {number}"
             frames = [(await next_frame(watch)).fragments for watch in slow]
-        assert frames == ["all of 2"] * 2
-        assert numbers.renderings.count("all of 2") == 1
+        assert frames == [sent] * 2
+        assert numbers.renderings.count(sent) == 1
+
+    @in_event_loop
+    async def test_that_fell_behind_until_all_was_as_before_is_sent_nothing(self) -> None:
+        numbers = Numbers()
+        async with AsyncExitStack() as stack:
+            quick, slow = [await opened(stack, numbers) for _ in range(2)]
+            for number in (1, 0):
+                await change(numbers, number)
+                await next_frame(quick)
+            sent = asyncio.create_task(next_frame(slow))
+            await until(lambda: "" in numbers.renderings)
+            await change(numbers, 2)
+            assert (await sent).fragments == "0 to 2"
 
     @in_event_loop
     async def test_that_starts_over_gets_the_whole_as_it_is_now_and_the_others_the_change(
