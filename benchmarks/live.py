@@ -291,7 +291,13 @@ async def _ticks(seconds: float, rate: int = EVENTS_PER_SECOND) -> AsyncIterator
 
 async def _all_show(pages: Sequence[Page], desk: _Desk) -> None:
     """Wait until every page shows the right list."""
-    await _until(lambda: all(list(page.rows) == desk.waiting for page in pages))
+
+    def are_right() -> bool:
+        if not all(page.is_open for page in pages):
+            sys.exit("The server has closed pages, which would have to connect again.")
+        return all(page.in_order == desk.waiting for page in pages)
+
+    await _until(are_right)
 
 
 async def _until(condition: Callable[[], bool]) -> None:

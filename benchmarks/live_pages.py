@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx2
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
@@ -18,6 +18,7 @@ from readmodels.live.heartbeats import is_heartbeat
 
 WHOLE_LIST: Final = '<div id="queue"'
 ROW: Final = re.compile(r'<tr id="request-([0-9a-f-]{36})"([^>]*)>')
+COMPLETE: Final = re.compile(r'data-complete="([^"]*)"')
 CLAIMED_BY: Final = re.compile(r'data-claimed-by="([^"]*)"')
 REMOVAL: Final = 'hx-swap-oob="delete"'
 OPENING_AT_ONCE: Final = 20
@@ -39,14 +40,31 @@ ADDED: Final = "added"
 REMOVED: Final = "removed"
 
 
+class Row(NamedTuple):
+    """What a row says: when its credit report was in (ISO 8601), and who claimed it."""
+
+    complete: str
+    claimed_by: str
+
+
 class Page(WSListener):
     """An open page: the rows that it shows with who claimed them, and when that changed."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, str] = {}
+        self.is_open = True
+        self.rows: dict[str, Row] = {}
         self.seen: list[Seen] = []
         self.last_frame_at = 0.0
         self.last_frame_bytes = 0
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """Note that there is nobody to send it frames any more."""
+        self.is_open = False
+
+    @property
+    def in_order(self) -> list[str]:
+        """The ids of the rows as the page shows them: `queue.js` puts each where it belongs."""
+        return sorted(self.rows, key=lambda row: self.rows[row].complete)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Apply a frame."""
@@ -66,12 +84,12 @@ class Page(WSListener):
         gone = self.rows.keys() - changes.rows.keys() if changes.is_whole_list else changes.removed
         before = {row: self.rows.pop(row) for row in gone if row in self.rows}
         self.seen += [Seen(row, REMOVED, at) for row in before if row not in changes.rows]
-        for row, by in changes.rows.items():
-            claimed_by = before.get(row, self.rows.get(row))
-            if claimed_by is None:
+        for row, now in changes.rows.items():
+            was = before.get(row, self.rows.get(row))
+            if was is None:
                 self.seen.append(Seen(row, ADDED, at))
-            elif by != claimed_by:
-                self.seen.append(Seen(row, by, at))
+            elif now.claimed_by != was.claimed_by:
+                self.seen.append(Seen(row, now.claimed_by, at))
         if changes.is_whole_list:
             self.rows = dict(changes.rows)
         else:
@@ -81,7 +99,7 @@ class Page(WSListener):
 @dataclass(frozen=True)
 class _Changes:
     is_whole_list: bool
-    rows: Mapping[str, str]
+    rows: Mapping[str, Row]
     removed: frozenset[str]
 
 
@@ -90,14 +108,14 @@ def _changes(frame: str) -> _Changes:
     rows = ROW.findall(frame)
     return _Changes(
         is_whole_list=WHOLE_LIST in frame,
-        rows={row: _claimed_by(rest) for row, rest in rows if REMOVAL not in rest},
+        rows={row: _row(rest) for row, rest in rows if REMOVAL not in rest},
         removed=frozenset(row for row, rest in rows if REMOVAL in rest),
     )
 
 
-def _claimed_by(attributes: str) -> str:
-    found = CLAIMED_BY.search(attributes)
-    return found[1] if found else ""
+def _row(attributes: str) -> Row:
+    complete, claimed_by = COMPLETE.search(attributes), CLAIMED_BY.search(attributes)
+    return Row(complete[1] if complete else "", claimed_by[1] if claimed_by else "")
 
 
 async def log_in(url: str) -> str:

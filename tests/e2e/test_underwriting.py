@@ -204,6 +204,23 @@ class TestUnderThePointer:
         for name in three:
             expect(row(underwriter, name)).to_have_count(0)
 
+    def test_a_row_that_belongs_between_others_comes_to_stand_there(
+        self, underwriter: Page, three: list[str]
+    ) -> None:
+        underwriter.mouse.move(0, 0)
+        first, other, second = underwriter.evaluate(
+            """() => {
+              const [first, second] = [...shownRows().rows].slice(-3);
+              const other = second.cloneNode(true);
+              other.id = "request-11111111-1111-4111-8111-111111111111";
+              const justAfter = Date.parse(first.dataset.complete) + 1;
+              other.dataset.complete = new Date(justAfter).toISOString();
+              takeRow(other);
+              return [first.id, other.id, second.id];
+            }"""
+        )
+        expect(underwriter.locator(f"#{first} + #{other} + #{second}")).to_be_visible()
+
     def test_a_row_that_has_just_come_takes_no_clicks(
         self, demo: Demo, underwriter: Page, three: list[str]
     ) -> None:

@@ -158,10 +158,10 @@ def test_one_goes_and_another_comes() -> None:
     assert (removed(html), added(html)) == (set(ids(FIRST)), ids(THIRD))
 
 
-def test_a_request_that_belongs_between_others_has_the_list_sent_anew() -> None:
+def test_a_request_that_belongs_between_others_is_added_for_the_page_to_put_there() -> None:
     html = page(FIRST, SECOND, THIRD).changes_since(page(FIRST, THIRD))
-    assert is_listed_anew(html)
-    assert added(html) == ids(FIRST, SECOND, THIRD)
+    assert not is_listed_anew(html)
+    assert (removed(html), added(html)) == (set(), ids(SECOND))
 
 
 @pytest.mark.parametrize(
