@@ -23,7 +23,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
 from lepret.settings import *  # noqa: E402, F403
 
 CREDIT_BUREAU_LATENCY_SECONDS = 0.0
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CACHES = {"default": {"BACKEND": "tests.support.local_cache.LocalCache"}}
 PRESENCE_URL = "redis://127.0.0.1:1/0"  # Nothing listens there.
 # All tests apply from one address.
 API_ANONYMOUS_RATE = APPLICATIONS_PER_ADDRESS = APPLICATIONS_PER_NATIONAL_ID = None

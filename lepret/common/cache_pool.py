@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Self
 
@@ -48,6 +49,19 @@ class Cache(RedisCache):
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
         super().__init__(server, params)
         self._class = _SharingClients
+
+    def increment_all(self, lifetimes: Mapping[str, int]) -> dict[str, int]:
+        """Increment counters in one round trip; returns their values.
+
+        One that is new begins at 1, and expires after its lifetime, in seconds. Django's `incr`
+        takes two round trips for each, and two more for one that is new.
+        """
+        with self._cache.get_client(write=True).pipeline(transaction=False) as pipeline:
+            for key, seconds in lifetimes.items():
+                counter = self.make_and_validate_key(key)
+                pipeline.set(counter, 0, ex=seconds, nx=True)
+                pipeline.incr(counter)
+            return dict(zip(lifetimes, pipeline.execute()[1::2], strict=True))
 
 
 class _SharingClients(RedisCacheClient):

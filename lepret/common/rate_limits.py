@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar, cast
 
 from django.conf import settings
 from django.core.cache import cache
@@ -27,6 +27,12 @@ Clock = Callable[[], float]
 T = TypeVar("T")
 
 
+class _Counting(Protocol):
+    """What the cache can do beside what every cache of Django's can."""
+
+    def increment_all(self, lifetimes: Mapping[str, int]) -> Mapping[str, int]: ...
+
+
 class Counters:
     """Counters and marks in the cache. While it is down, nothing is counted or marked."""
 
@@ -42,20 +48,14 @@ class Counters:
         """The counters and marks that are there, with their values, in one round trip."""
         return self._ask(lambda: cache.get_many(keys), if_unknown={})
 
-    def increment(self, key: str, *, seconds: int, is_new: bool = False) -> int:
-        """Increment a counter that expires after `seconds`. Returns its value; 0 if unknown.
+    def increment(self, lifetimes: Mapping[str, int]) -> Mapping[str, int]:
+        """Increment counters, in one round trip; returns those that are known, with their values.
 
-        The increment is atomic, so that concurrent calls are all counted. `is_new`: the counter was
-        not there a moment ago, so that it is made first, which takes one round trip instead of two.
+        Each expires after its lifetime, in seconds. It is atomic for each counter, so that
+        concurrent calls are all counted.
         """
-
-        def count() -> int:
-            if not is_new:
-                with suppress(ValueError):  # It is not there.
-                    return cache.incr(key)
-            return 1 if cache.add(key, 1, seconds) else cache.incr(key)
-
-        return self._ask(count, if_unknown=0)
+        counters = cast(_Counting, cache)
+        return self._ask(lambda: counters.increment_all(lifetimes), if_unknown={})
 
     def decrement(self, key: str) -> None:
         """Take an increment back, unless the counter has expired."""
@@ -113,12 +113,18 @@ class RateLimits:
         key = f"{self.key(purpose, who)}:{int(now // rate.seconds)}"
         return Window(key, rate, rate.seconds - now % rate.seconds)
 
-    def count(self, window: Window, *, is_new: bool = False) -> Counted:
-        """Count once. `is_new`: a moment ago, nothing had been counted there."""
+    def count(self, window: Window) -> Counted:
+        """Count once."""
+        (counted,) = self.count_in([window])
+        return counted
+
+    def count_in(self, windows: Iterable[Window]) -> list[Counted]:
+        """Count once in each of these windows, in one round trip."""
+        windows = list(windows)
         # Longer than the window, since the clocks of web servers differ.
-        seconds = 2 * window.rate.seconds
-        times = self._counters.increment(window.key, seconds=seconds, is_new=is_new)
-        return Counted(window.key, window.rate, window.wait, times)
+        lifetimes = {each.key: 2 * each.rate.seconds for each in windows}
+        times = self._counters.increment(lifetimes) if lifetimes else {}
+        return [Counted(each.key, each.rate, each.wait, times.get(each.key, 0)) for each in windows]
 
     @staticmethod
     def key(purpose: str, *parts: str) -> str:

@@ -7,7 +7,8 @@ learn who has an open request, or to keep somebody out by applying in their name
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Final
 
 from django.conf import settings
@@ -69,8 +70,7 @@ def request_loan(
             is_new_id=is_new_id,
         )
     except UNAVAILABLE:
-        for each in counted:
-            COUNTERS.decrement(each.key)
+        _take_back(counted)
         raise
     if counted:
         COUNTERS.mark(accepted, seconds=_REPEATED_WITHIN_SECONDS)
@@ -94,19 +94,27 @@ def _windows(command: RequestLoan, address: str | None) -> dict[str, Window]:
 
 
 def _count(windows: Mapping[str, Window], seen: Mapping[str, int]) -> list[Counted]:
-    counted = []
-    for which, window in windows.items():
-        if seen.get(window.key, 0) > window.rate.calls:  # And somebody has logged it.
-            raise TooManyApplications(window.wait)
-        counted.append(_limits.count(window, is_new=window.key not in seen))
-        _check(counted[-1], which)
+    def is_open(window: Window) -> bool:
+        return seen.get(window.key, 0) <= window.rate.calls
+
+    open_ones = list(takewhile(is_open, windows.values()))
+    counted = _limits.count_in(open_ones)
+    for number, (which, each) in enumerate(zip(windows, counted, strict=False), 1):
+        if not each.is_allowed:
+            _take_back(counted[number:])
+            raise _refusal(each, which)
+    if len(open_ones) < len(windows):  # And somebody has logged it.
+        raise TooManyApplications(list(windows.values())[len(open_ones)].wait)
     return counted
 
 
-def _check(counted: Counted, which: str) -> None:
-    if counted.is_allowed:
-        return
+def _take_back(counted: Iterable[Counted]) -> None:
+    for each in counted:
+        COUNTERS.decrement(each.key)
+
+
+def _refusal(counted: Counted, which: str) -> TooManyApplications:
     if counted.is_first_refusal:
         rate = counted.rate
         logger.warning("More than %d applications in %d s %s", rate.calls, rate.seconds, which)
-    raise TooManyApplications(counted.wait)
+    return TooManyApplications(counted.wait)

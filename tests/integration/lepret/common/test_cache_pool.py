@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import cast
 from unittest.mock import patch
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from django.core.cache import caches
 from pytest_django import Settings
 from redis import Redis
 
+from lepret.common.cache_pool import Cache
 from lepret.settings import CACHES
 from tests.support.valkey import RunningValkey
 
@@ -54,6 +56,22 @@ def test_it_keeps_words_lists_and_numbers_that_can_be_counted_up(
     cache.set("counter", 7, 60)
     assert cache.incr("counter") == 8
     assert cache.get_many(["counter", "kept"]) == {"counter": 8, "kept": True}
+
+
+def test_counters_are_made_and_incremented_together(
+    shared_valkey: RunningValkey, settings: Settings
+) -> None:
+    settings.CACHES = {
+        "default": {**CACHES["default"], "LOCATION": shared_valkey.url, "KEY_PREFIX": str(uuid4())}
+    }
+    cache = cast(Cache, caches["default"])
+    assert cache.increment_all({"a": 60}) == {"a": 1}
+    assert cache.increment_all({"a": 999, "b": 30}) == {"a": 2, "b": 1}
+    assert cache.get_many(["a", "b"]) == {"a": 2, "b": 1}
+    with Redis.from_url(shared_valkey.url) as redis:
+        lifetimes = [redis.ttl(cache.make_key(key)) for key in ("a", "b")]
+    assert 30 < lifetimes[0] <= 60  # As long as when it was made.
+    assert 0 < lifetimes[1] <= 30
 
 
 class RunsWhenRead:
