@@ -13,8 +13,8 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial, wraps
@@ -42,6 +42,7 @@ from esdbclient.exceptions import (
     GrpcError,
     LeaderNotFound,
     NodeIsNotLeader,
+    NotFound,
     ServiceUnavailable,
     WrongCurrentVersion,
 )
@@ -291,6 +292,27 @@ def _is_of_a_closed_channel(error: Exception) -> bool:
     )
 
 
+def _get_streams(
+    client: EventStoreDBClient, *reads: Mapping[str, Any], timeout: float | None = None
+) -> list[Sequence[RecordedEvent] | None]:
+    """The events of several streams, read at the same time; `None` for one that does not exist.
+
+    Each of `reads` has what `get_stream` would be called with.
+    """
+    with ExitStack() as begun:
+        responses = [
+            begun.enter_context(client.read_stream(**each, timeout=timeout)) for each in reads
+        ]
+        return [_all_if_any(response) for response in responses]
+
+
+def _all_if_any(response: Iterable[RecordedEvent]) -> Sequence[RecordedEvent] | None:
+    try:
+        return tuple(response)
+    except NotFound:
+        return None
+
+
 class SharedClient(EventStoreDBClient):
     """A client that many threads share.
 
@@ -337,6 +359,7 @@ class SharedClient(EventStoreDBClient):
 
     append_to_stream = _noted(looked_up(_in_time(EventStoreDBClient.append_to_stream)))
     get_stream = _in_time(EventStoreDBClient.get_stream)
+    get_streams = _in_time(_get_streams)
     get_commit_position = _in_time(EventStoreDBClient.get_commit_position)
     get_subscription_info = _in_time(EventStoreDBClient.get_subscription_info)
     create_subscription_to_all = _in_time(EventStoreDBClient.create_subscription_to_all)

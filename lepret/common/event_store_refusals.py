@@ -26,11 +26,13 @@ DENIED: Final = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICA
 
 _SEE: Final = 'see "What EventStoreDB refuses" in docs/operations.md'
 _READS_ALL: Final = "may not read $all"
+_READS_STREAMS: Final = "may not read streams"
 _MANAGES_GROUPS: Final = "may not make, change or delete persistent subscriptions"
 # What a user may not do to whom a call of the client was denied, by the method's name.
 _DENIED_IN: Final = {
     "append_to_stream": "may not append events",
-    "get_stream": "may not read streams",
+    "get_stream": _READS_STREAMS,
+    "get_streams": _READS_STREAMS,
     "create_subscription_to_all": _MANAGES_GROUPS,
     "update_subscription_to_all": _MANAGES_GROUPS,
     "delete_subscription": _MANAGES_GROUPS,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from esdbclient import NewEvent, RecordedEvent, StreamState
 from esdbclient.exceptions import (
     EventStoreDBClientException,
-    NotFound,
     StreamIsDeleted,
     WrongCurrentVersion,
 )
@@ -25,6 +25,10 @@ from loans.adapters.codec import E, StreamId
 from loans.domain.events import Event
 
 logger = logging.getLogger(__name__)
+
+F = TypeVar("F", bound=Event)
+# What the client is asked to read.
+_Read = Mapping[str, Any]
 
 
 class EventStoreUnavailable(Exception):
@@ -120,6 +124,17 @@ class EventStore(Protocol):
             EventStoreUnavailable: no answer in time.
         """
 
+    def load_beside(
+        self, stream: StreamId[E], new: StreamId[F]
+    ) -> tuple[Stream[E], Stream[F] | None]:
+        """What `load` answers about a stream that is probably new, and `assume_new` about another.
+
+        Both are asked at the same time. Of another one that was deleted, this answers `None`.
+
+        Raises:
+            StreamGone, EventStoreUnavailable, NewerVersionNeeded: as `load`.
+        """
+
     def append(
         self,
         stream: StreamId[E],
@@ -159,22 +174,25 @@ class EventStoreDB:
         self._timeout = timeout
 
     def load(self, stream: StreamId[E]) -> Stream[E]:
-        recorded = self._read(stream.name)
-        if recorded is None:
-            return self.assume_new(stream)
-        if not recorded or (stream.needs_all and recorded[0].stream_position > 0):
-            raise StreamGone
-        try:
-            return _stream(stream, recorded)
-        except codec.WrittenByNewerVersion as newer:
-            _log_once(str(newer))
-            raise NewerVersionNeeded from newer
+        (recorded,) = self._read(_all_of(stream))
+        return self.assume_new(stream) if recorded is None else _whole(stream, recorded)
 
     def assume_new(self, stream: StreamId[E]) -> Stream[E]:
-        metadata = self._read(codec.metadata_stream_name(stream.name), backwards=True, limit=1)
-        if metadata and codec.is_truncated_by(metadata[0].data):
-            raise StreamGone
-        return Stream()
+        return _new(*self._read(_metadata_of(stream)))
+
+    def load_beside(
+        self, stream: StreamId[E], new: StreamId[F]
+    ) -> tuple[Stream[E], Stream[F] | None]:
+        try:
+            recorded, metadata, others_metadata = self._read(
+                _all_of(stream), _metadata_of(stream), _metadata_of(new)
+            )
+        except StreamGone:  # One of the two was deleted for good.
+            return self.load(stream), None
+        loaded: Stream[E] = _new(metadata) if recorded is None else _whole(stream, recorded)
+        with suppress(StreamGone):
+            return loaded, _new(others_metadata)
+        return loaded, None
 
     def append(
         self,
@@ -211,17 +229,41 @@ class EventStoreDB:
         except EventStoreDBClientException as error:
             raise EventStoreUnavailable from error
 
-    def _read(self, name: str, **options: Any) -> Sequence[RecordedEvent] | None:
-        """The events of a stream; `None` if it does not exist, or was deleted so that it may."""
+    def _read(self, *reads: _Read) -> list[Sequence[RecordedEvent] | None]:
+        """The events of each; `None` if it does not exist, or was deleted so that it may again."""
         try:
             with waiting_elsewhere():
-                return self._connect().get_stream(name, timeout=self._timeout, **options)
-        except NotFound:
-            return None
+                return self._connect().get_streams(*reads, timeout=self._timeout)
         except StreamIsDeleted as error:
             raise StreamGone from error
         except EventStoreDBClientException as error:
             raise EventStoreUnavailable from error
+
+
+def _all_of(stream: StreamId[Any]) -> _Read:
+    return {"stream_name": stream.name}
+
+
+def _metadata_of(stream: StreamId[Any]) -> _Read:
+    name = codec.metadata_stream_name(stream.name)
+    return {"stream_name": name, "backwards": True, "limit": 1}
+
+
+def _new(metadata: Sequence[RecordedEvent] | None) -> Stream[Any]:
+    """A stream without events, unless its metadata says that it had some."""
+    if metadata and codec.is_truncated_by(metadata[0].data):
+        raise StreamGone
+    return Stream()
+
+
+def _whole(stream: StreamId[E], recorded: Sequence[RecordedEvent]) -> Stream[E]:
+    if not recorded or (stream.needs_all and recorded[0].stream_position > 0):
+        raise StreamGone
+    try:
+        return _stream(stream, recorded)
+    except codec.WrittenByNewerVersion as newer:
+        _log_once(str(newer))
+        raise NewerVersionNeeded from newer
 
 
 def _stream(stream: StreamId[E], recorded: Sequence[RecordedEvent]) -> Stream[E]:

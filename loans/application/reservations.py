@@ -65,10 +65,17 @@ class Reservations:
         self._key = key
         self._lapse_after = lapse_after
 
-    def take(self, command: TakeReservation, *, national_id: str) -> Held:
+    def take(
+        self,
+        command: TakeReservation,
+        *,
+        national_id: str,
+        assumed: Stream[ReservationEvent] | None = None,
+    ) -> Held:
         """Take the person's reservation for a request.
 
-        A request that holds it, but no longer needs it, loses it.
+        A request that holds it, but no longer needs it, loses it. `assumed` is what `assume_new`
+        has answered about the person's stream, if it was asked before.
 
         Raises:
             OpenRequestExists: the person has a request that is not decided, or not recorded yet.
@@ -78,7 +85,7 @@ class Reservations:
         stream_id = self.stream_of(national_id)
         try:
             # Most people have no reservation stream yet; the append fails if there is one.
-            stream = self._event_store.assume_new(stream_id)
+            stream = self._event_store.assume_new(stream_id) if assumed is None else assumed
             return self._take_in(stream_id, command, stream)
         except StreamGone:
             stream_id, stream = self._in_use(national_id)

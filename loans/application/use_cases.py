@@ -49,6 +49,7 @@ from loans.domain.events import (
     RequestClaimed,
     RequestHandedOver,
     RequestReleased,
+    ReservationEvent,
 )
 from loans.domain.loan_request import (
     Application,
@@ -120,6 +121,8 @@ def request_loan(
     in_force = policies.in_force(command.issued_at)
     scored: RequestLoan | None = None
     held: Held | None = None
+    loaded: LoanStream = Stream()
+    person: Stream[ReservationEvent] | None = None
 
     def decide_on(stream: LoanStream) -> list[LoanEvent]:
         nonlocal scored, held
@@ -127,18 +130,16 @@ def request_loan(
         if state.application is not None:
             return decide(command, state, in_force)
         take = TakeReservation(id=command.id, issued_at=command.issued_at, covers=stream.revision)
-        held = reservations.take(take, national_id=command.national_id)
+        held = reservations.take(take, national_id=command.national_id, assumed=person)
         scored = scored or _scored(command, credit_bureau)
         return decide(scored, state, in_force)
 
     with noting_loss(command.id, event_store=event_store, now=command.issued_at):
+        if not is_new_id:
+            of_person = reservations.stream_of(command.national_id)
+            loaded, person = event_store.load_beside(stream_id, of_person)
         stream = handle(
-            event_store,
-            stream_id,
-            decide_on,
-            command=command,
-            user=APPLICANT,
-            loaded=Stream() if is_new_id else None,
+            event_store, stream_id, decide_on, command=command, user=APPLICANT, loaded=loaded
         )
         if scored is not None and scored.credit_report is None:
             # The event store confirms an append that it already has. If the same command was sent

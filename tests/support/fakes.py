@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from loans.adapters.codec import E, StreamId
 from loans.adapters.credit_bureau import CreditBureauUnavailable
 from loans.adapters.event_store import (
     EventStoreUnavailable,
+    F,
     NewerVersionNeeded,
     Recorded,
     StaleRevision,
@@ -69,6 +71,14 @@ class FakeEventStore:
     def assume_new(self, stream: StreamId[E]) -> Stream[E]:
         self._answer_about(stream)
         return Stream()
+
+    def load_beside(
+        self, stream: StreamId[E], new: StreamId[F]
+    ) -> tuple[Stream[E], Stream[F] | None]:
+        loaded = self.load(stream)
+        with suppress(StreamGone):
+            return loaded, self.assume_new(new)
+        return loaded, None
 
     def append(
         self,

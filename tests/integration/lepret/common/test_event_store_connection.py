@@ -150,12 +150,13 @@ def test_a_connection_that_never_worked_is_closed_at_once(store: RunningEventSto
     "call",
     [
         lambda client: client.get_stream("a", timeout=3),
+        lambda client: client.get_streams({"stream_name": "a"}, {"stream_name": "b"}, timeout=3),
         lambda client: client.get_commit_position(timeout=3),
         lambda client: client.append_to_stream(
             "a", current_version=StreamState.ANY, events=NewEvent(type="A", data=b""), timeout=3
         ),
     ],
-    ids=["a stream", "the end", "an append"],
+    ids=["a stream", "several streams", "the end", "an append"],
 )
 def test_a_store_that_hangs_is_asked_once_within_the_time(
     call: Callable[[SharedClient], object],

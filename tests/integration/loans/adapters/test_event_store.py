@@ -201,6 +201,15 @@ def request_of_three_events(store: EventStoreDB) -> UUID:
     return request
 
 
+def test_a_stream_is_loaded_beside_one_that_is_assumed_to_be_new(store: EventStoreDB) -> None:
+    new = loan_request_stream(uuid4())
+    assert store.load_beside(loan_request_stream(uuid4()), new) == (Stream(), Stream())
+    there = loan_request_stream(request_of_three_events(store))
+    assert store.load_beside(there, new) == (store.load(there), Stream())
+    # It is not looked whether that one has events.
+    assert store.load_beside(new, there) == (Stream(), Stream())
+
+
 class TestAStreamThatAnOperatorHasDeletedOrTruncated:
     @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
     def test_is_gone(self, store: EventStoreDB, client: SharedClient, way: Any) -> None:
@@ -217,6 +226,24 @@ class TestAStreamThatAnOperatorHasDeletedOrTruncated:
         way(client, stream.name)
         with pytest.raises(StreamGone):
             store.assume_new(stream)
+
+    @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+    def test_is_gone_too_where_another_is_asked_for_beside_it(
+        self, store: EventStoreDB, client: SharedClient, way: Any
+    ) -> None:
+        stream = loan_request_stream(request_of_three_events(store))
+        way(client, stream.name)
+        with pytest.raises(StreamGone):
+            store.load_beside(stream, loan_request_stream(uuid4()))
+
+    @pytest.mark.parametrize("way", [tombstone, delete])
+    def test_does_not_keep_another_from_being_loaded(
+        self, store: EventStoreDB, client: SharedClient, way: Any
+    ) -> None:
+        gone = loan_request_stream(request_of_three_events(store))
+        way(client, gone.name)
+        for stream in map(loan_request_stream, (uuid4(), request_of_three_events(store))):
+            assert store.load_beside(stream, gone) == (store.load(stream), None)
 
     def test_takes_no_events_once_it_has_a_tombstone(
         self, store: EventStoreDB, client: SharedClient
