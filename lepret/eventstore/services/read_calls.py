@@ -81,7 +81,7 @@ class ReadCalls:
             raise bad_request("Only $all can be read with a filter.")
         stream = _stream(options)
         pages = self._pages_of_stream(stream, options)
-        if await self._history.stream_exists(stream):
+        if self._history.stream_exists(stream):
             return pages
         await call.send([messages.stream_not_found(stream)])
         return None
@@ -127,7 +127,7 @@ class ReadCalls:
             raise bad_request("Only $all can be subscribed to with a filter.")
         stream = _stream(options)
         # A tombstoned stream is refused before the subscription is confirmed.
-        await self._history.stream_exists(stream)
+        self._history.stream_exists(stream)
         next_revision = await self._next_revision(stream, options)
         return follow_stream(self._history, self._tail, stream, next_revision, resolve)
 
