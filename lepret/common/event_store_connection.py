@@ -53,7 +53,7 @@ from google.protobuf import empty_pb2
 from grpc.experimental import ChannelOptions
 
 from lepret.common.event_store_appends import looked_up, recorded_at
-from lepret.common.event_store_calls import forgotten_at_its_end
+from lepret.common.event_store_calls import lean
 from lepret.common.event_store_channels import is_cluster, with_keepalive
 from lepret.common.event_store_cluster import SECONDS_TO_ANSWER, Cluster
 from lepret.common.event_store_refusals import DENIED, note_method, status_of
@@ -153,9 +153,9 @@ class _Streams(StreamsService):
         self, channel: grpc.Channel, spec: ConnectionSpec, grpc_streamers: GrpcStreamers
     ) -> None:
         super().__init__(channel, spec, grpc_streamers)
-        self._stub.Read = forgotten_at_its_end(self._stub.Read)
+        self._stub.Read = lean(self._stub.Read)
         # To esdbclient, an append is a stream of requests, for which gRPC starts a thread.
-        self._append = forgotten_at_its_end(
+        self._append = lean(
             channel.unary_stream(
                 "/event_store.client.streams.Streams/BatchAppend",
                 request_serializer=streams_pb2.BatchAppendReq.SerializeToString,

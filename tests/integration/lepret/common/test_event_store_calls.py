@@ -1,4 +1,4 @@
-"""What calls of the event store leave behind in memory."""
+"""What calls of the event store take, and what they leave behind in memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
 from esdbclient import NewEvent, StreamState
 from esdbclient.exceptions import NotFound, WrongCurrentVersion
+from grpc._channel import _SingleThreadedRendezvous
 
 from lepret.common.event_store_client import event_store_client
 from lepret.common.event_store_connection import SharedClient
@@ -86,6 +88,24 @@ WAYS: Final[dict[str, Callable[[SharedClient], None]]] = {
 def test_leaves_nothing(client: SharedClient, call: Callable[[SharedClient], None]) -> None:
     append(client, new_stream())
     assert growth(lambda: call(client)) < MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda client: append(client, new_stream()), append_in_vain, read_none, read_the_first_only],
+    ids=["an append", "an append that is refused", "a read of nothing", "a read of one event"],
+)
+def test_grpc_says_two_things_where_there_is_one_answer(
+    client: SharedClient, call: Callable[[SharedClient], None]
+) -> None:
+    append(client, new_stream())
+    consume = _SingleThreadedRendezvous._consume_next_event  # noqa: SLF001
+    with patch.object(
+        _SingleThreadedRendezvous, "_consume_next_event", autospec=True, side_effect=consume
+    ) as consumed:
+        call(client)
+    # The answer, and how the call has ended. If it has ended by itself, both may come at once.
+    assert consumed.call_count <= 2
 
 
 def growth(call: Callable[[], None]) -> int:
