@@ -138,8 +138,7 @@ class Held:
             return self._tuning.poll_seconds
         held_until = self._since + self._tuning.hold_seconds
         if self._are_urgent:
-            at_once = self._tuning.commit_seconds * (self._tuning.commits_at_once - 1)
-            held_until = min(held_until, self._at_rate_from - at_once)
+            held_until = min(held_until, self._at_rate_from - self._ahead)
         return max(0.0, held_until - self._clock())
 
     def take(self) -> list[Received]:
@@ -154,7 +153,15 @@ class Held:
     def note_time(self, seconds: float) -> None:
         """Note how long it took to apply what was taken last: so commits keep to their share."""
         whole = seconds / self._tuning.commit_share
-        self._at_rate_from += max(0.0, whole - self._tuning.commit_seconds)
+        at_rate_from = self._at_rate_from + max(0.0, whole - self._tuning.commit_seconds)
+        # After a long history, too, no event is held for longer than others are.
+        most = self._clock() + self._ahead + self._tuning.hold_seconds
+        self._at_rate_from = min(at_rate_from, most)
+
+    @property
+    def _ahead(self) -> float:
+        """By how much the first commits after a pause may be ahead of the rate."""
+        return self._tuning.commit_seconds * (self._tuning.commits_at_once - 1)
 
     @property
     def hastened_by(self) -> Callable[[Received], bool] | None:

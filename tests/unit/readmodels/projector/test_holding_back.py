@@ -109,6 +109,24 @@ def test_quick_commits_are_made_no_more_often_for_that() -> None:
     assert kept.seconds_left() == pytest.approx(Tuning().commit_seconds)
 
 
+def test_after_a_long_history_nothing_is_held_for_longer() -> None:
+    clock = Clock()
+    kept = held(projection="loan_status", clock=clock)
+    for number in range(10):
+        kept.add(stream(REQUESTED, first=number))
+        kept.take()
+        clock.now += 60.0
+        kept.note_time(60.0)
+    kept.add(stream(REQUESTED))
+    assert kept.seconds_left() <= Tuning().hold_seconds
+    kept.take()
+    clock.now += 1.0
+    for number in range(Tuning().commits_at_once):
+        kept.add(stream(REQUESTED, first=number))
+        assert kept.are_due()
+        kept.take()
+
+
 def test_where_nothing_is_held_any_event_is_news() -> None:
     assert held(projection="loan_status").hastened_by is None
 
