@@ -97,12 +97,11 @@ class QueuePage:
         if before is None or before.terms != self.terms:
             return render_to_string("readmodels/_queue.html", self.context())
         known = {row.id: row for row in before.rows}
+        kept = [row.id for row in self.rows if row.id in known]
+        if kept != [id_ for id_ in known if id_ in self.ids]:
+            return render_to_string("readmodels/_queue.html", self.context())
         # Pages put them where they belong: requests are often scored in another order than made.
         added = [row for row in self.rows if row.id not in known]
-        if [id_ for id_ in known if id_ in self.ids] != [
-            row.id for row in self.rows if row.id in known
-        ]:
-            return render_to_string("readmodels/_queue.html", self.context())
         changed = [row for row in self.rows if row != known.get(row.id, row)]
         rows = [
             *(each.html(oob="true") for each in self._shown(changed, NOBODY)),
