@@ -30,6 +30,7 @@ django.setup()
 
 from benchmarks.cores import machine_cpu_seconds
 from lepret.common.event_store_client import close_event_store_client, event_store_client
+from lepret.common.memory import prepare_memory
 from loans.adapters import codec
 from loans.application.policy_simulations import report_on
 from loans.domain.policy import Policy
@@ -47,6 +48,7 @@ QUEUE = "underwriters_queue"
 def main() -> None:
     """Run the measurement that the command line names."""
     name, events = sys.argv[1:]
+    prepare_memory()
     memory = Memory()
     began, cpu_began = time.perf_counter(), machine_cpu_seconds()
     own_cpu_began = time.process_time()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from typing import Any, Final, cast
@@ -18,31 +17,17 @@ django.setup(set_prefix=False)
 
 from lepret.common.answer_headers import headers_on_every_answer  # noqa: E402
 from lepret.common.databases import wait_no_longer_than  # noqa: E402
-from lepret.common.memory import keep_memory_small  # noqa: E402
+from lepret.common.memory import prepare_memory  # noqa: E402
 from lepret.common.one_thread_handler import OneThreadHandler  # noqa: E402
 from lepret.common.origins import FromHereOnly, refuse  # noqa: E402
 from lepret.front import factories  # noqa: E402
 from readmodels.urls import websocket_urlpatterns  # noqa: E402
 
-# Thresholds of CPython's garbage collector, which are 700, 10 and 10 by default. With larger ones
-# than these, what an error has left behind in cycles would stay for a thousand requests.
-_COLLECT_AFTER: Final = (10_000, 10, 10)
 # How long a thread may go on while others want to, in seconds, which is 0.005 by default. A request
 # goes back and forth between the event loop and its thread, and waits each time for another's.
 _SWITCH_AFTER: Final = 0.001
 # How long a request waits for a database that is silent, in seconds; the slowest search takes less.
 _LONGEST_WAIT: Final = 10.0
-
-
-def _collect_garbage_less_often() -> None:
-    """Exempt the modules loaded so far from collection, and collect the rest less often.
-
-    A full collection delays every request that is being served.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
-
 
 # Channels answers a path without a route with a 500.
 _no_such_websocket = re_path("", cast(Any, refuse))
@@ -58,6 +43,5 @@ application = ProtocolTypeRouter(
 
 factories.install()
 wait_no_longer_than(_LONGEST_WAIT)
-keep_memory_small()
 sys.setswitchinterval(_SWITCH_AFTER)
-_collect_garbage_less_often()
+prepare_memory()

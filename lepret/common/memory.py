@@ -1,8 +1,13 @@
-"""Gives memory back to the operating system, which glibc's allocator does too seldom by itself."""
+"""How a process that runs for long deals with memory.
+
+By itself, glibc's allocator gives too little back to the operating system, and CPython looks for
+garbage too often.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from typing import Final
 
@@ -14,8 +19,29 @@ _M_ARENA_MAX: Final = -8
 _ARENAS: Final = 2
 _BYTES: Final = 128 * 1024
 
+# Thresholds of CPython's garbage collector, which are 700, 10 and 10 by default. With larger ones
+# than these, what an error has left behind in cycles would stay for a thousand requests.
+_COLLECT_AFTER: Final = (10_000, 10, 10)
 
-def keep_memory_small() -> None:
+
+def prepare_memory() -> None:
+    """Prepare a process that runs for long, once its modules are loaded."""
+    _keep_memory_small()
+    _collect_garbage_less_often()
+
+
+def _collect_garbage_less_often() -> None:
+    """Exempt the modules loaded so far from collection, and collect the rest less often.
+
+    A full collection delays every request that is being served. A projector that catches up makes
+    so many objects that a sixth of its time went into collections.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
+
+
+def _keep_memory_small() -> None:
     """Have this process keep little memory that it does not use. Only on Linux with glibc.
 
     By default each thread gets an arena of its own, up to eight for each core, and after the first

@@ -15,7 +15,7 @@ from esdbclient.exceptions import EventStoreDBClientException
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from lepret.common.event_store_refusals import in_words
-from lepret.common.memory import keep_memory_small
+from lepret.common.memory import prepare_memory
 from lepret.common.option_types import number_in
 from lepret.common.stopping import WAKE_SECONDS, stop_on_signals
 from loans.dependencies import event_store
@@ -54,7 +54,7 @@ def work(workers: Sequence[Worker], *, command: BaseCommand, name: str) -> None:
     Raises:
         CommandError: a worker has ended by itself.
     """
-    keep_memory_small()
+    prepare_memory()
     stop = threading.Event()
     stop_on_signals(stop)
     is_ready = [threading.Event() for _ in workers]

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
-from lepret.common.memory import keep_memory_small
+from lepret.common.memory import prepare_memory
 from lepret.common.stopping import WAKE_SECONDS, stop_on_signals
 from readmodels.live.broadcasts import Broadcaster
 from readmodels.management.common import add_names, away, named
@@ -100,7 +100,7 @@ class Command(BaseCommand):
 
 
 def _project(projections: Sequence[Projection], *, rebuild: bool, once: bool) -> None:
-    keep_memory_small()
+    prepare_memory()
     stop = threading.Event()
     stop_on_signals(stop)
     tuning = Tuning(**settings.PROJECTOR_TUNING)

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
-from lepret.common.memory import keep_memory_small
+from lepret.common.memory import prepare_memory
 from lepret.common.stopping import stop_on_signals
 from readmodels.management.common import add_names, away, named
 from readmodels.projections import Projection
@@ -78,7 +78,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{name}: {outcome}")
 
     def _rebuild(self, projections: Sequence[Projection], *, to_older: bool) -> None:
-        keep_memory_small()
+        prepare_memory()
         stop = threading.Event()
         stop_on_signals(stop)
         feeds = Feeds(EventStoreSource(event_store_client))
