@@ -192,8 +192,9 @@ class Applier:
         except EventNotHandled:
             if len(events) == 1:
                 raise
-            for each in events:
-                self._apply_batch([each])
+            middle = len(events) // 2
+            self.apply(events[:middle])
+            self.apply(events[middle:])
 
     def refresh(self) -> None:
         """Read the position again, since another process may have moved it.
@@ -226,17 +227,26 @@ class Applier:
     def _commit(self, events: Sequence[Received]) -> Changes | None:
         """Apply all events; or none, and return `None`, if another process moved the checkpoint."""
         try:
-            with read_models_transaction():
-                # First, because it locks the row: another projector waits here and then finds that
-                # the checkpoint has moved, instead of doing the same work in vain.
-                return self._change_rows(events) if self._move_checkpoint(events) else None
+            # Before the transaction: on SQLite, everybody else who writes waits for its end. Rows
+            # that are read here have not changed since, or the checkpoint has moved with them.
+            rows, changes = self._changed(events)
+            return changes if self._write(rows, events) else None
         except EventNotHandled:
             raise
         except Exception as error:
             if is_transient(error):
                 raise DatabaseAway(type(error).__qualname__) from error
-            # Of several events, `apply` finds out which it was by applying them one by one.
+            # Of several events, `apply` finds out which it was by applying fewer of them.
             raise EventNotHandled(self._projection.name, events[0], error) from None
+
+    def _write(self, rows: Rows[Any], events: Sequence[Received]) -> bool:
+        """Write rows, unless another process moved the checkpoint; returns whether they were."""
+        with read_models_transaction():
+            # First, because it locks the row: another projector waits here.
+            if not self._move_checkpoint(events):
+                return False
+            rows.write()
+            return True
 
     def _move_checkpoint(self, events: Sequence[Received]) -> bool:
         moved = Bookmark.at(events[-1].recorded).columns | {
@@ -246,7 +256,8 @@ class Applier:
         }
         return statements.update_one(self._kept_in, moved, {**self._row, "position": self.position})
 
-    def _change_rows(self, events: Sequence[Received]) -> Changes:
+    def _changed(self, events: Sequence[Received]) -> tuple[Rows[Any], Changes]:
+        """The rows as events change them, not written yet."""
         rows: Rows[Any] = Rows(self._table)
         changed: list[Received] = []
         skipped = self._skipped
@@ -261,8 +272,7 @@ class Applier:
             self._handle(received, rows)
             if rows.changes > before:
                 changed.append(received)
-        rows.write()
-        return self._changes(changed)
+        return rows, self._changes(changed)
 
     def _may_concern(self, received: Received) -> bool:
         event_type = received.recorded.type

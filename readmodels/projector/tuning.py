@@ -13,7 +13,7 @@ class Tuning:
     """Times are in seconds. For `manage.py project` the setting `PROJECTOR_TUNING` changes them."""
 
     # Followers and rebuilds.
-    batch_size: int = 500
+    batch_size: int = 1_000
     # A batch ends earlier with the event that makes it larger than this.
     batch_bytes: int = 4_000_000
     poll_seconds: float = 0.5
@@ -37,7 +37,7 @@ class Tuning:
 
     # Feeds. How many events a feed reads ahead of its slowest cursor, and how many it keeps that
     # all its cursors have taken, so that others can join.
-    ahead: int = 1_000
+    ahead: int = 2_000
     keep: int = 1_000
     # The same in bytes: whichever comes first. One event may be more than that by itself.
     ahead_bytes: int = 16_000_000

@@ -314,6 +314,46 @@ def test_a_batch_takes_few_statements_however_many_events_it_has(
     assert len(captured) <= 3 + 1 + 5 + 1, [each["sql"][:80] for each in captured]
 
 
+def test_no_transaction_is_under_way_while_events_are_handled(
+    connection: BaseDatabaseWrapper,
+) -> None:
+    were_in_one: list[bool] = []
+
+    def handle(event: LoanRequested, rows: Rows[LoanStatus]) -> None:
+        were_in_one.append(connection.in_atomic_block)
+        add(event, rows)
+
+    apply(replace(STATUS, handle=handle), [new_requests(10)])
+
+    assert were_in_one == [False] * 10
+
+
+@pytest.mark.usefixtures("read_models")
+def test_the_event_that_fails_is_found_in_few_transactions() -> None:
+    events = new_requests(1000)
+    bad = events[700]
+    positions: list[int] = []
+
+    def handle(event: LoanRequested, rows: Rows[LoanStatus]) -> None:
+        if event == bad.event:
+            raise ValueError
+        add(event, rows)
+
+    applier = Applier.live(
+        replace(STATUS, handle=handle), lambda position, changes: positions.append(position)
+    )
+    with pytest.raises(EventNotHandled) as failure:
+        applier.apply(events)
+
+    assert failure.value.received is bad
+    assert position_of(STATUS) == len(rows(STATUS)) == events[699].position
+    assert len(positions) <= len(events).bit_length()
+
+
+def new_requests(count: int) -> list[Received]:
+    return [Received(recorded(requested(UUID(int=at)), at=at)) for at in range(1, count + 1)]
+
+
 def requested(id_: UUID) -> LoanEvent:
     return REQUESTED.model_copy(update={"id": id_})
 
