@@ -31,6 +31,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cores import keep_apart, keep_to_one_core
+from benchmarks.machine import ran_on
 from lepret.common.event_store_connection import SharedClient
 from lepret.eventstore.storage.datafile import prepare_data_file
 from lepret.eventstore.storage.log import Log
@@ -57,15 +58,16 @@ TYPES = ("LoanRequested", "CreditChecked")
 def main() -> None:
     """Measure, and print a table."""
     arguments = _arguments()
+    machine = ran_on()
     pinned = not arguments.anywhere
     if arguments.million:
         figures = _measure_million(pinned=pinned)
     else:
         with _event_store(arguments.uri, pinned=pinned) as uri:
             figures = _measure(uri, arguments.appends, arguments.live)
-    Console().print(_table(figures))
+    Console().print(_table(figures, machine))
     if arguments.json:
-        sys.stdout.write(json.dumps(figures) + "\n")
+        print(json.dumps({"ran_on": machine, **figures}))
 
 
 def _arguments() -> argparse.Namespace:
@@ -253,8 +255,8 @@ def _memory(store: EmbeddedEventStore, figure: str) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def _table(figures: dict[str, float]) -> Table:
-    table = Table("figure", "measured", "wanted", title="event store")
+def _table(figures: dict[str, float], machine: str) -> Table:
+    table = Table("figure", "measured", "wanted", title=machine)
     for name, value in figures.items():
         digits = 2 if name.endswith(("_ms", "_s")) else 0
         table.add_row(name, f"{value:,.{digits}f}", _wanted(name))

@@ -35,6 +35,7 @@ sys.path[0] = str(PROJECT)
 
 from benchmarks.cores import keep_apart
 from benchmarks.hostile_client import ATTACKS
+from benchmarks.machine import ran_on
 from benchmarks.web_servers import named_event_store
 from tests.support.demo import running_demo
 
@@ -70,6 +71,7 @@ class Measured:
 
 def main() -> None:
     options = _options()
+    machine = ran_on()
     with (
         tempfile.TemporaryDirectory(prefix="lepret-hostile-") as directory,
         running_demo(Path(directory) / "data", environment=named_event_store()) as demo,
@@ -82,11 +84,12 @@ def main() -> None:
             bench.run(attack)
         growth = bench.growth_after_calls(options.attacks) if options.calls else None
     figures = bench.figures(growth)
+    print(machine)
     Console().print(_table(figures))
     for goal in figures["missed"]:
         print(f"MISSED: {goal}")
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps({"ran_on": machine, **figures}))
 
 
 def _options() -> argparse.Namespace:

@@ -51,6 +51,7 @@ sys.path.insert(0, str(PROJECT))
 
 from benchmarks.live_long_page import fetching, opening_in_browser
 from benchmarks.live_pages import ADDED, REMOVED, Page, log_in, open_pages
+from benchmarks.machine import ran_on
 from benchmarks.web_servers import named_event_store, running_web_server
 from loans.adapters import codec
 from loans.domain.events import (
@@ -100,6 +101,7 @@ Answered = dict[tuple[str, str], float]
 
 def main() -> None:
     options = _options()
+    machine = ran_on()
     with (
         tempfile.TemporaryDirectory(prefix="lepret-live-") as directory,
         running_demo(Path(directory) / "data", environment=named_event_store()) as demo,
@@ -107,9 +109,10 @@ def main() -> None:
         EventStoreDBClient(demo.published["EVENTSTORE_URI"]) as client,
     ):
         figures = asyncio.run(_measure(web, client, demo.published["REDIS_URL"], options))
+    print(machine)
     Console().print(_table(figures))
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps({"ran_on": machine, **figures}))
 
 
 def _options() -> argparse.Namespace:

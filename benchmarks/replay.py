@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -42,6 +41,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cores import keep_apart, keep_to_one_core
 from benchmarks.filling import fill_by_appends, fill_file
+from benchmarks.machine import ran_on
 from lepret.eventstore.writes import Append, Expectation, ProposedEvent
 from loans.adapters import codec
 from loans.domain.events import (
@@ -87,7 +87,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
-    load = os.getloadavg()[0]
+    machine = ran_on()
     with (
         tempfile.TemporaryDirectory() as folder,
         # First: a child of the process that is kept to one core would share it.
@@ -95,8 +95,7 @@ def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
         filled_event_store(Path(folder) / "events", arguments.events) as uri,
     ):
         return {
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}",
-            "python": platform.python_version(),
+            "ran_on": machine,
             "events": arguments.events,
             "raw": measured("raw", arguments.events, uri)["per_second"],
             "sqlite": _run_all(arguments, uri, partial(_new_sqlite, folder)),
@@ -230,10 +229,9 @@ def _decision(of: MadeUpApplication, number: int, at: datetime) -> LoanEvent:
 
 def _table(figures: dict[str, Any]) -> Table:
     raw = figures["raw"]
-    ran_on = f"{figures['machine']}, Python {figures['python']}"
     table = Table(
         "events per second", *DESIGNS, "cores", "growth",
-        title=f"raw drain: {raw:,.0f} ({ran_on})",
+        title=f"raw drain: {raw:,.0f}; {figures['ran_on']}",
     )  # fmt: skip
     for database in ("sqlite", "postgresql"):
         of = figures[database]

@@ -12,6 +12,9 @@ beside it, which are like the demo's: in one the credit bureau answers at once, 
 - that view once more: where it is compared, Django's handler serves it, and here the project's;
 - with 32 clients, both with the slow credit bureau, compared with the fast one.
 
+At the end, `--burst` applications are made over 200 connections at once: each has to be accepted,
+and shown with its outcome.
+
 After each measurement it waits until the other processes have finished the work that the calls
 caused. It prints the CPU time of each process per call, since all share the server's cores.
 
@@ -35,7 +38,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -44,6 +47,8 @@ PROJECT: Final = Path(__file__).resolve().parent.parent
 sys.path[0] = str(PROJECT)
 
 from benchmarks.cores import cpu_seconds, machine_cpu_seconds
+from benchmarks.machine import ran_on
+from benchmarks.requests_burst import Burst
 from benchmarks.requests_figures import (
     WEB,
     Case,
@@ -66,6 +71,9 @@ SLOW_SECONDS: Final = 0.1
 APPLICATION: Final = "benchmarks.requests_asgi:application"
 LATENCY: Final = "CREDIT_BUREAU_LATENCY_SECONDS"
 
+BURST: Final = 1_000
+BURST_CONNECTIONS: Final = 200
+
 PEOPLE_IN_A_RUN: Final = 100_000
 SECONDS_FOR_A_RUN: Final = 120.0
 # Processes are idle if they use less of a core than this for that many seconds.
@@ -75,6 +83,7 @@ SECONDS_TO_BE_IDLE: Final = 10.0
 
 def main() -> None:
     options = _options()
+    machine = ran_on()
     with (
         tempfile.TemporaryDirectory(prefix="lepret-requests-") as directory,
         _database(options.database) as database,
@@ -90,9 +99,10 @@ def main() -> None:
         if options.profile:
             bench.profile = Profile()
         bench.run(options.clients, rounds=options.rounds)
+        burst = bench.burst(options.burst)
     if failures := sum((measured.failures for measured in bench.results.values()), Counter[str]()):
         sys.exit(f"Some calls failed: {dict(failures)}")
-    _report(bench, as_json=options.json)
+    _report(bench, burst, machine, as_json=options.json)
 
 
 def _options() -> argparse.Namespace:
@@ -102,6 +112,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--seconds", type=float, default=2.5, help="for each case in a round")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--burst", type=int, default=BURST, help="applications at once")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--server", choices=SERVERS, default=DAPHNE)
     parser.add_argument("--profile", action="store_true", help="where the server's time goes")
@@ -122,15 +133,16 @@ def _database(name: str) -> Iterator[dict[str, str]]:
         yield {"DATABASE_URL": postgresql.new_database()}
 
 
-def _report(bench: Bench, *, as_json: bool) -> None:
+def _report(bench: Bench, burst: Burst, machine: str, *, as_json: bool) -> None:
     console = Console()
+    console.print(machine, highlight=False, soft_wrap=True)
     console.print(speed_table(bench.results), cost_table(bench.results))
     if bench.profile is not None:
         console.print(*bench.profile.tables())
-    for conclusion in conclusions(bench.results):
+    for conclusion in conclusions(bench.results, burst):
         console.print(conclusion, highlight=False, soft_wrap=True)
     if as_json:
-        print(json.dumps(figures(bench.results)))
+        print(json.dumps({"ran_on": machine, **figures(bench.results, burst)}))
 
 
 class Bench:
@@ -154,6 +166,11 @@ class Bench:
                 for case in cases:
                     self._run(case)
 
+    def burst(self, applications: int) -> Burst:
+        """Have so many made at once."""
+        arguments = (str(applications), str(BURST_CONNECTIONS))
+        return Burst(**self._measured("requests_burst", self._webs[0.0].base_url, *arguments))
+
     def _run(self, case: Case) -> None:
         web = self._webs[case.latency]
         pids = {WEB: web.pid, **self._others}
@@ -176,17 +193,21 @@ class Bench:
         return profiled(pid, self.profile)
 
     def _load(self, case: Case, url: str) -> Load:
+        arguments = (case.call, str(case.clients), str(self._seconds))
+        return Load(**self._measured("requests_load", url, *arguments))
+
+    def _measured(self, module: str, url: str, *arguments: str) -> dict[str, Any]:
+        """What a module of clients prints, which runs in a process of its own."""
+        first_person = str(next(self._first_person))
         done = subprocess.run(
-            [
-                *(sys.executable, "-m", "benchmarks.requests_load", url, case.call),
-                *(str(case.clients), str(self._seconds), str(next(self._first_person))),
-            ],
+            [sys.executable, "-m", f"benchmarks.{module}", url, *arguments, first_person],
             cwd=PROJECT,
             stdout=subprocess.PIPE,
             timeout=SECONDS_FOR_A_RUN,
             check=True,
         )
-        return Load(**json.loads(done.stdout))
+        measured: dict[str, Any] = json.loads(done.stdout)
+        return measured
 
 
 def _cases(clients: int, *, with_slow: bool) -> Iterator[Case]:

@@ -6,11 +6,12 @@ import os
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from rich.table import Table
 
+from benchmarks.requests_burst import Burst
 from benchmarks.requests_load import Call, Load
 
 LEAST_RATE_RATIO: Final = 0.6
@@ -109,11 +110,12 @@ class Measured:
 Results = Mapping[Case, Measured]
 
 
-def figures(results: Results) -> dict[str, Any]:
+def figures(results: Results, burst: Burst) -> dict[str, Any]:
     """All results as plain numbers, and the missed goals in words."""
     return {
         "cases": [_figures(case, results) for case in results],
-        "missed": [goal.in_words for goal in _goals(results) if not goal.is_met],
+        "burst": asdict(burst),
+        "missed": [goal.in_words for goal in _goals(results, burst) if not goal.is_met],
     }
 
 
@@ -194,20 +196,26 @@ class _Goal:
         return f"{'met' if self.is_met else 'MISSED'}: {self.in_words}"
 
 
-def conclusions(results: Results) -> Iterator[str]:
+def conclusions(results: Results, burst: Burst) -> Iterator[str]:
     """Whether each goal is met, and the bottleneck of each case with the most clients."""
-    yield from map(str, _goals(results))
+    yield from map(str, _goals(results, burst))
     for case, result in results.items():
         if case.clients == _most_clients(results):
             yield f"{_in_words(case)}: {_limit(result)}"
 
 
-def _goals(results: Results) -> Iterator[_Goal]:
+def _goals(results: Results, burst: Burst) -> Iterator[_Goal]:
     for case in results:
         if case.latency:
             yield _goal_if_slow(case, results)
         elif case.compared_with in results:
             yield from _goals_beside_insert(case, results)
+    yield _Goal(
+        burst.shown == burst.applications,
+        f"burst: of {burst.applications:,} applications {burst.accepted:,} accepted within "
+        f"{burst.seconds:.1f} s, {burst.shown:,} shown after {burst.seconds_until_shown:.1f} s "
+        f"(failures: {dict(burst.failures) or 'none'}), all are wanted",
+    )
 
 
 def _goals_beside_insert(case: Case, results: Results) -> Iterator[_Goal]:

@@ -65,12 +65,12 @@ class Load:
 def main() -> None:
     url, call, clients, seconds, first_person = sys.argv[1:]
     make = _CALLS[Call(call)]
-    people = _people(int(first_person))
+    people = people_from(int(first_person))
     load = asyncio.run(_load(url, make, people, clients=int(clients), seconds=float(seconds)))
     print(json.dumps(asdict(load)))
 
 
-def _people(first: int) -> Iterator[str]:
+def people_from(first: int) -> Iterator[str]:
     """Different national IDs, from number `first` on: a person may have one open request."""
     for number in count(first):
         letter, digits = divmod(number, 1_000_000)
@@ -81,15 +81,15 @@ async def _load(
     url: str, make: MakeCall, people: Iterator[str], *, clients: int, seconds: float
 ) -> Load:
     load = Load(seconds)
-    connections = await asyncio.gather(*(_connected(url) for _ in range(clients)))
+    connections = await asyncio.gather(*(connected(url) for _ in range(clients)))
     began, cpu_began = time.perf_counter(), time.process_time()
     counts_from = began + WARM_UP_SECONDS
     until = counts_from + seconds
 
-    async def call_again_and_again(connection: _Connection) -> None:
+    async def call_again_and_again(connection: Connection) -> None:
         with closing(connection):
             while (sent := time.perf_counter()) < until:
-                problem = await _problem_of(make(connection, next(people)))
+                problem = await problem_of(make(connection, next(people)))
                 answered = time.perf_counter()
                 load.calls += 1
                 if problem:
@@ -103,7 +103,7 @@ async def _load(
     return load
 
 
-async def _problem_of(call: Awaitable[None]) -> str | None:
+async def problem_of(call: Awaitable[None]) -> str | None:
     """Make a call; returns what was wrong with the answer, or `None`."""
     try:
         async with asyncio.timeout(SECONDS_TO_ANSWER):
@@ -123,7 +123,9 @@ class WrongAnswer(Exception):
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
+    """An answer, with its head as it came."""
+
     status: int
     head: bytes
     body: bytes
@@ -140,7 +142,7 @@ class _Answer:
             raise WrongAnswer(f"status {self.status}, but not for this request")
 
 
-class _Connection:
+class Connection:
     """A browser's connection, which keeps the form's cookie and token."""
 
     def __init__(
@@ -154,11 +156,15 @@ class _Connection:
 
     async def open_form(self) -> None:
         """Get the form's cookie and token."""
-        form = await self._exchange(f"GET / HTTP/1.1\r\nHost: {self._host}\r\n\r\n")
+        form = await self.get("/")
         self.token = _found(_TOKEN, form.body)
         self._cookie = _found(_COOKIE, form.head)
 
-    async def post(self, path: str, body: str, *, content_type: str) -> _Answer:
+    async def get(self, path: str) -> Answer:
+        """Get what is at a path."""
+        return await self._exchange(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n")
+
+    async def post(self, path: str, body: str, *, content_type: str) -> Answer:
         """Send a body (ASCII) like a browser on the form's page."""
         return await self._exchange(
             f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nOrigin: http://{self._host}\r\n"
@@ -166,21 +172,21 @@ class _Connection:
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         )
 
-    async def _exchange(self, request: str) -> _Answer:
+    async def _exchange(self, request: str) -> Answer:
         self._writer.write(request.encode("ascii"))
         head = await self._reader.readuntil(b"\r\n\r\n")
         body = await self._reader.readexactly(int(_found(_LENGTH, head)))
-        return _Answer(int(head[9:12]), head, body)
+        return Answer(int(head[9:12]), head, body)
 
     def close(self) -> None:
         self._writer.close()
 
 
-async def _connected(url: str) -> _Connection:
+async def connected(url: str) -> Connection:
     """A connection to the server at `url` that has opened the form."""
     parts = urlsplit(url)
     streams = await asyncio.open_connection(parts.hostname, parts.port)
-    connection = _Connection(parts.netloc, *streams)
+    connection = Connection(parts.netloc, *streams)
     await connection.open_form()
     return connection
 
@@ -194,41 +200,49 @@ def _found(pattern: re.Pattern[bytes], text: bytes) -> str:
 
 # The calls ----------------------------------------------------------------------------------
 
-MakeCall = Callable[[_Connection, str], Awaitable[None]]
+MakeCall = Callable[[Connection, str], Awaitable[None]]
 
 
-async def _form(connection: _Connection, national_id: str) -> None:
+async def _form(connection: Connection, national_id: str) -> None:
     id_ = str(uuid4())
-    fields = _application(id_, national_id) | {"csrfmiddlewaretoken": connection.token}
+    fields = application(id_, national_id) | {"csrfmiddlewaretoken": connection.token}
     answer = await connection.post("/", urlencode(fields), content_type=_FORM)
     answer.check(302, sign=f"/loans/{id_}/")
 
 
-async def _api(connection: _Connection, national_id: str) -> None:
-    id_ = str(uuid4())
-    body = json.dumps(_application(id_, national_id))
+async def _api(connection: Connection, national_id: str) -> None:
+    await apply(connection, str(uuid4()), national_id)
+
+
+async def apply(connection: Connection, id_: str, national_id: str) -> None:
+    """Apply through the API.
+
+    Raises:
+        WrongAnswer: it was not accepted.
+    """
+    body = json.dumps(application(id_, national_id))
     answer = await connection.post("/api/loan-requests", body, content_type=_JSON)
     answer.check(201, sign=id_)
 
 
-async def _insert(connection: _Connection, _: str) -> None:
+async def _insert(connection: Connection, _: str) -> None:
     answer = await connection.post("/benchmark/by-django/insert/", "{}", content_type=_JSON)
     answer.check(201)
 
 
-async def _own_insert(connection: _Connection, _: str) -> None:
+async def _own_insert(connection: Connection, _: str) -> None:
     answer = await connection.post("/benchmark/insert/", "{}", content_type=_JSON)
     answer.check(201)
 
 
-async def _checked_insert(connection: _Connection, _: str) -> None:
+async def _checked_insert(connection: Connection, _: str) -> None:
     body = urlencode({"csrfmiddlewaretoken": connection.token})
     path = "/benchmark/by-django/checked-insert/"
     answer = await connection.post(path, body, content_type=_FORM)
     answer.check(201)
 
 
-def _application(id_: str, national_id: str) -> dict[str, str | int]:
+def application(id_: str, national_id: str) -> dict[str, str | int]:
     return {"id": id_, "name": "Ann Example", "national_id": national_id, "amount": 5000}
 
 

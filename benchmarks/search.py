@@ -1,6 +1,6 @@
 """How long the back office's search takes, on SQLite and on PostgreSQL, with the queries' plans.
 
-    uv run --group test python benchmarks/search.py --requests 300000 --plans
+    uv run --group test python benchmarks/search.py --requests 300000 --plans --json
 
 Fills the tables with made-up requests, and looks for some people as the list in admin does: it asks
 who is meant, counts them, and reads the first page. For each search it prints how many are listed,
@@ -12,34 +12,50 @@ database went about it.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.machine import ran_on
 from tests.support.postgresql import running_postgresql
 
 
 def main() -> None:
     """Measure each database in a process of its own."""
     arguments = _arguments()
+    machine = ran_on()
     with tempfile.TemporaryDirectory() as folder, running_postgresql() as postgresql:
-        for url in (f"sqlite:///{folder}/search.sqlite3", postgresql.new_database()):
-            _measure(url, arguments)
+        urls = {
+            "sqlite": f"sqlite:///{folder}/search.sqlite3",
+            "postgresql": postgresql.new_database(),
+        }
+        figures = {name: _measured(url, arguments) for name, url in urls.items()}
+    print(machine)
+    Console().print(*(_table(name, searches) for name, searches in figures.items()))
+    if arguments.json:
+        print(json.dumps({"ran_on": machine, "requests": arguments.requests, **figures}))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=300_000)
     parser.add_argument("--plans", action="store_true", help="the queries and their plans too")
+    parser.add_argument("--json", action="store_true", help="the figures as the last line")
     return parser.parse_args()
 
 
-def _measure(url: str, arguments: argparse.Namespace) -> None:
+def _measured(url: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """What `searching.py` prints: how long each search took."""
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "lepret.settings",
         "DJANGO_SECRET_KEY": "only-for-a-benchmark-" + "x" * 50,
@@ -47,11 +63,29 @@ def _measure(url: str, arguments: argparse.Namespace) -> None:
     }
     environment.pop("READMODELS_DATABASE_URL", None)
     plans = ["--plans"] if arguments.plans else []
-    for script in (
-        ["manage.py", "migrate", "--verbosity", "0"],
-        ["benchmarks/searching.py", str(arguments.requests), *plans],
-    ):
-        subprocess.run([sys.executable, *script], cwd=PROJECT, env=environment, check=True)
+    _python(environment, "manage.py", "migrate", "--verbosity", "0")
+    searching = _python(environment, "benchmarks/searching.py", str(arguments.requests), *plans)
+    searches: list[dict[str, Any]] = json.loads(searching)
+    return searches
+
+
+def _python(environment: dict[str, str], *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def _table(name: str, searches: list[dict[str, Any]]) -> Table:
+    table = Table("search", "listed", "median ms", "longest ms", "CPU ms", title=name)
+    for each in searches:
+        times = (f"{each[key]:.1f}" for key in ("median_ms", "longest_ms", "cpu_ms"))
+        table.add_row(each["search"], str(each["listed"]), *times)
+    return table
 
 
 if __name__ == "__main__":

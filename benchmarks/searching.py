@@ -1,12 +1,16 @@
-"""One measurement of `search.py`, in a process of its own, which prints a table.
+"""One measurement of `search.py`, in a process of its own.
+
+Prints a JSON list of what each search took; with `--plans` the queries and plans on standard error.
 
 python benchmarks/searching.py REQUESTS [--plans]
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -18,8 +22,6 @@ from django.core.paginator import Paginator
 from django.db import connection
 from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 django.setup()
@@ -41,13 +43,12 @@ def main() -> None:
     """Fill the database, search, and print what that took."""
     requests, *options = sys.argv[1:]
     wanted = _fill(int(requests))
-    table = Table("search", "listed", "median ms", "longest ms", "CPU ms", title=connection.vendor)
-    for search in SEARCHES:
-        text = search.format(**wanted)
-        table.add_row(text, *_measure(text))
-        if "--plans" in options:
-            _print_plans(text)
-    Console().print(table)
+    texts = [search.format(**wanted) for search in SEARCHES]
+    print(json.dumps([_measured(text) for text in texts]))
+    if "--plans" in options:
+        with redirect_stdout(sys.stderr):
+            for text in texts:
+                _print_plans(text)
 
 
 def _fill(count: int) -> dict[str, str | UUID]:
@@ -82,7 +83,7 @@ def _fill(count: int) -> dict[str, str | UUID]:
     return {"id": each.id, "national_id": each.national_id}
 
 
-def _measure(text: str) -> tuple[str, str, str, str]:
+def _measured(text: str) -> dict[str, str | float]:
     _search(text)
     times, cpu = [], time.process_time()
     for _ in range(RUNS):
@@ -90,7 +91,13 @@ def _measure(text: str) -> tuple[str, str, str, str]:
         listed = _search(text)
         times.append((time.perf_counter() - began) * 1000)
     cpu = (time.process_time() - cpu) * 1000 / RUNS
-    return str(listed), f"{median(times):.1f}", f"{max(times):.1f}", f"{cpu:.1f}"
+    return {
+        "search": text,
+        "listed": listed,
+        "median_ms": median(times),
+        "longest_ms": max(times),
+        "cpu_ms": cpu,
+    }
 
 
 def _search(text: str) -> int:
@@ -103,7 +110,6 @@ def _search(text: str) -> int:
 
 
 def _print_plans(text: str) -> None:
-
     explain = (
         "EXPLAIN (ANALYZE, BUFFERS)" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
     )

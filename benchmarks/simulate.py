@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +26,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.machine import ran_on
 from benchmarks.replay import filled_event_store, measured
 
 
@@ -49,7 +48,7 @@ def _arguments() -> argparse.Namespace:
 
 def _measure(events: int) -> dict[str, Any]:
     # What else runs on the machine slows both down, and not always alike.
-    load = os.getloadavg()[0]
+    machine = ran_on()
     with (
         tempfile.TemporaryDirectory() as folder,
         filled_event_store(Path(folder) / "events", events) as uri,
@@ -58,8 +57,7 @@ def _measure(events: int) -> dict[str, Any]:
         simulation = measured("simulation", events, uri)
     return {
         "events": events,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}",
-        "python": platform.python_version(),
+        "ran_on": machine,
         "raw_seconds": events / raw["per_second"],
         "simulation_seconds": events / simulation["per_second"],
         "ratio": raw["per_second"] / simulation["per_second"],
@@ -68,7 +66,7 @@ def _measure(events: int) -> dict[str, Any]:
 
 
 def _table(figures: dict[str, Any]) -> Table:
-    title = f"{figures['events']:,} events; {figures['machine']}, Python {figures['python']}"
+    title = f"{figures['events']:,} events; {figures['ran_on']}"
     growth = figures["growth_mb"]
     table = Table("reading and decoding", "simulation", "ratio", "growth", title=title)
     table.add_row(
