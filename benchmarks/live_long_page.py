@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import time
-from pathlib import Path
 from typing import Any, Final
 
 import httpx2
 from playwright.async_api import Browser, async_playwright
 
+from benchmarks.cores import cpu_seconds
 from tests.support.web_servers import Daphne
 
 PATH: Final = "/underwriting/"
@@ -41,10 +40,10 @@ async def fetching(web: Daphne, cookie: str) -> dict[str, float]:
     async with httpx2.AsyncClient(base_url=web.base_url, trust_env=False, timeout=60) as client:
         await client.get(PATH, headers={"Cookie": cookie})  # Not measured: caches are empty.
         for _ in range(FETCHES):
-            cpu_before, began = _cpu_seconds(web.pid), time.perf_counter()
+            cpu_before, began = cpu_seconds(web.pid), time.perf_counter()
             answer = await client.get(PATH, headers={"Cookie": cookie})
             took.append(time.perf_counter() - began)
-            cpu.append(_cpu_seconds(web.pid) - cpu_before)
+            cpu.append(cpu_seconds(web.pid) - cpu_before)
             assert answer.status_code == httpx2.codes.OK
     return {
         "rows": answer.text.count('<tr id="request-'),
@@ -52,12 +51,6 @@ async def fetching(web: Daphne, cookie: str) -> dict[str, float]:
         "median_ms": round(1000 * statistics.median(took), 1),
         "cpu_ms": round(1000 * statistics.mean(cpu), 1),
     }
-
-
-def _cpu_seconds(pid: int) -> float:
-    """The processor time that a process has taken so far, to a hundredth of a second."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 async def opening_in_browser(url: str, cookie: str) -> dict[str, float]:
