@@ -28,6 +28,7 @@ from rich.table import Table
 
 from lepret.common.event_store_client import close_event_store_client, event_store_client
 from lepret.common.formats import money
+from lepret.common.memory import prepare_memory
 from loans.adapters import loan_log
 from loans.adapters.event_store import EventStoreUnavailable
 from loans.application.policy_files import LARGEST_FILE, NoPolicy, policy_in
@@ -80,6 +81,7 @@ class Command(BaseCommand):
         # background ignore SIGINT.
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, signal.default_int_handler)
+        prepare_memory()
         try:
             if options["run"]:
                 carry_out(options["run"], connect=event_store_client)
