@@ -36,7 +36,7 @@ from lepret.common.event_store_connection import SharedClient
 from lepret.eventstore.storage.datafile import prepare_data_file
 from lepret.eventstore.storage.log import Log
 from lepret.eventstore.writes import Append, Expectation, ProposedEvent
-from tests.support.event_store import URI, EmbeddedEventStore, running_event_store
+from tests.support.event_store import IS_EMBEDDED, URI, EmbeddedEventStore, running_event_store
 
 FLOORS = {
     "appends_per_second_8_threads": 1500.0,
@@ -58,7 +58,7 @@ TYPES = ("LoanRequested", "CreditChecked")
 def main() -> None:
     """Measure, and print a table."""
     arguments = _arguments()
-    machine = ran_on()
+    machine = ran_on(is_embedded=arguments.million or (IS_EMBEDDED and not arguments.uri))
     pinned = not arguments.anywhere
     if arguments.million:
         figures = _measure_million(pinned=pinned)

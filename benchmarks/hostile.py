@@ -71,7 +71,7 @@ class Measured:
 
 def main() -> None:
     options = _options()
-    machine = ran_on()
+    machine = ran_on(is_embedded=not named_event_store())
     with (
         tempfile.TemporaryDirectory(prefix="lepret-hostile-") as directory,
         running_demo(Path(directory) / "data", environment=named_event_store()) as demo,

@@ -101,7 +101,7 @@ Answered = dict[tuple[str, str], float]
 
 def main() -> None:
     options = _options()
-    machine = ran_on()
+    machine = ran_on(is_embedded=not named_event_store())
     with (
         tempfile.TemporaryDirectory(prefix="lepret-live-") as directory,
         running_demo(Path(directory) / "data", environment=named_event_store()) as demo,

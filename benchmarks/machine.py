@@ -13,17 +13,18 @@ _ADDITIONS: Final = 2_000_000
 _TRIES: Final = 5
 
 
-def ran_on() -> str:
+def ran_on(*, is_embedded: bool | None = IS_EMBEDDED) -> str:
     """The machine, its load and its speed now, and which event store there is, in words.
 
-    To be asked before the benchmark begins, whose own load would count otherwise.
+    To be asked before the benchmark begins, whose own load would count otherwise. `is_embedded`:
+    the event store is; `None` if there is none.
     """
     load = os.getloadavg()[0]
-    event_store = "the embedded event store" if IS_EMBEDDED else "another event store"
+    event_stores = {True: ", the embedded event store", False: ", another event store", None: ""}
     return (
         f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, "
         f"Python {platform.python_version()} ({_millions_of_additions():.0f} million additions a "
-        f"second), {event_store}"
+        f"second){event_stores[is_embedded]}"
     )
 
 

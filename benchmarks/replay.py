@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections import deque
@@ -42,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.cores import keep_apart, keep_to_one_core
 from benchmarks.filling import fill_by_appends, fill_file
 from benchmarks.machine import ran_on
+from benchmarks.scripts import environment_with, output_of
 from lepret.eventstore.writes import Append, Expectation, ProposedEvent
 from loans.adapters import codec
 from loans.domain.events import (
@@ -58,7 +57,6 @@ from loans.simulation.made_up_applications import MadeUpApplication, made_up_app
 from tests.support.event_store import IS_EMBEDDED, URI, running_event_store
 from tests.support.postgresql import running_postgresql
 
-PROJECT = Path(__file__).resolve().parent.parent
 DESIGNS = ("one", "all", "plain")
 HIGHEST_DENIED = 4
 LOWEST_APPROVED = 7
@@ -141,31 +139,14 @@ def _new_sqlite(folder: str) -> str:
 
 def measured(name: str, events: int, uri: str, database: str | None = None) -> dict[str, float]:
     """What `replaying.py` measures, in a process of its own; with its own database, if any."""
-    environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "lepret.settings",
-        "DJANGO_SECRET_KEY": "only-for-a-benchmark-" + "x" * 50,
-        "EVENTSTORE_URI": uri,
-    }
-    environment.pop("READMODELS_DATABASE_URL", None)
+    environment = environment_with(EVENTSTORE_URI=uri)
     if database is not None:
         environment["DATABASE_URL"] = database
-        _python(environment, "manage.py", "migrate", "--verbosity", "0")
+        output_of(environment, "manage.py", "migrate", "--verbosity", "0")
     figures: dict[str, float] = json.loads(
-        _python(environment, "benchmarks/replaying.py", name, str(events))
+        output_of(environment, "benchmarks/replaying.py", name, str(events))
     )
     return figures
-
-
-def _python(environment: dict[str, str], script: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, script, *arguments],
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return done.stdout
 
 
 # Made-up loans ----------------------------------------------------------------------------

@@ -83,7 +83,7 @@ SECONDS_TO_BE_IDLE: Final = 10.0
 
 def main() -> None:
     options = _options()
-    machine = ran_on()
+    machine = ran_on(is_embedded=not named_event_store())
     with (
         tempfile.TemporaryDirectory(prefix="lepret-requests-") as directory,
         _database(options.database) as database,

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -23,17 +21,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import ran_on
+from benchmarks.scripts import environment_with, output_of
 from tests.support.postgresql import running_postgresql
 
 
 def main() -> None:
     """Measure each database in a process of its own."""
     arguments = _arguments()
-    machine = ran_on()
+    machine = ran_on(is_embedded=None)
     with tempfile.TemporaryDirectory() as folder, running_postgresql() as postgresql:
         urls = {
             "sqlite": f"sqlite:///{folder}/search.sqlite3",
@@ -56,28 +54,12 @@ def _arguments() -> argparse.Namespace:
 
 def _measured(url: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """What `searching.py` prints: how long each search took."""
-    environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "lepret.settings",
-        "DJANGO_SECRET_KEY": "only-for-a-benchmark-" + "x" * 50,
-        "DATABASE_URL": url,
-    }
-    environment.pop("READMODELS_DATABASE_URL", None)
+    environment = environment_with(DATABASE_URL=url)
     plans = ["--plans"] if arguments.plans else []
-    _python(environment, "manage.py", "migrate", "--verbosity", "0")
-    searching = _python(environment, "benchmarks/searching.py", str(arguments.requests), *plans)
+    output_of(environment, "manage.py", "migrate", "--verbosity", "0")
+    searching = output_of(environment, "benchmarks/searching.py", str(arguments.requests), *plans)
     searches: list[dict[str, Any]] = json.loads(searching)
     return searches
-
-
-def _python(environment: dict[str, str], *arguments: str) -> str:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
 
 
 def _table(name: str, searches: list[dict[str, Any]]) -> Table:
