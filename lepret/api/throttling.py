@@ -30,7 +30,8 @@ class _Throttle(BaseThrottle):
         rate, caller = self.rate(), self.caller_of(cast(ApiRequest, request))
         if rate is None or caller is None:
             return True
-        return self._limits.count(self._limits.window("calls", caller, rate)).is_allowed
+        counted = self._limits.count(self._limits.window("calls", caller, rate))
+        return all(each.is_allowed for each in counted)
 
     def wait(self) -> float | None:
         """Seconds until the next window begins."""

@@ -5,10 +5,43 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Self
+from typing import Any, Final, NamedTuple, Self
 
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 from redis import ConnectionPool, Redis
+from redis.commands.core import Script
+
+# KEYS are the counters, and then the mark if there is one; ARGV for each counter how often at most
+# and its lifetime, and then the mark's lifetime.
+_COUNT: Final = """
+local counters = math.floor(#ARGV / 2)
+local mark = KEYS[counters + 1]
+if mark and not redis.call('SET', mark, 1, 'EX', ARGV[#ARGV], 'NX') then return {} end
+local counted = {}
+for i = 1, counters do
+  counted[i] = redis.call('INCR', KEYS[i])
+  if counted[i] == 1 then redis.call('EXPIRE', KEYS[i], ARGV[2 * i]) end
+  if counted[i] > tonumber(ARGV[2 * i - 1]) then
+    if mark then redis.call('DEL', mark) end
+    break
+  end
+end
+return counted
+"""
+
+
+class Limit(NamedTuple):
+    """How often a counter may be incremented within its lifetime in seconds."""
+
+    times: int
+    seconds: int
+
+
+class Mark(NamedTuple):
+    """A key that is there, or is not, and its lifetime in seconds."""
+
+    key: str
+    seconds: int
 
 
 class SharedPool(ConnectionPool):
@@ -50,18 +83,20 @@ class Cache(RedisCache):
         super().__init__(server, params)
         self._class = _SharingClients
 
-    def increment_all(self, lifetimes: Mapping[str, int]) -> dict[str, int]:
-        """Increment counters in one round trip; returns their values.
+    def count(self, limits: Mapping[str, Limit], *, unless: Mark | None = None) -> list[int]:
+        """Increment counters in turn, up to the first that comes over its limit: their values.
 
-        One that is new begins at 1, and expires after its lifetime, in seconds. Django's `incr`
-        takes two round trips for each, and two more for one that is new.
+        It is one round trip, and nothing comes in between. A counter that is new begins at 1, and
+        expires after its lifetime. If the mark is there, nothing is counted; otherwise it is there
+        afterwards, unless a counter came over its limit.
         """
-        with self._cache.get_client(write=True).pipeline(transaction=False) as pipeline:
-            for key, seconds in lifetimes.items():
-                counter = self.make_and_validate_key(key)
-                pipeline.set(counter, 0, ex=seconds, nx=True)
-                pipeline.incr(counter)
-            return dict(zip(lifetimes, pipeline.execute()[1::2], strict=True))
+        keys = [self.make_and_validate_key(key) for key in limits]
+        numbers = [number for limit in limits.values() for number in limit]
+        if unless is not None:
+            keys.append(self.make_and_validate_key(unless.key))
+            numbers.append(unless.seconds)
+        counted: list[int] = _counting(self._cache.get_client(write=True))(keys, numbers)
+        return counted
 
 
 class _SharingClients(RedisCacheClient):
@@ -73,3 +108,8 @@ class _SharingClients(RedisCacheClient):
 @cache
 def _client(connection_pool: ConnectionPool) -> Redis:
     return Redis(connection_pool=connection_pool)
+
+
+@cache
+def _counting(client: Redis) -> Script:
+    return client.register_script(_COUNT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar, cast
@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.cache import cache
 from redis.exceptions import RedisError
 
+from lepret.common.cache_pool import Limit, Mark
 from lepret.common.keyed_hashes import keyed_hash
 from lepret.common.outages import Circuit, Outage
 from lepret.common.turns import waiting_elsewhere
@@ -30,7 +31,7 @@ T = TypeVar("T")
 class _Counting(Protocol):
     """What the cache can do beside what every cache of Django's can."""
 
-    def increment_all(self, lifetimes: Mapping[str, int]) -> Mapping[str, int]: ...
+    def count(self, limits: Mapping[str, Limit], *, unless: Mark | None = None) -> list[int]: ...
 
 
 class Counters:
@@ -44,26 +45,21 @@ class Counters:
             clock=clock,
         )
 
-    def look(self, *keys: str) -> dict[str, int]:
-        """The counters and marks that are there, with their values, in one round trip."""
-        return self._ask(lambda: cache.get_many(keys), if_unknown={})
+    def count(self, limits: Mapping[str, Limit], *, unless: Mark | None = None) -> list[int]:
+        """Increment counters in turn, up to the first that comes over its limit: their values.
 
-    def increment(self, lifetimes: Mapping[str, int]) -> Mapping[str, int]:
-        """Increment counters, in one round trip; returns those that are known, with their values.
-
-        Each expires after its lifetime, in seconds. It is atomic for each counter, so that
-        concurrent calls are all counted.
+        Nothing is counted if the mark is there, which it is afterwards: see `Cache.count`.
         """
-        counters = cast(_Counting, cache)
-        return self._ask(lambda: counters.increment_all(lifetimes), if_unknown={})
+        counting = cast(_Counting, cache)
+        return self._ask(lambda: counting.count(limits, unless=unless), if_unknown=[])
 
     def decrement(self, key: str) -> None:
         """Take an increment back, unless the counter has expired."""
         self._ask(lambda: cache.decr(key), if_unknown=0)
 
-    def mark(self, key: str, *, seconds: int) -> None:
-        """Have `look` find this key, for `seconds`."""
-        self._ask(lambda: cache.set(key, 1, seconds), if_unknown=None)
+    def unmark(self, mark: Mark) -> None:
+        """Take a mark away."""
+        self._ask(lambda: cache.delete(mark.key), if_unknown=False)
 
     def _ask(self, question: Callable[[], T], *, if_unknown: T) -> T:
         def ask() -> T:
@@ -113,18 +109,18 @@ class RateLimits:
         key = f"{self.key(purpose, who)}:{int(now // rate.seconds)}"
         return Window(key, rate, rate.seconds - now % rate.seconds)
 
-    def count(self, window: Window) -> Counted:
-        """Count once."""
-        (counted,) = self.count_in([window])
-        return counted
+    def count(self, *windows: Window, unless: Mark | None = None) -> list[Counted]:
+        """Count once in each in turn, up to the first in which it is too many: what was counted.
 
-    def count_in(self, windows: Iterable[Window]) -> list[Counted]:
-        """Count once in each of these windows, in one round trip."""
-        windows = list(windows)
+        It is nothing if the mark is there (see `Counters.count`), or while the cache is down.
+        """
         # Longer than the window, since the clocks of web servers differ.
-        lifetimes = {each.key: 2 * each.rate.seconds for each in windows}
-        times = self._counters.increment(lifetimes) if lifetimes else {}
-        return [Counted(each.key, each.rate, each.wait, times.get(each.key, 0)) for each in windows]
+        limits = {each.key: Limit(each.rate.calls, 2 * each.rate.seconds) for each in windows}
+        times = self._counters.count(limits, unless=unless) if limits else []
+        return [
+            Counted(each.key, each.rate, each.wait, number)
+            for each, number in zip(windows, times, strict=False)
+        ]
 
     @staticmethod
     def key(purpose: str, *parts: str) -> str:

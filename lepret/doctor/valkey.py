@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
@@ -21,6 +21,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from lepret.common.cache_pool import Cache, Limit
 from lepret.doctor.places import Place, place_in, unreadable
 from lepret.doctor.report import SECONDS_FOR_AN_ANSWER, Trouble
 
@@ -78,7 +79,7 @@ def _try_all(client: Redis, user: str, place: Place) -> None:
     uses: tuple[tuple[str, str, Callable[[], object]], ...] = (
         ("subscribe", "+subscribe &asgi*", lambda: _subscribe(client)),
         ("publish", "+publish &asgi*", lambda: client.publish(_CHANNEL, "")),
-        ("count", "+@read +@write ~lepret*", _count),
+        ("count", "+@read +@write +evalsha +script|load ~lepret*", _count),
         (
             "keep for some seconds who looks at a request",
             "+@read +@write +@transaction +time ~lepret*",
@@ -101,11 +102,12 @@ def _subscribe(client: Redis) -> None:
 
 
 def _count() -> None:
-    # By the cache itself, with the keys and the commands of `lepret.common.rate_limits`.
-    cache.add(_KEY, 0, _KEY_SECONDS)
-    cache.set(_KEY, 1, _KEY_SECONDS)
+    # By the cache itself, with the keys and the commands of all who use it.
+    cache.set(_KEY, 0, _KEY_SECONDS)
     cache.incr(_KEY)
     cache.get_many([_KEY])
+    cache.delete(_KEY)
+    cast(Cache, cache).count({_KEY: Limit(1, _KEY_SECONDS)})
 
 
 def _be_present(client: Redis) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from itertools import takewhile
 from typing import Final
 
 from django.conf import settings
 
+from lepret.common.cache_pool import Mark
 from lepret.common.callers import network_of
 from lepret.common.rate_limits import COUNTERS, Counted, RateLimits, Window
 from loans.adapters.event_store import EventStoreUnavailable, StaleRevision
@@ -25,7 +25,7 @@ from loans.domain.commands import RequestLoan
 logger = logging.getLogger(__name__)
 
 UNAVAILABLE: Final = (EventStoreUnavailable, StaleRevision)
-# For how long an application that was accepted can be sent again without being counted again.
+# For how long an application can be sent again without being counted again.
 _REPEATED_WITHIN_SECONDS: Final = 24 * 60 * 60
 
 _limits: Final = RateLimits(COUNTERS)
@@ -49,17 +49,18 @@ def request_loan(
     """Carry out `command`, unless there were too many.
 
     `address` is the caller's; `None` for a caller with a token, whose calls are counted by user.
-    An application that was accepted and is sent again is not counted again, nor is one that could
-    not be recorded.
+    An application that is sent again, while it is carried out or after it was accepted, is not
+    counted again, nor is one that could not be recorded.
 
     Raises:
         TooManyApplications: of this address, or for this national ID.
         Whatever the use case raises.
     """
-    accepted = _limits.key("accepted-application", command.model_dump_json(exclude={"issued_at"}))
-    windows = _windows(command, address)
-    seen = COUNTERS.look(accepted, *(each.key for each in windows.values()))
-    counted = [] if accepted in seen else _count(windows, seen)
+    sent = Mark(
+        _limits.key("application", command.model_dump_json(exclude={"issued_at"})),
+        _REPEATED_WITHIN_SECONDS,
+    )
+    counted = _count(_windows(command, address), unless=sent)
     try:
         answer = use_cases.request_loan(
             command,
@@ -69,11 +70,13 @@ def request_loan(
             policies=policies(),
             is_new_id=is_new_id,
         )
-    except UNAVAILABLE:
-        _take_back(counted)
+    except BaseException as error:
+        # What was refused is counted each time: who has an open request must not be tried out.
+        if counted:
+            COUNTERS.unmark(sent)
+        if isinstance(error, UNAVAILABLE):
+            _take_back(counted)
         raise
-    if counted:
-        COUNTERS.mark(accepted, seconds=_REPEATED_WITHIN_SECONDS)
     application.is_new = answer.is_new
     return answer
 
@@ -93,18 +96,10 @@ def _windows(command: RequestLoan, address: str | None) -> dict[str, Window]:
     return windows
 
 
-def _count(windows: Mapping[str, Window], seen: Mapping[str, int]) -> list[Counted]:
-    def is_open(window: Window) -> bool:
-        return seen.get(window.key, 0) <= window.rate.calls
-
-    open_ones = list(takewhile(is_open, windows.values()))
-    counted = _limits.count_in(open_ones)
-    for number, (which, each) in enumerate(zip(windows, counted, strict=False), 1):
-        if not each.is_allowed:
-            _take_back(counted[number:])
-            raise _refusal(each, which)
-    if len(open_ones) < len(windows):  # And somebody has logged it.
-        raise TooManyApplications(list(windows.values())[len(open_ones)].wait)
+def _count(windows: Mapping[str, Window], *, unless: Mark) -> list[Counted]:
+    counted = _limits.count(*windows.values(), unless=unless)
+    if counted and not counted[-1].is_allowed:
+        raise _refusal(counted[-1], list(windows)[len(counted) - 1])
     return counted
 
 

@@ -130,25 +130,27 @@ def _page(request: HttpRequest, form: FindForm, *, status: int = HTTPStatus.OK) 
 
 def _count(address: str, first_id: UUID) -> list[Counted]:
     """Count a try before it is made, so that of many at once none is too many."""
-    counted = []
     network = network_of(address)
-    for purpose, who, rate in (
-        ("lookups-from", network, settings.LOOKUPS_PER_ADDRESS),
-        ("lookups-of", number_of(first_id), settings.LOOKUPS_PER_NUMBER),
-    ):
-        if rate is not None:
-            counted.append(_limits.count(_limits.window(purpose, who, rate)))
-            _check(counted[-1], network)
+    counted = _limits.count(
+        *(
+            _limits.window(purpose, who, rate)
+            for purpose, who, rate in (
+                ("lookups-from", network, settings.LOOKUPS_PER_ADDRESS),
+                ("lookups-of", number_of(first_id), settings.LOOKUPS_PER_NUMBER),
+            )
+            if rate is not None
+        )
+    )
+    if counted and not counted[-1].is_allowed:
+        raise _refusal(counted[-1], network)
     return counted
 
 
-def _check(counted: Counted, network: str) -> None:
-    if counted.is_allowed:
-        return
+def _refusal(counted: Counted, network: str) -> TooManyTries:
     if counted.is_first_refusal:
         purpose, rate = counted.key.partition(":")[0], counted.rate
         logger.warning(
             *("More than %d %s in %d s, the last one from %s", rate.calls, purpose),
             *(rate.seconds, network),
         )
-    raise TooManyTries(counted.wait)
+    return TooManyTries(counted.wait)

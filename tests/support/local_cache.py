@@ -6,11 +6,21 @@ from collections.abc import Mapping
 
 from django.core.cache.backends.locmem import LocMemCache
 
+from lepret.common.cache_pool import Limit, Mark
+
 
 class LocalCache(LocMemCache):
     """See `lepret.common.cache_pool.Cache`."""
 
-    def increment_all(self, lifetimes: Mapping[str, int]) -> dict[str, int]:
-        for key, seconds in lifetimes.items():
-            self.add(key, 0, seconds)
-        return {key: self.incr(key) for key in lifetimes}
+    def count(self, limits: Mapping[str, Limit], *, unless: Mark | None = None) -> list[int]:
+        if unless is not None and not self.add(unless.key, 1, unless.seconds):
+            return []
+        counted: list[int] = []
+        for key, limit in limits.items():
+            self.add(key, 0, limit.seconds)
+            counted.append(self.incr(key))
+            if counted[-1] > limit.times:
+                if unless is not None:
+                    self.delete(unless.key)
+                break
+        return counted

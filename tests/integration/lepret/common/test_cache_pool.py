@@ -13,7 +13,7 @@ from django.core.cache import caches
 from pytest_django import Settings
 from redis import Redis
 
-from lepret.common.cache_pool import Cache
+from lepret.common.cache_pool import Cache, Limit, Mark
 from lepret.settings import CACHES
 from tests.support.valkey import RunningValkey
 
@@ -58,20 +58,55 @@ def test_it_keeps_words_lists_and_numbers_that_can_be_counted_up(
     assert cache.get_many(["counter", "kept"]) == {"counter": 8, "kept": True}
 
 
-def test_counters_are_made_and_incremented_together(
-    shared_valkey: RunningValkey, settings: Settings
+@pytest.fixture
+def counting(shared_valkey: RunningValkey, settings: Settings) -> Cache:
+    own = {"LOCATION": shared_valkey.url, "KEY_PREFIX": str(uuid4())}
+    settings.CACHES = {"default": {**CACHES["default"], **own}}
+    return cast(Cache, caches["default"])
+
+
+def test_counters_are_incremented_and_kept_as_long_as_when_they_were_made(
+    counting: Cache, shared_valkey: RunningValkey
 ) -> None:
-    settings.CACHES = {
-        "default": {**CACHES["default"], "LOCATION": shared_valkey.url, "KEY_PREFIX": str(uuid4())}
-    }
-    cache = cast(Cache, caches["default"])
-    assert cache.increment_all({"a": 60}) == {"a": 1}
-    assert cache.increment_all({"a": 999, "b": 30}) == {"a": 2, "b": 1}
-    assert cache.get_many(["a", "b"]) == {"a": 2, "b": 1}
+    assert counting.count({"a": Limit(9, 60)}) == [1]
+    assert counting.count({"a": Limit(9, 999), "b": Limit(9, 30)}) == [2, 1]
+    assert counting.get_many(["a", "b"]) == {"a": 2, "b": 1}
     with Redis.from_url(shared_valkey.url) as redis:
-        lifetimes = [redis.ttl(cache.make_key(key)) for key in ("a", "b")]
-    assert 30 < lifetimes[0] <= 60  # As long as when it was made.
+        lifetimes = [redis.ttl(counting.make_key(key)) for key in ("a", "b")]
+    assert 30 < lifetimes[0] <= 60
     assert 0 < lifetimes[1] <= 30
+
+
+def test_counters_after_one_that_is_over_its_limit_are_left_alone(counting: Cache) -> None:
+    limits = {"a": Limit(9, 60), "b": Limit(1, 60), "c": Limit(9, 60)}
+    assert counting.count(limits) == [1, 1, 1]
+    assert counting.count(limits) == [2, 2]
+    assert counting.get_many(limits) == {"a": 2, "b": 2, "c": 1}
+
+
+def test_what_is_marked_is_counted_once(counting: Cache, shared_valkey: RunningValkey) -> None:
+    limits, mark = {"a": Limit(2, 60)}, Mark("sent", 30)
+    assert counting.count(limits, unless=mark) == [1]
+    assert counting.count(limits, unless=mark) == []
+    with Redis.from_url(shared_valkey.url) as redis:
+        assert 0 < redis.ttl(counting.make_key("sent")) <= 30
+    counting.delete("sent")
+    assert counting.count(limits, unless=mark) == [2]
+
+
+def test_what_is_over_a_limit_is_not_marked(counting: Cache) -> None:
+    limits, mark = {"a": Limit(0, 60)}, Mark("sent", 30)
+    assert counting.count(limits, unless=mark) == [1]
+    assert counting.count(limits, unless=mark) == [2]
+
+
+def test_the_cache_counts_though_it_has_forgotten_how(
+    counting: Cache, shared_valkey: RunningValkey
+) -> None:
+    counting.count({"a": Limit(9, 60)})
+    with Redis.from_url(shared_valkey.url) as redis:
+        redis.script_flush()
+    assert counting.count({"a": Limit(9, 60)}) == [2]
 
 
 class RunsWhenRead:

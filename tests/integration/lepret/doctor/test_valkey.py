@@ -26,12 +26,14 @@ PASSWORD = "hid/den@: %#?"
 ENCODED = quote(PASSWORD, safe="")
 # But for the first, each lacks one of the rights that ours needs.
 MORE_USERS = """\
-user frugal on #{digest} &asgi* ~lepret* +@connection +@pubsub +@read +@write +@transaction +time
+user frugal on #{digest} &asgi* ~lepret* +@connection +@pubsub +@read +@write +@transaction \
++evalsha +script|load +time
 user deaf on #{digest} ~* &* +@all -subscribe
 user dumb on #{digest} ~* &* +@all -publish
 user apart on #{digest} ~* &others* +@all
 user cashless on #{digest} ~others* &* +@all
 user reader on #{digest} ~* &* +@all -@write
+user scriptless on #{digest} ~* &* +@all -@scripting
 user timeless on #{digest} ~* &* +@all -time
 """
 
@@ -95,6 +97,7 @@ def test_with_the_system_s_rights_it_is_fine(
         ("apart", "apart may not subscribe in Valkey"),
         ("cashless", "cashless may not count in Valkey"),
         ("reader", "reader may not count in Valkey"),
+        ("scriptless", "scriptless may not count in Valkey"),
         ("timeless", "timeless may not keep for some seconds who looks at a request in Valkey"),
     ],
 )

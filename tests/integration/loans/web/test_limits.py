@@ -25,7 +25,9 @@ pytestmark = [pytest.mark.usefixtures("streams"), pytest.mark.django_db]
 
 DAY = 86_400
 HTMX = {"HX-Request": "true"}
-COMMANDS = ("get", "mget", "set", "setex", "exists", "incrby", "decrby", "expire", "eval")
+# What may be sent, and what the script gives that counts.
+SENT = ("get", "mget", "exists", "decrby", "incrby", "evalsha")
+COMMANDS = (*SENT, "set", "del", "incr", "expire")
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,12 @@ class TestAnAddress:
         by_api(open_one, address="192.0.2.9")
         tries = [{**open_one, "id": str(uuid4())} for _ in range(5)]
         assert [by_api(each).status_code for each in tries] == [409, 409, 409, 429, 429]
+
+    def test_that_sends_the_same_again_is_stopped_though_it_is_refused_each_time(self) -> None:
+        open_one = application()
+        by_api(open_one, address="192.0.2.9")
+        other = {**open_one, "id": str(uuid4())}
+        assert [by_api(other).status_code for _ in range(5)] == [409, 409, 409, 429, 429]
 
     def test_is_not_counted_for_what_is_not_valid(self) -> None:
         for _ in range(5):
@@ -206,15 +214,19 @@ def test_an_application_asks_the_cache_few_times(
             assert by_api(body, address=address).status_code == status
             return dict(commands_of(valkey) - before)
 
-        accepted = {"mget": 1, "set": 3, "incrby": 2}
-        assert commands_for(first) == accepted
-        assert commands_for(first) == {"mget": 1}
-        assert commands_for(application()) == accepted
-        assert commands_for(application()) == accepted
-        # What was counted for the national ID is taken back.
-        refused = {"mget": 1, "set": 2, "incrby": 3, "exists": 1}
+        commands_for(application())  # The script is loaded.
+        counted = {"evalsha": 1, "set": 1, "incr": 2}
+        assert commands_for(first) == {**counted, "expire": 1}
+        assert commands_for(first) == {"evalsha": 1, "set": 1}
+        assert commands_for(application()) == {**counted, "expire": 1}
+        # Not for the national ID.
+        refused = {"evalsha": 1, "set": 1, "incr": 1, "del": 1}
         assert commands_for(application(), 429) == refused
-        assert commands_for(application(), 429) == {"mget": 1}
+        assert commands_for(first) == {"evalsha": 1, "set": 1}
+        # Whoever applies with somebody's open request is counted; the mark is taken away.
+        other = application(national_id=person)
+        settings.APPLICATIONS_PER_ADDRESS = Rate(9, DAY)
+        assert commands_for(other, 409) == {**counted, "del": 1}
 
 
 @pytest.mark.usefixtures("_counts_in_valkey")
