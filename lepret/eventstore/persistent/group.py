@@ -4,6 +4,7 @@ Pure: no clock, no log, no network. Times are passed in, messages come in throug
 `replay` and go out to subscribers; a function is called with each message to park.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from uuid import UUID
@@ -45,7 +46,10 @@ class Group:
         """The number of deliveries so far."""
         self.in_flight: dict[UUID, Delivery] = {}
         self._park_message = park
-        self._parking: set[Message] = set()
+        # The numbers of messages that are not done, in the order in which they are read: the first
+        # is the lowest. An `OrderedDict` finds it at once, where a dict passes those taken out.
+        self._unfinished: OrderedDict[int, None] = OrderedDict()
+        self._unfinished_replays: OrderedDict[int, None] = OrderedDict()
         self._strategy = STRATEGIES[settings.named_consumer_strategy]()
         self._read_to = done_to
         self._checkpoint = done_to
@@ -95,6 +99,7 @@ class Group:
     def read(self, messages: Iterable[Message], to: int, now: float) -> None:
         """Take the next messages; ``to`` is the last number searched for them."""
         for message in messages:
+            self._unfinished[message.number] = None
             self.waiting.add(message)
         self._read_to = to
         self._hand_out(now)
@@ -102,6 +107,7 @@ class Group:
     def replay(self, messages: Iterable[Message], to: int, now: float) -> None:
         """Take parked messages again, all before number ``to`` in the parked stream."""
         for message in messages:
+            self._unfinished_replays[message.number] = None
             self.waiting.add(message)
         self._replayed_to = to
         self._hand_out(now)
@@ -112,7 +118,7 @@ class Group:
         """These messages are done. Ids that are not in flight are ignored."""
         for delivery in self._named(ids):
             delivery.subscriber.answered(delivery, now)
-            self._take_back(delivery)
+            self._finish(self._take_back(delivery))
         self._hand_out(now)
 
     def nack(self, ids: Iterable[UUID], nack: Nack, reason: str, now: float) -> None:
@@ -124,7 +130,9 @@ class Group:
                 case Nack.RETRY:
                     self._retry_or_park(message)
                 case Nack.PARK:
-                    self._park(message, f"Client explicitly NAK'ed message.\n{reason}")
+                    self._park_message(message, f"Client explicitly NAK'ed message.\n{reason}")
+                case Nack.SKIP:
+                    self._finish(message)
         self._hand_out(now)
 
     def tick(self, now: float) -> None:
@@ -136,11 +144,10 @@ class Group:
 
     def parked(self, message: Message) -> None:
         """The message was parked."""
-        self._parking.discard(message)
+        self._finish(message)
 
     def not_parked(self, message: Message, now: float) -> None:
         """The message could not be parked: retry it."""
-        self._parking.discard(message)
         self._retry(message)
         self._hand_out(now)
 
@@ -154,14 +161,13 @@ class Group:
     @property
     def done_to(self) -> int:
         """The last number up to which all messages are done."""
-        unfinished = [m.number for m in self._unfinished() if not m.replayed]
-        return min(unfinished) - 1 if unfinished else self._read_to
+        first = next(iter(self._unfinished), None)
+        return self._read_to if first is None else first - 1
 
     @property
     def replayed_to(self) -> int:
         """The first number in the parked stream that must be kept."""
-        unfinished = [m.number for m in self._unfinished() if m.replayed]
-        return min(unfinished, default=self._replayed_to)
+        return next(iter(self._unfinished_replays), self._replayed_to)
 
     def due_checkpoint(self, now: float, *, timed: bool) -> int | None:
         """The checkpoint to write; None if none is due.
@@ -224,21 +230,15 @@ class Group:
         if message.retries < self.settings.max_retry_count:
             self._retry(message)
         else:
-            self._park(message, f"Reached retry count of {self.settings.max_retry_count}")
+            self._park_message(message, f"Reached retry count of {self.settings.max_retry_count}")
 
     def _retry(self, message: Message) -> None:
         message.retries += 1
         self.waiting.add(message)
 
-    def _park(self, message: Message, reason: str) -> None:
-        self._parking.add(message)
-        self._park_message(message, reason)
-
-    def _unfinished(self) -> Iterator[Message]:
-        """The messages that are not done; of those in a queue, only the first."""
-        yield from self.waiting.first_ones()
-        yield from (delivery.message for delivery in self.in_flight.values())
-        yield from self._parking
+    def _finish(self, message: Message) -> None:
+        unfinished = self._unfinished_replays if message.replayed else self._unfinished
+        del unfinished[message.number]
 
     def _is_time(self, now: float) -> bool:
         if not self.settings.check_point_after:

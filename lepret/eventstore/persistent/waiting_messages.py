@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from lepret.eventstore.persistent.message import Message
 
@@ -36,12 +36,6 @@ class WaitingMessages:
         """Put a message into its queue."""
         insort(self._queue_of(message), message, key=_number)
         self.size += message.size
-
-    def first_ones(self) -> Iterator[Message]:
-        """The message with the lowest number in each queue."""
-        for queue in (self._retries, self._replays, self._new):
-            if queue:
-                yield queue[0]
 
     def hand_out(self, hand_over: Callable[[Message], bool], go_on: Callable[[], bool]) -> None:
         """Offer messages in order while ``go_on``; keep those that ``hand_over`` refuses."""
