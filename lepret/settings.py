@@ -52,7 +52,6 @@ MIDDLEWARE = [
     "lepret.common.answer_headers.answer_headers",
     "lepret.api.refusals.refusals_are_problems",
     "lepret.common.patience.limited_patience",
-    "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "lepret.api.https_only.https_only",

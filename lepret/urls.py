@@ -42,12 +42,13 @@ api.add_router("", queries.router)
 answer_with_problems(api, PROBLEMS, queries.PROBLEMS)
 
 urlpatterns = [
+    # First, since they are tried in turn, and it has the most calls.
+    path("api/", api.urls),
+    path("api", nothing_here),
     path("", include("loans.urls")),
     path("", include("readmodels.urls")),
     path("find/", find(national_id_in), name="find"),
     path("privacy/", privacy, name="privacy"),
-    path("api", nothing_here),
-    path("api/", api.urls),
     # Before admin's own, to which its pages link.
     path("admin/login/", StaffLoginView.as_view(for_admin=True)),
     path("admin/logout/", StaffLogoutView.as_view()),

@@ -1,7 +1,7 @@
 """The headers that every answer has, whatever made it.
 
-Django and django-csp set most of them. This sets the rest, and all of them on answers that are made
-outside of Django's middleware, such as that to a request which cannot be read.
+Django sets most of them. This sets the rest, and all of them on answers that are made outside of
+Django's middleware, such as that to a request which cannot be read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from typing import Any, Final
 
-from csp.middleware import CSPMiddleware
+from csp.constants import HEADER as CONTENT_SECURITY_POLICY
+from csp.utils import build_policy
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
@@ -78,10 +79,15 @@ def headers_on_every_answer(application: AsgiApplication) -> AsgiApplication:
 
 
 def _complete(response: HttpResponseBase) -> None:
+    response.headers.setdefault(CONTENT_SECURITY_POLICY, _policy())
     response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
     response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     # Whatever may be kept says so itself. All else may be about a person.
     response.headers.setdefault("Cache-Control", "no-store")
+
+
+# It is the same for all; django-csp's middleware would put it together anew for each answer.
+_policy: Final = cache(build_policy)
 
 
 def _completed(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
@@ -97,7 +103,7 @@ def headers_of_any_answer() -> RawHeaders:
     """The headers that every answer has; over HTTPS, the middleware adds HSTS."""
     request, response = HttpRequest(), HttpResponse()
     del response["Content-Type"]
-    for kind in (SecurityMiddleware, XFrameOptionsMiddleware, CSPMiddleware):
+    for kind in (SecurityMiddleware, XFrameOptionsMiddleware):
         kind(lambda _: response).process_response(request, response)
     _complete(response)
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.http import HttpRequest
 
-UNKNOWN = "unknown"
+UNKNOWN: Final = "unknown"
+_KEPT: Final = 256
 
 
 def address_of(request: HttpRequest) -> str:
@@ -35,12 +37,19 @@ def client_address(peer: str | None, forwarded_for: str, proxies: int) -> str:
     """
     entries = [entry.strip() for entry in forwarded_for.split(",")] if forwarded_for else []
     address = entries[-min(proxies, len(entries))] if proxies and entries else peer
+    return _spelled(address or "")
+
+
+# Whoever calls usually calls again.
+@lru_cache(maxsize=_KEPT)
+def _spelled(address: str) -> str:
     try:
-        return str(ip_address(address or ""))
+        return str(ip_address(address))
     except ValueError:
         return UNKNOWN
 
 
+@lru_cache(maxsize=_KEPT)
 def network_of(address: str) -> str:
     """What limits count as one caller: an IPv4 address, or the network (/64) of an IPv6 address.
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -29,23 +29,26 @@ class Turn(Protocol):
 current_turn: ContextVar[Turn | None] = ContextVar("current_turn", default=None)
 
 
-@contextmanager
-def waiting_elsewhere() -> Iterator[None]:
+def waiting_elsewhere() -> AbstractContextManager[None]:
     """While this request only waits, such as for another company's server, let others go on.
 
     They may have its connections to PostgreSQL, too: otherwise what hangs would take all of the
     pool, and look like an outage of the database.
     """
     turn = current_turn.get()
-    if turn is None:
-        yield
-        return
-    give_back_connections()
-    turn.pause()
-    try:
-        yield
-    finally:
-        turn.resume()
+    return nullcontext() if turn is None else _Pause(turn)
+
+
+class _Pause:
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    def __enter__(self) -> None:
+        give_back_connections()
+        self._turn.pause()
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.resume()
 
 
 def give_back_connections() -> None:

@@ -163,12 +163,12 @@ class StaffSessionMiddleware(AuthenticationMiddleware):
         super().process_request(request)
         user = SimpleLazyObject(lambda: _user_of(request))
         request.user = cast(User, user)
-        request.auser = sync_to_async(lambda: _evaluated(user))
 
+        async def auser() -> Any:
+            await sync_to_async(bool)(user)
+            return user
 
-def _evaluated(user: SimpleLazyObject[Any]) -> Any:
-    bool(user)
-    return user
+        request.auser = auser
 
 
 def _user_of(request: HttpRequest) -> User | AnonymousUser:
