@@ -34,6 +34,9 @@ _KEY_SECONDS: Final = 10
 # Beside the one that live pages have for who is present.
 _PRESENCE: Final = "lepret:doctor"
 
+# What Valkey says from version 9.1 on, where Lua is a module.
+_NO_SCRIPTS: Final = "Could not find scripting engine"
+
 # The first that fits.
 _IN_WORDS: Final[tuple[tuple[type[RedisError], str], ...]] = (
     (AuthenticationError, f"refuses the password of {{user}}: correct {VARIABLE}, or that user"),
@@ -93,6 +96,12 @@ def _try_all(client: Redis, user: str, place: Place) -> None:
             raise Trouble(
                 f"{user} may not {verb} in Valkey at {place}: add {rules} to its rights (ACL)"
             ) from None
+        except ResponseError as error:
+            if _NO_SCRIPTS in str(error):
+                raise Trouble(
+                    f"Valkey at {place} runs no scripts, with which it counts: load its module lua"
+                ) from None
+            raise
 
 
 def _subscribe(client: Redis) -> None:

@@ -129,6 +129,15 @@ def test_without_a_user_it_may_do_nothing(server: ValkeyServer, settings: Settin
     assert "rights" in said
 
 
+def test_one_without_scripts_is_to_load_them(settings: Settings, tmp_path: Path) -> None:
+    config = {"enable-module-command": "local"}
+    with ValkeyServer(data_dir=tmp_path, port=free_port(), config=config) as server:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        with redis.Redis.from_url(url) as client:
+            client.module_unload("lua")
+        assert "runs no scripts, with which it counts: load its module" in trouble(settings, url)
+
+
 def test_one_that_does_not_run_is_to_be_started(settings: Settings) -> None:
     port = free_port()
     assert trouble(settings, f"redis://u:{ENCODED}@127.0.0.1:{port}/0") == (
