@@ -97,7 +97,8 @@ class Held:
 
     Not urgent are events that change no row, and all events of a projection that has no group.
     Urgent ones are held only under load, and shorter: so each page has a few commits at once, and
-    many events, each of which would be a commit of its own, leave the machine time for others.
+    many events, each of which would be a commit of its own, leave the machine time for others. The
+    more events shared the last commit, the longer the next are held.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Held:
         self._are_urgent = False
         # When urgent commits would be at their rate again. Each moves it on, and time catches up.
         self._at_rate_from = 0.0
+        self._were = 0  # How many were taken last.
 
     def add(self, events: Sequence[Received]) -> None:
         """Hold these, too."""
@@ -136,16 +138,17 @@ class Held:
         """How long to wait for more events before those held are due."""
         if not self._events:
             return self._tuning.poll_seconds
-        held_until = self._since + self._tuning.hold_seconds
+        held_until = self._since + self._hold_seconds
         if self._are_urgent:
             held_until = min(held_until, self._at_rate_from - self._ahead)
         return max(0.0, held_until - self._clock())
 
     def take(self) -> list[Received]:
         """Return all of them and hold them no longer."""
+        self._were = len(self._events)
         if self._are_urgent:
             at_rate_from = max(self._at_rate_from, self._clock())
-            self._at_rate_from = at_rate_from + self._tuning.commit_seconds
+            self._at_rate_from = at_rate_from + self._commit_seconds
         events, self._events, self._bytes, self._are_urgent = self._events, [], 0, False
         self._concern = Concern(self._projection)
         return events
@@ -153,10 +156,23 @@ class Held:
     def note_time(self, seconds: float) -> None:
         """Note how long it took to apply what was taken last: so commits keep to their share."""
         whole = seconds / self._tuning.commit_share
-        at_rate_from = self._at_rate_from + max(0.0, whole - self._tuning.commit_seconds)
+        at_rate_from = self._at_rate_from + max(0.0, whole - self._commit_seconds)
         # After a long history, too, no event is held for longer than others are.
         most = self._clock() + self._ahead + self._tuning.hold_seconds
         self._at_rate_from = min(at_rate_from, most)
+
+    @property
+    def _hold_seconds(self) -> float:
+        return self._while_busy(self._tuning.hold_seconds, self._tuning.longest_hold_seconds)
+
+    @property
+    def _commit_seconds(self) -> float:
+        return self._while_busy(self._tuning.commit_seconds, self._tuning.hold_seconds)
+
+    def _while_busy(self, seconds: float, longest: float) -> float:
+        """How long it is instead of `seconds`, after as many events as were taken last."""
+        longer = seconds * self._were / self._tuning.busy_events
+        return max(seconds, min(longer, longest))
 
     @property
     def _ahead(self) -> float:

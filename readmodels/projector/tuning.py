@@ -24,6 +24,11 @@ class Tuning:
     commit_seconds: float = 0.02
     commit_share: float = 0.1
     commits_at_once: int = 5
+    # After a commit of twice so many events each of these times is twice as long, and so on; the
+    # first grows up to this, the second up to the first. If many come, commits of few would take
+    # the machine from those who send them.
+    busy_events: int = 5
+    longest_hold_seconds: float = 0.25
     # How often a projection that is stopped asks whether it may go on.
     stopped_poll_seconds: float = 1.0
     # How often a follower looks whether an older database was restored.

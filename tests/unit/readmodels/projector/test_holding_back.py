@@ -69,17 +69,58 @@ def test_events_that_an_open_page_shows_are_applied_at_once() -> None:
     ).are_due()
 
 
+def commits_of(kept: Held, clock: Clock, *, every: float, events: int) -> list[list[float]]:
+    """How long the events of each commit waited, if one comes `every` so many seconds."""
+    commits: list[list[float]] = []
+    came: list[float] = []
+    while events or came:
+        if events and clock.now >= 1000.0 + every * (total := sum(map(len, commits)) + len(came)):
+            kept.add(stream(REQUESTED, first=total))
+            came.append(clock.now)
+            events -= 1
+        if kept.are_due():
+            assert len(kept.take()) == len(came)
+            commits.append([clock.now - each for each in came])
+            came = []
+        clock.now += 0.001
+    return commits
+
+
 def test_under_load_events_that_a_page_shows_share_commits() -> None:
+    clock, tuning = Clock(), Tuning(busy_events=1_000_000)
+    commits = commits_of(Held(STATUS, tuning, clock=clock), clock, every=0.001, events=1000)
+    assert sum(map(len, commits)) == 1000
+    expected = 1.0 / tuning.commit_seconds
+    assert len(commits) == pytest.approx(expected, abs=tuning.commits_at_once)
+
+
+@pytest.mark.parametrize(
+    ("projection", "longest"),
+    [
+        ("loan_status", Tuning().hold_seconds),
+        ("search_words", Tuning().longest_hold_seconds),
+    ],
+)
+def test_the_more_events_share_a_commit_the_longer_the_next_are_held(
+    projection: str, longest: float
+) -> None:
+    def commits(tuning: Tuning) -> list[list[float]]:
+        clock = Clock()
+        kept = Held(PROJECTIONS[projection], tuning, clock=clock)
+        return commits_of(kept, clock, every=0.001, events=3000)
+
+    at_one_rate, slower = commits(Tuning(busy_events=1_000_000)), commits(Tuning())
+    assert len(slower) < len(at_one_rate) / 2
+    assert max(map(max, slower)) == pytest.approx(longest, abs=0.002)
+
+
+@pytest.mark.parametrize("a_second", [1, 10, 45])
+def test_with_some_events_a_second_a_page_shows_each_at_once(a_second: int) -> None:
     clock = Clock()
     kept = Held(STATUS, Tuning(), clock=clock)
-    commits = 0
-    for number in range(1000):
-        kept.add(stream(REQUESTED, first=number))
-        if kept.are_due():
-            assert kept.take()
-            commits += 1
-        clock.now += 0.001
-    assert commits == pytest.approx(1.0 / Tuning().commit_seconds, abs=Tuning().commits_at_once)
+    commits = commits_of(kept, clock, every=1 / a_second, events=100)
+    assert len(commits) == 100
+    assert max(map(max, commits)) < 0.001
 
 
 def test_under_load_commits_that_take_long_are_made_less_often() -> None:
