@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from typing import Final
 
 from django.utils import timezone
@@ -28,6 +29,7 @@ from loans.domain.events import (
     ReservationTaken,
 )
 from loans.workers.groups import Group
+from loans.workers.known_releases import KnownReleases
 from loans.workers.worker import NotYet, log_parked
 
 logger = logging.getLogger(__name__)
@@ -66,20 +68,29 @@ class Releases:
 class Lapses:
     """A `Handler` of `ReservationTaken`: lapses reservations whose request was not recorded."""
 
-    def __init__(self, *, reservations: Reservations) -> None:
+    def __init__(self, *, reservations: Reservations, releases: KnownReleases) -> None:
         self._reservations = reservations
+        self._releases = releases
 
     def handle(self, event: RecordedEvent) -> None:
         """Release the reservation, unless its request is open. Raises `NotYet` if too early."""
         assert event.recorded_at is not None, "the event store sends it with every event"
         seconds = self._reservations.seconds_left(event.recorded_at)
+        if not seconds and self._releases.include(event):
+            return
         if not seconds:
             stream = codec.reservation_stream(event.stream_name)
             seconds = self._reservations.settle(stream, now=timezone.now())
         # As long as its request is open, nobody need look: its decision releases it.
         if 0 < seconds < math.inf:
-            raise NotYet(seconds)
+            raise NotYet(_until_a_whole_second(seconds))
 
     def give_up(self, event: RecordedEvent, *, reason: str, attempts: int) -> None:
         """Log it."""
         log_parked(event, reason=reason, attempts=attempts)
+
+
+def _until_a_whole_second(seconds: float) -> float:
+    """So long, or a little longer: those of one second are handled, and answered, together."""
+    now = time.monotonic()
+    return seconds if seconds < 1 else math.ceil(now + seconds) - now

@@ -18,6 +18,7 @@ from loans.management.common import (
     work,
 )
 from loans.workers.groups import Group
+from loans.workers.known_releases import KnownReleases
 from loans.workers.losses import RESERVATION_LOSSES, Restorations
 from loans.workers.redelivery import Redelivery
 from loans.workers.reservation_releases import LAPSES, RELEASES, Lapses, Releases
@@ -50,7 +51,10 @@ class Command(BaseCommand):
         seconds = options["lapse_after"]
         handlers: dict[Group, Handler] = {
             RELEASES: Releases(event_store=event_store(), reservations=reservations()),
-            LAPSES: Lapses(reservations=reservations(lapse_after_seconds=seconds)),
+            LAPSES: Lapses(
+                reservations=reservations(lapse_after_seconds=seconds),
+                releases=KnownReleases(event_store_client),
+            ),
             RESERVATION_LOSSES: Restorations(
                 reservations=reservations(), connect=event_store_client
             ),

@@ -31,6 +31,7 @@ from loans.domain.commands import ApproveLoan, RequestLoan
 from loans.domain.credit_report import CreditReport
 from loans.domain.loan_request import AlreadyDecided, Status
 from loans.domain.reservation import OpenRequestExists
+from loans.workers.known_releases import KnownReleases
 from tests.support.event_store import RunningEventStore
 from tests.support.fakes import FakeCreditBureau
 from tests.support.interleaving import Killed
@@ -203,6 +204,21 @@ class TestARequestThatIsNeverRecorded:
             return False
 
         wait_until(accepted)
+
+
+@pytest.mark.usefixtures("event_store")
+class TestKnownReleases:
+    def test_are_read_from_the_event_store(self) -> None:
+        for number in range(5):
+            request(FakeCreditBureau(9), national_id=f"10000{number}aa")  # Decided, and released.
+        request(FakeCreditBureau(5))
+        taken = [
+            event
+            for event in event_store_client().read_all(filter_include=["ReservationTaken"])
+            if codec.is_reservation_event(event)
+        ]
+        known = KnownReleases(event_store_client, read_at_once=2)
+        assert [known.include(each) for each in taken] == [True] * 5 + [False]
 
 
 class TestAThousandRequestsAtTheSameTime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain, repeat
-from typing import Final
+from typing import Final, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,6 +17,7 @@ from loans.application.policies import Policies
 from loans.application.use_cases import request_loan
 from loans.domain.commands import RequestLoan
 from loans.domain.reservation import TakeReservation
+from loans.workers.known_releases import KnownReleases
 from loans.workers.reservation_releases import LAPSES, RELEASES, Lapses, Releases
 from loans.workers.worker import NotYet
 from tests.support.fakes import FakeCreditBureau, FakeEventStore, reservations_in
@@ -27,6 +28,15 @@ ANN: Final = "123456aa"
 MINUTE: Final = timedelta(minutes=1)
 
 
+class NoReleases:
+    """None is known, unless it is said."""
+
+    are_known = False
+
+    def include(self, taken: RecordedEvent) -> bool:
+        return self.are_known
+
+
 class Desk:
     """Ann's requests and her reservation, and the workers' handlers."""
 
@@ -34,6 +44,7 @@ class Desk:
         self.store = FakeEventStore()
         self.reservations = reservations_in(self.store)
         self.stream = self.reservations.stream_of(ANN)
+        self.releases = NoReleases()
 
     def request(self, score: int) -> UUID:
         command = RequestLoan(
@@ -62,8 +73,14 @@ class Desk:
         releases = Releases(event_store=self.store, reservations=self.reservations)
         releases.handle(recorded(event))
 
-    def lapse(self) -> None:
-        Lapses(reservations=self.reservations).handle(self.taken)
+    def lapse(self, taken: RecordedEvent | None = None) -> None:
+        """Handle that the reservation was taken; first, unless another event is given."""
+        self.lapses.handle(taken or self.taken)
+
+    @property
+    def lapses(self) -> Lapses:
+        known = cast(KnownReleases, self.releases)
+        return Lapses(reservations=self.reservations, releases=known)
 
     @property
     def taken(self) -> RecordedEvent:
@@ -160,12 +177,21 @@ class TestAReservationThatWasTaken:
 
         assert desk.types == ["ReservationTaken", "ReservationReleased"]
 
+    def test_that_is_known_to_be_released_is_not_looked_at(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.take(ago=MINUTE)
+        taken = desk.taken
+        desk.releases.are_known = True
+        monkeypatch.setattr(desk.store, "load", None)
+        desk.lapse(taken)
+
     def test_is_kept_for_a_request_that_is_open(self, desk: Desk) -> None:
         desk.take(ago=2 * MINUTE)
         taken_long_ago = desk.taken
         desk.lapse()
         desk.request(5)
-        Lapses(reservations=desk.reservations).handle(taken_long_ago)
+        desk.lapse(taken_long_ago)
 
         assert desk.types == ["ReservationTaken", "ReservationReleased", "ReservationTaken"]
 
@@ -176,7 +202,7 @@ class TestAnEventThatIsParked:
     ) -> None:
         """The name stands for a person, although it does not identify them."""
         desk.take(ago=MINUTE)
-        lapses = Lapses(reservations=desk.reservations)
+        lapses = desk.lapses
         lapses.give_up(desk.taken, reason="KeyError at x.py:1", attempts=25)
 
         assert "Parked ReservationTaken at 1 after 25 attempts (KeyError at x.py:1)" in caplog.text
