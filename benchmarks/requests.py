@@ -16,7 +16,8 @@ At the end, `--burst` applications are made over 200 connections at once: each h
 and shown with its outcome.
 
 After each measurement it waits until the other processes have finished the work that the calls
-caused. It prints the CPU time of each process per call, since all share the server's cores.
+caused, but for what workers do a minute later, which counts in a later measurement. It prints the
+CPU time of each process per call, since all share the server's cores.
 
 `--server` compares another ASGI server. These are in no group:
 `uv run --group test --with granian python benchmarks/requests.py --server granian`.

@@ -51,6 +51,8 @@ _FEATURES: Final = (
     "xr-spatial-tracking",
 )
 PERMISSIONS_POLICY: Final = ", ".join(f"{feature}=()" for feature in _FEATURES)
+# It is the same for all; django-csp's middleware would put it together anew for each answer.
+_content_security_policy: Final = cache(build_policy)
 
 
 def answer_headers(get_response: GetResponse) -> GetResponse:
@@ -79,15 +81,11 @@ def headers_on_every_answer(application: AsgiApplication) -> AsgiApplication:
 
 
 def _complete(response: HttpResponseBase) -> None:
-    response.headers.setdefault(CONTENT_SECURITY_POLICY, _policy())
+    response.headers.setdefault(CONTENT_SECURITY_POLICY, _content_security_policy())
     response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
     response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     # Whatever may be kept says so itself. All else may be about a person.
     response.headers.setdefault("Cache-Control", "no-store")
-
-
-# It is the same for all; django-csp's middleware would put it together anew for each answer.
-_policy: Final = cache(build_policy)
 
 
 def _completed(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
