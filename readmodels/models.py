@@ -317,11 +317,10 @@ class LoanRequestQuerySet(models.QuerySet["LoanRequest"]):
         """The row of a request, or `None` if the read model does not have it (yet)."""
         return self.filter(id=loan_request_id).first()
 
-    def decisions_of_people(self, now: datetime) -> dict[str, int]:
-        """How many each underwriter has decided since the midnight before `now`, in its zone."""
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        decided = self.filter(decided_at__gte=midnight).exclude(decided_by="")
-        return dict(decided.values_list("decided_by").annotate(models.Count("pk")).order_by())
+    def decisions_of_people(self, since: datetime) -> models.QuerySet[LoanRequest, tuple[str, int]]:
+        """Each underwriter with how many they have decided since a moment."""
+        decided = self.filter(decided_at__gte=since).exclude(decided_by="")
+        return decided.values_list("decided_by").annotate(models.Count("pk")).order_by()
 
     def before(self, loan: LoanRequest) -> Self:
         """The earlier requests of the same person, the newest first."""

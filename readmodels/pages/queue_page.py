@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import datetime
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from itertools import islice
 from typing import Any, Final
@@ -19,6 +20,7 @@ from django.utils import timezone
 from readmodels.models import LoanRequest, PendingRequest
 from readmodels.pages.claims import NOBODY, Viewer
 from readmodels.pages.next import MOST_OFFERED
+from readmodels.pages.prepared import PreparedQuery
 from readmodels.pages.queue_filter import EVERYTHING, Wish
 from readmodels.pages.queue_rows import QueueRow, ShownRow, Terms
 from readmodels.policies import policy_in_force
@@ -32,6 +34,9 @@ _PART: Final = 50
 # More rows than these are not looked for one by one.
 _MOST_CHANGED: Final = 100
 _SECONDS_BETWEEN_WHOLE_READS: Final = 10.0
+_SECONDS_BETWEEN_TERMS: Final = 1.0
+_QUEUE: Final = PendingRequest.objects.waiting().oldest_first()
+_REVISIONS: Final = PreparedQuery(_QUEUE.values_list("id", "revision")[: LONGEST_PAGE + 1])
 _NO_MORE: Final = '<p id="queue-rest" hx-swap-oob="delete"></p>'
 
 
@@ -48,20 +53,18 @@ class QueuePage:
     decided_today: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, before: QueuePage | None = None) -> QueuePage:
-        """The page as it is now: three queries, and a fourth if there are more rows than fit.
+    def read(cls, before: QueuePage | None = None, terms: Terms | None = None) -> QueuePage:
+        """The page as it is now: two queries, and a third if there are more rows than fit.
 
         Rows that are in `before` with the same revision are taken from there; the others, if any,
-        take one query more.
+        take one query more. So do the terms, if they are not given.
         """
         now = timezone.localtime()
-        policy = policy_in_force(now).policy
-        queue = PendingRequest.objects.waiting().oldest_first()
-        rows = _read(queue[: LONGEST_PAGE + 1]) if before is None else _reread(queue, before.rows)
-        waiting = len(rows) if len(rows) <= LONGEST_PAGE else queue.count()
-        decided = LoanRequest.objects.decisions_of_people(now)
-        terms = Terms(policy.four_eyes_above, policy.decide_within, policy.undo_seconds)
-        return cls(rows[:LONGEST_PAGE], waiting, terms, decided)
+        rows = _read(_QUEUE[: LONGEST_PAGE + 1]) if before is None else _reread(before.rows)
+        waiting = len(rows) if len(rows) <= LONGEST_PAGE else _QUEUE.count()
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        decided = dict(_decisions_since(midnight).rows())
+        return cls(rows[:LONGEST_PAGE], waiting, terms or _terms_at(now), decided)
 
     def context(
         self,
@@ -152,35 +155,49 @@ class QueuePage:
 class QueueReader:
     """Reads the page again and again, and most times only the rows that have changed.
 
-    A rebuild may change rows that keep their revision, so all are read every few seconds.
+    A rebuild may change rows that keep their revision, so all are read every few seconds. What the
+    policy says of them hardly ever changes, and is read once a second at most.
     """
 
     def __init__(self) -> None:
         self._last: QueuePage | None = None
-        self._read_all_at = -math.inf
+        self._read_all_at = self._read_terms_at = -math.inf
 
     def __call__(self) -> QueuePage:
         now = time.monotonic()
         if now - self._read_all_at >= _SECONDS_BETWEEN_WHOLE_READS:
             self._last, self._read_all_at = None, now
-        self._last = QueuePage.read(self._last)
+        terms = None if self._last is None else self._last.terms
+        if now - self._read_terms_at >= _SECONDS_BETWEEN_TERMS:
+            terms, self._read_terms_at = None, now
+        self._last = QueuePage.read(self._last, terms)
         return self._last
+
+
+def _terms_at(moment: datetime) -> Terms:
+    policy = policy_in_force(moment).policy
+    return Terms(policy.four_eyes_above, policy.decide_within, policy.undo_seconds)
 
 
 def _read(queue: QuerySet[PendingRequest]) -> list[QueueRow]:
     return [QueueRow(*each) for each in queue.values_list(*QueueRow._fields)]
 
 
-def _reread(queue: QuerySet[PendingRequest], before: list[QueueRow]) -> list[QueueRow]:
+def _reread(before: list[QueueRow]) -> list[QueueRow]:
     known = {(row.id, row.revision): row for row in before}
-    now = list(queue.values_list("id", "revision")[: LONGEST_PAGE + 1])
+    now = _REVISIONS.rows()
     changed = [id_ for id_, revision in now if (id_, revision) not in known]
     if len(changed) > _MOST_CHANGED:
-        return _read(queue[: LONGEST_PAGE + 1])
+        return _read(_QUEUE[: LONGEST_PAGE + 1])
     # They may have changed once more, or be gone, since the first query.
-    read = {row.id: row for row in _read(queue.filter(id__in=changed))} if changed else {}
+    read = {row.id: row for row in _read(_QUEUE.filter(id__in=changed))} if changed else {}
     rows = [known.get((id_, revision)) or read.get(id_) for id_, revision in now]
     return [row for row in rows if row is not None]
+
+
+@lru_cache(maxsize=1)
+def _decisions_since(midnight: datetime) -> PreparedQuery[tuple[str, int]]:
+    return PreparedQuery(LoanRequest.objects.decisions_of_people(midnight))
 
 
 def _for_the_taking(rows: Iterable[ShownRow], fits: Iterable[bool]) -> Iterator[UUID]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -470,20 +471,23 @@ class TestRead:
         assert "uma" not in html
 
     def test_what_has_not_changed_is_not_read_again(
-        self, django_assert_num_queries: DjangoAssertNumQueries
+        self,
+        django_assert_num_queries: DjangoAssertNumQueries,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(queue_page, "_SECONDS_BETWEEN_TERMS", math.inf)
         rows = [pending(minute) for minute in range(4)]
         insert(rows)
         read = QueueReader()
         first = read()
-        with django_assert_num_queries(3):
+        with django_assert_num_queries(2):
             assert read() == first
         changed = PendingRequest.objects.filter(id=rows[1].id)
         changed.update(revision=rows[1].revision + 1, claimed_by="uma")
         PendingRequest.objects.filter(id=rows[2].id).delete()
         new = pending(5)
         insert([new])
-        with django_assert_num_queries(4):
+        with django_assert_num_queries(3):
             second = read()
         assert second == QueuePage.read()
         assert [row.id for row in second.rows] == [rows[0].id, rows[1].id, rows[3].id, new.id]
@@ -500,6 +504,15 @@ class TestRead:
         PendingRequest.objects.update(name="Rebuilt")
         monkeypatch.setattr(queue_page, "_SECONDS_BETWEEN_WHOLE_READS", 0)
         assert read().rows == [row._replace(name="Rebuilt")]
+
+    def test_what_another_policy_says_is_read_within_a_second(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = QueueReader()
+        assert read().terms.four_eyes_above is None
+        known(1)
+        monkeypatch.setattr(queue_page, "_SECONDS_BETWEEN_TERMS", 0)
+        assert read().terms.four_eyes_above == 10_000
 
     def test_many_changes_are_read_at_once(self) -> None:
         read = QueueReader()
