@@ -21,7 +21,8 @@ class Projection:
     `handle` changes the rows of `model` for one event. It is called with events of the types in the
     annotation of its parameter `event`; others are ignored. `group` returns the channel-layer group
     that is told of changes to a loan request. Raise `version` if `handle` would now make other rows
-    from old events: the read model is then rebuilt, while pages read the old rows.
+    from old events: the read model is then rebuilt, while pages read the old rows. One that `leads`
+    is on the screens of many: others let it commit first what concerns it, too.
 
     If `model` is an `OfOneRequest`, the `revision` of its rows is maintained without `handle`.
     """
@@ -31,6 +32,7 @@ class Projection:
     model: type[Model]
     handle: Callable[[Any, Rows[Any]], None]
     group: Callable[[UUID], str] | None = None
+    leads: bool = False
 
     @cached_property
     def takes(self) -> frozenset[str]:

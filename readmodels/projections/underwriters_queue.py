@@ -86,4 +86,5 @@ PROJECTION = Projection(
     model=PendingRequest,
     handle=handle,
     group=lambda loan_request_id: broadcasts.UNDERWRITING,
+    leads=True,
 )

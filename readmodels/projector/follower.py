@@ -19,7 +19,7 @@ from django.db import connections
 
 from readmodels.database import read_models_connection
 from readmodels.models import Checkpoint
-from readmodels.projections import Projection
+from readmodels.projections import PROJECTIONS, Projection
 from readmodels.projector import failures
 from readmodels.projector.batches import (
     DATABASE_AWAY,
@@ -98,7 +98,8 @@ class Held:
     Not urgent are events that change no row, and all events of a projection that has no group.
     Urgent ones are held only under load, and shorter: so each page has a few commits at once, and
     many events, each of which would be a commit of its own, leave the machine time for others. The
-    more events shared the last commit, the longer the next are held.
+    more events shared the last commit, the longer the next are held. What concerns a projection
+    that leads is held for a moment by the others, too.
     """
 
     def __init__(
@@ -115,7 +116,8 @@ class Held:
         self._bytes = 0
         self._since = 0.0
         self._concern = Concern(projection)
-        self._are_urgent = False
+        self._leading = [each for each in PROJECTIONS.values() if each.leads and each != projection]
+        self._urgent_since: float | None = None
         # When urgent commits would be at their rate again. Each moves it on, and time catches up.
         self._at_rate_from = 0.0
         self._were = 0  # How many were taken last.
@@ -128,7 +130,8 @@ class Held:
             self._since = self._clock()
         self._events += events
         self._bytes += sum(each.size for each in events)
-        self._are_urgent = self._are_urgent or any(map(self._is_urgent, events))
+        if self._urgent_since is None and any(map(self._is_urgent, events)):
+            self._urgent_since = self._clock()
 
     def are_due(self) -> bool:
         """Whether they are to be applied now."""
@@ -139,17 +142,17 @@ class Held:
         if not self._events:
             return self._tuning.poll_seconds
         held_until = self._since + self._hold_seconds
-        if self._are_urgent:
-            held_until = min(held_until, self._at_rate_from - self._ahead)
+        if self._urgent_since is not None:
+            held_until = min(held_until, self._due_from(self._urgent_since))
         return max(0.0, held_until - self._clock())
 
     def take(self) -> list[Received]:
         """Return all of them and hold them no longer."""
         self._were = len(self._events)
-        if self._are_urgent:
+        if self._urgent_since is not None:
             at_rate_from = max(self._at_rate_from, self._clock())
             self._at_rate_from = at_rate_from + self._commit_seconds
-        events, self._events, self._bytes, self._are_urgent = self._events, [], 0, False
+        events, self._events, self._bytes, self._urgent_since = self._events, [], 0, None
         self._concern = Concern(self._projection)
         return events
 
@@ -184,10 +187,21 @@ class Held:
         """Which events may make these due sooner; `None` if none are held."""
         if not self._events:
             return None
-        return _none if self._are_urgent else self._is_urgent
+        return self._is_urgent if self._urgent_since is None else _none
 
     def _is_urgent(self, received: Received) -> bool:
         return self._projection.group is not None and self._concern.includes(received)
+
+    def _due_from(self, urgent_since: float) -> float:
+        at_rate_from = self._at_rate_from - self._ahead
+        way_given_at = urgent_since + self._tuning.give_way_seconds
+        if at_rate_from >= way_given_at or not self._concern_who_leads():
+            return at_rate_from
+        return way_given_at
+
+    def _concern_who_leads(self) -> bool:
+        concerns = [Concern(each) for each in self._leading]
+        return any(each.includes(event) for event in self._events for each in concerns)
 
     def _are_many(self) -> bool:
         most, most_bytes = self._tuning.batch_size, self._tuning.batch_bytes

@@ -19,6 +19,9 @@ class Tuning:
     poll_seconds: float = 0.5
     # How long a live event that no page shows may wait for others to share its commit.
     hold_seconds: float = 0.1
+    # How long one that a page shows waits for a projection that leads to commit it, and for pages
+    # to read that: at the same time, each would take longer.
+    give_way_seconds: float = 0.005
     # Under load, events that a page shows are committed together this often, and less often if that
     # took more than this share of the time; after a pause, the first few commits are made at once.
     commit_seconds: float = 0.02

@@ -23,6 +23,11 @@ def stream(*events: LoanEvent, first: int = 0) -> list[Received]:
     ]
 
 
+def applied(number: int) -> list[Received]:
+    """A request that begins, with which the queue has nothing to do yet."""
+    return [Received(recorded(REQUESTED, at=number, revision=0))]
+
+
 OF_NO_LOAN = Received(recorded_as("ReservationTaken"))
 
 
@@ -69,13 +74,46 @@ def test_events_that_an_open_page_shows_are_applied_at_once() -> None:
     ).are_due()
 
 
+@pytest.mark.parametrize("projection", ["loan_status", "loan_requests"])
+def test_what_the_queue_shows_too_is_left_to_it_for_a_moment(projection: str) -> None:
+    clock = Clock()
+    kept = held(stream(REQUESTED, CHECKED, REVIEW), projection=projection, clock=clock)
+    assert kept.seconds_left() == pytest.approx(Tuning().give_way_seconds)
+    clock.now += Tuning().give_way_seconds
+    assert kept.are_due()
+    kept.take()
+    # A claim on a request that is in the queue: the row's revision changes.
+    kept.add(stream(CHECKED, first=3))
+    assert kept.seconds_left() == pytest.approx(Tuning().give_way_seconds)
+
+
+def test_the_moment_begins_with_the_first_event_that_is_urgent() -> None:
+    clock = Clock()
+    kept = held([OF_NO_LOAN], projection="loan_status", clock=clock)
+    clock.now += 0.05
+    kept.add(stream(REVIEW, first=2))
+    assert kept.seconds_left() == pytest.approx(Tuning().give_way_seconds)
+    clock.now += 0.004
+    kept.add(stream(APPROVED, first=3))
+    assert kept.seconds_left() == pytest.approx(Tuning().give_way_seconds - 0.004)
+
+
+def test_what_is_held_under_load_is_held_no_longer_to_give_way() -> None:
+    kept = held(projection="loan_status")
+    for number in range(Tuning().commits_at_once):
+        kept.add(stream(REVIEW, first=number))
+        kept.take()
+    kept.add(stream(REVIEW, first=9))
+    assert kept.seconds_left() == pytest.approx(Tuning().commit_seconds)
+
+
 def commits_of(kept: Held, clock: Clock, *, every: float, events: int) -> list[list[float]]:
     """How long the events of each commit waited, if one comes `every` so many seconds."""
     commits: list[list[float]] = []
     came: list[float] = []
     while events or came:
         if events and clock.now >= 1000.0 + every * (total := sum(map(len, commits)) + len(came)):
-            kept.add(stream(REQUESTED, first=total))
+            kept.add(applied(total))
             came.append(clock.now)
             events -= 1
         if kept.are_due():
@@ -128,7 +166,7 @@ def test_under_load_commits_that_take_long_are_made_less_often() -> None:
     kept = Held(STATUS, Tuning(commit_seconds=0.02, commit_share=0.1), clock=clock)
     commits = 0
     for number in range(1000):
-        kept.add(stream(REQUESTED, first=number))
+        kept.add(applied(number))
         if kept.are_due():
             kept.take()
             clock.now += 0.01
@@ -143,7 +181,7 @@ def test_quick_commits_are_made_no_more_often_for_that() -> None:
     clock = Clock()
     kept = held(projection="loan_status", clock=clock)
     for number in range(Tuning().commits_at_once):
-        kept.add(stream(REQUESTED, first=number))
+        kept.add(applied(number))
         kept.take()
         kept.note_time(0.0)
     kept.add(stream(REQUESTED))
@@ -154,7 +192,7 @@ def test_after_a_long_history_nothing_is_held_for_longer() -> None:
     clock = Clock()
     kept = held(projection="loan_status", clock=clock)
     for number in range(10):
-        kept.add(stream(REQUESTED, first=number))
+        kept.add(applied(number))
         kept.take()
         clock.now += 60.0
         kept.note_time(60.0)
@@ -163,7 +201,7 @@ def test_after_a_long_history_nothing_is_held_for_longer() -> None:
     kept.take()
     clock.now += 1.0
     for number in range(Tuning().commits_at_once):
-        kept.add(stream(REQUESTED, first=number))
+        kept.add(applied(number))
         assert kept.are_due()
         kept.take()
 
@@ -194,7 +232,7 @@ def test_after_a_pause_the_first_few_commits_are_made_at_once() -> None:
     kept = held(projection="loan_status", clock=clock)
     for _ in range(3):
         for number in range(Tuning().commits_at_once):
-            kept.add(stream(REQUESTED, first=number))
+            kept.add(applied(number))
             assert kept.are_due()
             kept.take()
         kept.add(stream(REQUESTED))
