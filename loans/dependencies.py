@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 
+from lepret.common.aside import Aside
 from lepret.common.event_store_client import event_store_client
 from loans.adapters.credit_bureau import CreditBureau, SimulatedCreditBureau
 from loans.adapters.event_store import EventStore, EventStoreDB
@@ -49,7 +50,12 @@ def reservations(*, lapse_after_seconds: float | None = None) -> Reservations:
         ImproperlyConfigured: there is no `HMAC_KEY` in the settings.
     """
     seconds = lapse_after_seconds or settings.RESERVATION_LAPSES_AFTER_SECONDS
-    return Reservations(event_store(), key=_hmac_key(), lapse_after=timedelta(seconds=seconds))
+    return Reservations(
+        event_store(),
+        key=_hmac_key(),
+        lapse_after=timedelta(seconds=seconds),
+        aside=Aside("reservations").do,
+    )
 
 
 @cache

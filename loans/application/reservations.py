@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,7 +20,13 @@ from uuid import UUID, uuid5
 from lepret.common.keyed_hashes import keyed_hash
 from loans.adapters import codec
 from loans.adapters.codec import StreamId
-from loans.adapters.event_store import EventStore, StaleRevision, Stream, StreamGone
+from loans.adapters.event_store import (
+    EventStore,
+    EventStoreUnavailable,
+    StaleRevision,
+    Stream,
+    StreamGone,
+)
 from loans.application.handling import handle
 from loans.domain import loan_request
 from loans.domain.commands import LapseApplication
@@ -58,12 +65,22 @@ class Reservations:
     A reservation lapses if its request is not recorded within `lapse_after`: the process that was
     about to record it has probably died. The event store's clock counts, and no other: it has
     recorded when the reservation was taken.
+
+    `aside` calls what nobody has to wait for, now or in a moment.
     """
 
-    def __init__(self, event_store: EventStore, *, key: bytes, lapse_after: timedelta) -> None:
+    def __init__(
+        self,
+        event_store: EventStore,
+        *,
+        key: bytes,
+        lapse_after: timedelta,
+        aside: Callable[[Callable[[], None]], None] = lambda work: work(),
+    ) -> None:
         self._event_store = event_store
         self._key = key
         self._lapse_after = lapse_after
+        self._aside = aside
 
     def take(
         self,
@@ -96,12 +113,16 @@ class Reservations:
             return self._take_in(stream_id, command, stream)
 
     def give_back(self, held: Held, *, now: datetime) -> None:
-        """Release what `take` has taken, if it is still held.
+        """Release what `take` has taken, if it is still held, now or in a moment.
 
-        Raises:
-            EventStoreUnavailable, StaleRevision, StreamGone: as `handle`.
+        If that fails, a worker does it, or the next request of the same person.
         """
-        self._release(held.hold, held.stream_id, held.stream, now=now)
+
+        def release() -> None:
+            with contextlib.suppress(EventStoreUnavailable, StaleRevision, StreamGone):
+                self._release(held.hold, held.stream_id, held.stream, now=now)
+
+        self._aside(release)
 
     def release(
         self, loan_request_id: UUID, *, ended_at: int, national_id: str, now: datetime

@@ -7,7 +7,6 @@ that was stopped in the middle): the answer is the same, and nothing happens twi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -18,11 +17,8 @@ from loans.adapters import codec
 from loans.adapters.credit_bureau import CreditBureau, CreditBureauUnavailable
 from loans.adapters.event_store import (
     EventStore,
-    EventStoreUnavailable,
     NewerVersionNeeded,
-    StaleRevision,
     Stream,
-    StreamGone,
 )
 from loans.application.handling import handle
 from loans.application.losses import noting_loss
@@ -105,7 +101,7 @@ def request_loan(
 
     If the credit bureau gives no score, the request is recorded without one, and scored later. The
     credit bureau is asked once at most, and not at all for a request that is already recorded. If
-    the score decides, the applicant's reservation is released at once.
+    the score decides, the applicant's reservation is released, for which the answer need not wait.
 
     `is_new_id` means that the id was made just now, and by us: what may be recorded with it is not
     looked for. With any other id, another application would be answered as if it was recorded.
@@ -147,9 +143,7 @@ def request_loan(
             stream = event_store.load(stream_id).as_left_by(command.command_id)
     answer = _answer(command.id, stream, is_new=scored is not None)
     if held is not None and answer.state.decision is not None:
-        # A worker does it if it fails here.
-        with suppress(EventStoreUnavailable, StaleRevision, StreamGone):
-            reservations.give_back(held, now=command.issued_at)
+        reservations.give_back(held, now=command.issued_at)
     return answer
 
 

@@ -134,9 +134,13 @@ class AlwaysInForce(Policies):
         return self._in_force
 
 
-def reservations_in(event_store: FakeEventStore) -> Reservations:
+def reservations_in(
+    event_store: FakeEventStore,
+    aside: Callable[[Callable[[], None]], None] = lambda work: work(),
+) -> Reservations:
     """The reservations in a fake event store."""
-    return Reservations(event_store, key=b"a key", lapse_after=timedelta(seconds=60))
+    minute = timedelta(seconds=60)
+    return Reservations(event_store, key=b"a key", lapse_after=minute, aside=aside)
 
 
 @dataclass

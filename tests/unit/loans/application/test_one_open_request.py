@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain, cycle
 from typing import Final
@@ -53,6 +53,7 @@ def request(
     score: int | None = 5,
     at: datetime = NOW,
     national_id: str = ANN,
+    aside: Callable[[Callable[[], None]], None] = lambda work: work(),
 ) -> Answer:
     command = RequestLoan(
         id=loan_request_id, issued_at=at, name="Ann", national_id=national_id, amount=5000
@@ -62,7 +63,7 @@ def request(
         event_store=store,
         policies=Policies(FakeEventStore()),
         credit_bureau=FakeCreditBureau(score),
-        reservations=reservations_in(store),
+        reservations=reservations_in(store, aside),
     )
 
 
@@ -99,6 +100,26 @@ def test_a_second_request_is_refused_as_long_as_the_first_is_open(score: int | N
         request(store, SECOND)
     assert str(FIRST) not in str(refused.value)
     assert store.events_of(SECOND) == []
+
+
+def test_an_answer_does_not_wait_for_the_release_of_what_it_has_decided() -> None:
+    store, put_aside = FakeEventStore(), list[Callable[[], None]]()
+    assert request(store, FIRST, score=1, aside=put_aside.append).status is Status.DENIED
+    assert types_in_the_reservation(store) == ["ReservationTaken"]
+    (release_it,) = put_aside
+    release_it()
+    assert types_in_the_reservation(store) == ["ReservationTaken", "ReservationReleased"]
+
+
+def test_a_release_that_comes_late_leaves_the_next_request_its_reservation() -> None:
+    store, put_aside = FakeEventStore(), list[Callable[[], None]]()
+    request(store, FIRST, score=1, aside=put_aside.append)
+    assert request(store, SECOND).status is Status.UNDER_REVIEW
+    for release_it in put_aside:
+        release_it()
+    assert types_in_the_reservation(store)[-1] == "ReservationTaken"
+    with pytest.raises(OpenRequestExists):
+        request(store, THIRD)
 
 
 def test_the_case_of_the_national_id_does_not_matter() -> None:
