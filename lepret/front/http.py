@@ -513,6 +513,9 @@ class HTTPFactory(http_protocol.HTTPFactory):
         channel.timeOut = self.timeOut
         return channel
 
+    def log(self, request: Any) -> None:
+        """Leave that to daphne: Twisted would put together a line that nobody reads."""
+
     def acceptableProtocols(self) -> list[bytes]:
         """Only HTTP/1.1, over TLS too: `Channel` has the limits for no other."""
         return [b"http/1.1"]
