@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
 
@@ -44,7 +44,7 @@ def main() -> None:
     url, applications, connections, first_person = sys.argv[1:]
     burst = Burst(int(applications))
     asyncio.run(_run(burst, url, int(connections), int(first_person)))
-    print(json.dumps(asdict(burst)))
+    print(json.dumps(vars(burst)))
 
 
 async def _run(burst: Burst, url: str, connections: int, first_person: int) -> None:

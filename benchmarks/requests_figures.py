@@ -6,7 +6,7 @@ import os
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rich.table import Table
@@ -114,7 +114,7 @@ def figures(results: Results, burst: Burst) -> dict[str, Any]:
     """All results as plain numbers, and the missed goals in words."""
     return {
         "cases": [_figures(case, results) for case in results],
-        "burst": asdict(burst),
+        "burst": vars(burst),
         "missed": [goal.in_words for goal in _goals(results, burst) if not goal.is_met],
     }
 

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
 from typing import Final
@@ -67,7 +67,7 @@ def main() -> None:
     make = _CALLS[Call(call)]
     people = people_from(int(first_person))
     load = asyncio.run(_load(url, make, people, clients=int(clients), seconds=float(seconds)))
-    print(json.dumps(asdict(load)))
+    print(json.dumps(vars(load)))
 
 
 def people_from(first: int) -> Iterator[str]:
