@@ -26,6 +26,7 @@ class PreparedQuery(Generic[Row]):
 
     def __init__(self, queryset: QuerySet[Any, Row]) -> None:
         self._queryset: Final = queryset
+        # Once for each kind of database.
         self._prepared: Final = lru_cache(self._prepare)
 
     def rows(self) -> list[Row]:
@@ -43,7 +44,7 @@ class PreparedQuery(Generic[Row]):
         rows = compiler.apply_converters(found, prepared.converters)
         return cast(list[Row], [*map(tuple, rows)])
 
-    def _prepare(self, vendor: str) -> _Prepared:
+    def _prepare(self, _vendor: str) -> _Prepared:
         compiler = self._queryset.query.get_compiler(self._queryset.db)
         sql, parameters = compiler.as_sql()
         columns = [column for column, *_ in compiler.select]
