@@ -956,12 +956,12 @@ class TestColleagues:
     async def test_do_not_go_while_their_page_is_open(self, underwriter: User) -> None:
         loan = await add_request_that_underwriters_see()
         times = PageTimes(
-            read_interval=0.1, presence_interval=0.1, presence_pause=0, presence_stale_after=1.0
+            read_interval=0.1, presence_interval=0.1, presence_pause=0, presence_stale_after=4.0
         )
         path = request(loan.id, underwriter)
         async with page(await websocket(path, underwriter, times=times)) as own:
             await until(own, present(loan.id, viewing="uma"))
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(4.5)
             assert await own.is_sent_nothing()
             assert loan.id in presence().everybody()
 
