@@ -11,6 +11,13 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 Work = Callable[[], object]
+Do = Callable[[Work], None]
+"""Does a piece of work, now or in a moment."""
+
+
+def at_once(work: Work) -> None:
+    """Do it now: for whoever has nothing else to do."""
+    work()
 
 
 class Aside:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID, uuid5
 
+from lepret.common.aside import Do, at_once
 from lepret.common.keyed_hashes import keyed_hash
 from loans.adapters import codec
 from loans.adapters.codec import StreamId
@@ -66,7 +66,7 @@ class Reservations:
     about to record it has probably died. The event store's clock counts, and no other: it has
     recorded when the reservation was taken.
 
-    `aside` calls what nobody has to wait for, now or in a moment.
+    `aside` does what nobody has to wait for.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Reservations:
         *,
         key: bytes,
         lapse_after: timedelta,
-        aside: Callable[[Callable[[], None]], None] = lambda work: work(),
+        aside: Do = at_once,
     ) -> None:
         self._event_store = event_store
         self._key = key

@@ -15,11 +15,7 @@ from uuid import UUID
 
 from loans.adapters import codec
 from loans.adapters.credit_bureau import CreditBureau, CreditBureauUnavailable
-from loans.adapters.event_store import (
-    EventStore,
-    NewerVersionNeeded,
-    Stream,
-)
+from loans.adapters.event_store import EventStore, NewerVersionNeeded, Stream
 from loans.application.handling import handle
 from loans.application.losses import noting_loss
 from loans.application.policies import Policies

@@ -12,6 +12,7 @@ from uuid import UUID
 import grpc
 from esdbclient.exceptions import GrpcError
 
+from lepret.common.aside import Do, at_once
 from loans.adapters import codec
 from loans.adapters.codec import E, StreamId
 from loans.adapters.credit_bureau import CreditBureauUnavailable
@@ -134,10 +135,7 @@ class AlwaysInForce(Policies):
         return self._in_force
 
 
-def reservations_in(
-    event_store: FakeEventStore,
-    aside: Callable[[Callable[[], None]], None] = lambda work: work(),
-) -> Reservations:
+def reservations_in(event_store: FakeEventStore, aside: Do = at_once) -> Reservations:
     """The reservations in a fake event store."""
     minute = timedelta(seconds=60)
     return Reservations(event_store, key=b"a key", lapse_after=minute, aside=aside)

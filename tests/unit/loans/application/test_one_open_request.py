@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain, cycle
 from typing import Final
@@ -14,6 +14,7 @@ import stamina
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lepret.common.aside import Do, Work, at_once
 from loans.adapters import codec
 from loans.adapters.event_store import EventStore, EventStoreUnavailable, StaleRevision
 from loans.application.handling import ATTEMPTS
@@ -53,7 +54,7 @@ def request(
     score: int | None = 5,
     at: datetime = NOW,
     national_id: str = ANN,
-    aside: Callable[[Callable[[], None]], None] = lambda work: work(),
+    aside: Do = at_once,
 ) -> Answer:
     command = RequestLoan(
         id=loan_request_id, issued_at=at, name="Ann", national_id=national_id, amount=5000
@@ -103,7 +104,7 @@ def test_a_second_request_is_refused_as_long_as_the_first_is_open(score: int | N
 
 
 def test_an_answer_does_not_wait_for_the_release_of_what_it_has_decided() -> None:
-    store, put_aside = FakeEventStore(), list[Callable[[], None]]()
+    store, put_aside = FakeEventStore(), list[Work]()
     assert request(store, FIRST, score=1, aside=put_aside.append).status is Status.DENIED
     assert types_in_the_reservation(store) == ["ReservationTaken"]
     (release_it,) = put_aside
@@ -112,7 +113,7 @@ def test_an_answer_does_not_wait_for_the_release_of_what_it_has_decided() -> Non
 
 
 def test_a_release_that_comes_late_leaves_the_next_request_its_reservation() -> None:
-    store, put_aside = FakeEventStore(), list[Callable[[], None]]()
+    store, put_aside = FakeEventStore(), list[Work]()
     request(store, FIRST, score=1, aside=put_aside.append)
     assert request(store, SECOND).status is Status.UNDER_REVIEW
     for release_it in put_aside:
